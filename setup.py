@@ -4,6 +4,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 cfg = ConfigParser(delimiters=["="], interpolation=None)
@@ -18,6 +19,17 @@ version = re.search(r'__version__ *= *"([^"]+)"', (here/"voxtral_nb"/"__init__.p
 extras = {k.removesuffix("_requirements"): lines(k) for k in cfg if k.endswith("_requirements")}
 readme = here/"README.md"
 
+
+class BuildWithRuns(build_py):
+    "Carry nbs/runs/*.ipynb in the wheel as voxtral_nb/assets/runs: git holds one copy, and an editable checkout reads that one in place."
+    def run(self):
+        super().run()
+        if self.editable_mode: return
+        dest = Path(self.build_lib)/"voxtral_nb"/"assets"/"runs"
+        dest.mkdir(parents=True, exist_ok=True)
+        for nb in sorted((here/"nbs"/"runs").glob("*.ipynb")): self.copy_file(str(nb), str(dest/nb.name))
+
+
 setup(
     name=cfg["lib_name"], version=version, description=cfg["description"], keywords=cfg["keywords"].split(),
     author=cfg["author"], author_email=cfg["author_email"], license=cfg["license"],
@@ -25,5 +37,5 @@ setup(
     python_requires=f">={cfg['min_python']}", install_requires=lines("requirements"), extras_require=extras,
     packages=find_packages(include=["voxtral_nb", "voxtral_nb.*"]), include_package_data=True,
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["voxtral_nb = voxtral_nb._modidx:d"]},
-    zip_safe=False,
+    cmdclass={"build_py": BuildWithRuns}, zip_safe=False,
 )
