@@ -9,7 +9,8 @@ __all__ = ['SAMPLE_RATE', 'AudioError', 'show_audio', 'to_mono', 'resample', 'Au
            'write_wav', 'pcm_sha256', 'AudioQuality', 'measure']
 
 # %% ../nbs/01_audio.ipynb #imports-std
-import hashlib, io, math, os, re, warnings
+import hashlib, io, math, numbers, os, re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,15 @@ from .config import VoxtralNBError, atomic_write
 # %% ../nbs/01_audio.ipynb #audio-error
 class AudioError(VoxtralNBError, ValueError):
     "Audio cannot be used: the message says which, why, and what to do."
+
+# %% ../nbs/01_audio.ipynb #naming
+@contextmanager
+def _naming(
+    name, # what to call the audio in messages, mostly its path
+):
+    "Put `name` before the message of every `AudioError` raised inside."
+    try: yield
+    except AudioError as e: raise AudioError(f"{name}: {e}") from None
 
 # %% ../nbs/01_audio.ipynb #sample-rate
 SAMPLE_RATE = 16_000 # Hz; the rate of Voxtral's (and Whisper's) feature extractor
@@ -35,10 +45,8 @@ def show_audio(
     fig, (a, b) = plt.subplots(2, 1, figsize=(7, 2.6), sharex=True, height_ratios=[1, 1.6], layout="constrained")
     a.plot(np.arange(len(x))/sr, x, lw=.5)
     a.set(ylim=(-1.05, 1.05), ylabel="level", title=title)
-    n = max(16, min(round(.025*sr), len(x)))
-    with warnings.catch_warnings(): # a silent frame is log10(0)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        b.specgram(np.asarray(x, np.float32) + 1e-6, NFFT=n, Fs=sr, noverlap=n//2, cmap="magma", vmin=-120)
+    n = round(.025*sr)
+    with np.errstate(divide="ignore"): b.specgram(x, NFFT=n, Fs=sr, noverlap=n//2, cmap="magma", vmin=-120) # silence is log10(0)
     b.set(xlabel="seconds", ylabel="Hz")
     plt.close(fig)
     return fig
@@ -68,6 +76,16 @@ def _to_float(
     if np.isfinite(top) and top > _LOUDEST: raise AudioError(f"float audio must lie in -1..1, but reaches {top:.4g}; divide int16 values by 32768")
     return x.astype(np.float32)
 
+# %% ../nbs/01_audio.ipynb #check-rate
+_RATES = (4_000, 768_000) # Hz
+
+def _check_rate(
+    sr:int, # sampling rate in Hz
+):
+    "Refuse rates that no audio has."
+    if isinstance(sr, numbers.Real) and _RATES[0] <= sr <= _RATES[1]: return
+    raise AudioError(f"a sampling rate of {sr!r} Hz is not that of audio ({_RATES[0]} to {_RATES[1]} Hz); is its header damaged?")
+
 # %% ../nbs/01_audio.ipynb #resample
 def resample(
     x:np.ndarray, # samples, shape (n,) or (n, channels), float
@@ -80,30 +98,21 @@ def resample(
     x = np.asarray(x, np.float32)
     return x if sr_in == sr_out else soxr.resample(x, sr_in, sr_out, quality="HQ")
 
-# %% ../nbs/01_audio.ipynb #check-rate
-_RATES = (4_000, 768_000) # Hz; outside of it the header is wrong, and resampling could fill the memory
-
-def _check_rate(
-    sr:int, # sampling rate in Hz
-):
-    "Refuse rates that no audio has."
-    if not _RATES[0] <= sr <= _RATES[1]: raise AudioError(f"a sampling rate of {sr} Hz is not that of audio ({_RATES[0]} to {_RATES[1]} Hz)")
-
 # %% ../nbs/01_audio.ipynb #source
 def _source(
     src, # path, bytes, open binary file, or dict with "path" and "bytes"
-)->tuple: # (name for messages, path or BytesIO that libsndfile can open)
+)->tuple: # (name for messages, path or BytesIO)
     "Name `src` and make it something to open."
     name = None
     if isinstance(src, dict):
-        name, src = src.get("path"), src.get("bytes") if src.get("bytes") is not None else src.get("path")
-        if src is None: raise AudioError('audio given as a dict needs "bytes" or "path", or "array" and "sampling_rate"')
-    if isinstance(src, (bytes, bytearray, memoryview)): name, src = name or f"audio of {len(src)} bytes", io.BytesIO(src)
-    elif hasattr(src, "read"): name, src = name or getattr(src, "name", "audio from an open file"), io.BytesIO(_read_all(src))
-    elif isinstance(src, (str, os.PathLike)): return str(src), _check_path(Path(src).expanduser())
-    else: raise AudioError(f"audio must be a path, bytes, an open file, an array or a dict, got {type(src).__name__}")
-    if not src.getbuffer().nbytes: raise AudioError(f"{name}: holds 0 bytes; record or copy it again")
-    return str(name), src
+        name, data = src.get("path"), src.get("bytes")
+        src = name if data is None else data
+        if src is None: raise AudioError('audio given as a dict needs "path" or "bytes", or "array" and "sampling_rate"')
+    if isinstance(src, (str, os.PathLike)): return str(src), Path(src).expanduser()
+    if isinstance(src, (bytes, bytearray, memoryview)): return name or f"audio of {len(src)} bytes", io.BytesIO(src)
+    if not hasattr(src, "read"): raise AudioError(f"audio must be a path, bytes, an open file, an array or a dict, got {type(src).__name__}")
+    name = name or getattr(src, "name", "audio from an open file")
+    with _naming(name): return name, io.BytesIO(_read_all(src))
 
 # %% ../nbs/01_audio.ipynb #read-all
 def _read_all(
@@ -113,19 +122,41 @@ def _read_all(
     at = f.tell() if f.seekable() else None
     data = f.read()
     if at is not None: f.seek(at)
-    if not isinstance(data, bytes): raise AudioError(f"{getattr(f, 'name', f)}: is open as text; open it with mode 'rb'")
-    return data
+    if isinstance(data, bytes): return data
+    raise AudioError("is open as text; open it with mode 'rb'")
 
-# %% ../nbs/01_audio.ipynb #check-path
-def _check_path(
-    p:Path, # audio file
-)->Path: # `p`
-    "Say what is wrong with a path before libsndfile does it in fewer words."
-    if p.is_dir(): raise AudioError(f"{p}: is a folder; give one audio file in it")
-    if not p.exists(): raise AudioError(f"{p}: there is no such file; a relative path counts from the current folder")
-    if not os.access(p, os.R_OK): raise AudioError(f"{p}: may not be read; check its permissions")
-    if not p.stat().st_size: raise AudioError(f"{p}: holds 0 bytes; record or copy it again")
-    return p
+# %% ../nbs/01_audio.ipynb #array
+def _array(
+    src, # anything `read_audio` takes
+    sr:int, # rate of a bare array in Hz
+): # (samples, rate), or None if `src` is no array
+    "The samples of `src` if it has them in memory."
+    if isinstance(src, dict) and src.get("array") is not None:
+        if src.get("sampling_rate") is None: raise AudioError('audio given as an "array" needs its "sampling_rate"')
+        return np.asarray(src["array"]), src["sampling_rate"]
+    return (src, sr) if isinstance(src, np.ndarray) else None
+
+# %% ../nbs/01_audio.ipynb #check-file
+def _check_file(
+    f, # path or BytesIO
+):
+    "Refuse what is no file, may not be read, or is empty."
+    if isinstance(f, Path):
+        if f.is_dir(): raise AudioError("is a folder; give one audio file in it")
+        if not f.exists(): raise AudioError("there is no such file; a relative path counts from the current folder")
+        if not os.access(f, os.R_OK): raise AudioError("may not be read; check its permissions")
+    if not _peek(f, 1): raise AudioError("holds 0 bytes; record or copy it again")
+
+# %% ../nbs/01_audio.ipynb #peek
+def _peek(
+    f, # path or BytesIO
+    n:int, # how many bytes; below 0, that many from the end
+)->bytes:
+    "The first `n` bytes of a file, or its last `-n`."
+    if isinstance(f, io.BytesIO): return bytes(f.getbuffer()[:n] if n >= 0 else f.getbuffer()[n:])
+    with open(f, "rb") as h:
+        if n < 0: h.seek(max(0, f.stat().st_size + n))
+        return h.read(abs(n))
 
 # %% ../nbs/01_audio.ipynb #wav-promise
 _PIPE = 0x7fff_0000 # lengths from here on mean "unknown": espeak-ng writes 0x7ffff000, sox 0x7fffffff, FFmpeg 0xffffffff
@@ -171,36 +202,32 @@ def _looks_like(
     return "WAV, FLAC, MP3, OGG and Opus can be read; convert it to one of them"
 
 # %% ../nbs/01_audio.ipynb #open
-_HEAD, _TAIL = 1 << 18, 1 << 17 # bytes looked at; an ID3 picture may come before the first MP3 frame
-
-def _ends(
-    f, # path or BytesIO
-)->tuple[bytes,bytes]: # (first bytes, last bytes)
-    "The two ends of a file."
-    if isinstance(f, io.BytesIO): return bytes(f.getbuffer()[:_HEAD]), bytes(f.getbuffer()[-_TAIL:])
-    with open(f, "rb") as h:
-        head = h.read(_HEAD)
-        h.seek(max(0, f.stat().st_size - _TAIL))
-        return head, h.read()
+def _problem(
+    s, # open soundfile.SoundFile
+    f, # what it was opened from: path or BytesIO
+)->str: # what is wrong; empty if nothing is
+    "What can be told of a file without decoding it."
+    if missing := _wav_missing(s.extra_info): return f"is cut off: {missing:.0%} of what its header promises is missing; copy or record it again"
+    if s.format == "OGG" and _ogg_is_cut(_peek(f, -2**17)): return "is cut off: its last page is incomplete; copy or record it again"
+    if s.frames > 2**62: return "does not say how long it is (FLAC written to a pipe); write it anew, for instance with: ffmpeg -i in.flac out.flac"
+    return "" if s.frames else "holds no samples; record it again"
 
 # %% ../nbs/01_audio.ipynb #open-fn
 def _open(
-    name:str, # what to call it in messages
     f, # path or BytesIO
 ): # soundfile.SoundFile, open at its start
     "Open `f` after all checks that need no decoding."
     import soundfile as sf
-    head, tail = _ends(f)
+    _check_file(f)
     try: s = sf.SoundFile(f)
-    except (sf.LibsndfileError, TypeError): raise AudioError(f"{name}: is no audio file that can be read; {_looks_like(head[:512])}") from None
-    missing = _wav_missing(s.extra_info)
-    if missing: problem = f"is cut off: {missing:.0%} of what its header promises is missing; copy or record it again"
-    elif s.format == "OGG" and _ogg_is_cut(tail): problem = "is cut off: its last page is incomplete; copy or record it again"
-    elif not _RATES[0] <= s.samplerate <= _RATES[1]: problem = f"its header says {s.samplerate} Hz, which is not the rate of audio; it is damaged"
-    elif not s.frames: problem = "holds no samples; record it again"
-    else: return s
-    s.close()
-    raise AudioError(f"{name}: {problem}")
+    except (sf.LibsndfileError, TypeError): raise AudioError(f"is no audio file that can be read; {_looks_like(_peek(f, 512))}") from None
+    try:
+        _check_rate(s.samplerate)
+        if problem := _problem(s, f): raise AudioError(problem)
+    except AudioError:
+        s.close()
+        raise
+    return s
 
 # %% ../nbs/01_audio.ipynb #audioinfo
 @dataclass(frozen=True)
@@ -222,56 +249,51 @@ def audio_info(
     if (a := _array(src, sr)) is not None:
         x, rate = a
         return AudioInfo(rate, 1 if x.ndim == 1 else x.shape[1], len(x), len(x)/rate, "array", str(x.dtype))
-    with _open(*_source(src)) as s: return AudioInfo(s.samplerate, s.channels, s.frames, s.frames/s.samplerate, s.format, s.subtype)
-
-# %% ../nbs/01_audio.ipynb #array
-def _array(
-    src, # anything `read_audio` takes
-    sr:int, # rate of a bare array in Hz
-): # (samples, rate), or None if `src` is no array
-    "The samples of `src` if it has them in memory."
-    if isinstance(src, dict) and "array" in src:
-        if src.get("sampling_rate") is None: raise AudioError('audio given as an array needs its "sampling_rate"')
-        return np.asarray(src["array"]), src["sampling_rate"]
-    return (src, sr) if isinstance(src, np.ndarray) else None
+    name, f = _source(src)
+    with _naming(name), _open(f) as s: return AudioInfo(s.samplerate, s.channels, s.frames, s.frames/s.samplerate, s.format, s.subtype)
 
 # %% ../nbs/01_audio.ipynb #blocks
 def _blocks(
-    name:str, # what to call it in messages
     s, # open soundfile.SoundFile
-): # yields mono float32 arrays, shape (n,)
-    "Decode a file block by block."
+    f, # what it was opened from: path or BytesIO
+): # yields float32 arrays, shape (n, channels)
+    "Decode a file block by block, and see that all of it comes."
     import soundfile as sf
-    n = 0
-    while True:
-        try: b = s.read(1 << 18, dtype="float32", always_2d=True)
-        except sf.LibsndfileError: raise AudioError(f"{name}: is damaged or cut off: decoding fails after {n/s.samplerate:.1f} s; copy or record it again") from None
-        if not len(b): return
-        n += len(b)
-        yield to_mono(b)
-
-# %% ../nbs/01_audio.ipynb #decode
-def _decode(
-    name:str, # what to call it in messages
-    f, # path or BytesIO
-)->tuple[np.ndarray,int]: # (mono float32 samples, rate)
-    "All samples of a file, averaged to mono."
-    with _open(name, f) as s:
-        x = np.concatenate([np.zeros(0, np.float32), *_blocks(name, s)])
-        slack = 0 if s.format != "MP3" else 2*1152 if _mp3_promises(_ends(f)[0]) else s.frames # in MP3, encoders pad by up to two frames
-        if len(x) < s.frames - slack:
-            raise AudioError(f"{name}: is damaged or cut off: {len(x)/s.samplerate:.1f} s of {s.frames/s.samplerate:.1f} s can be decoded; copy or record it again")
-        if not len(x): raise AudioError(f"{name}: holds no samples; record it again")
-        return x, s.samplerate
+    n, rate, again = 0, s.samplerate, "copy or record it again"
+    try:
+        while len(b := s.read(1 << 15, dtype="float32", always_2d=True)):
+            n += len(b)
+            yield b
+    except sf.LibsndfileError: raise AudioError(f"is damaged or cut off: decoding fails after some {n/rate:.1f} s of {s.frames/rate:.1f}; {again}") from None
+    slack = 0 if s.format != "MP3" else 2*1152 if _mp3_promises(_peek(f, 2**18)) else s.frames # MP3 encoders pad by up to two frames
+    if n < s.frames - slack: raise AudioError(f"is damaged or cut off: only {n/rate:.1f} s of {s.frames/rate:.1f} can be decoded; {again}")
 
 # %% ../nbs/01_audio.ipynb #check-finite
 def _check_finite(
     x:np.ndarray, # samples, shape (n,)
     sr:int, # rate of `x` in Hz
+    start:int=0, # samples that came before `x`
 ):
     "Refuse samples that are NaN or infinite."
     bad = np.flatnonzero(~np.isfinite(x))
-    if len(bad): raise AudioError(f"{len(bad)} of {len(x)} samples are NaN or infinite, the first at {bad[0]/sr:.3f} s; export it again")
+    if len(bad): raise AudioError(f"has NaN or infinite samples, the first at {(start + bad[0])/sr:.3f} s; export or record it again")
+
+# %% ../nbs/01_audio.ipynb #converted
+def _converted(
+    blocks, # arrays of samples, shape (n,) or (n, channels), one after the other
+    rate:int, # their rate in Hz
+    sr:int, # rate wanted in Hz
+): # yields mono float32 arrays at `sr`
+    "Average, check and resample a stream of blocks."
+    import soxr
+    for o in (rate, sr): _check_rate(o)
+    stream, n = None if rate == sr else soxr.ResampleStream(rate, sr, 1, dtype="float32", quality="HQ"), 0
+    for b in blocks:
+        x = to_mono(_to_float(b))
+        _check_finite(x, rate, n)
+        n += len(x)
+        yield stream.resample_chunk(x) if stream else x
+    if stream: yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 # %% ../nbs/01_audio.ipynb #read-audio
 def read_audio(
@@ -279,17 +301,14 @@ def read_audio(
     sr:int=SAMPLE_RATE, # rate wanted in Hz
 )->np.ndarray: # mono samples, shape (n,), float32, nominally -1..1
     "Decode `src`, average its channels and bring it to `sr`."
-    if (a := _array(src, sr)) is not None: name, (x, rate) = "audio array", a
-    else:
-        name, f = _source(src)
-        x, rate = _decode(name, f)
-    try:
-        x = to_mono(_to_float(x))
-        _check_finite(x, rate)
-        y = resample(x, rate, sr)
-        if not len(y): raise AudioError(f"holds {len(x)} samples, too few to be heard; record it again")
-    except AudioError as e: raise AudioError(f"{name}: {e}") from None
-    return y
+    def joined(blocks, rate):
+        y = np.concatenate(list(_converted(blocks, rate, sr)))
+        if len(y): return y
+        raise AudioError(f"holds no samples, or too few to be heard; record it again")
+    if (a := _array(src, sr)) is not None:
+        with _naming("audio array"): return joined([a[0]], a[1])
+    name, f = _source(src)
+    with _naming(name), _open(f) as s: return joined(_blocks(s, f), s.samplerate)
 
 # %% ../nbs/01_audio.ipynb #to-pcm16
 def to_pcm16(
@@ -297,8 +316,9 @@ def to_pcm16(
 )->np.ndarray: # int16
     "Round `x` to 16-bit PCM; what is over full scale is clipped to it."
     x = np.asarray(x)
-    if x.dtype == np.int16: return x
     if x.ndim != 1: raise AudioError(f"audio to be stored must be mono, shape (n,), got {x.shape}; see to_mono")
+    if x.dtype == np.int16: return x
+    if not np.isfinite(x).all(): raise AudioError("has NaN or infinite samples; export or record it again")
     return np.clip(np.rint(_to_float(x)*np.float32(32768)), -32768, 32767).astype(np.int16)
 
 # %% ../nbs/01_audio.ipynb #write-wav
@@ -309,14 +329,13 @@ def write_wav(
 )->Path: # `path`
     "Write a 16-bit WAV, whole or not at all."
     import soundfile as sf
-    try:
+    with _naming(path), _naming("not written"):
         if Path(path).suffix.lower() != ".wav": raise AudioError("a WAV file must be called .wav")
         if not len(x): raise AudioError("there are no samples to write")
         _check_rate(sr)
-        _check_finite(x, sr)
+        pcm = to_pcm16(x)
         b = io.BytesIO()
-        sf.write(b, to_pcm16(x), sr, format="WAV", subtype="PCM_16")
-    except AudioError as e: raise AudioError(f"{path}: not written: {e}") from None
+        sf.write(b, pcm, sr, format="WAV", subtype="PCM_16")
     return atomic_write(path, b.getvalue())
 
 # %% ../nbs/01_audio.ipynb #pcm-sha256
