@@ -26,6 +26,14 @@ class VoxtralNBError(Exception):
 class ConfigError(VoxtralNBError, ValueError):
     "A setting is wrong: the message names it, the value given, and what is allowed."
 
+# %% ../nbs/00_config.ipynb #or
+def _or(
+    words, # alternatives
+)->str: # such as "a, b or c"
+    "Join alternatives as one says them."
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} or {last}" if first else last
+
 # %% ../nbs/00_config.ipynb #atomic-write
 def atomic_write(
     path:str|os.PathLike, # file to write; missing folders are made
@@ -82,9 +90,10 @@ def check_language(
     "Return `code` if Voxtral's tokenizer accepts it as a language, else raise `ConfigError`."
     if code is None or (isinstance(code, str) and code in _languages()): return code
     if code is False: raise ConfigError('language False: YAML 1.1 reads an unquoted `no` as false; for Norwegian write "no" in quotes')
-    if not isinstance(code, str): raise ConfigError(f"language {code!r} is a {type(code).__name__}; give an ISO 639-1 code such as 'en', or None to detect it")
+    if not isinstance(code, str):
+        raise ConfigError(f"language {code!r} ({type(code).__name__}) is no ISO 639-1 code such as 'en'; None leaves it to the model")
     if code.lower() in ("auto", "automatic", "detect", ""): raise ConfigError(f"language {code!r} is no code; None stands for automatic detection")
-    near = ", ".join(f"{o!r} ({_languages()[o]})" for o in _nearest_languages(code))
+    near = _or(f"{o!r} ({_languages()[o]})" for o in _nearest_languages(code))
     raise ConfigError(f"language {code!r} is no ISO 639-1 code (two lower-case letters)" + (f"; did you mean {near}?" if near else ""))
 
 # %% ../nbs/00_config.ipynb #config-field
@@ -118,17 +127,17 @@ _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 def _limits(
     f:ConfigField, # setting to describe
-)->str: # such as "from 0 to 1"; empty without limits
+)->str: # such as "at least 0 and below 1"; empty without limits
     "The range of a number in words."
-    words = dict(low="from {:g}", above="above {:g}", high="to {:g}", below="below {:g}")
-    return " ".join(w.format(v) for k,w in words.items() if (v := getattr(f, k)) is not None)
+    words = dict(low="at least", above="above", high="at most", below="below")
+    return " and ".join(f"{w} {getattr(f, k)}" for k,w in words.items() if getattr(f, k) is not None)
 
 @patch(as_prop=True)
 def allowed(self:ConfigField)->str: # such as "'lora' or 'full'"
     "What the setting accepts, in words."
-    if self.choices: s = " or ".join(map(repr, self.choices))
+    if self.choices: s = _or(map(repr, self.choices))
     else: s = self.means or f"{_KINDS[self.type]} {_limits(self)}".strip()
-    return s + (" or None" if self.optional else "")
+    return "None or " + s if self.optional else s
 
 # %% ../nbs/00_config.ipynb #field-typed
 def _typed(
@@ -180,7 +189,7 @@ def check(
     if value is None and self.optional: return None
     try:
         if self.verify: self.verify(value)
-    except ConfigError as e: raise ConfigError(f"{self.name}: {e}") from None
+    except ConfigError as e: raise ConfigError(f"{self.name}: {str(e).removeprefix(self.name + ' ')}") from None
     v, given = _typed(self, value), reprlib.repr(value)
     if v is NotImplemented: given += "" if value is None else f" ({type(value).__name__})"
     elif not _outside(self, v): return v
@@ -234,23 +243,35 @@ def fields_table(
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Model:
     "Which model, by which method, on which hardware."
-    model_id:str = _opt("mistralai/Voxtral-Mini-3B-2507", "Model to fine-tune: a Hub id, a local folder, or 'tiny' for the small Voxtral that ships with the package.", path=True)
+    model_id:str = _opt("mistralai/Voxtral-Mini-3B-2507",
+        "Model to fine-tune: a Hub id, a local folder, or 'tiny' for the small Voxtral that ships with the package.", path=True)
     model_revision:str|None = _opt(None, "Branch, tag or commit of a Hub model. None is its main branch; name a commit to make a run repeatable.")
-    method:str = _opt("lora", "'lora' trains small low-rank matrices beside frozen weights: little memory, an adapter of some MB. 'full' trains the weights themselves.", choices=("lora", "full"))
-    quantization:str = _opt("none", "'4bit' keeps the frozen weights in NF4, for LoRA on a small GPU. Needs CUDA and the extra voxtral_nb[quant].", choices=("none", "4bit"))
-    precision:str = _opt("auto", "Number format to compute in. 'auto' is bf16 where the device has it, else fp32.", choices=("auto", "fp32", "bf16", "fp16"))
-    device:str = _opt("auto", "Where to train. 'auto' takes CUDA, then Apple's MPS, then the CPU.", pattern=r"auto|cpu|mps|cuda(:\d+)?", means="'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'")
-    attention:str = _opt("auto", "Attention kernel. 'auto' is sdpa, built into PyTorch; flash_attention_2 needs its own package, CUDA and bf16 or fp16.",
+    method:str = _opt("lora",
+        "'lora' trains small low-rank matrices beside frozen weights: little memory, and what is saved is small. "
+        "'full' trains the weights themselves.", choices=("lora", "full"))
+    quantization:str = _opt("none",
+        "'4bit' keeps the frozen weights in NF4, for LoRA on a small GPU. Needs CUDA and the extra voxtral_nb[quant].", choices=("none", "4bit"))
+    precision:str = _opt("auto",
+        "Number format to compute in. 'auto' is bf16 on a GPU that has it, else fp32.", choices=("auto", "fp32", "bf16", "fp16"))
+    device:str = _opt("auto",
+        "Where to train. 'auto' takes CUDA, then Apple's MPS, then the CPU.",
+        pattern=r"auto|cpu|mps|cuda(:\d+)?", means="'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'")
+    attention:str = _opt("auto",
+        "Attention kernel. 'auto' is sdpa, built into PyTorch; flash_attention_2 needs its own package, CUDA and bf16 or fp16.",
         choices=("auto", "sdpa", "eager", "flash_attention_2"))
 
 # %% ../nbs/00_config.ipynb #data
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Data:
     "Which speech to learn from, and which to measure on."
-    train_data:str = _opt("", "Speech to train on: a data.jsonl, a dataset folder that holds one, or a Hub dataset id. A run needs it.", path=True, empty=True)
+    train_data:str = _opt("",
+        "Speech to train on: a data.jsonl, a dataset folder that holds one, or a Hub dataset id. A run needs it.", path=True, empty=True)
     eval_data:str|None = _opt(None, "Speech to measure on, given like train_data. None holds out eval_fraction of train_data instead.", path=True)
-    eval_fraction:float = _opt(.1, "Share of train_data held out to measure on when neither eval_data nor eval_split is given. 0 trains on everything and measures nothing.", low=0, below=1)
-    split_by:str = _opt("clip", "Hold out single clips, or whole speakers, so that the measure is of voices the model did not hear.", choices=("clip", "speaker"))
+    eval_fraction:float = _opt(.1,
+        "Share of train_data held out to measure on when neither eval_data nor eval_split is given. 0 trains on everything and measures "
+        "nothing.", low=0, below=1)
+    split_by:str = _opt("clip",
+        "Hold out single clips, or whole speakers, so that the measure is of voices the model did not hear.", choices=("clip", "speaker"))
     hub_config:str|None = _opt(None, "Configuration (subset) of a Hub dataset, such as a language. None is its default one.")
     train_split:str = _opt("train", "Split of a Hub dataset to train on.")
     eval_split:str|None = _opt(None, "Split of a Hub dataset to measure on, such as 'validation'. None holds out eval_fraction of train_data.")
@@ -263,8 +284,11 @@ class _Data:
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Rows:
     "Which rows of the data are used."
-    language:str|None = _opt(None, "Language of the rows that name none, as ISO 639-1 code. None lets the model detect it.", verify=check_language, means="an ISO 639-1 code such as 'en'")
-    on_bad:str = _opt("error", "What to do with a row that cannot be used: stop with its number, or skip it, count it and list it.", choices=("error", "skip"))
+    language:str|None = _opt(None,
+        "Language of the rows that name none, as ISO 639-1 code. None lets the model detect "
+        "it.", verify=check_language, means="an ISO 639-1 code such as 'en'")
+    on_bad:str = _opt("error",
+        "What to do with a row that cannot be used: stop with its number, or skip it, count it and list it.", choices=("error", "skip"))
     min_seconds:float = _opt(.1, "Shorter clips count as bad rows: they hold no word, usually a slip of the recorder.", low=0)
     max_seconds:float|None = _opt(None, "Longer clips count as bad rows. None sets no limit: audio longer than a window takes several.", above=0)
     max_train_clips:int|None = _opt(None, "Use at most this many training clips, drawn with the seed: for a first try. None uses all.", low=1)
@@ -274,10 +298,13 @@ class _Rows:
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Windows:
     "How clips and transcripts fill the model's input."
-    packing:str = _opt("none", "'window' joins short clips of one language into one audio window, several times cheaper for each clip.", choices=("none", "window"))
+    packing:str = _opt("none",
+        "'window' joins short clips of one language into one audio window, which then cost no more than one clip.", choices=("none", "window"))
     packing_gap_seconds:float = _opt(.3, "Silence between two clips in a packed window.", low=0)
-    packing_single_share:float = _opt(.3, "Share of the windows left with one clip when packing, so that the model still sees speech followed by silence.", low=0, high=1)
-    max_transcript_tokens:int = _opt(448, "Longest transcript, in tokens. It is never cut: a cut transcript teaches the model to stop early. See on_long.", low=1)
+    packing_single_share:float = _opt(.3,
+        "Share of the windows left with one clip when packing, so that the model still sees speech followed by silence.", low=0, high=1)
+    max_transcript_tokens:int = _opt(448,
+        "Longest transcript, in tokens. It is never cut: a cut transcript teaches the model to stop early. See on_long.", low=1)
     on_long:str = _opt("error", "What to do with a longer transcript: stop, or drop the clip and count it.", choices=("error", "drop"))
 
 # %% ../nbs/00_config.ipynb #lora
@@ -287,7 +314,8 @@ class _Lora:
     lora_r:int = _opt(16, "Rank of the adapter. Higher learns more and costs memory; 8 to 64 is usual.", low=1)
     lora_alpha:int = _opt(32, "Strength of the adapter: it counts alpha/r times. Twice the rank is usual.", low=1)
     lora_dropout:float = _opt(.05, "Share of the adapter's inputs dropped in training, against learning a small data set by heart.", low=0, below=1)
-    lora_targets:str = _opt("all-linear", "Linear layers that get an adapter: 'all-linear', or names such as 'q_proj,v_proj'. Only inside the trained parts.",
+    lora_targets:str = _opt("all-linear",
+        "Linear layers that get an adapter: 'all-linear', or names such as 'q_proj,v_proj'. Only inside the trained parts.",
         pattern=r"all-linear|\w+(\s*,\s*\w+)*", means="'all-linear' or layer names with commas between, such as 'q_proj,v_proj'")
 
 # %% ../nbs/00_config.ipynb #parts
@@ -307,14 +335,16 @@ class _Training:
     batch_size:int = _opt(4, "Windows in a batch, on each device.", low=1)
     gradient_accumulation_steps:int = _opt(1, "Batches summed into one step: a larger batch in the same memory, in more time.", low=1)
     learning_rate:float|None = _opt(None, "Peak learning rate. None follows the method: 2e-4 with lora, 1e-5 with full.", above=0, high=1)
-    lr_scheduler:str = _opt("cosine", "How the learning rate falls after warm-up: along a cosine or a line to 0, or not at all.", choices=("linear", "cosine", "constant"))
-    warmup_fraction:float = _opt(.05, "Share of the steps in which the learning rate rises from 0, while the optimiser's averages settle.", low=0, below=1)
+    lr_scheduler:str = _opt("cosine",
+        "How the learning rate falls after warm-up: along a cosine or a line to 0, or not at all.", choices=("linear", "cosine", "constant"))
+    warmup_fraction:float = _opt(.05,
+        "Share of the steps in which the learning rate rises from 0, while the optimiser's averages settle.", low=0, below=1)
     optimizer:str = _opt("adamw_torch", "Optimiser, by its name in transformers. The 8-bit ones save memory and need CUDA and bitsandbytes.",
         choices=("adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit", "paged_adamw_8bit", "adafactor", "sgd"))
     weight_decay:float = _opt(.01, "How strongly weights are pulled to 0 at each step.", low=0)
     max_grad_norm:float = _opt(1., "Gradients longer than this are scaled down to it, so one odd batch does no harm. 0 turns it off.", low=0)
     label_smoothing:float = _opt(0., "Share of the target spread over all tokens, against overconfidence.", low=0, below=1)
-    gradient_checkpointing:bool = _opt(False, "Recompute activations instead of keeping them: much less memory, roughly a third more time.")
+    gradient_checkpointing:bool = _opt(False, "Recompute activations instead of keeping them: less memory, for one more forward pass a step.")
     num_workers:int = _opt(0, "Processes that read and prepare audio. 0 does it in the main one.", low=0)
     seed:int = _opt(42, "Seeds the split, the order of the data, the dropout and the new weights: same seed, same run.", low=0, below=2**32)
 
@@ -324,10 +354,12 @@ class _Evaluation:
     "How and when the model is measured."
     eval_before:bool = _opt(True, "Measure the model before training, so that the gain can be told.")
     eval_every:int|None = _opt(None, "Measure and save every so many steps. None does it once an epoch.", low=1)
-    eval_clips:int|None = _opt(None, "Transcribe at most this many clips during training, to save time. The measures before and after use all. None transcribes all.", low=1)
+    eval_clips:int|None = _opt(None,
+        "Transcribe at most this many clips during training, to save time. The measures before and after use all. None transcribes all.", low=1)
     eval_batch_size:int = _opt(8, "Clips transcribed at once.", low=1)
     max_new_tokens:int = _opt(256, "Longest transcript the model may write, in tokens.", low=1)
-    normalizer:str = _opt("basic", "What is made equal before words are compared: nothing, case and punctuation (basic), or English spelling and numbers too (english).",
+    normalizer:str = _opt("basic",
+        "What is made equal before words are compared: nothing, case and punctuation (basic), or English spelling and numbers too (english).",
         choices=("none", "basic", "english"))
     early_stopping_patience:int|None = _opt(None, "Stop when the error rate has not fallen for this many evaluations. None trains to the end.", low=1)
 
@@ -335,9 +367,11 @@ class _Evaluation:
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Saving:
     "Where the run lies, and how it is followed."
-    output_dir:str = _opt("runs/voxtral", "Folder of the run: checkpoints, models, metrics, plots. It must not hold another run, unless resume is set.", path=True)
+    output_dir:str = _opt("runs/voxtral",
+        "Folder of the run: checkpoints, models, metrics, plots. It must not hold another run, unless resume is set.", path=True)
     save_total_limit:int = _opt(2, "Checkpoints kept; older ones are deleted. The best one is always kept.", low=1)
-    resume:str = _opt("never", "'never' starts anew, 'auto' goes on from the newest whole checkpoint in output_dir, a path goes on from that checkpoint.",
+    resume:str = _opt("never",
+        "'never' starts anew, 'auto' goes on from the newest whole checkpoint in output_dir, a path goes on from that checkpoint.",
         path=True, means="'never', 'auto' or the path of a checkpoint")
     logging_steps:int = _opt(10, "Write the loss every so many steps.", low=1)
 
@@ -358,8 +392,9 @@ class RunConfig(_Tracking, _Saving, _Evaluation, _Training, _Parts, _Lora, _Wind
         for n,f in config_fields().items():
             try: object.__setattr__(self, n, f.check(getattr(self, n)))
             except ConfigError as e: problems.append(str(e))
-        problems = problems or list(_conflicts(self))
-        if problems: raise ConfigError(problems[0] if len(problems) == 1 else f"{len(problems)} settings are wrong:\n" + "\n".join("- " + o for o in problems))
+        problems = problems or _conflicts(self)
+        if len(problems) == 1: raise ConfigError(problems[0])
+        if problems: raise ConfigError("\n- ".join([f"{len(problems)} settings are wrong:", *problems]))
 
 # %% ../nbs/00_config.ipynb #config-fields
 @functools.cache
@@ -372,18 +407,25 @@ def config_fields()->dict[str,ConfigField]: # name -> setting, in reading order
 # %% ../nbs/00_config.ipynb #conflicts
 def _conflicts(
     c:RunConfig, # config whose single settings are all valid
-): # yields one message for each conflict
+)->list[str]: # one message for each conflict
     "What is wrong between settings."
-    cuda = c.device == "auto" or c.device.startswith("cuda")
-    if c.quantization == "4bit" and c.method != "lora": yield "quantization: '4bit' needs method='lora' (quantised weights cannot be trained); set quantization='none' for method='full'"
-    if c.quantization == "4bit" and not cuda: yield f"quantization: '4bit' needs a CUDA device, device is {c.device!r}; set quantization='none'"
-    if c.precision == "fp16" and c.device == "cpu": yield "precision: 'fp16' is not for the CPU; set precision='fp32', 'bf16' or 'auto'"
-    if c.attention == "flash_attention_2" and not cuda: yield f"attention: 'flash_attention_2' needs a CUDA device, device is {c.device!r}; set attention='sdpa'"
-    if c.attention == "flash_attention_2" and c.precision == "fp32": yield "attention: 'flash_attention_2' computes in bf16 or fp16 only, precision is 'fp32'; set attention='sdpa'"
-    if "8bit" in c.optimizer and not cuda: yield f"optimizer: {c.optimizer!r} needs a CUDA device, device is {c.device!r}; set optimizer='adamw_torch'"
-    if not c.trained_parts: yield "train_language_model, train_projector, train_audio_tower: no part is left to train; set one of them to True"
-    if c.max_seconds is not None and c.max_seconds <= c.min_seconds: yield f"max_seconds: {c.max_seconds:g} must be above min_seconds, which is {c.min_seconds:g}"
-    if c.early_stopping_patience and not c.has_eval: yield "early_stopping_patience: needs something to measure on; set eval_data, eval_split or an eval_fraction above 0"
+    cuda, flash = c.device == "auto" or c.device.startswith("cuda"), c.attention == "flash_attention_2"
+    no_cuda = f"needs a CUDA device, but device is {c.device!r}"
+    rules = [
+        (c.quantization == "4bit" and c.method != "lora",
+            "quantization: '4bit' needs method='lora', since quantised weights cannot be trained; for method='full' set quantization='none'"),
+        (c.quantization == "4bit" and not cuda, f"quantization: '4bit' {no_cuda}; set quantization='none'"),
+        (c.precision == "fp16" and c.device == "cpu", "precision: 'fp16' is not for the CPU; set precision='fp32', 'bf16' or 'auto'"),
+        (flash and not cuda, f"attention: 'flash_attention_2' {no_cuda}; set attention='sdpa'"),
+        (flash and c.precision == "fp32", "attention: 'flash_attention_2' computes in bf16 or fp16 only; set attention='sdpa' or another precision"),
+        ("8bit" in c.optimizer and not cuda, f"optimizer: {c.optimizer!r} {no_cuda}; set optimizer='adamw_torch'"),
+        (not c.trained_parts, "train_language_model, train_projector, train_audio_tower: no part is left to train; set one of them to True"),
+        (c.max_seconds is not None and c.max_seconds <= c.min_seconds,
+            f"max_seconds: {c.max_seconds} must be above min_seconds, which is {c.min_seconds}"),
+        (c.early_stopping_patience and not c.has_eval,
+            "early_stopping_patience: needs speech to measure on; set eval_data, eval_split or an eval_fraction above 0"),
+    ]
+    return [message for wrong, message in rules if wrong]
 
 # %% ../nbs/00_config.ipynb #has-eval
 @patch(as_prop=True)
@@ -412,7 +454,7 @@ def _check_names(
     "Raise `ConfigError` for the names that are no settings."
     known = list(config_fields())
     def one(n):
-        near = difflib.get_close_matches(str(n).lower().replace("-", "_"), known, 1, .5)
+        near = difflib.get_close_matches(str(n).lower().replace("-", "_"), known, 1, .6)
         return f"{n}: unknown setting" + (f"; did you mean {near[0]!r}?" if near else "; config_fields() lists what there is")
     if bad := [one(n) for n in names if n not in known]: raise ConfigError("\n".join(bad))
 
@@ -468,9 +510,10 @@ class _Loader(yaml.SafeLoader):
     "Reads YAML 1.2's core types; a key that stands twice is an error."
     yaml_implicit_resolvers = {}
     def construct_mapping(self, node, deep=False):
-        names = [k.value for k,_ in node.value]
+        seen = []
         for k,_ in node.value:
-            if names.count(k.value) > 1: raise yaml.constructor.ConstructorError(None, None, f"{k.value!r} stands twice", k.start_mark)
+            if k.value in seen: raise yaml.constructor.ConstructorError(None, None, f"{k.value!r} stands twice", k.start_mark)
+            seen.append(k.value)
         return super().construct_mapping(node, deep)
 
 # %% ../nbs/00_config.ipynb #yaml-dumper
@@ -515,11 +558,17 @@ def save(
     return atomic_write(path, self.to_yaml() if _file_kind(path) == "yaml" else json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
 
 # %% ../nbs/00_config.ipynb #read-file
-def _no_twice(pairs):
-    d = dict(pairs)
-    if len(d) < len(pairs): raise ValueError(f"{next(k for i,(k,_) in enumerate(pairs) if k in dict(pairs[:i]))!r} stands twice")
+def _no_twice(
+    pairs:list, # (name, value) of a JSON object
+)->dict:
+    "A JSON object in which no name stands twice."
+    d = {}
+    for k,v in pairs:
+        if k in d: raise ValueError(f"{k!r} stands twice")
+        d[k] = v
     return d
 
+# %% ../nbs/00_config.ipynb #read-file2
 def _read_file(
     p:Path, # JSON or YAML file
 ): # what it holds
@@ -527,9 +576,12 @@ def _read_file(
     kind = _file_kind(p)
     try:
         text = p.read_text(encoding="utf-8-sig")
-        return json.loads(text, object_pairs_hook=_no_twice) if kind == "json" else yaml.load(text, _Loader)
+        d = None if not text.strip() else json.loads(text, object_pairs_hook=_no_twice) if kind == "json" else yaml.load(text, _Loader)
     except FileNotFoundError: raise ConfigError(f"{p}: there is no such file") from None
+    except yaml.MarkedYAMLError as e: raise ConfigError(f"{p}: line {e.problem_mark.line + 1} cannot be read as YAML: {e.problem}") from None
     except (yaml.YAMLError, ValueError) as e: raise ConfigError(f"{p}: cannot be read as {kind.upper()}: {' '.join(str(e).split())}") from None
+    if d is None: raise ConfigError(f"{p}: is empty")
+    return d
 
 # %% ../nbs/00_config.ipynb #load
 @patch(cls_method=True)
