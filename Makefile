@@ -54,7 +54,7 @@ docs: $(VENV)/.dev  ## build the site in _docs, with Quarto if it is installed, 
 # No editable install, no file or host, and no local build tag: a plain list of versions that any index can serve.
 constraints:  ## pin what is in .venv as constraints.txt
 	@{ echo "# The versions that the tests ran on. Made by make constraints."; \
-	  $(BIN)/python -m pip freeze --exclude voxtral_nb | grep -E '^[A-Za-z0-9._-]+==' | sed -E 's/\+cpu$$//'; } > constraints.new
+	  $(BIN)/python -m pip freeze --all --exclude pip --exclude wheel --exclude voxtral_nb | grep -E '^[A-Za-z0-9._-]+==' | sed -E 's/\+cpu$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
 dist: $(VENV)/.dev  ## build the wheel and the source distribution in dist/

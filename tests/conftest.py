@@ -1,0 +1,66 @@
+"""What the tests share. They hold what a notebook cell cannot: processes, the installed wheel, a browser, end to end runs."""
+import json, os, shutil, subprocess, sys, time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network; one that asks for it shall fail at once
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def tracked(): # paths relative to the root: tracked files, and new ones that git does not ignore
+    "The files of the repository as a commit would hold them."
+    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return [p for o in sorted(set(out.split("\0"))) if o and os.path.lexists(p := ROOT/o)]
+
+
+def sh(*args, cwd=None, timeout=600, env=None, check=False):
+    "Run a command without standard input; its output as text."
+    r = subprocess.run([str(o) for o in args], cwd=cwd, timeout=timeout, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **(env or {})})
+    if check: assert r.returncode == 0, f"{' '.join(map(str, args))} ended with {r.returncode}\n{r.stdout[-4000:]}\n{r.stderr[-4000:]}"
+    return r
+
+
+def last_json(text):
+    "The last line of what a command printed, which is JSON."
+    return json.loads(text.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    "A copy of the repository in which a test may write, with a git history of one commit."
+    dest = tmp_path_factory.mktemp("tree")/"voxtral_nb"
+    for p in tracked():
+        to = dest/p.relative_to(ROOT)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(p, to, follow_symlinks=False)
+    for c in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]): sh("git", *c, cwd=dest, check=True)
+    return dest
+
+
+# The last line of a test run is JSON, after pytest's own. With xdist only the process that collects the results prints.
+def _untracked(): return set(subprocess.run(["git", "ls-files", "-o", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines())
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"): config.stash_start, config.stash_files = time.time(), _untracked()
+
+def pytest_sessionfinish(session, exitstatus):
+    c = session.config
+    if hasattr(c, "workerinput"): return
+    if left := sorted(_untracked() - c.stash_files):
+        print(f"\nThe tests left files in the repository: {', '.join(left)}")
+        session.exitstatus = session.exitstatus or 1
+
+def pytest_terminal_summary(terminalreporter):
+    stats = terminalreporter.stats
+    count = lambda k: len(stats.get(k, []))
+    config = terminalreporter.config
+    slow = sorted((r for k in ("passed", "failed") for r in stats.get(k, []) if r.when == "call"), key=lambda r: -r.duration)[:3]
+    config.stash_result = dict(passed=count("passed"), failed=count("failed") + count("error"), skipped=count("skipped"),
+        seconds=round(time.time() - config.stash_start), slowest={r.nodeid: round(r.duration) for r in slow})
+
+def pytest_unconfigure(config):
+    if hasattr(config, "stash_result"): print(json.dumps(config.stash_result))

@@ -1,0 +1,97 @@
+"""The console scripts as processes: help at once, and for every kind of bad input one clear line and exit status 2."""
+import json, resource, shutil
+
+import numpy as np, pytest, soundfile as sf
+
+from conftest import BIN, sh
+from voxtral_nb.tiny import tiny_path
+
+SHORT = "--max-steps 1 --batch-size 2 --max-new-tokens 4 --model-id tiny --tracking none".split()
+
+
+def row(**kw): return json.dumps({"audio_path": "a.wav", "text": "one two", "language": "en", **kw}) + "\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    "A folder with two good clips and a data.jsonl."
+    for n in "ab": sf.write(tmp_path/f"{n}.wav", np.sin(np.arange(16000)/20).astype("float32")*.3, 16000)
+    (tmp_path/"data.jsonl").write_text(row() + row(audio_path="b.wav"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-run"])
+def test_help_answers_at_once(script):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    r = sh(BIN/script, "--help", check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "examples:" in r.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1  # seconds of CPU: other tests may hold the cores
+
+
+def broken(folder):
+    "Bad inputs: what is wrong -> (changes to the folder, arguments, words that the message must hold)."
+    data = folder/"data.jsonl"
+    def rows(s): return lambda: data.write_text(s)
+    def audio(b): return lambda: (folder/"b.wav").write_bytes(b)
+    def samples(x): return lambda: sf.write(folder/"b.wav", np.asarray(x, "float32"), 16000, subtype="FLOAT")
+    ok = ["--train-data", data]
+    return {
+        "missing_jsonl": (lambda: None, ["--train-data", folder/"none.jsonl"], ["none.jsonl"]),
+        "broken_json_line": (rows(row() + '{"audio_path": "b.wav", "text": \n'), ok, ["data.jsonl", "2"]),
+        "missing_audio": (rows(row() + row(audio_path="c.wav")), ok, ["c.wav", "2"]),
+        "unreadable_audio": (audio(b"no audio at all" * 99), ok, ["b.wav", "2"]),
+        "empty_audio": (audio(b""), ok, ["b.wav"]),
+        "zero_length_audio": (samples([]), ok, ["b.wav"]),
+        "empty_transcript": (rows(row() + row(audio_path="b.wav", text=" ")), ok, ["text", "2"]),
+        "path_leaves_folder": (rows(row() + row(audio_path="../b.wav")), ok, ["../b.wav", "2"]),
+        "unknown_language": (rows(row() + row(audio_path="b.wav", language="xx")), ok, ["xx", "2"]),
+        "unknown_model": (lambda: None, [*ok, "--model-id", folder/"no-model"], ["no-model"]),
+        "not_a_voxtral": (lambda: ((folder/"bert").mkdir(), (folder/"bert"/"config.json").write_text('{"model_type": "bert"}')), [*ok, "--model-id", folder/"bert"], ["bert", "oxtral"]),
+        "output_is_a_file": (lambda: (folder/"run").write_text("x"), ok, ["run"]),
+        "output_holds_a_run": (lambda: ((folder/"run").mkdir(), (folder/"run"/"training_config.json").write_text("{}")), ok, ["run", "resume"]),
+        "nothing_to_resume": (lambda: None, [*ok, "--resume", folder/"checkpoint-9"], ["checkpoint-9"]),
+        "empty_dataset": (rows(""), ok, ["data.jsonl"]),
+    }
+
+
+@pytest.mark.parametrize("what", list(broken(__import__("pathlib").Path("x"))))
+def test_bad_input_is_one_clear_line(folder, what):
+    change, args, words = broken(folder)[what]
+    change()
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    r = sh(BIN/"voxtral-train", *SHORT, "--output-dir", folder/"run", *args, cwd=folder)
+    assert r.returncode == 2, f"{r.returncode}\n{r.stdout}\n{r.stderr}"
+    assert "Traceback" not in r.stderr
+    message = r.stderr.strip().splitlines()[-1]
+    assert message.startswith("voxtral-train: error: ")
+    for w in words: assert w in message, f"{w!r} is not in: {message}"
+    assert {p: p.read_bytes() for p in before} == before, "a file was changed"
+
+
+def test_nan_samples_are_named_when_they_are_read(folder):
+    sf.write(folder/"b.wav", np.full(16000, np.nan, "float32"), 16000, subtype="FLOAT")
+    r = sh(BIN/"voxtral-train", *SHORT, "--output-dir", folder/"run", "--train-data", folder/"data.jsonl", "--eval-fraction", "0.5", cwd=folder)
+    assert r.returncode == 2 and "b.wav" in r.stderr.strip().splitlines()[-1] and "Traceback" not in r.stderr, r.stderr
+
+
+def test_on_bad_skip_counts_and_goes_on(folder):
+    (folder/"data.jsonl").write_text("".join(row(audio_path=f"{n}.wav") for n in "ab"*4) + row(audio_path="gone.wav") + "{broken\n")
+    r = sh(BIN/"voxtral-train", *SHORT, "--output-dir", folder/"run", "--train-data", folder/"data.jsonl", "--on-bad", "skip", "--eval-fraction", "0.3", cwd=folder, check=True)
+    assert "2" in r.stdout and "skip" in r.stdout.lower(), r.stdout
+
+
+@pytest.mark.parametrize("args,words", [
+    (["no-such-folder", "data.jsonl"], ["no-such-folder"]), (["tiny", "none.jsonl"], ["none.jsonl"]), (["tiny", "data.jsonl", "--language", "auto"], ["auto"])])
+def test_voxtral_eval_bad_input(folder, args, words):
+    r = sh(BIN/"voxtral-eval", *args, cwd=folder)
+    message = r.stderr.strip().splitlines()[-1]
+    assert r.returncode == 2 and "Traceback" not in r.stderr and message.startswith("voxtral-eval: error: "), r.stderr
+    for w in words: assert w in message
+
+
+def test_a_damaged_model_is_named(folder):
+    shutil.copytree(tiny_path(), folder/"model")
+    (folder/"model"/"model.safetensors").write_bytes(b"x"*100)
+    r = sh(BIN/"voxtral-eval", "model", "data.jsonl", cwd=folder)
+    assert r.returncode == 2 and "Traceback" not in r.stderr and "model" in r.stderr.strip().splitlines()[-1], r.stderr

@@ -1,0 +1,13 @@
+"""Every notebook's own tests, each in a process of its own: environment variables and loaded models must not leak from one to the next."""
+import pytest
+
+from conftest import BIN, ROOT, sh
+
+NOTEBOOKS = sorted(p.relative_to(ROOT/"nbs") for d in ("", "tutorials/") for p in (ROOT/"nbs").glob(f"{d}*.ipynb") if p.name[0] not in "_.")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS, ids=str)
+def test_notebook(name):
+    r = sh(BIN/"nbdev-test", "--path", ROOT/"nbs"/name, "--n_workers", "0", cwd=ROOT, timeout=1200)
+    assert r.returncode == 0, r.stderr[-6000:] + r.stdout[-2000:]
+    assert "Success." in r.stdout, f"nothing was tested\n{r.stdout}\n{r.stderr}"

@@ -1,0 +1,130 @@
+"""The repository itself: notebooks as a stranger wants to find them, generated files up to date, nothing in it that belongs to a machine."""
+import ast, configparser, json, re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from conftest import BIN, ROOT, sh, tracked
+
+NOTEBOOKS = sorted(p for p in tracked() if p.suffix == ".ipynb")
+RUNS = [p for p in NOTEBOOKS if p.parent.name == "runs"]
+name = lambda p: p.relative_to(ROOT).as_posix()
+read = lambda p: json.loads(p.read_text(encoding="utf-8"))
+source = lambda c: "".join(c["source"])
+
+TOKEN = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16})")
+MACHINE_PATH = re.compile(r"(?<![\w.:/<])/(?:work|root|home|Users|tmp|var|opt|mnt|content)/[\w.-]+")
+MAX_NOTEBOOK = 400_000  # bytes
+
+
+def texts(): # path, text
+    "Every tracked file that is text."
+    for p in tracked():
+        if p.is_symlink() or p.suffix in (".ogg", ".wav", ".safetensors", ".png"): continue
+        yield p, p.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebook_is_clean(path):
+    nb = read(path)
+    assert nb["metadata"]["kernelspec"]["name"] == "python3"
+    assert set(nb["metadata"]) <= {"kernelspec"}, "widget state or other metadata is saved in it"
+    ids = [c["id"] for c in nb["cells"]]
+    assert len(set(ids)) == len(ids), "a cell id stands twice"
+    assert path.stat().st_size < MAX_NOTEBOOK, f"{path.stat().st_size} bytes"
+    assert re.search(r"^# .+\n+> .+", source(nb["cells"][0]) + "\n" + source(nb["cells"][1]), re.M), "no title with a quoted line under it"
+    for c in nb["cells"]:
+        assert source(c).strip(), f"cell {c['id']} is empty"
+        assert c.get("execution_count") is None
+        out = json.dumps(c.get("outputs", []))
+        assert "data:audio" not in out and "audio/" not in out, f"cell {c['id']}: audio in the output"
+        found = MACHINE_PATH.search(out)
+        assert not found, f"cell {c['id']}: a machine path in the output: {found[0]}"
+        assert not any(o["output_type"] == "error" for o in c.get("outputs", [])), f"cell {c['id']}: an error is saved in it"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_imports_stand_in_cells_of_their_own(path):
+    "The docs build executes every cell that holds an import (unless it says `#| eval: false`), and would stumble over the rest of it."
+    for c in read(path)["cells"]:
+        s = source(c)
+        if c["cell_type"] != "code" or re.search(r"^#\| *eval: *false", s, re.M): continue
+        body = ast.parse(re.sub(r"^\s*[%!].*$", "", s, flags=re.M)).body
+        mixed = any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body) and any(isinstance(n, (ast.Expr, ast.Assign, ast.With, ast.For, ast.Assert)) for n in body)
+        assert not mixed, f"cell {c['id']}: imports mixed with other code"
+
+
+@pytest.mark.parametrize("path", RUNS, ids=name)
+def test_run_notebook_has_its_parameters(path):
+    tagged = [c for c in read(path)["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1 and tagged[0]["cell_type"] == "code"
+
+
+def test_exported_modules_and_clean_notebooks_are_up_to_date(tree):
+    "Export and clean a copy: nothing changes, and the parameters tag is still there."
+    for command in ("nbdev-export", "nbdev-clean"): sh(BIN/command, cwd=tree, check=True)
+    changed = sh("git", "status", "--porcelain", cwd=tree, check=True).stdout
+    diff = sh("git", "diff", "--stat", "-p", cwd=tree, check=True).stdout
+    assert not changed.strip(), f"run make export; it changes\n{changed}\n{diff[:3000]}"
+    for p in RUNS: assert '"parameters"' in (tree/p.relative_to(ROOT)).read_text(encoding="utf-8")
+
+
+def test_readme_is_up_to_date(tree):
+    sh(BIN/"python", "tools/docs.py", "readme", "--check", cwd=tree, check=True)
+
+
+def test_nothing_in_it_belongs_to_a_machine_or_a_person():
+    bad = []
+    for p, s in texts():
+        if TOKEN.search(s): bad.append(f"{name(p)}: a token")
+        if p.parts[-2] != "tests" and (m := MACHINE_PATH.search(s)) and p.suffix != ".ipynb": bad.append(f"{name(p)}: {m[0]}")
+        if re.search(r"(pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org)", s) and p.name != "test_repo.py": bad.append(f"{name(p)}: a registry's host")
+    assert not bad, "\n".join(bad)
+
+
+def test_a_module_imports_only_lower_numbers():
+    numbered = {m: int(p.name[:2]) for p in NOTEBOOKS if p.name[:2].isdigit() for c in read(p)["cells"] if (m := (re.match(r"#\| *default_exp +(\w+)", source(c)) or [None, None])[1])}
+    assert len(numbered) >= 9
+    bad = []
+    for module, n in numbered.items():
+        for node in ast.walk(ast.parse((ROOT/"voxtral_nb"/f"{module}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                target = (node.module or "").removeprefix("voxtral_nb.")
+                if target in numbered and numbered[target] >= n: bad.append(f"{module} ({n}) imports {target} ({numbered[target]})")
+    assert not bad, bad
+
+
+def test_layout():
+    for f in "README.md Makefile constraints.txt CHANGELOG.md CONTRIBUTING.md LICENSE settings.ini setup.py pyproject.toml _quarto.yml .ci/run .gitattributes".split(): assert (ROOT/f).is_file(), f
+    assert (ROOT/"nbs"/"_quarto.yml").is_symlink() and (ROOT/"nbs"/"_quarto.yml").resolve() == ROOT/"_quarto.yml"
+    assert "Apache License" in (ROOT/"LICENSE").read_text()[:200]
+    version = re.search(r'__version__ *= *"([^"]+)"', (ROOT/"voxtral_nb"/"__init__.py").read_text())[1]
+    assert f"## {version}" in (ROOT/"CHANGELOG.md").read_text(), "CHANGELOG.md has nothing on this version"
+
+
+def test_shipped_assets_are_small():
+    assets = ROOT/"voxtral_nb"/"assets"
+    for part in ("tiny", "speech"): assert sum(f.stat().st_size for f in (assets/part).rglob("*") if f.is_file()) < 4e6, part
+
+
+def test_constraints_pin_every_requirement():
+    pins = dict(l.split("==") for l in (ROOT/"constraints.txt").read_text().splitlines() if l and not l.startswith("#"))
+    pins = {k.lower().replace("_", "-"): v for k, v in pins.items()}
+    cfg = configparser.ConfigParser(delimiters=["="], interpolation=None)
+    cfg.read(ROOT/"settings.ini", encoding="utf-8")
+    needed = [Requirement(o) for k in ("requirements", "dev_requirements") for o in cfg["DEFAULT"][k].split()]
+    assert len(needed) > 20
+    for r in needed:
+        assert (v := pins.get(r.name.lower().replace("_", "-"))), f"{r.name} is not pinned: make constraints"
+        assert v in r.specifier, f"{r}: {v} is pinned"
+
+
+def test_the_sidebar_lists_every_notebook():
+    import yaml
+    cfg = yaml.safe_load((ROOT/"_quarto.yml").read_text(encoding="utf-8"))
+    def files(o):
+        if isinstance(o, str): yield o
+        elif isinstance(o, list): yield from (f for x in o for f in files(x))
+        elif isinstance(o, dict): yield from (f for k, x in o.items() if k in ("href", "contents") for f in files(x))
+    assert sorted(files(cfg["website"]["sidebar"]["contents"])) == sorted(p.relative_to(ROOT/"nbs").as_posix() for p in NOTEBOOKS)

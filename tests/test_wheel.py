@@ -1,0 +1,66 @@
+"""What a person gets who installs the package without the repository: the wheel in an environment of its own, used from an empty folder."""
+import json, site, sysconfig, zipfile
+
+import pytest
+
+from conftest import BIN, last_json, sh
+
+
+@pytest.fixture(scope="module")
+def wheel(tree, tmp_path_factory):
+    "The wheel, built from the source distribution, so that what the latter lacks is missing from both."
+    out = tmp_path_factory.mktemp("dist")
+    sh(BIN/"python", "-m", "build", "--no-isolation", "--outdir", out, tree, check=True)
+    assert len(list(out.glob("*.tar.gz"))) == 1
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def venv(wheel, tmp_path_factory):
+    "A new environment with the wheel in it; its dependencies are those of the environment that runs the tests, so this takes seconds."
+    new = tmp_path_factory.mktemp("venv")/"v"
+    sh(BIN/"python", "-m", "venv", "--without-pip", new, check=True)
+    packages = next((new/"lib").glob("python*"))/"site-packages"
+    (packages/"dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")  # a path only: its own .pth files, and so the editable install, are not followed
+    sh(BIN/"python", "-m", "pip", "--python", new/"bin"/"python", "install", "--no-deps", "--no-index", wheel, check=True)
+    return new
+
+
+@pytest.fixture
+def run(venv, tmp_path):
+    "Run a script of the new environment in an empty folder."
+    return lambda script, *args, **kw: sh(venv/"bin"/script, *args, cwd=tmp_path, env=dict(PATH="/usr/bin:/bin", PYTHONPATH="", HOME=str(tmp_path)), **kw)
+
+
+def test_wheel_carries_assets_and_run_notebooks(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for n in "tiny/model.safetensors tiny/config.json tiny/tekken.json speech/accent_train.jsonl speech/accent_eval.jsonl runs/train_lora.ipynb runs/train_full.ipynb runs/evaluate.ipynb".split():
+        assert f"voxtral_nb/assets/{n}" in names, n
+    assert sum(n.startswith("voxtral_nb/assets/speech/") and n.endswith(".ogg") for n in names) > 300
+    assert not [n for n in names if n.startswith(("tests", "nbs", "tools"))]
+    assert zipfile.ZipFile(wheel).fp.seek(0, 2) < 9e6
+
+
+def test_it_is_the_wheel_that_is_imported(run, venv):
+    r = run("python", "-c", "import voxtral_nb.runs as r; print(r.__file__); print(*r.notebooks().values())", check=True)
+    assert all(o.startswith(str(venv)) for o in r.stdout.split()), r.stdout
+
+
+@pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-run"])
+def test_help(run, script):
+    assert "examples:" in run(script, "--help", check=True).stdout
+
+
+def test_train_and_evaluate_from_an_empty_folder(run, tmp_path):
+    short = "--max-steps 2 --batch-size 2 --max-train-clips 8 --max-eval-clips 4 --max-new-tokens 8".split()
+    r = last_json(run("voxtral-train", "--model-id", "tiny", "--output-dir", "run", *short, check=True).stdout)
+    assert 0 <= r["wer_after"] and (tmp_path/"run"/"final-model"/"adapter_model.safetensors").is_file()
+    data = json.loads((tmp_path/"run"/"training_config.json").read_text())["config"]["eval_data"]
+    r = last_json(run("voxtral-eval", "run/final-model", data, "--max-eval-clips", "4", check=True).stdout)
+    assert r["n_clips"] == 4 and (tmp_path/"voxtral-eval.json").is_file()
+
+
+def test_run_notebook_from_an_empty_folder(run, tmp_path):
+    short = "--max-steps 2 --batch-size 2 --max-train-clips 8 --max-eval-clips 4 --max-new-tokens 8".split()
+    r = last_json(run("voxtral-run", "train_lora", "--output-dir", "nb", *short, check=True).stdout)
+    assert r["steps"] == 2 and (tmp_path/r["notebook"]).is_file()
