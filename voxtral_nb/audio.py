@@ -72,8 +72,8 @@ def _to_float(
     "Scale integer samples by their type, and refuse floats of another scale."
     x = np.asarray(x)
     if x.dtype == np.uint8: return (x.astype(np.float32) - 128)/128
-    if np.issubdtype(x.dtype, np.signedinteger): return (x/-float(np.iinfo(x.dtype).min)).astype(np.float32)
-    if not np.issubdtype(x.dtype, np.floating): raise AudioError(f"audio must be an array of numbers, got {x.dtype}")
+    if x.dtype in (np.int16, np.int32): return (x/-float(np.iinfo(x.dtype).min)).astype(np.float32)
+    if not np.issubdtype(x.dtype, np.floating): raise AudioError(f"audio must be an array of float, int16, int32 or uint8, got {x.dtype}")
     top = np.abs(x).max(initial=0)
     if np.isfinite(top) and top > _LOUDEST: raise AudioError(f"float audio must lie in -1..1, but reaches {top:.4g}; divide int16 values by 32768")
     return x.astype(np.float32)
@@ -261,6 +261,7 @@ def audio_info(
     "Rate, channels and length of `src`, without decoding it."
     if (a := _array(src, sr)) is not None:
         x, rate = a
+        with _naming("audio array"): _check_rate(rate)
         return AudioInfo(rate, 1 if x.ndim == 1 else x.shape[1], len(x), len(x)/rate, "array", str(x.dtype))
     name, f = _source(src)
     with _naming(name), _open(f) as s: return AudioInfo(s.samplerate, s.channels, s.frames, s.frames/s.samplerate, s.format, s.subtype)
@@ -316,7 +317,7 @@ def read_audio(
 )->np.ndarray: # mono samples, shape (n,), float32, nominally -1..1
     "Decode `src`, average its channels and bring it to `sr`."
     def joined(blocks, rate):
-        y = np.concatenate(list(_converted(blocks, rate, sr)))
+        y = np.concatenate([np.zeros(0, np.float32), *_converted(blocks, rate, sr)])
         if len(y): return y
         raise AudioError("holds no samples, or too few to be heard; record it again")
     if (a := _array(src, sr)) is not None:
@@ -390,7 +391,7 @@ class AudioQuality:
 
 # %% ../nbs/01_audio.ipynb #measure
 def measure(
-    x:np.ndarray, # mono samples, shape (n,), float in -1..1 or int16; best as captured: resampling rounds off what was clipped
+    x:np.ndarray, # mono samples, shape (n,), float in -1..1 or int16
     sr:int=SAMPLE_RATE, # rate of `x` in Hz
 )->AudioQuality:
     "Duration, level, clipping, silence and signal-to-noise ratio of a clip."

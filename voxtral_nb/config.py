@@ -175,7 +175,7 @@ def _hint(
     if f.choices: near = difflib.get_close_matches(v.strip().lower(), f.choices, 1, .6)
     elif f.type is bool: near = [{"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(v.lower())]
     else:
-        try: near = [f.type(v)]
+        try: near = [o for o in [f.type(v)] if not _outside(f, o)]
         except ValueError: near = []
     return f" (did you mean {near[0]!r}?)" if near and near[0] is not None and near[0] != v else ""
 
@@ -230,13 +230,17 @@ def _fields_of(
     return {f.name: one(f) for f in fields(cls)}
 
 # %% ../nbs/00_config.ipynb #fields-table
-def _cell(s)->str: return str(s).replace("|", "\\|").replace("\n", " ")
+def _cell(
+    s:str, # any text
+)->str: # the text on one line, bars escaped
+    "Make `s` fit a cell of a Markdown table."
+    return s.replace("|", "\\|").replace("\n", " ")
 
 def fields_table(
-    cls:type|None = None, # one group's class; None for all settings
+    *groups:type, # classes of groups; none for all settings
 )->str: # Markdown
     "The settings as a table: name, default, what is allowed, what it does."
-    rows = [f"| `{f.name}` | `{f.default!r}` | {_cell(f.allowed)} | {_cell(f.help)} |" for f in _fields_of(cls or RunConfig).values()]
+    rows = [f"| `{f.name}` | `{f.default!r}` | {_cell(f.allowed)} | {_cell(f.help)} |" for g in groups or [RunConfig] for f in _fields_of(g).values()]
     return "\n".join(["| setting | default | allowed | what it does |", "|:--|:--|:--|:--|", *rows])
 
 # %% ../nbs/00_config.ipynb #model
@@ -618,8 +622,8 @@ def _html_row(
     "A row of the config table."
     b = ("", "") if s.is_default else ("<b>", "</b>")
     name, value, help = (html.escape(str(o)) for o in (s.name, repr(s.value), s.help))
-    left = 'style="text-align:left"'
-    return f'<tr><td {left}>{b[0]}<code>{name}</code>{b[1]}</td><td {left}>{b[0]}{value}{b[1]}</td><td {left}><small>{help}</small></td></tr>'
+    td = [f'<td style="text-align:left;min-width:{w}em">' for w in (15, 10, 20)]
+    return f"<tr>{td[0]}{b[0]}<code>{name}</code>{b[1]}</td>{td[1]}{b[0]}<code>{value}</code>{b[1]}</td>{td[2]}<small>{help}</small></td></tr>"
 
 @patch
 def _repr_html_(self:RunConfig)->str:
