@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/runs.html.md"""
 
 # %% auto #0
 __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook', 'Parameter', 'notebook_parameters',
-           'check_parameters', 'with_sample', 'config_from', 'eval_config', 'data_table', 'show_clips', 'before_after',
-           'show_errors', 'write_result', 'free_folder', 'run_notebook', 'voxtral_train', 'eval_speech', 'evaluate_run',
+           'check_parameters', 'with_sample', 'config_from', 'eval_config', 'data_table', 'show_clips', 'show_errors',
+           'write_result', 'free_folder', 'run_notebook', 'voxtral_train', 'eval_speech', 'evaluate_run',
            'voxtral_eval', 'voxtral_run']
 
 # %% ../nbs/14_runs.ipynb #imports-std
@@ -210,16 +210,6 @@ def show_clips(
     axes[-1,0].set_xlabel("seconds")
     plt.close(fig) # the caller shows it once; pyplot would show it a second time
     return fig
-
-# %% ../nbs/14_runs.ipynb #before-after
-def before_after(
-    run_dir:str|os.PathLike, # run folder with eval_results.json
-    n:int=8, # rows
-): # pandas DataFrame: reference, before, after
-    "How clips were transcribed before and after training."
-    import pandas as pd
-    samples = json.loads((Path(run_dir)/"eval_results.json").read_text(encoding="utf-8"))["samples"]
-    return pd.DataFrame(samples)[["reference", "before", "after"]].head(n)
 
 # %% ../nbs/14_runs.ipynb #show-errors
 def show_errors(
