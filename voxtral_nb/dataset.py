@@ -38,6 +38,7 @@ class BadRow:
     def __str__(self): return f"{self.file} {self.unit} {self.line}: {self.reason}" + (f": {_short(self.text)}" if self.text else "")
 
 def _short(text, n=120): return text if len(text)<=n else text[:n-1]+"…"
+def _half(raw): return _short(raw.decode(errors="replace").strip("\0"))
 
 # %% ../nbs/02_dataset.ipynb #badrow_raise
 def _raise_bad(
@@ -84,7 +85,8 @@ def _parse(
 # %% ../nbs/02_dataset.ipynb #text_reason
 def _check_text(text):
     "Raise `ValueError` unless `text` is a transcript."
-    if not isinstance(text, str): raise ValueError("the transcript is missing" if text is None else f"the transcript is {_short(repr(text))}, not text")
+    if text is None: raise ValueError("the transcript is missing")
+    if not isinstance(text, str): raise ValueError(f"the transcript is {_short(repr(text))}, not text")
     if not text.strip(): raise ValueError("the transcript is empty")
     try: text.encode()
     except UnicodeEncodeError: raise ValueError("the transcript holds half of a surrogate pair, which is no character") from None
@@ -96,7 +98,8 @@ def _check_path(
     own:bool, # is it our own key in our own file?
 ):
     "Raise `ValueError` unless `p` may be read."
-    if not isinstance(p, str) or not p.strip(): raise ValueError("the audio path is empty" if isinstance(p, str) or p is None else f"the audio path is {_short(repr(p))}, not text")
+    if p is None or isinstance(p, str) and not p.strip(): raise ValueError("the audio path is empty")
+    if not isinstance(p, str): raise ValueError(f"the audio path is {_short(repr(p))}, not text")
     if "\0" in p: raise ValueError("the audio path holds a NUL character")
     if "://" in p: raise ValueError(f"{p} is a URL: download it, and name the file")
     plain = os.path.normpath(p.replace("\\", "/"))
@@ -154,7 +157,8 @@ def _lines(
             start += len(raw)
             if not raw.strip(): continue
             if not raw.endswith(b"\n") and path.name in OWN_FILES and _is_torn(raw):
-                warnings.warn(f"{path} ends in half a row, as a crash leaves it (line {line}: {_short(raw.decode(errors='replace').strip(chr(0)))!r}); it is left out, and the next append cuts it off", stacklevel=3)
+                warnings.warn(f"{path} ends in half a row, as a crash leaves it (line {line}: {_half(raw)!r}); "
+                              "it is left out, and the next append cuts it off", stacklevel=3)
             else: yield line,at,raw
 
 # %% ../nbs/02_dataset.ipynb #find
@@ -167,7 +171,8 @@ def _find_jsonl(
         for name in ("data.jsonl", "metadata.jsonl"):
             if (path/name).is_file(): return path/name
         others = sorted(o.name for o in path.glob("*.jsonl"))
-        raise DatasetError(f"{path} holds no data.jsonl" + (f"; did you mean {' or '.join(str(path/o) for o in others[:5])}?" if others else "; a dataset folder has one JSON object a line in it"))
+        hint = f"did you mean {' or '.join(str(path/o) for o in others[:5])}?" if others else "a dataset folder has one JSON object a line in it"
+        raise DatasetError(f"{path} holds no data.jsonl; {hint}")
     if not path.exists(): raise DatasetError(f"{path} does not exist" + ("" if path.parent.exists() else f", nor does the folder {path.parent}"))
     return path
 
@@ -317,7 +322,8 @@ def _writing(self:SpeechDataset, timeout=60):
     "Keep other writers out of the folder."
     from filelock import FileLock, Timeout
     if self.part: raise DatasetError(f"{self!r} cannot be written: open the whole dataset")
-    if self.jsonl.name!="data.jsonl": raise DatasetError(f"{self.jsonl} is somebody else's manifest and is only read: start a dataset with SpeechDataset.create(folder) and append to it")
+    if self.jsonl.name!="data.jsonl":
+        raise DatasetError(f"{self.jsonl} is somebody else's manifest and is only read: SpeechDataset.create(folder) starts a dataset to append to")
     try: lock = FileLock(self.folder/".lock", timeout=timeout).acquire()
     except Timeout: raise DatasetError(f"{self.folder} has been locked by another process for {timeout} s") from None
     except OSError as e: raise DatasetError(f"{self.folder} cannot be written: {e.strerror or e}") from e
@@ -363,19 +369,18 @@ def _mend_tail(path:Path): # jsonl of ours
     tail = data[at:]
     if not tail: return
     if not _is_torn(tail): return _append_bytes(path, b"\n")
-    warnings.warn(f"{path} ended in half a row, as a crash leaves it; cut off: {_short(tail.decode(errors='replace').strip(chr(0)))!r}", stacklevel=4)
+    warnings.warn(f"{path} ended in half a row, as a crash leaves it; cut off: {_half(tail)!r}", stacklevel=4)
     with open(path, "r+b") as f: f.truncate(at); os.fsync(f.fileno())
 
 @patch
 def _mend(self:SpeechDataset):
-    "Repair what a crash left; called once, with the lock held."
+    "Repair what a crash left; called once a session, with the lock held."
     rec = self.folder/"recorded_data.jsonl"
     for p in (self.jsonl, rec): _mend_tail(p)
     self._refresh()
-    last = self[-1] if len(self) else {}
-    if last.get("source")=="recording":
-        paths = {r["audio_path"] for r in read_rows(rec, "skip")} if rec.exists() else set()
-        if last["audio_path"] not in paths: _append_bytes(rec, _line(last))
+    paths = {r["audio_path"] for r in read_rows(rec, "skip")} if rec.exists() else set()
+    for row in self:
+        if row.get("source")=="recording" and row["audio_path"] not in paths: _append_bytes(rec, _line(row))
     self._mended = True
 
 # %% ../nbs/02_dataset.ipynb #samples
@@ -409,7 +414,8 @@ def append(self:SpeechDataset,
     "Add a clip: its audio, then its row."
     if not _COMPUTED.isdisjoint(extra): raise DatasetError(f"{', '.join(sorted(_COMPUTED & set(extra)))}: filled in by append; leave it out")
     x,sr = _samples(audio, sampling_rate)
-    row = dict(language=language, speaker=speaker, duration=round(len(x)/sr, 4), sampling_rate=sr, sha256=pcm_sha256(x), source="recording" if recorded else None) | extra
+    row = dict(language=language, speaker=speaker, duration=round(len(x)/sr, 4), sampling_rate=sr, sha256=pcm_sha256(x),
+               source="recording" if recorded else None) | extra
     with self._writing():
         self._refresh()
         if not self._mended or not self._closed or self.jsonl.stat().st_size!=self._end: self._mend()
@@ -444,10 +450,10 @@ def rewrite(self:SpeechDataset,
 )->SpeechDataset: # itself, with the new rows
     "Replace all rows by `rows`, or none if one of them is wrong."
     with self._writing():
-        if not self._mended: self._mend()
         n = len(self); self._refresh()
+        if not self._mended: self._mend()
         if len(self)!=n: raise DatasetError(f"{self.jsonl} has {len(self)-n} rows more than when it was opened: they would be lost; open it again")
-        if self.bad: raise DatasetError(f"{self.jsonl} has {len(self.bad)} bad rows, which a rewrite would delete; mend them in an editor, or take them out first")
+        if self.bad: raise DatasetError(f"{self.jsonl} has {len(self.bad)} bad rows, which a rewrite would delete; mend them in an editor first")
         rec = self.folder/"recorded_data.jsonl"
         paths = {r["audio_path"] for r in read_rows(rec)} if rec.exists() else set()
         lines,recorded = bytearray(),bytearray() # text only: some 300 bytes a clip
@@ -497,7 +503,8 @@ def dedupe(self:SpeechDataset)->list: # the rows taken out
         if texts: odd.append((texts[0], row))
         texts.append(row["text"]); keep.append(i)
     for text,row in odd:
-        warnings.warn(f"{row['audio_path']} has the audio of an earlier row, but another transcript ({_short(row['text'])!r}, not {_short(text)!r}): correct one of them", stacklevel=2)
+        warnings.warn(f"{row['audio_path']} has the audio of an earlier row, but another transcript "
+                      f"({_short(row['text'])!r}, not {_short(text)!r}): correct one of them", stacklevel=2)
     if out: self.rewrite(self[i] for i in keep)
     return out
 
@@ -555,7 +562,8 @@ def validate(self:SpeechDataset,
         except ValueError as e: problems.append(BadRow(str(self.jsonl), self._lineno[i], str(e), row["text"]))
     problems.sort(key=lambda b: b.line)
     if on_bad=="error": _raise_bad(problems)
-    orphans = [] if self.part else sorted(f"wavs/{p.name}" for p in (self.folder/"wavs").glob("*.*") if os.path.normpath(f"wavs/{p.name}") not in named)
+    files = [] if self.part else sorted(f"wavs/{p.name}" for p in (self.folder/"wavs").glob("*.*"))
+    orphans = [f for f in files if os.path.normpath(f) not in named]
     return Report(len(self)+len(self.bad), total, problems, good, orphans, check_audio)
 
 # %% ../nbs/02_dataset.ipynb #split_rows
@@ -569,7 +577,9 @@ def split_rows(
     groups = {}
     for i,k in enumerate(keys): groups.setdefault(k, []).append(i)
     if eval_fraction==0: return list(range(len(keys))),[]
-    if len(groups)<2: raise DatasetError(f"{len(keys)} clips" + (" that all share one key (the same audio, or the same speaker)" if len(keys)>1 else "") + " cannot be divided into training and evaluation; add data, or set eval_fraction=0 to do without evaluation")
+    if len(groups)<2:
+        why = " that all share one key (the same audio, or the same speaker)" if len(keys)>1 else ""
+        raise DatasetError(f"{len(keys)} clips{why} cannot be divided into training and evaluation; add data, or set eval_fraction=0")
     order = sorted(groups, key=lambda k: hashlib.sha256(f"{seed}|{k}".encode()).digest())
     target,held = eval_fraction*len(keys),[]
     for k in order:
@@ -588,8 +598,10 @@ def _split_keys(
     if by!="speaker": raise DatasetError(f"split by {by!r} is not allowed; allowed: 'clip' or 'speaker'")
     keys = [r.get("speaker") for r in rows]
     without,voices = sum(k in (None, "") for k in keys),set(keys)
-    if without: raise DatasetError(f"{name}: {without} of {len(keys)} rows name no speaker, so they cannot be split by speaker; add \"speaker\" to them, or split by clip")
-    if len(voices)==1: raise DatasetError(f"{name}: all {len(keys)} clips are by one speaker ({keys[0]}), so there is none to hold out; split by clip")
+    if without: raise DatasetError(f'{name}: {without} of {len(keys)} rows name no speaker, so they cannot be split by speaker; '
+                                   'add "speaker" to them, or split by clip')
+    if len(voices)==1: raise DatasetError(f"{name}: all {len(keys)} clips are by one speaker ({keys[0]}), so there is none to hold out; "
+                                          "split by clip")
     return keys
 
 # %% ../nbs/02_dataset.ipynb #split
@@ -605,6 +617,8 @@ def split(self:SpeechDataset,
     return self.subset(train),self.subset(held)
 
 # %% ../nbs/02_dataset.ipynb #stats
+def _few(c): return ", ".join(f"{'(none)' if k is None else k} {n}" for k,n in c.most_common(8)) + (f" and {len(c)-8} more" if len(c)>8 else "")
+
 @dataclass
 class Stats:
     "A dataset in numbers."
@@ -613,11 +627,14 @@ class Stats:
     languages:Counter # clips of each language; None where a row names none
     speakers:Counter # clips of each speaker; None where a row names none
     words:int # of all transcripts, split at spaces
-    def __repr__(self): return f"{self.clips} clips, {_time(self.durations.sum())}, {self.words} words, {len(self.languages)} languages, {len(self.speakers)} speakers"
+    def __repr__(self):
+        return (f"{self.clips} clips, {_time(self.durations.sum())}, {self.words} words, "
+                f"{len(self.languages)} languages, {len(self.speakers)} speakers")
     def _repr_markdown_(self):
-        d,few = self.durations,lambda c: ", ".join(f"{'(none)' if k is None else k} {n}" for k,n in c.most_common(8)) + (f" and {len(c)-8} more" if len(c)>8 else "")
+        d = self.durations
         length = f"{d.min():.1f} to {d.max():.1f} s, median {np.median(d):.1f} s" if len(d) else "-"
-        rows = dict(clips=self.clips, audio=_time(d.sum()), length=length, languages=few(self.languages), speakers=few(self.speakers), words=self.words)
+        rows = dict(clips=self.clips, audio=_time(d.sum()), length=length, languages=_few(self.languages), speakers=_few(self.speakers))
+        rows["words"] = self.words
         return "\n".join(["| | |", "|:--|:--|", *(f"| {k} | {v} |" for k,v in rows.items())])
 
 # %% ../nbs/02_dataset.ipynb #stats_fn

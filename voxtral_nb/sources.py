@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .config import ConfigError, RunConfig, check_language
-from .dataset import (AUDIO_KEYS, IGNORE, TEXT_KEYS, BadRow, DatasetError, SpeechDataset, Stats, _FEW, _check_clip, _check_on_bad, _check_text, _hf_features,
+from .dataset import (AUDIO_KEYS, IGNORE, TEXT_KEYS, BadRow, DatasetError, SpeechDataset, Stats,
+                                _FEW, _check_clip, _check_on_bad, _check_text, _hf_features,
                                 _raise_bad, _short, _split_keys, _time, rows_to_hf, split_rows)
 
 # %% ../nbs/04_sources.ipynb #data
@@ -49,7 +50,8 @@ def select(self:SpeechData,
     indices:list, # row numbers, in the order wanted
 )->SpeechData: # with an empty `skipped`: that list belongs to the whole
     "Some of the rows."
-    return replace(self, dataset=self.dataset.select(indices), skipped=[], keys=[self.keys[i] for i in indices], marks=[self.marks[i] for i in indices])
+    keep = dict(keys=[self.keys[i] for i in indices], marks=[self.marks[i] for i in indices])
+    return replace(self, dataset=self.dataset.select(indices), skipped=[], **keep)
 
 # %% ../nbs/04_sources.ipynb #data_stats
 def _column(ds, name): # as a Python list, without touching the audio
@@ -59,7 +61,8 @@ def _column(ds, name): # as a Python list, without touching the audio
 def stats(self:SpeechData)->Stats:
     "Count clips, hours, languages, speakers, words."
     d = self.dataset
-    return Stats(len(d), np.asarray(_column(d, "duration"), dtype=float), Counter(_column(d, "language")), Counter(_column(d, "speaker")), sum(len(t.split()) for t in _column(d, "text")))
+    words = sum(len(t.split()) for t in _column(d, "text"))
+    return Stats(len(d), np.asarray(_column(d, "duration"), dtype=float), Counter(_column(d, "language")), Counter(_column(d, "speaker")), words)
 
 # %% ../nbs/04_sources.ipynb #draw
 def _draw(
@@ -85,7 +88,8 @@ class _Check:
     def __call__(self, audio, name)->float: # duration, s
         d = _check_clip(audio, name, self.decode)
         if d<self.min_seconds: raise ValueError(f"{name} lasts {d:.3g} s, less than min_seconds={self.min_seconds:g}")
-        if self.max_seconds is not None and d>self.max_seconds: raise ValueError(f"{name} lasts {d:.1f} s, more than max_seconds={self.max_seconds:g}")
+        if self.max_seconds is not None and d>self.max_seconds:
+            raise ValueError(f"{name} lasts {d:.1f} s, more than max_seconds={self.max_seconds:g}")
         return d
 
 def _mark(name, what, text, language)->bytes: # the hash of one row
@@ -96,12 +100,12 @@ def _load_local(
     source:str, # as given
     path:Path, # the jsonl or folder
     check:_Check,
-    **keys # names of foreign keys
+    **names # names of foreign keys
 )->SpeechData:
     "Load a jsonl or a dataset folder."
     from tqdm.auto import tqdm
-    ds = SpeechDataset.open(path, "skip", **keys)
-    bad,res,marks = list(ds.bad),[],[]
+    ds = SpeechDataset.open(path, "skip", **names)
+    bad,keys,marks = list(ds.bad),[],[]
     def good():
         for i,row in enumerate(tqdm(ds, total=len(ds), desc=f"checking {path.name}", disable=len(ds)<_FEW)):
             name = row["audio_path"]
@@ -109,16 +113,18 @@ def _load_local(
             except ValueError as e: bad.append(BadRow(str(ds.jsonl), ds._lineno[i], str(e), row["text"])); continue
             row["language"] = row.get("language") or check.language
             sha = row["sha256"] if isinstance(row.get("sha256"), str) else None
-            res.append(sha or name); marks.append(_mark(os.path.basename(name) if os.path.isabs(name) else name, sha or f.stat().st_size, row["text"], row["language"]))
+            keys.append(sha or name)
+            marks.append(_mark(os.path.basename(name) if os.path.isabs(name) else name, sha or f.stat().st_size, row["text"], row["language"]))
             yield row
-    return SpeechData(rows_to_hf(good(), ds.folder), sorted(bad, key=lambda b: b.line) if bad else [], source, res, marks)
+    return SpeechData(rows_to_hf(good(), ds.folder), sorted(bad, key=lambda b: b.line) if bad else [], source, keys, marks)
 
 # %% ../nbs/04_sources.ipynb #undecoded
 def _store(self, value):
     "Store audio as path or bytes, as `datasets.Audio` does, without torchcodec."
     if isinstance(value, (str, os.PathLike)): return {"bytes": None, "path": os.fspath(value)}
     if isinstance(value, (bytes, bytearray)): return {"bytes": bytes(value), "path": None}
-    if isinstance(value, dict) and (value.get("bytes") is not None or value.get("path") is not None): return {"bytes": value.get("bytes"), "path": value.get("path")}
+    if isinstance(value, dict) and not (value.get("bytes") is None and value.get("path") is None):
+        return {"bytes": value.get("bytes"), "path": value.get("path")}
     if isinstance(value, dict) and "array" in value:
         import soundfile as sf
         b = io.BytesIO(); sf.write(b, np.asarray(value["array"]), value["sampling_rate"], format="WAV", subtype="FLOAT")
@@ -134,6 +140,18 @@ def _undecoded():
     try: yield
     finally: Audio.encode_example = old
 
+# %% ../nbs/04_sources.ipynb #hub_answer
+def _hub_answer(
+    e:BaseException, # what `datasets` raised
+)->str: # what the Hub said, where it said something
+    "Find the Hub's answer under the exceptions: `datasets` tells of a missing connection whatever it was."
+    first,seen = f"{type(e).__name__}: {e}",set()
+    while e is not None and id(e) not in seen:
+        seen.add(id(e))
+        if getattr(e, "response", None) is not None: return " ".join(f"the Hub answered {e}".split())
+        e = e.__cause__ or e.__context__
+    return first
+
 # %% ../nbs/04_sources.ipynb #hub_load
 def _hub_dataset(
     source:str, # Hub id
@@ -146,8 +164,10 @@ def _hub_dataset(
     try:
         with _undecoded(): return load_dataset(source, hub_config, split=split)
     except DatasetNotFoundError as e: raise DatasetError(f"{source} is neither a file or folder here nor a dataset on the Hub: {e}") from e
-    except ValueError as e: raise DatasetError(f"Hub dataset {source}, split {split!r}" + (f", config {hub_config!r}" if hub_config else "") + f": {str(e).rstrip('.')}. Splits and configs are chosen with train_split, eval_split and hub_config") from e
-    except Exception as e: raise DatasetError(f"{source} is no file or folder here, and could not be had from the Hub: {type(e).__name__}: {e}") from e
+    except ValueError as e:
+        what = f"Hub dataset {source}, split {split!r}" + (f", config {hub_config!r}" if hub_config else "")
+        raise DatasetError(f"{what}: {str(e).rstrip('.')}. Splits and configs are chosen with train_split, eval_split and hub_config") from e
+    except Exception as e: raise DatasetError(f"{source} is no file or folder here, and could not be had from the Hub: {_hub_answer(e)}") from e
 
 # %% ../nbs/04_sources.ipynb #hub_columns
 def _hub_columns(
@@ -158,12 +178,14 @@ def _hub_columns(
     "Find the columns that a run needs."
     from datasets import Audio
     has,res = ds.column_names,{}
-    known = dict(audio=[c for c in has if isinstance(ds.features[c], Audio)] or AUDIO_KEYS, text=TEXT_KEYS, language=("language",), speaker=("speaker",))
+    sounds = [c for c in has if isinstance(ds.features[c], Audio)]
+    known = dict(audio=sounds or AUDIO_KEYS, text=TEXT_KEYS, language=("language",), speaker=("speaker",))
     for what,name in given.items():
         if name==IGNORE and what in ("language", "speaker"): res[what] = None; continue
         if name is not None and name not in has: raise DatasetError(f"{where} has no column {name!r} ({what}_column); its columns: {', '.join(has)}")
         res[what] = name or next((c for c in known[what] if c in has), None)
-        if res[what] is None and what in ("audio", "text"): raise DatasetError(f"{where}: none of its columns is known to hold the {what}; name one with {what}_column; its columns: {', '.join(has)}")
+        if res[what] is None and what in ("audio", "text"):
+            raise DatasetError(f"{where}: no column is known to hold the {what}; name one with {what}_column; its columns: {', '.join(has)}")
     return res
 
 # %% ../nbs/04_sources.ipynb #hub_audio
@@ -192,6 +214,8 @@ def _hub_rows(ds, audio, col):
     for a,m in zip(audio, meta): yield (a["audio"], *(label(col[k], m[col[k]]) if col[k] else None for k in ("text", "language", "speaker")))
 
 # %% ../nbs/04_sources.ipynb #hub
+def _if_text(v): return v if isinstance(v, str) else None
+
 def _load_hub(
     source:str, # Hub id
     split:str, # its split
@@ -217,7 +241,7 @@ def _load_hub(
             size = len(a["bytes"]) if a["bytes"] is not None else os.path.getsize(a["path"])
             good.append(i); keys.append(name); marks.append(_mark(name, size, text, language))
         except (ConfigError, ValueError) as e: bad.append(BadRow(where, i, str(e), text if isinstance(text, str) else "", "row"))
-        ids.add(name); meta.append((text if isinstance(text, str) else None, language if isinstance(language, str) else None, None if voice is None else str(voice), d, name))
+        ids.add(name); meta.append((_if_text(text), _if_text(language), None if voice is None else str(voice), d, name))
     return SpeechData(concatenate_datasets([audio, _meta(meta)], axis=1).select(good), bad, where, keys, marks)
 
 # %% ../nbs/04_sources.ipynb #meta
@@ -230,7 +254,8 @@ def _meta(
     from datasets.table import InMemoryTable
     f = Features({k: v for k,v in _hf_features().items() if k!="audio"})
     cols = list(zip(*rows)) or [()]*len(f)
-    return Dataset(InMemoryTable(pa.table([pa.array(c, t.type) for c,t in zip(cols, f.arrow_schema)], schema=f.arrow_schema)), info=DatasetInfo(features=f))
+    table = pa.table([pa.array(c, t.type) for c,t in zip(cols, f.arrow_schema)], schema=f.arrow_schema)
+    return Dataset(InMemoryTable(table), info=DatasetInfo(features=f))
 
 # %% ../nbs/04_sources.ipynb #is_hub
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -241,13 +266,17 @@ def _local_path(
     "The file or folder that `source` names, or None if it is a Hub id."
     p = Path(source).expanduser()
     kind = p.suffix.lower()
-    if p.is_file() and kind not in (".jsonl", ".json"): raise DatasetError(f"{source} is a {kind or 'nameless'} file; data is given as a .jsonl with one JSON object a line, a folder that holds data.jsonl, or a Hub dataset id")
+    if p.is_file() and kind not in (".jsonl", ".json"):
+        raise DatasetError(f"{source} is a {kind or 'nameless'} file; data is given as a .jsonl with one JSON object a line, "
+                           "a folder that holds data.jsonl, or a Hub dataset id")
     if p.exists(): return p
     if not _HUB_ID.fullmatch(source) or kind in (".jsonl", ".json", ".csv", ".tsv", ".wav", ".zip"):
-        raise DatasetError(f"{source} does not exist" + ("" if p.parent.exists() else f", nor does the folder {p.parent}") + f"; relative paths count from {os.getcwd()}")
+        folder = "" if p.parent.exists() else f", nor does the folder {p.parent}"
+        raise DatasetError(f"{source} does not exist{folder}; relative paths count from {os.getcwd()}")
 
 # %% ../nbs/04_sources.ipynb #load
 _REMEDY = "Mend what is wrong, or set on_bad='skip' to leave such rows out."
+_REMEDY_LANGUAGE = " language_column='-' ignores the languages that rows name."
 
 def load_speech(
     source:str|Path, # a jsonl, a folder with data.jsonl or metadata.jsonl, or a Hub dataset id
@@ -269,10 +298,13 @@ def load_speech(
     _check_on_bad(on_bad); check_language(language)
     source,check = str(source),_Check(on_bad=="skip", min_seconds, max_seconds, language)
     path = _local_path(source)
-    if path: res = _load_local(source, path, check, audio_key=audio_column, text_key=text_column, language_key=language_column, speaker_key=speaker_column)
-    else: res = _load_hub(source, split, hub_config, check, dict(audio=audio_column, text=text_column, language=language_column, speaker=speaker_column))
-    if on_bad=="error": _raise_bad(res.skipped, _REMEDY + (" language_column='-' ignores the languages that rows name." if any("no ISO 639-1" in b.reason for b in res.skipped) else ""))
-    if not len(res): raise DatasetError(f"{source} holds no clip that can be used" + (f"; {len(res.skipped)} rows were left out, the first: {res.skipped[0]}" if res.skipped else ""))
+    names = dict(audio=audio_column, text=text_column, language=language_column, speaker=speaker_column)
+    if path: res = _load_local(source, path, check, **{f"{k}_key": v for k,v in names.items()})
+    else: res = _load_hub(source, split, hub_config, check, names)
+    if on_bad=="error": _raise_bad(res.skipped, _REMEDY + (_REMEDY_LANGUAGE if any("no ISO 639-1" in b.reason for b in res.skipped) else ""))
+    if not len(res):
+        first = f"; {len(res.skipped)} rows were left out, the first: {res.skipped[0]}" if res.skipped else ""
+        raise DatasetError(f"{source} holds no clip that can be used{first}")
     return _draw(res, max_clips, seed)
 
 # %% ../nbs/04_sources.ipynb #limits
@@ -308,24 +340,34 @@ def _describe(
     s = data.stats()
     langs = ", ".join(f"{'language to detect' if k is None else k}{f' {n}' if len(s.languages)>1 else ''}" for k,n in s.languages.most_common(6))
     lines = [f"{name}: {len(data)} clips, {_time(s.durations.sum())}, {langs}, from {data.source}{note}"]
-    if data.skipped: lines += [f"  {len(data.skipped)} rows left out:", *(f"  - {b}" for b in data.skipped[:10])] + ([f"  - ... and {len(data.skipped)-10} more"] if len(data.skipped)>10 else [])
+    n = len(data.skipped)
+    if n: lines += [f"  {n} rows left out:", *(f"  - {b}" for b in data.skipped[:10])] + ([f"  - ... and {n-10} more"] if n>10 else [])
     return "\n".join(lines)
 
 # %% ../nbs/04_sources.ipynb #load_run
+_LOAD_SETTINGS = ("hub_config", "audio_column", "text_column", "language_column", "speaker_column", "language", "on_bad",
+                  "min_seconds", "max_seconds")
+
 def load_run_data(
     cfg:RunConfig, # the run
     verbose:bool=True, # print what was loaded?
 )->tuple: # (training `SpeechData`, evaluation `SpeechData` or None)
     "Load the data of a run: training and evaluation, checked, divided and limited as `cfg` says."
     if not cfg.train_data.strip(): raise ConfigError("train_data: is empty; name a data.jsonl, a dataset folder, or a Hub dataset id")
-    load = lambda source,split: load_speech(source, split=split, **{k: getattr(cfg, k) for k in ("hub_config", "audio_column", "text_column", "language_column", "speaker_column", "language", "on_bad", "min_seconds", "max_seconds")})
-    if cfg.eval_split and cfg.eval_data is None and _local_path(cfg.train_data): raise ConfigError(f"eval_split: {cfg.eval_split!r} is a split of a Hub dataset, but train_data is a local one ({cfg.train_data}); name the evaluation data with eval_data")
+    load = lambda source,split: load_speech(source, split=split, **{k: getattr(cfg, k) for k in _LOAD_SETTINGS})
+    if cfg.eval_split and cfg.eval_data is None and _local_path(cfg.train_data):
+        raise ConfigError(f"eval_split: {cfg.eval_split!r} is a split of a Hub dataset, but train_data is a local one ({cfg.train_data}); "
+                          "name the evaluation data with eval_data")
     train,held,note = load(cfg.train_data, cfg.train_split),None,""
     if cfg.eval_data is not None or cfg.eval_split is not None: held = load(cfg.eval_data or cfg.train_data, cfg.eval_split or cfg.train_split)
     elif cfg.eval_fraction>0: (train,held),note = _hold_out(train, cfg),f", held out by {cfg.split_by}, seed {cfg.seed}"
-    if held and (n := _shared(train, held)): warnings.warn(f"{n} of {len(held)} evaluation clips are in the training data too: their error rate measures memory, not understanding", stacklevel=2)
-    train,held = _limited(train, cfg.max_train_clips, cfg.seed, "max_train_clips"),held and _limited(held, cfg.max_eval_clips, cfg.seed, "max_eval_clips")
-    if verbose: print(_describe("train", train), _describe("eval", held, note) if held else "eval: none, because eval_fraction is 0: nothing will be measured", sep="\n")
+    if held and (n := _shared(train, held)):
+        warnings.warn(f"{n} of {len(held)} evaluation clips are in the training data too: their error rate measures memory", stacklevel=2)
+    train = _limited(train, cfg.max_train_clips, cfg.seed, "max_train_clips")
+    if held: held = _limited(held, cfg.max_eval_clips, cfg.seed, "max_eval_clips")
+    if verbose:
+        print(_describe("train", train))
+        print(_describe("eval", held, note) if held else "eval: none, because eval_fraction is 0: nothing will be measured")
     return train,held
 
 def _limited(data, n, seed, name):

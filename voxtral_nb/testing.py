@@ -8,8 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/testing.html.md"""
 __all__ = ['TestingError', 'espeak', 'write_test_audio', 'Prompts', 'asterisk_prompts', 'HubRequest', 'FakeHub']
 
 # %% ../nbs/97_testing.ipynb #imports
-import hashlib, json, os, re, shutil, subprocess, sys, tempfile, threading, gzip
-from contextlib import contextmanager
+import gzip, hashlib, json, os, re, shutil, subprocess, sys, tempfile, threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -62,7 +61,7 @@ def write_test_audio(
     if to_sr and to_sr!=sr: x,sr = resample(x, sr, to_sr),to_sr
     path.parent.mkdir(parents=True, exist_ok=True)
     with sf.SoundFile(path, "w", samplerate=sr, channels=channels, format=fmt, subtype=subtype or usual) as f:
-        for i in range(0, len(x), sr): f.write(np.repeat(x[i:i+sr,None], channels, axis=1)) # by the second: libsndfile's Vorbis encoder can crash on long writes
+        for i in range(0, len(x), sr): f.write(np.repeat(x[i:i+sr,None], channels, axis=1)) # by the second, which is kind to encoders
     return path
 
 # %% ../nbs/97_testing.ipynb #prompts_cls
@@ -175,7 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError): self.close_connection = True # the client hung up
 
     def _reply(self, status, body=b"", headers=None, kind="application/json"):
-        self.server.hub.requests.append(HubRequest(self.command, self.path if self.url.netloc or self.command=="CONNECT" else unquote(self.url.path), status))
+        path = self.path if self.url.netloc or self.command=="CONNECT" else unquote(self.url.path)
+        self.server.hub.requests.append(HubRequest(self.command, path, status))
         self.send_response(status)
         for k,v in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items(): self.send_header(k, v)
         self.end_headers()
@@ -204,7 +204,8 @@ class FakeHub:
         datasets:dict|None=None, # {"user/name": folder} of dataset repositories
         models:dict|None=None, # {"user/name": folder} of model repositories
     ):
-        self.repos = {(kind,name): _Repo(kind, name, folder) for kind,d in (("datasets", datasets), ("models", models)) for name,folder in (d or {}).items()}
+        given = dict(datasets=datasets or {}, models=models or {})
+        self.repos = {(kind,name): _Repo(kind, name, folder) for kind,d in given.items() for name,folder in d.items()}
         self.requests,self._failures = [],[]
 
     def __enter__(self):
@@ -270,10 +271,13 @@ def env(self:FakeHub,
     **extra # further environment variables
 )->dict: # an environment for a subprocess that knows only this Hub
     "Environment variables that point a subprocess at this Hub, with an empty cache, no token, and no way out."
-    drop = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "ALL_PROXY", "all_proxy"}
+    drop = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_CACHE",
+            "HF_DATASETS_CACHE", "ALL_PROXY", "all_proxy"}
     proxy = {k: self.endpoint for k in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
-    return {**{k: v for k,v in os.environ.items() if k not in drop}, **proxy, "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost", "HF_ENDPOINT": self.endpoint,
-            "HF_HOME": self._home.name, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0", **extra}
+    here = "127.0.0.1,localhost"
+    hf = dict(HF_ENDPOINT=self.endpoint, HF_HOME=self._home.name, HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1",
+              HF_HUB_DISABLE_PROGRESS_BARS="1", HF_UPDATE_DOWNLOAD_COUNTS="0")
+    return {**{k: v for k,v in os.environ.items() if k not in drop}, **proxy, "NO_PROXY": here, "no_proxy": here, **hf, **extra}
 
 @patch
 def run(self:FakeHub,

@@ -1,0 +1,125 @@
+"""Data as people have it, end to end: odd files, a real speaker, a writer that is killed, data and models from a Hub in another process."""
+import json, os, signal, subprocess, sys, time
+
+import numpy as np, pytest, soundfile as sf
+
+from voxtral_nb.audio import read_audio, resample
+from voxtral_nb.config import RunConfig
+from voxtral_nb.dataset import DatasetError, SpeechDataset
+from voxtral_nb.sources import load_run_data, load_speech
+from voxtral_nb.testing import FakeHub, asterisk_prompts, espeak, write_test_audio
+from voxtral_nb.tiny import tiny_path
+
+KINDS = {"field.flac": dict(to_sr=44_100, channels=2), "phone.wav": dict(to_sr=8_000), "web.mp3": dict(to_sr=44_100), "game.ogg": dict(to_sr=22_050),
+         "chat.opus": dict(to_sr=48_000), "studio.wav": dict(to_sr=48_000, channels=2, subtype="FLOAT"), "mu-law.wav": dict(to_sr=8_000, subtype="ULAW")}
+
+
+@pytest.fixture(scope="module")
+def speech(): return espeak("three seven one, nine nine two", voice="fr")
+
+
+def likeness(x, y):
+    "Correlation of the two signals below 3.4 kHz, at the best of a few small delays (coders delay)."
+    x, y = (resample(resample(o, 16_000, 8_000), 8_000, 16_000) for o in (x, y))
+    n = min(len(x), len(y)) - 1200
+    return max(np.corrcoef(x[:n], y[d:d+n])[0, 1] for d in range(0, 1200, 2))
+
+
+def test_files_of_every_kind(tmp_path, speech):
+    with open(tmp_path/"data.jsonl", "w") as f:
+        for name,kw in KINDS.items():
+            write_test_audio(tmp_path/name, speech, **kw)
+            f.write(json.dumps(dict(audio_path=name, text="three seven one nine nine two")) + "\n")
+        write_test_audio(tmp_path/"long.wav", np.tile(speech, 75*16_000//len(speech)+1)[:75*16_000])
+        f.write(json.dumps(dict(audio_path="long.wav", text="a minute and more")) + "\n")
+    data = load_speech(tmp_path, on_bad="skip")  # decodes every clip
+    assert len(data) == len(KINDS) + 1 and data.skipped == []
+    for r in data.dataset:
+        x = read_audio(r["audio"])
+        assert x.dtype == np.float32 and x.ndim == 1 and abs(len(x)/16_000 - r["duration"]) < .06
+        if r["id"] == "long.wav": assert len(x) == 75*16_000
+        else: assert likeness(speech, x) > .95, r["id"]
+
+
+def test_files_of_every_kind_appended(tmp_path, speech):
+    ds = SpeechDataset.create(tmp_path/"ds")
+    for name,kw in KINDS.items():
+        row = ds.append(write_test_audio(tmp_path/name, speech, **kw), name, language="en")
+        assert row["sampling_rate"] == kw["to_sr"]  # kept as it came
+        assert sf.info(ds.audio_file(row)).subtype == "PCM_16"
+    assert [r["text"] for r in ds] == list(KINDS)
+    assert len(ds.validate().good) == len(KINDS)
+
+
+def test_one_persons_voice(tmp_path):
+    ps = asterisk_prompts("en")
+    assert len(ps) > 500 and all(r == "not speech" for _,_,r in ps.dropped if r != "no audio file")
+    assert not any(c in t for _,t in ps for c in "[]<>()") and dict((p.stem, t) for p,t in ps)["spy-iax2"] == "IAX"
+    (tmp_path/"prompts.jsonl").write_text("".join(json.dumps(dict(audio_filepath=str(p), text=t, speaker="allison")) + "\n" for p,t in ps))
+    train, held = load_run_data(RunConfig(train_data=tmp_path/"prompts.jsonl", language="en", on_bad="skip"), verbose=False)
+    assert len(train) + len(held) == len(ps) - len(train.skipped) and len(train.skipped) < 5
+    assert max(train.stats().durations.max(), held.stats().durations.max()) > 30  # beyond one window
+
+
+WRITER = """import sys, numpy as np
+from voxtral_nb.dataset import SpeechDataset
+ds = SpeechDataset.open(sys.argv[1])
+print("ready", flush=True)
+while True: ds.append(np.full(8000, .1), "x"*200, 16000, recorded=True)"""
+
+
+def test_killed_while_writing(tmp_path):
+    folder, n = SpeechDataset.create(tmp_path/"ds").folder, 0
+    for i in range(4):
+        p = subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE)
+        p.stdout.readline()
+        time.sleep(.2 + .05*i)
+        p.send_signal(signal.SIGKILL); p.wait()
+        ds = SpeechDataset.open(folder)
+        assert len(ds) > n, "a later session goes on"
+        n = len(ds)
+        assert len(ds.validate().orphans) <= i + 1  # at most the audio that each kill caught before its row
+    SpeechDataset.open(folder).append(np.full(800, .1), "the last", 16_000, recorded=True)
+    rows, recorded = ([json.loads(o) for o in (folder/f).read_text().splitlines()] for f in ("data.jsonl", "recorded_data.jsonl"))
+    assert len({r["audio_path"] for r in rows}) == len(rows) == n + 1
+    assert {r["audio_path"] for r in recorded} == {r["audio_path"] for r in rows}
+
+
+def test_a_writer_waits_for_the_other(tmp_path):
+    ds = SpeechDataset.create(tmp_path/"ds")
+    with ds._writing(), pytest.raises(DatasetError, match="locked by another process"):
+        with SpeechDataset.open(ds.folder)._writing(timeout=.2): pass
+
+
+RUN = """from voxtral_nb.config import RunConfig
+from voxtral_nb.sources import load_run_data
+from voxtral_nb.audio import read_audio
+train, held = load_run_data(RunConfig(train_data="me/digits", eval_split="test"))
+assert [r["text"] for r in held.dataset] == ["test 0", "test 1"], held.dataset["text"]
+assert all(len(read_audio(r["audio"])) == 16000 for d in (train, held) for r in d.dataset)
+print(train.fingerprint)"""
+
+MODEL = """from transformers import AutoProcessor, VoxtralForConditionalGeneration
+p = AutoProcessor.from_pretrained("me/tiny"); m = VoxtralForConditionalGeneration.from_pretrained("me/tiny")
+print(type(p).__name__, m.num_parameters())"""
+
+
+def test_data_and_model_from_a_hub(tmp_path):
+    rng = np.random.default_rng(0)
+    for split,n in (("train", 5), ("test", 2)):
+        for i in range(n): write_test_audio(tmp_path/f"digits/{split}/{i}.mp3", .1*rng.standard_normal(16_000))
+        (tmp_path/f"digits/{split}/metadata.jsonl").write_text("".join(json.dumps(dict(file_name=f"{i}.mp3", text=f"{split} {i}")) + "\n" for i in range(n)))
+    with FakeHub(datasets={"me/digits": tmp_path/"digits"}, models={"me/tiny": tiny_path()}) as hub:
+        first = hub.run(RUN)
+        assert "train: 5 clips" in first and "eval: 2 clips" in first
+        assert hub.run(RUN).splitlines()[-1] == first.splitlines()[-1]  # from the cache, the same data
+        assert hub.run(MODEL).split()[0] == "VoxtralProcessor"
+        assert {r.path.split("?")[0].split("/")[-1] for r in hub.escaped} <= {"info", "parquet"}, hub.escaped  # `datasets` asks its viewer, and nobody else
+
+
+def test_a_hub_that_refuses(tmp_path):
+    (tmp_path/"x").mkdir()
+    with FakeHub(datasets={"me/digits": tmp_path/"x"}) as hub:
+        hub.fail("me/digits", status=403, times=1000, message="ask for access first")
+        out = hub.run("from voxtral_nb.sources import load_speech\nfrom voxtral_nb.dataset import DatasetError\ntry: load_speech('me/digits')\nexcept DatasetError as e: print('DatasetError:', e)")
+        assert out.startswith("DatasetError: me/digits") and "could not be had from the Hub" in out and "403" in out, out
