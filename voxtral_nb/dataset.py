@@ -362,6 +362,13 @@ def _append_bytes(
     if new: _fsync_folder(path.parent)
 
 # %% ../nbs/02_dataset.ipynb #mend
+def _is_whole(path:Path)->bool: # is there nothing, or a line end, at the end of `path`?
+    "Does `path` end with a whole line?"
+    with open(path, "rb") as f:
+        if not f.seek(0, os.SEEK_END): return True
+        f.seek(-1, os.SEEK_END)
+        return f.read()==b"\n"
+
 def _mend_tail(path:Path): # jsonl of ours
     "Make `path` end with a whole line: cut off a torn row, close a row without a line end."
     data = path.read_bytes() if path.exists() else b"" # a few hundred bytes a clip
@@ -417,8 +424,8 @@ def append(self:SpeechDataset,
     row = dict(language=language, speaker=speaker, duration=round(len(x)/sr, 4), sampling_rate=sr, sha256=pcm_sha256(x),
                source="recording" if recorded else None) | extra
     with self._writing():
-        self._refresh()
-        if not self._mended or not self._closed or self.jsonl.stat().st_size!=self._end: self._mend()
+        if self._mended and _is_whole(self.jsonl): self._refresh()
+        else: self._mend()
         row = dict(audio_path=self._next_wav(), text=text) | {k: v for k,v in row.items() if v is not None}
         try: _to_row(row, self.folder)
         except ValueError as e: raise DatasetError(f"the clip cannot be added: {e}") from None
@@ -629,7 +636,7 @@ class Stats:
     words:int # of all transcripts, split at spaces
     def __repr__(self):
         return (f"{self.clips} clips, {_time(self.durations.sum())}, {self.words} words, "
-                f"{len(self.languages)} languages, {len(self.speakers)} speakers")
+                f"{len(set(self.languages)-{None})} languages, {len(set(self.speakers)-{None})} speakers")
     def _repr_markdown_(self):
         d = self.durations
         length = f"{d.min():.1f} to {d.max():.1f} s, median {np.median(d):.1f} s" if len(d) else "-"
