@@ -132,6 +132,8 @@ def _attention(
     return attention
 
 # %% ../nbs/07_models.ipynb #fourbit
+_NOT_PACKED = [_PATH["audio_tower"], _PATH["projector"], "lm_head"]
+
 def _bnb_config(
     quantization:str, # "none" or "4bit"
     device:torch.device, # where the model will lie
@@ -144,7 +146,7 @@ def _bnb_config(
     _need("bitsandbytes", "voxtral_nb[quant]", "quantization='4bit'")
     from transformers import BitsAndBytesConfig
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype,
-                              llm_int8_skip_modules=["audio_tower", "multi_modal_projector", "lm_head"])
+                              llm_int8_skip_modules=_NOT_PACKED)
 
 # %% ../nbs/07_models.ipynb #locate
 def _models_below(
@@ -488,18 +490,18 @@ def prepare_model(
     verbose:bool=True, # print what learns?
 ): # `PeftModel` for method="lora", `VoxtralForConditionalGeneration` for "full"
     "Make `model` ready to train as `cfg` says, and check that it is."
-    lora, again = cfg.method == "lora", dict(use_reentrant=False)
+    lora = cfg.method == "lora"
     if lora:
         if getattr(model, "is_loaded_in_4bit", False):
             from peft import prepare_model_for_kbit_training
-            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=cfg.gradient_checkpointing, gradient_checkpointing_kwargs=again)
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False) # freezes, and lifts what is not packed to fp32
         model = _with_lora(model, cfg)
     else:
         model = _whole(model)
         set_trainable(model, cfg.trained_parts)
     base = model.get_base_model() if lora else model
     _no_graph(base.model.audio_tower)
-    if cfg.gradient_checkpointing: base.activation_checkpointing_enable(activation_checkpointing_kwargs=again)
+    if cfg.gradient_checkpointing: base.activation_checkpointing_enable(activation_checkpointing_kwargs=dict(use_reentrant=False))
     assert_trainable(model, cfg.trained_parts, lora)
     if verbose: print(trainable_summary(model))
     return model
