@@ -11,8 +11,9 @@ __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook
            'voxtral_eval', 'voxtral_run']
 
 # %% ../nbs/14_runs.ipynb #imports-std
-import argparse, ast, difflib, io, json, math, os, re, sys, time, tokenize
-from dataclasses import dataclass
+import argparse, ast, difflib, io, json, math, os, re, sys, threading, time, tokenize
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # %% ../nbs/14_runs.ipynb #imports-ours
@@ -276,6 +277,30 @@ def _output_file(
     while (p := folder/(f"{stem}.ipynb" if n == 1 else f"{stem}-{n}.ipynb")).exists(): n += 1
     return p
 
+# %% ../nbs/14_runs.ipynb #follow
+@contextmanager
+def _following(
+    log:Path, # training.log of the run; may not exist yet
+    say, # called with each line on a step
+):
+    "While the body runs, pass on the lines on training steps that are added to `log`."
+    done, seen = threading.Event(), log.stat().st_size if log.exists() else 0
+    def new_lines():
+        nonlocal seen
+        if not log.exists(): return
+        with open(log, "rb") as f:
+            f.seek(seen)
+            whole = f.read().rpartition(b"\n")[0] + b"\n"
+        seen += len(whole) if whole != b"\n" else 0
+        for m in re.finditer(r"step +\d+/\d+ .*", whole.decode("utf-8", errors="replace")): say(m[0])
+    def watch():
+        while not done.wait(.5): new_lines()
+        new_lines()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try: yield
+    finally: done.set(); thread.join()
+
 # %% ../nbs/14_runs.ipynb #first-line
 def _first_line(
     source:str, # source of a cell
@@ -298,7 +323,9 @@ def _execute(
     quiet = dict(progress_bar=False, store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=ERROR"]) # the kernel's own warnings say nothing of the run
     braces = {ord("{"): "{{", ord("}"): "}}"} # papermill formats its paths
     kept = f"\nThe notebook as far as it ran: {out}"
-    try: papermill.execute_notebook(*(str(o).translate(braces) for o in (path, out)), params, **quiet, **show)
+    try:
+        with _following(out.parent/"training.log", print) if progress else nullcontext():
+            papermill.execute_notebook(*(str(o).translate(braces) for o in (path, out)), params, **quiet, **show)
     except papermill.PapermillExecutionError as e:
         raise NotebookError(f"{path.stem} failed at `{_first_line(e.source)}`: {e.ename}: {e.evalue}{kept}") from None
     except DeadKernelError: raise NotebookError(f"{path.stem} failed: its Python process died, most often for want of memory (try a smaller batch_size){kept}") from None
@@ -544,7 +571,7 @@ def _run_parser(
     p.add_argument("--quiet", action="store_true", help="do not print headings and outputs as they come")
     first = p.add_argument_group("parameters of the notebook")
     for n,q in known.items():
-        if n in fields: _add_flag(first, fields[n])
+        if n in fields: _add_flag(first, replace(fields[n], default=q.default, help=q.help or fields[n].help))
         elif n != "more": first.add_argument("--" + n.replace("_", "-"), dest=n, default=argparse.SUPPRESS, metavar="VALUE", type=_literal, help=f"{q.help} [{q.default}]".replace("%", "%%"))
     if "more" in known:
         rest = p.add_argument_group("further settings")
