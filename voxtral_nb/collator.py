@@ -37,8 +37,9 @@ class AudioWindows:
 
     def __init__(self, processor): # a `VoxtralProcessor`
         a, fe = _audio_config(processor), processor.feature_extractor
-        for k,v in dict(seconds=a.chunk_frames/a.sampling_rate, samples=a.chunk_frames, frames=a.chunk_frames//fe.hop_length, tokens=a.num_audio_tokens(a.chunk_frames),
-                        n_mels=fe.feature_size, sampling_rate=a.sampling_rate).items(): object.__setattr__(self, k, v)
+        own = dict(seconds=a.chunk_frames/a.sampling_rate, samples=a.chunk_frames, frames=a.chunk_frames//fe.hop_length,
+                   tokens=a.num_audio_tokens(a.chunk_frames), n_mels=fe.feature_size, sampling_rate=a.sampling_rate)
+        for k,v in own.items(): object.__setattr__(self, k, v)
 
     def count(self, n_samples:int)->int: # at least 1
         "How many windows `n_samples` take."
@@ -68,7 +69,8 @@ class TranscriptionPrompt:
     def __init__(self, processor): # a `VoxtralProcessor`
         self.processor, self.windows, self._cache = processor, AudioWindows(processor), {}
         tok = processor.tokenizer
-        self.tekken, self.audio_id, self.eos_id, self.pad_id = tok.tokenizer.instruct_tokenizer.tokenizer, processor.audio_token_id, tok.eos_token_id, tok.pad_token_id
+        self.tekken, self.audio_id = tok.tokenizer.instruct_tokenizer.tokenizer, processor.audio_token_id
+        self.eos_id, self.pad_id = tok.eos_token_id, tok.pad_token_id
 
     def ids(self,
         language:str|None=None, # ISO 639-1 code; None leaves the language to the model
@@ -79,7 +81,7 @@ class TranscriptionPrompt:
         head, tail = self._cache[language]
         return head + [self.audio_id]*_audio_config(self.processor).num_audio_tokens(n_windows*self.windows.samples) + tail
 
-# %% ../nbs/08_collator.ipynb #one_window
+# %% ../nbs/08_collator.ipynb #silence
 def _silence(
     n:int, # samples
     sampling_rate:int, # Hz
@@ -90,6 +92,7 @@ def _silence(
         o.setnchannels(1); o.setsampwidth(2); o.setframerate(sampling_rate); o.writeframes(bytes(2*n))
     return f.getvalue()
 
+# %% ../nbs/08_collator.ipynb #one_window
 @patch
 def _one_window(self:TranscriptionPrompt,
     language:str|None, # checked
@@ -107,7 +110,8 @@ def features(self:TranscriptionPrompt,
     audio:np.ndarray, # mono samples at the processor's rate, shape (n,), float
 )->torch.Tensor: # (windows, n_mels, frames), float32
     "The log-mel of `audio`, padded with silence to whole windows."
-    if getattr(audio, "ndim", None) != 1 or not len(audio): raise CollatorError(f"audio must be mono samples, shape (n,) with n > 0, got {getattr(audio, 'shape', type(audio).__name__)}; see read_audio")
+    if getattr(audio, "ndim", None) != 1 or not len(audio):
+        raise CollatorError(f"audio must be mono samples, shape (n,) with n > 0, got {getattr(audio, 'shape', type(audio).__name__)}; see read_audio")
     w, x = self.windows, _as_wav(audio)
     x = np.pad(x, (0, w.count(len(x))*w.samples - len(x)))
     mel = self.processor.feature_extractor(x, sampling_rate=w.sampling_rate, padding=True, truncation=False, return_tensors="pt")["input_features"]
@@ -121,6 +125,7 @@ def transcript_ids(self:TranscriptionPrompt,
     "The tokens that the model shall write."
     return self.tekken.encode(text.strip(), bos=False, eos=False) + [self.eos_id]
 
+# %% ../nbs/08_collator.ipynb #decode
 @patch
 def decode(self:TranscriptionPrompt,
     ids, # token ids, list or tensor; control tokens among them are left out
@@ -151,7 +156,8 @@ def _clips_of(
     if not isinstance(row["audio"], (list, tuple)): return [(row["audio"], row.get("text"), name)]
     n = len(row["audio"])
     texts = row.get("text") or [None]*n
-    if isinstance(texts, str) or len(texts) != n or not n: raise CollatorError(f"{name}: a packed window needs as many texts as clips, it has {n} clips and {texts!r:.60}")
+    if isinstance(texts, str) or len(texts) != n or not n:
+        raise CollatorError(f"{name}: a packed window needs as many texts as clips, it has {n} clips and {texts!r:.60}")
     names = row["id"] if isinstance(row.get("id"), (list, tuple)) else [f"{name}, clip {k}" for k in range(n)]
     return list(zip(row["audio"], texts, names))
 
@@ -176,7 +182,8 @@ class VoxtralDataCollator:
         gap_seconds:float=.3, # silence between the clips of a packed window
     ):
         if on_long not in ("error", "drop"): raise CollatorError(f"on_long: {on_long!r} is not allowed; allowed: 'error' or 'drop'")
-        self.prompt, self.language, self.max_transcript_tokens, self.on_long, self.dropped = TranscriptionPrompt(processor), check_language(language), max_transcript_tokens, on_long, 0
+        self.prompt, self.language = TranscriptionPrompt(processor), check_language(language)
+        self.max_transcript_tokens, self.on_long, self.dropped = max_transcript_tokens, on_long, 0
         self.gap = np.zeros(round(gap_seconds*self.prompt.windows.sampling_rate), np.float32)
 
 # %% ../nbs/08_collator.ipynb #audio_of
@@ -206,7 +213,9 @@ def _fits(self:VoxtralDataCollator,
     name:str, # of the row, for messages
 )->bool: # is it short enough? If not, the drop has been counted and printed
     "Check one transcript."
-    if not isinstance(text, str) or not text.strip(): raise CollatorError(f"{name}: the transcript is {'missing' if text is None else 'empty' if isinstance(text, str) else type(text).__name__}; every row needs a text to learn")
+    if not isinstance(text, str) or not text.strip():
+        what = "missing" if text is None else "empty" if isinstance(text, str) else type(text).__name__
+        raise CollatorError(f"{name}: the transcript is {what}; every row needs a text to learn")
     n = len(self.prompt.transcript_ids(text))
     if n <= self.max_transcript_tokens: return True
     long = f"{name}: its transcript has {n} tokens, max_transcript_tokens is {self.max_transcript_tokens} ({text.strip()[:50]!r}...)"
@@ -228,8 +237,11 @@ def __call__(self:VoxtralDataCollator,
         given, mel = self._prompt_of(row, self._audio_of(clips))
         learned = self.prompt.transcript_ids(" ".join(t.strip() for _,t,_ in clips))
         ids.append(given+learned); labels.append([-100]*len(given)+learned); feats.append(mel)
-    if not ids: raise CollatorError(f"no row is left of a batch of {len(rows)}: every transcript is longer than max_transcript_tokens={self.max_transcript_tokens}; raise it, or leave such rows out of the data set")
-    return dict(input_ids=_pad(ids, self.prompt.pad_id), attention_mask=_pad([[1]*len(o) for o in ids], 0), labels=_pad(labels, -100), input_features=torch.cat(feats))
+    if not ids:
+        raise CollatorError(f"no row is left of a batch of {len(rows)}: every transcript is longer than "
+                            f"max_transcript_tokens={self.max_transcript_tokens}; raise it, or leave such rows out of the data set")
+    return dict(input_ids=_pad(ids, self.prompt.pad_id), attention_mask=_pad([[1]*len(o) for o in ids], 0), labels=_pad(labels, -100),
+                input_features=torch.cat(feats))
 
 # %% ../nbs/08_collator.ipynb #prompt_batch
 @patch
@@ -238,7 +250,8 @@ def prompt_batch(self:VoxtralDataCollator,
 )->dict: # input_ids, attention_mask (rows, length) int64; input_features (windows, n_mels, frames) float32
     "A batch to generate from: prompts only, padded on the left."
     ids, feats = zip(*(self._prompt_of(row, self._audio_of(_clips_of(row, i))) for i,row in enumerate(rows)))
-    return dict(input_ids=_pad(ids, self.prompt.pad_id, left=True), attention_mask=_pad([[1]*len(o) for o in ids], 0, left=True), input_features=torch.cat(feats))
+    return dict(input_ids=_pad(ids, self.prompt.pad_id, left=True), attention_mask=_pad([[1]*len(o) for o in ids], 0, left=True),
+                input_features=torch.cat(feats))
 
 # %% ../nbs/08_collator.ipynb #drawable
 @functools.cache
@@ -265,6 +278,7 @@ def _token_text(
     try: return _drawable(b.decode().replace(" ", "␣").replace("\n", "⏎"))
     except UnicodeDecodeError: return "·".join(f"{o:02x}" for o in b)
 
+# %% ../nbs/08_collator.ipynb #segments
 def _segments(
     ids:list[int], # tokens of one row
     mask:list[int], # 1 for a token, 0 for padding
@@ -283,9 +297,11 @@ def _segments(
     return out
 
 # %% ../nbs/08_collator.ipynb #show_batch_layout
-_LOOK = dict(prompt=("#e9ebee", "#5b6470"), audio=("#2d1160", "#ffffff"), learned=("#ffd166", "#4a3200"), end=("#d1495b", "#ffffff"), padding=("#fafafa", "#b9bec5")) # box, text
+_LOOK = dict(prompt=("#e9ebee", "#5b6470"), audio=("#2d1160", "#ffffff"), learned=("#ffd166", "#4a3200"), end=("#d1495b", "#ffffff"),
+             padding=("#fafafa", "#b9bec5")) # box, text
 _LEARNED2 = "#ffe3a1" # every other learned token, so that their borders can be seen
-_MEAN = dict(prompt="prompt, given", audio="replaced by the encoder's output", learned="transcript, learned", end="learned too: where to stop", padding="padding, ignored")
+_MEAN = dict(prompt="prompt, given", audio="replaced by the encoder's output", learned="transcript, learned", end="learned too: where to stop",
+             padding="padding, ignored")
 
 def _words(
     segments:list[tuple[str,str,int]], # from `_segments`
@@ -297,6 +313,7 @@ def _words(
         word.append((kind, f"{text} × {n}" if kind in ("audio", "padding") else text))
     if word: yield word
 
+# %% ../nbs/08_collator.ipynb #layout
 def _layout(
     segments:list[tuple[str,str,int]], # from `_segments`
     width:float, # of a line, in characters
@@ -329,7 +346,8 @@ def _draw_box(
     from matplotlib.patches import FancyBboxPatch
     face, ink = _LOOK[kind]
     style = f"round,pad=0,rounding_size={.12 if kind == 'learned' else .3}"
-    box = FancyBboxPatch((x, y+.12), width, .76, boxstyle=style, mutation_aspect=.45, fc=_LEARNED2 if odd else face, ec="#d9dde2" if kind == "padding" else "none",
+    box = FancyBboxPatch((x, y+.12), width, .76, boxstyle=style, mutation_aspect=.45, fc=_LEARNED2 if odd else face,
+                         ec="#d9dde2" if kind == "padding" else "none",
                          lw=.6, ls=(0, (2, 2)) if kind == "padding" else "-")
     ax.add_patch(box)
     if mel is not None:
@@ -338,7 +356,8 @@ def _draw_box(
         image.set_clip_path(box)
     back = dict(boxstyle="round,pad=.15", fc="#000000", alpha=.45, ec="none") if mel is not None else None
     at, align = (x+width-1, "right") if mel is not None else (x+width/2, "center")
-    ax.text(at, y+.51, text, ha=align, va="center", color=ink, fontsize=size, family="monospace", weight="bold" if kind in ("audio", "end") else "normal", bbox=back, zorder=3, parse_math=False)
+    ax.text(at, y+.51, text, ha=align, va="center", color=ink, fontsize=size, family="monospace",
+            weight="bold" if kind in ("audio", "end") else "normal", bbox=back, zorder=3, parse_math=False)
 
 # %% ../nbs/08_collator.ipynb #show_batch_rows
 def _rows_of(
@@ -372,7 +391,8 @@ def show_batch(
         x += 6.2 + .68*len(_MEAN[kind])
     for i,((boxes,lines),mel) in enumerate(rows):
         ax.text(-1.2, y+.51, str(i), ha="right", va="center", fontsize=size-1, color="#b9bec5")
-        for k,(x,line,w,kind,text) in enumerate(boxes): _draw_box(ax, x, y+line, w, kind, text, size, mel if kind == "audio" else None, odd=kind == "learned" and k%2 == 1)
+        for k,(x,line,w,kind,text) in enumerate(boxes):
+            _draw_box(ax, x, y+line, w, kind, text, size, mel if kind == "audio" else None, odd=kind == "learned" and k%2 == 1)
         y += lines+.45
     ax.set(xlim=(-3.5, 109), ylim=(height, 0), aspect="auto"); ax.axis("off")
     plt.close(fig) # the notebook shows what is returned; open, it would be shown twice
@@ -413,7 +433,8 @@ def _by_voice(
     n = len(durations)
     for name,col in dict(languages=languages, speakers=speakers).items():
         if col is not None and len(col) != n: raise CollatorError(f"{n} durations but {len(col)} {name}")
-    if bad := [i for i,d in enumerate(durations) if d is None or not math.isfinite(d) or d <= 0]: raise CollatorError(f"clip {bad[0]} has duration {durations[bad[0]]}; packing needs the length of every clip, in seconds")
+    if bad := [i for i,d in enumerate(durations) if d is None or not math.isfinite(d) or d <= 0]:
+        raise CollatorError(f"clip {bad[0]} has duration {durations[bad[0]]}; packing needs the length of every clip, in seconds")
     groups = defaultdict(list)
     for i in order: groups[languages and languages[i], speakers and speakers[i]].append(int(i))
     return groups
@@ -450,5 +471,7 @@ class PackedDataset(torch.utils.data.Dataset):
     def __getitem__(self, i):
         rows = [self.dataset[int(j)] for j in self.groups[i]]
         if len(rows) == 1: return rows[0]
-        if len({o.get("language") for o in rows}) > 1: raise CollatorError(f"window {i} mixes languages ({', '.join(str(o.get('language')) for o in rows)}); a prompt names one")
-        return dict(audio=[o["audio"] for o in rows], text=[o["text"] for o in rows], language=rows[0].get("language"), id=[o.get("id", f"clip {j}") for o,j in zip(rows, self.groups[i])])
+        if len({o.get("language") for o in rows}) > 1:
+            raise CollatorError(f"window {i} mixes languages ({', '.join(str(o.get('language')) for o in rows)}); a prompt names one")
+        return dict(audio=[o["audio"] for o in rows], text=[o["text"] for o in rows], language=rows[0].get("language"),
+                    id=[o.get("id", f"clip {j}") for o,j in zip(rows, self.groups[i])])

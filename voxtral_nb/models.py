@@ -56,19 +56,22 @@ class TrainableSummary(tuple):
 
     def __repr__(self):
         rows = [*self, PartCount("all", self.trainable, self.total)]
-        return "\n".join([f"{'part':16}{'trainable':>15}{'of all':>17}", *(f"{o.part:16}{o.trainable:15,}{o.total:17,}{o.trainable/max(o.total, 1):9.2%}" for o in rows)])
+        return "\n".join([f"{'part':16}{'trainable':>15}{'of all':>17}",
+                          *(f"{o.part:16}{o.trainable:15,}{o.total:17,}{o.trainable/max(o.total, 1):9.2%}" for o in rows)])
 
     def _repr_markdown_(self):
-        rows = [f"| {o.part} | {o.trainable:,} | {o.total:,} | {o.trainable/max(o.total, 1):.2%} |" for o in [*self, PartCount("**all**", self.trainable, self.total)]]
+        rows = [f"| {o.part} | {o.trainable:,} | {o.total:,} | {o.trainable/max(o.total, 1):.2%} |"
+                for o in [*self, PartCount("**all**", self.trainable, self.total)]]
         return "\n".join(["| part | trainable | of all | share |", "|:--|--:|--:|--:|", *rows])
 
-# %% ../nbs/07_models.ipynb #trainable_summary
+# %% ../nbs/07_models.ipynb #numel
 def _numel(
     p, # a parameter; bitsandbytes packs two 4-bit weights in a byte
 )->int: # number of weights it stands for
     "Weights in `p`, unpacked."
     return p.numel() * (2*p.element_size() if type(p).__name__ == "Params4bit" and getattr(p, "bnb_quantized", True) else 1)
 
+# %% ../nbs/07_models.ipynb #trainable_summary
 def trainable_summary(
     model, # Voxtral, with or without an adapter
 )->TrainableSummary: # one row for each part
@@ -89,8 +92,10 @@ def pick_device(
     if device == "auto": device = next(k for k,n in there.items() if n)
     kind, _, index = device.partition(":")
     if kind not in there: raise ModelError(f"device {device!r} is unknown; give 'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'")
-    if not there[kind]: raise ModelError(f"device {device!r}: PyTorch sees no such device on this machine; there is: {', '.join(k for k,n in there.items() if n)}")
-    if kind == "cuda" and int(index or 0) >= there[kind]: raise ModelError(f"device {device!r}: this machine has {there[kind]} CUDA device(s), numbered from 0")
+    if not there[kind]:
+        raise ModelError(f"device {device!r}: PyTorch sees no such device on this machine; there is: {', '.join(k for k,n in there.items() if n)}")
+    if kind == "cuda" and int(index or 0) >= there[kind]:
+        raise ModelError(f"device {device!r}: this machine has {there[kind]} CUDA device(s), numbered from 0")
     if kind == "cuda" and not index and "LOCAL_RANK" in os.environ: device = f"cuda:{os.environ['LOCAL_RANK']}"
     return torch.device(device)
 
@@ -107,7 +112,8 @@ def pick_dtype(
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto": precision = "bf16" if bf16 else "fp16" if quantization == "4bit" and device.type == "cuda" else "fp32"
     if precision == "fp16" and device.type == "cpu": raise ModelError("precision 'fp16' is not for the CPU; give 'fp32', 'bf16' or 'auto'")
-    if precision == "bf16" and device.type == "cuda" and not bf16: raise ModelError("precision 'bf16': this GPU does not compute in it (Ampere and newer do); give 'fp16' or 'fp32'")
+    if precision == "bf16" and device.type == "cuda" and not bf16:
+        raise ModelError("precision 'bf16': this GPU does not compute in it (Ampere and newer do); give 'fp16' or 'fp32'")
     return _DTYPES[precision]
 
 # %% ../nbs/07_models.ipynb #need
@@ -119,6 +125,7 @@ def _need(
     "Raise `ModelError` if `module` is not installed."
     if importlib.util.find_spec(module) is None: raise ModelError(f"{why} needs {module}, which is not installed: pip install {package!r}")
 
+# %% ../nbs/07_models.ipynb #attention
 def _attention(
     attention:str, # "auto", "sdpa", "eager" or "flash_attention_2"
     device:torch.device, # where the model will lie
@@ -127,7 +134,8 @@ def _attention(
     "Check the attention kernel against the machine."
     if attention == "auto": return None
     if attention == "flash_attention_2":
-        if device.type != "cuda" or dtype == torch.float32: raise ModelError(f"flash_attention_2 needs CUDA and bf16 or fp16, not {device.type} and {str(dtype)[6:]}; give attention='sdpa'")
+        if device.type != "cuda" or dtype == torch.float32:
+            raise ModelError(f"flash_attention_2 needs CUDA and bf16 or fp16, not {device.type} and {str(dtype)[6:]}; give attention='sdpa'")
         _need("flash_attn", "flash-attn", "attention='flash_attention_2'")
     return attention
 
@@ -148,13 +156,14 @@ def _bnb_config(
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype,
                               llm_int8_skip_modules=_NOT_PACKED)
 
-# %% ../nbs/07_models.ipynb #locate
+# %% ../nbs/07_models.ipynb #models_below
 def _models_below(
     folder:Path, # e.g. a run's folder
 )->list[str]: # names of sub-folders that hold a model or adapter
     "The models one level below `folder`."
     return sorted(o.name for o in folder.iterdir() if (o/"config.json").is_file() or (o/"adapter_config.json").is_file())
 
+# %% ../nbs/07_models.ipynb #locate
 def _locate(
     model_id, # "tiny", a folder or a Hub id
 )->str: # an absolute folder, or the Hub id
@@ -165,9 +174,11 @@ def _locate(
         if any((folder/o).is_file() for o in ("config.json", "adapter_config.json")): return str(folder.resolve())
         below = _models_below(folder)
         raise ModelError(f"{model_id}: the folder holds no config.json and no adapter_config.json, so it is no model"
-                         + (f"; did you mean {' or '.join(repr(str(Path(model_id)/o)) for o in below)}?" if below else "; give a folder that save_pretrained wrote"))
+                         + (f"; did you mean {' or '.join(repr(str(Path(model_id)/o)) for o in below)}?"
+                            if below else "; give a folder that save_pretrained wrote"))
     if folder.exists(): raise ModelError(f"{model_id}: this is a file; give the folder it lies in")
-    if not re.fullmatch(r"[\w][\w.-]*(/[\w][\w.-]*)?", str(model_id)): raise ModelError(f"{model_id}: there is no such folder, and it is no Hub id (user/name) either")
+    if not re.fullmatch(r"[\w][\w.-]*(/[\w][\w.-]*)?", str(model_id)):
+        raise ModelError(f"{model_id}: there is no such folder, and it is no Hub id (user/name) either")
     return str(model_id)
 
 # %% ../nbs/07_models.ipynb #causes
@@ -192,14 +203,18 @@ def _why_not(
     page, login = f"{constants.ENDPOINT}/{model_id}", "log in with `hf auth login` (or set HF_TOKEN)"
     if came(errors.GatedRepoError): return f"{model_id} is gated: accept its terms at {page}, then {login}"
     if came(errors.RevisionNotFoundError): return f"{model_id} has no revision {revision!r}; see {page}/commits for what there is"
-    if came(errors.RepositoryNotFoundError): return f"{model_id}: no such folder here and no such model on the Hub; check the spelling at {page}, or, if it is private, {login}"
+    if came(errors.RepositoryNotFoundError):
+        return f"{model_id}: no such folder here and no such model on the Hub; check the spelling at {page}, or, if it is private, {login}"
     if came(errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-        return (f"{model_id} is not in the cache and the Hub ({constants.ENDPOINT}) cannot be reached; connect, or download it beforehand (`hf download {model_id}`), "
+        return (f"{model_id} is not in the cache and the Hub ({constants.ENDPOINT}) cannot be reached; "
+                f"connect, or download it beforehand (`hf download {model_id}`), "
                 "or give a local folder or 'tiny'")
     if http := came(errors.HfHubHTTPError): return f"{model_id}: the Hub answered with an error: {_first_line(http)}"
-    if any(type(o).__name__ == "SafetensorError" for o in chain): return f"{model_id}: its safetensors file is damaged ({_first_line(chain[-1])}); copy or download it anew"
+    if any(type(o).__name__ == "SafetensorError" for o in chain):
+        return f"{model_id}: its safetensors file is damaged ({_first_line(chain[-1])}); copy or download it anew"
     return f"{model_id} cannot be loaded: {_first_line(e)}"
 
+# %% ../nbs/07_models.ipynb #first_line
 def _first_line(e)->str: return f"{type(e).__name__}: {' '.join(o.strip() for o in (str(e).strip() or 'no message').splitlines()[:2])[:300]}"
 
 # %% ../nbs/07_models.ipynb #reading
@@ -231,7 +246,9 @@ def _check_config(
     "Raise `ModelError` unless `config` is a Voxtral's."
     kind, arch = config.get("model_type"), ", ".join(config.get("architectures") or ())
     if not config: raise ModelError(f"{where} holds no config.json, so it is no model; give {_KNOWN}")
-    if kind != "voxtral": raise ModelError(f"{where} is not a Voxtral: its config says model_type {kind!r}{arch and f' ({arch})'}; this package fine-tunes 'voxtral', e.g. {_KNOWN}")
+    if kind != "voxtral":
+        raise ModelError(f"{where} is not a Voxtral: its config says model_type {kind!r}{arch and f' ({arch})'}; this package fine-tunes "
+                         f"'voxtral', e.g. {_KNOWN}")
 
 # %% ../nbs/07_models.ipynb #load_processor
 def _load_processor(
@@ -243,7 +260,8 @@ def _load_processor(
     from transformers import AutoProcessor, VoxtralProcessor
     with _reading(where, revision): processor = AutoProcessor.from_pretrained(where, revision=revision)
     if isinstance(processor, VoxtralProcessor): return processor
-    raise ModelError(f"{where}: its processor is a {type(processor).__name__}, not a VoxtralProcessor; the folder needs processor_config.json (or preprocessor_config.json) and tekken.json")
+    raise ModelError(f"{where}: its processor is a {type(processor).__name__}, not a VoxtralProcessor; the folder needs processor_config.json (or "
+                     f"preprocessor_config.json) and tekken.json")
 
 # %% ../nbs/07_models.ipynb #check_pair
 def _check_pair(
@@ -254,9 +272,11 @@ def _check_pair(
     tok, config = processor.tokenizer.tokenizer.instruct_tokenizer, model.config
     if tok.audio_encoder is None: raise ModelError("the tokenizer (tekken.json) has no audio block; it is not a Voxtral's")
     audio = tok.audio_encoder.audio_config
-    pairs = {"mel frames a window": (config.audio_config.max_source_positions*2, audio.chunk_frames//processor.feature_extractor.hop_length),
-             "mel bins": (config.audio_config.num_mel_bins, processor.feature_extractor.feature_size),
-             "audio tokens a window": (config.audio_config.max_source_positions*config.audio_config.hidden_size//config.audio_config.intermediate_size, audio.num_audio_tokens(audio.chunk_frames)),
+    ears = config.audio_config
+    pairs = {"mel frames a window": (ears.max_source_positions*2, audio.chunk_frames//processor.feature_extractor.hop_length),
+             "mel bins": (ears.num_mel_bins, processor.feature_extractor.feature_size),
+             "audio tokens a window": (ears.max_source_positions*ears.hidden_size//ears.intermediate_size,
+                                       audio.num_audio_tokens(audio.chunk_frames)),
              "id of [AUDIO]": (config.audio_token_id, tok.audio_encoder.special_ids.audio)}
     wrong = [f"{k}: {a} and {b}" for k,(a,b) in pairs.items() if a != b]
     if tok.tokenizer.n_words > config.text_config.vocab_size: wrong.append(f"vocabulary: {config.text_config.vocab_size} and {tok.tokenizer.n_words}")
@@ -273,9 +293,14 @@ def _load_weights(
     from transformers import VoxtralForConditionalGeneration
     if device.type == "cuda": kwargs["device_map"] = {"": device.index if device.index is not None else torch.cuda.current_device()}
     with _reading(where, revision):
-        model, info = VoxtralForConditionalGeneration.from_pretrained(where, revision=revision, output_loading_info=True, **{k: v for k,v in kwargs.items() if v is not None})
-    if gone := sorted(info["missing_keys"]): raise ModelError(f"{where}: {len(gone)} weights are not in its files ({', '.join(gone[:3])}{', ...' if gone[3:] else ''}); the file is incomplete, copy or download it anew")
-    if info["unexpected_keys"]: print(f"{where}: {len(info['unexpected_keys'])} weights in its files have no place in Voxtral and are not used, e.g. {sorted(info['unexpected_keys'])[0]}")
+        model, info = VoxtralForConditionalGeneration.from_pretrained(where, revision=revision, output_loading_info=True,
+                                                                      **{k: v for k,v in kwargs.items() if v is not None})
+    if gone := sorted(info["missing_keys"]):
+        raise ModelError(f"{where}: {len(gone)} weights are not in its files ({', '.join(gone[:3])}{', ...' if gone[3:] else ''}); the file is "
+                         f"incomplete, copy or download it anew")
+    if info["unexpected_keys"]:
+        print(f"{where}: {len(info['unexpected_keys'])} weights in its files have no place in Voxtral and are not used, e.g. "
+              f"{sorted(info['unexpected_keys'])[0]}")
     return model.to(device) if device.type == "mps" else model
 
 # %% ../nbs/07_models.ipynb #adapter_config
@@ -300,7 +325,8 @@ def _base_of(
     name = config.get("base_model_name_or_path")
     if not name: raise ModelError(f"{where}: this adapter does not say which model it belongs to; give base=... (a Hub id or a folder)")
     if os.path.isabs(name) and not os.path.isdir(name):
-        if Path(name).parts[-3:] != ("voxtral_nb", "assets", TINY): raise ModelError(f"{where}: this adapter belongs to the model in {name}, which is not there; if it moved, give base=...")
+        if Path(name).parts[-3:] != ("voxtral_nb", "assets", TINY):
+            raise ModelError(f"{where}: this adapter belongs to the model in {name}, which is not there; if it moved, give base=...")
         print("the adapter was made on the tiny model of another installation; using the tiny model of this one")
         name = TINY
     return _locate(name), config.get("revision")
@@ -314,12 +340,15 @@ def _put_adapter(
     "Put the adapter at `where` on its base."
     from peft import PeftModel
     files = "adapter_model.safetensors", "adapter_model.bin"
-    if os.path.isdir(where) and not any(os.path.isfile(os.path.join(where, o)) for o in files): raise ModelError(f"{where}: the adapter has a config but no weights ({files[0]}); copy or download it anew")
+    if os.path.isdir(where) and not any(os.path.isfile(os.path.join(where, o)) for o in files):
+        raise ModelError(f"{where}: the adapter has a config but no weights ({files[0]}); copy or download it anew")
     with _reading(where, revision), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model = PeftModel.from_pretrained(model, where, revision=revision)
     gone = [k for o in said if "missing adapter keys" in str(o.message) for k in re.findall("'([^']+)'", str(o.message))]
-    if gone: raise ModelError(f"{where}: {len(gone)} of the adapter's weights are not in its file (e.g. {gone[0]}); the file is incomplete, or the adapter belongs to another model")
+    if gone:
+        raise ModelError(f"{where}: {len(gone)} of the adapter's weights are not in its file (e.g. {gone[0]}); the file is incomplete, or the "
+                         f"adapter belongs to another model")
     return model
 
 # %% ../nbs/07_models.ipynb #describe
@@ -377,7 +406,7 @@ def _endings(names)->list[str]: return list(dict.fromkeys(n.rpartition(".")[2] f
 # %% ../nbs/07_models.ipynb #lora_pattern
 def lora_pattern(
     model, # Voxtral without an adapter
-    targets:str="all-linear", # "all-linear", or endings of layer names with commas between ("q_proj,v_proj"); the former is what QLoRA found to be needed to match full fine-tuning
+    targets:str="all-linear", # or endings of layer names with commas between ("q_proj,v_proj"); all are needed to match full tuning, says QLoRA
     parts=("language_model",), # of `PARTS`: where
 )->str: # regular expression that must match a layer's full path
     "The layers that LoRA shall sit on, and no others."
@@ -387,12 +416,14 @@ def lora_pattern(
     for part in parts:
         names = _linear_names(model, part)
         ends = _endings(names) if targets == "all-linear" else [w for w in wanted if any(("."+n).endswith("."+w) for n in names)]
-        if not ends and not (part == "language_model" and "lm_head" in wanted): raise ModelError(f"lora_targets {targets!r} match nothing in the {part}; its linear layers are {', '.join(_endings(names))}")
+        if not ends and not (part == "language_model" and "lm_head" in wanted):
+            raise ModelError(f"lora_targets {targets!r} match nothing in the {part}; its linear layers are {', '.join(_endings(names))}")
         if ends: pattern.append(rf"{re.escape(_PATH[part])}\.(?:.*\.)?(?:{'|'.join(map(re.escape, ends))})")
         found |= set(ends)
     if "lm_head" in wanted and "language_model" in parts: pattern.append("lm_head"); found.add("lm_head")
     if targets != "all-linear" and (lost := [w for w in wanted if w not in found]):
-        raise ModelError(f"lora_targets {targets!r}: no layer ends in {lost[0]!r}; there are " + "; ".join(f"{p}: {', '.join(_endings(_linear_names(model, p)))}" for p in parts))
+        raise ModelError(f"lora_targets {targets!r}: no layer ends in {lost[0]!r}; there are "
+                         + "; ".join(f"{p}: {', '.join(_endings(_linear_names(model, p)))}" for p in parts))
     return "|".join(pattern)
 
 # %% ../nbs/07_models.ipynb #add_lora
@@ -408,7 +439,8 @@ def add_lora(
 ): # a `PeftModel`
     "Freeze `model` and put a new LoRA adapter on `parts` of it."
     from peft import LoraConfig, get_peft_model
-    if hasattr(model, "peft_config"): raise ModelError("the model already carries an adapter; merge it first (model.merge_and_unload()), or train it further with prepare_model")
+    if hasattr(model, "peft_config"):
+        raise ModelError("the model already carries an adapter; merge it first (model.merge_and_unload()), or train it further with prepare_model")
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, bias="none", target_modules=lora_pattern(model, targets, parts))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning) # peft asks transformers 5 by the old name
@@ -436,7 +468,9 @@ def assert_trainable(
         if p.requires_grad != (ours and part_of(n) in parts): wrong.append(f"{n} {'learns' if p.requires_grad else 'does not learn'}")
     idle = [p for p in parts if p not in trainable_summary(model).parts]
     if idle: wrong.append(f"nothing learns in the {', '.join(idle)}")
-    if wrong: raise ModelError(f"meant to learn: {'LoRA on ' if lora else ''}{', '.join(parts)}; but {'; '.join(wrong[:3])}" + (f" and {len(wrong)-3} more" if wrong[3:] else ""))
+    if wrong:
+        raise ModelError(f"meant to learn: {'LoRA on ' if lora else ''}{', '.join(parts)}; but {'; '.join(wrong[:3])}"
+                         + (f" and {len(wrong)-3} more" if wrong[3:] else ""))
 
 # %% ../nbs/07_models.ipynb #no_graph
 def _frozen_forward(self, *args, **kwargs):
@@ -460,13 +494,15 @@ def _same_adapter(
     wrong = [f"{k}={v} (the run says {getattr(cfg, k)})" for k,v in has.items() if v != getattr(cfg, k)]
     if wrong: raise ModelError(f"the model carries an adapter with {', '.join(wrong)}; give the run the adapter's own values to train it further")
 
+# %% ../nbs/07_models.ipynb #with_lora
 def _with_lora(
     model, # Voxtral, with or without an adapter
     cfg, # the run's `RunConfig`
 ): # a `PeftModel`
     "Put a new adapter on `model`, or wake the one that it carries."
     if not hasattr(model, "peft_config"):
-        return add_lora(model, r=cfg.lora_r, alpha=cfg.lora_alpha, dropout=cfg.lora_dropout, targets=cfg.lora_targets, parts=cfg.trained_parts, revision=cfg.model_revision)
+        return add_lora(model, r=cfg.lora_r, alpha=cfg.lora_alpha, dropout=cfg.lora_dropout, targets=cfg.lora_targets, parts=cfg.trained_parts,
+                        revision=cfg.model_revision)
     _same_adapter(model, cfg)
     print("training the adapter that the model carries further, on the layers where it sits")
     for n,p in model.named_parameters(): p.requires_grad_("lora_" in n)
@@ -477,7 +513,8 @@ def _whole(
     model, # Voxtral, with or without an adapter
 ): # Voxtral in fp32, without one
     "Make `model` ready for full fine-tuning: adapters merged, weights in fp32."
-    if getattr(model, "is_loaded_in_4bit", False): raise ModelError("4-bit weights cannot be trained; give method='lora', or quantization='none' for method='full'")
+    if getattr(model, "is_loaded_in_4bit", False):
+        raise ModelError("4-bit weights cannot be trained; give method='lora', or quantization='none' for method='full'")
     if hasattr(model, "peft_config"):
         print("merging the adapter into its base: full fine-tuning goes on from there")
         model = model.merge_and_unload()
