@@ -48,6 +48,9 @@ export: $(VENV)/.dev  ## notebooks -> voxtral_nb/*.py, and clean the notebooks
 readme: $(VENV)/.dev  ## nbs/index.ipynb -> README.md
 	@$(BIN)/python tools/docs.py readme
 
+show-runs: $(VENV)/.dev  ## execute the run notebooks and keep their outputs, for readers
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/show_runs.py && $(BIN)/nbdev-clean
+
 docs: $(VENV)/.dev  ## build the site in _docs, with Quarto if it is installed, otherwise with smalldocs
 	@$(BIN)/python tools/docs.py site
 
@@ -63,4 +66,4 @@ dist: $(VENV)/.dev  ## build the wheel and the source distribution in dist/
 clean:  ## remove what was built (not .venv, not runs/)
 	rm -rf build dist _docs _proc *.egg-info .pytest_cache
 
-.PHONY: help install dev quickstart test-packages test export readme docs constraints dist clean
+.PHONY: help install dev quickstart test-packages test export readme show-runs docs constraints dist clean
