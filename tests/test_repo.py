@@ -52,7 +52,7 @@ def test_imports_stand_in_cells_of_their_own(path):
         if c["cell_type"] != "code" or re.search(r"^#\| *eval: *false", s, re.M): continue
         tree = ast.parse(re.sub(r"^\s*[%!].*$", "", s, flags=re.M))
         if re.search(r"^#\| *export", s, re.M) and not any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in tree.body): continue
-        mixed = any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(tree)) and any(isinstance(n, (ast.Expr, ast.Assign, ast.With, ast.For, ast.Assert)) for n in tree.body)
+        mixed = any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(tree)) and any(isinstance(n, (ast.Expr, ast.Assign, ast.With, ast.For, ast.Assert, ast.ClassDef)) for n in tree.body)
         assert not mixed, f"cell {c['id']}: imports mixed with other code"
 
 
