@@ -228,19 +228,24 @@ class StreamSampler(torch.utils.data.Sampler):
     def __len__(self): return self.n
     def __iter__(self): return iter(range(self.epoch*self.n, (self.epoch + 1)*self.n))
 
+# %% ../nbs/10_trainer.ipynb #rank
+def _is_first()->bool: # True in an ordinary run too
+    "Is this the process that speaks and writes, of those that `accelerate launch` or `torchrun` started?"
+    return int(os.environ.get("RANK", 0)) == 0
+
 # %% ../nbs/10_trainer.ipynb #run-log
 class RunLog:
     "Prints, and keeps what it printed in a file."
     def __init__(self,
         path:Path|None, # file to append to; None: print only
         show:bool=True, # print at all?
-    ): self.path, self.show = path, show
+    ): self.path, self.show = path, show and _is_first()
     def __call__(self,
         text:str, # one or more lines
         show:bool|None=None, # print it? None: as the log does
     ):
         if self.show if show is None else show: print(text, flush=True)
-        if self.path is None: return
+        if self.path is None or not _is_first(): return
         try:
             with open(self.path, "a", encoding="utf-8") as f:
                 for o in text.splitlines(): f.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {o}\n")
@@ -364,7 +369,7 @@ def compute_loss(self:VoxtralTrainer,
     "Cross entropy of the transcript tokens, by token."
     labels = inputs["labels"]
     first = int((labels != -100).any(0).nonzero()[0]) # first column with a transcript token; the one before predicts it
-    out = model(**{k: v for k,v in inputs.items() if k != "labels"}, logits_to_keep=labels.shape[1] - first + 1)
+    out = model(**{k: v for k,v in inputs.items() if k != "labels"}, use_cache=False, logits_to_keep=labels.shape[1] - first + 1)
     smoothing = self.cfg.label_smoothing if model.training else 0.
     total = F.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), labels[:, first:].flatten(), reduction="sum", label_smoothing=smoothing)
     loss = total/((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
@@ -377,15 +382,16 @@ def eval_loss(self:VoxtralTrainer,
     dataset, # rows with audio and text
 )->float: # nats per token
     "Mean loss over all transcript tokens of a data set."
-    sums = torch.zeros(2, dtype=torch.float64)
+    a, sums = self.args, torch.zeros(2, dtype=torch.float64)
+    mine = dataset.select(range(a.process_index, len(dataset), a.world_size)) # accelerate's sharding would count some clips twice
     with _evaluating(self.model):
-        for batch in self.get_eval_dataloader(dataset):
+        for batch in torch.utils.data.DataLoader(mine, a.eval_batch_size, collate_fn=self.data_collator, num_workers=a.dataloader_num_workers):
             batch = self._prepare_inputs(batch)
             n = int((batch["labels"] != -100).sum())
             with self.accelerator.autocast(): loss = self.compute_loss(self.model, batch)
             sums += torch.tensor([float(loss)*n, n], dtype=torch.float64)
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-    if self.args.world_size > 1: sums = self.accelerator.reduce(sums.to(self.args.device, torch.float32)).cpu().double()
+    if a.world_size > 1: sums = self.accelerator.reduce(sums.to(a.device, torch.float32)).cpu().double()
     return float(sums[0]/sums[1])
 
 # %% ../nbs/10_trainer.ipynb #eval-report
@@ -396,9 +402,8 @@ def report(self:VoxtralTrainer,
 )->EvalReport:
     "Transcribe and score, as `evaluate` does, with the settings of the run."
     c = self.cfg
-    with self.accelerator.autocast():
-        return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, normalizer=c.normalizer,
-                              language=c.language, max_clips=max_clips, progress=self.say.show and not IN_NOTEBOOK)
+    return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, normalizer=c.normalizer,
+                          language=c.language, max_clips=max_clips, progress=self.say.show and not IN_NOTEBOOK)
 
 # %% ../nbs/10_trainer.ipynb #rng-state
 def _rng_state():
@@ -426,7 +431,7 @@ def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_ke
         _set_rng_state(rng)
     r.loss = loss
     self.reports = {s: o for s,o in self.reports.items() if s == 0} | {step: r}
-    if not step: _write_eval_results(self, None)
+    if not step and _is_first(): _write_eval_results(self, None)
     metrics = {f"{k}_loss": loss, f"{k}_perplexity": _exp(loss), f"{k}_wer": r.wer, f"{k}_cer": r.cer, f"{k}_rtfx": r.rtfx,
                f"{k}_clips": r.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
     self.log(metrics)
@@ -497,7 +502,7 @@ def _save(self:VoxtralTrainer,
 def _save_checkpoint(self:VoxtralTrainer, model=None, trial=None):
     "Save all that is needed to go on from here; then the best model, if this is it."
     run, step = Path(self.args.output_dir), self.state.global_step
-    tmp, first = run/f".checkpoint-{step}.part", self.is_world_process_zero()
+    tmp, first = run/f".checkpoint-{step}.part", _is_first()
     self._determine_best_metric()
     self.busy = True
     try:
@@ -567,7 +572,7 @@ def catch_up(self:VoxtralTrainer):
     step, last = self.state.global_step, max((o["step"] for o in _evaluations(self.state.log_history)), default=0)
     if self.eval_dataset is not None and step % self.args.eval_steps == 0 and last < step: self.evaluate()
     self._determine_best_metric()
-    if self.is_world_process_zero(): self.after_save()
+    if _is_first(): self.after_save()
 
 # %% ../nbs/10_trainer.ipynb #catching-interrupt
 @contextmanager
@@ -724,11 +729,13 @@ class _Tracking(TrainerCallback):
         log:Callable, # where to say where the curves are
     ): self.cfg, self.log, self.run = cfg, log, None
     def on_train_begin(self, args, state, control, **kwargs):
-        if not state.is_world_process_zero: return
+        if not _is_first(): return
         import trackio
         c = self.cfg
         with redirect_stdout(io.StringIO()): # a page of hints
-            self.run = trackio.init(project=c.project, name=c.run_name or Path(c.output_dir).absolute().name, config=c.to_dict(), resume="allow", embed=False)
+            try: self.run = trackio.init(project=c.project, name=c.run_name or Path(c.output_dir).absolute().name, config=c.to_dict(),
+                                         resume="allow" if state.global_step else "never", embed=False)
+            except Exception as e: raise RunError(f"tracking: trackio could not start: {e}. Set TRACKIO_DIR to a folder it can write to, or tracking='none'") from e
         self.log(f"curves: trackio show --project {shlex.quote(c.project)}", show=False)
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.run is None: return
@@ -783,7 +790,7 @@ class _Progress(TrainerCallback):
     def on_log(self, args, state, control, **kwargs):
         if not (line := _line(state.log_history[-1], state.max_steps)): return
         left = self.left(state) if "loss" in state.log_history[-1] else ""
-        if state.is_world_process_zero: self.log(line + (f"  ({left})" if left else ""), show=self.log.show and not IN_NOTEBOOK)
+        self.log(line + (f"  ({left})" if left else ""), show=self.log.show and not IN_NOTEBOOK)
         self.draw(state, left)
     def on_train_end(self, args, state, control, **kwargs): self.draw(state, "")
 
@@ -800,7 +807,7 @@ def left(self:_Progress, state)->str:
 @patch
 def draw(self:_Progress, state, note:str):
     "Show or renew the table, in a notebook."
-    if not (IN_NOTEBOOK and self.log.show and state.is_world_process_zero): return
+    if not (IN_NOTEBOOK and self.log.show): return
     from IPython.display import HTML, display
     self.drawn, o = time.perf_counter(), HTML(_progress_html(state.log_history, state.global_step, state.max_steps, note))
     if self.handle is None: self.handle = display(o, display_id=True)
@@ -888,10 +895,10 @@ def _find_start(
     if run.exists() and not run.is_dir(): raise RunError(f"output_dir {run} is a file; name a folder")
     held = _holds_run(run)
     if cfg.resume == "never":
-        if held: raise RunError(f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' to go on with that run")
+        if held and _is_first(): raise RunError(f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' to go on with that run")
         return None
     if cfg.resume == "auto":
-        if run.is_dir(): _recover(run)
+        if run.is_dir() and _is_first(): _recover(run)
         ckpt = newest_checkpoint(run, say)
         if ckpt is None and "final-model" in held: raise RunError(f"output_dir {run} holds a finished run, and no checkpoint to go on from: name another folder")
         if ckpt is None: say(f"nothing to resume in {run}: starting from the beginning")
@@ -941,6 +948,7 @@ def _begin(
     data, # (train, eval) as SpeechData
 ):
     "Make the folder of the run and say in it what will be done."
+    if not _is_first(): return
     f = Path(cfg.output_dir)/"training_config.json"
     record = dict(config=cfg.to_dict(), data=_data_record(*data), versions=_versions(), machine=_machine(), git_commit=_git_commit(), command=_command(),
                   resumed_from=[])
@@ -1040,7 +1048,7 @@ def _finish(
 )->RunResult:
     "Keep the final model, measure it, write everything down."
     run, s = Path(trainer.args.output_dir), trainer.state
-    if not interrupted and trainer.is_world_process_zero(): _link_model(run/f"checkpoint-{s.global_step}", run/"final-model")
+    if not interrupted and _is_first(): _link_model(run/f"checkpoint-{s.global_step}", run/"final-model")
     after, cut_short = _after(trainer, interrupted)
     before, best = trainer.reports.get(0), _best(s.log_history, trainer.primary)
     rate = lambda r, k: None if r is None else getattr(r, k)
@@ -1048,7 +1056,7 @@ def _finish(
         not interrupted and s.global_step < trainer.args.max_steps, int(ckpt.name.rpartition("-")[2]) if ckpt else None, trainer.primary,
         rate(before, "wer"), rate(after, "wer"), rate(before, "cer"), rate(after, "cer"), rate(after, "loss"), best and best["step"],
         best and best[f"eval_{trainer.primary}"], run/"best-model" if (run/"best-model").exists() else None, None if interrupted else run/"final-model", before, after)
-    _write_results(trainer, result)
+    if _is_first(): _write_results(trainer, result)
     trainer.say(result.summary())
     return result
 
@@ -1083,12 +1091,12 @@ def train(
     log, began = RunLog(None, progress), time.perf_counter()
     ckpt = _find_start(cfg, log)
     transformers.set_seed(cfg.seed)
-    data = load_run_data(cfg, verbose=progress)
-    with _without_bars(not progress):
+    data = load_run_data(cfg, verbose=log.show)
+    with _without_bars(not log.show):
         model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device, precision=cfg.precision, attention=cfg.attention,
-                                        quantization=cfg.quantization, verbose=progress)
+                                        quantization=cfg.quantization, verbose=log.show)
     train_ds, eval_ds = (_check_texts(o, TranscriptionPrompt(processor), cfg, log) for o in data)
-    model = prepare_model(model, cfg, verbose=progress)
+    model = prepare_model(model, cfg, verbose=log.show)
     _begin(cfg, ckpt, data)
     log.path = Path(cfg.output_dir)/"training.log"
     for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", show=False)

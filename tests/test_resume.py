@@ -1,0 +1,110 @@
+"""Runs that are killed, interrupted or out of disk, as processes: what the signals of an operating system do cannot be shown in a notebook cell."""
+import json, shutil, signal, sys
+from pathlib import Path
+
+import pytest
+
+from conftest import sh
+from voxtral_nb.trainer import checkpoint_problem, checkpoints
+
+# argv: output folder, resume, what to do, at which step
+RUN = """
+import os, signal, sys, time
+from transformers import TrainerCallback
+from voxtral_nb.config import RunConfig
+from voxtral_nb.tiny import sample_speech
+from voxtral_nb.trainer import VoxtralTrainer, train
+
+out, resume, what, at = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+def kill(): os.kill(os.getpid(), signal.SIGKILL)
+
+class Do(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step != at: return
+        if what == "kill": kill()
+    def on_step_begin(self, args, state, control, **kwargs):
+        if what == "interrupt" and state.global_step == at - 1: os.kill(os.getpid(), signal.SIGINT)
+    def on_prediction_step(self, args, state, control, **kwargs):
+        if what == "interrupt_eval" and state.global_step == at: os.kill(os.getpid(), signal.SIGINT)
+
+if what == "kill_saving":
+    was = VoxtralTrainer._save_optimizer_and_scheduler
+    def save(self, folder):
+        if self.state.global_step == at: (folder/"optimizer.pt").write_bytes(b"half"); kill()
+        was(self, folder)
+    VoxtralTrainer._save_optimizer_and_scheduler = save
+
+cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), max_train_clips=20, max_eval_clips=4,
+    learning_rate=2e-3, max_steps=12, eval_every=4, batch_size=4, logging_steps=3, max_new_tokens=24, output_dir=out, resume=resume, tracking="none")
+r = train(cfg, callbacks=[Do()])
+print("interrupted" if r.interrupted else "done", r.steps)
+"""
+
+
+def run(out, resume="never", what="nothing", at=0, check=True):
+    return sh(sys.executable, "-c", RUN, out, resume, what, at, check=check, env={"OMP_NUM_THREADS": "1"}, timeout=300)
+
+
+def curve(out):
+    "Everything that was logged, times apart."
+    h = json.loads((Path(out)/"trainer_state.json").read_text())["log_history"]
+    return [{k: v for k,v in o.items() if not k.endswith(("runtime", "rtfx", "second"))} for o in h if "loss" in o or "eval_loss" in o]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "A run that nothing happened to."
+    out = tmp_path_factory.mktemp("whole")/"run"
+    assert run(out).stdout.splitlines()[-1] == "done 12"
+    return out
+
+
+def same_models(a, b): return all((a/o/"adapter_model.safetensors").read_bytes() == (b/o/"adapter_model.safetensors").read_bytes() for o in ("best-model", "final-model"))
+
+
+@pytest.mark.parametrize("what, at, newest", [("kill", 6, 4), ("kill_saving", 8, 4)])
+def test_sigkill(whole, tmp_path, what, at, newest):
+    "Killed between two checkpoints, or while one is being written; then copied by halves on top of it."
+    out = tmp_path/"run"
+    assert run(out, what=what, at=at, check=False).returncode == -signal.SIGKILL
+    assert [p.name for p in checkpoints(out)] == [f"checkpoint-{newest}"] and not checkpoint_problem(checkpoints(out)[-1])
+    half = out/"checkpoint-9"
+    shutil.copytree(out/f"checkpoint-{newest}", half)
+    weights = half/"adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    r = run(out, resume="auto")
+    assert "checkpoint-9 is not whole" in r.stdout and f"going on from checkpoint-{newest}" in r.stdout and r.stdout.splitlines()[-1] == "done 12"
+    assert curve(out) == curve(whole) and same_models(out, whole)
+    assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("what, at, steps", [("interrupt", 6, 6), ("interrupt_eval", 8, 8)])
+def test_ctrl_c(whole, tmp_path, what, at, steps):
+    "SIGINT in a step, and in an evaluation: exit status 0, a whole checkpoint, results on the disk, and the same curve in the end."
+    out = tmp_path/"run"
+    r = run(out, what=what, at=at)
+    assert r.stdout.splitlines()[-1] == f"interrupted {steps}" and "Traceback" not in r.stderr
+    assert checkpoints(out)[-1].name == f"checkpoint-{steps}" and not checkpoint_problem(checkpoints(out)[-1])
+    results = json.loads((out/"train_results.json").read_text())
+    assert results["interrupted"] and results["steps"] == steps and results["final_model"] is None
+    assert json.loads((out/"eval_results.json").read_text())["before"]["n_clips"] == 4
+    assert run(out, resume="auto").stdout.splitlines()[-1] == "done 12"
+    assert curve(out) == curve(whole) and same_models(out, whole)
+
+
+def test_full_disk(whole, tmp_path):
+    "A file system of 3 MB: the run ends with one clear message, and the checkpoint before is whole; with more room it goes on."
+    disk = tmp_path/"disk"
+    disk.mkdir()
+    size = lambda n, how="rw": ["mount", "-t", "tmpfs", "-o", f"{how},size={n}", "tmpfs", disk]
+    if sh(*size("3m")).returncode: pytest.skip("needs the right to mount a tmpfs; the notebook of the trainer tests a full disk without it")
+    try:
+        r = run(disk/"run", check=False)
+        assert r.returncode == 1 and "RunError" in r.stderr and "could not be written" in r.stderr and "resume='auto'" in r.stderr
+        left = checkpoints(disk/"run")
+        assert left and not any(checkpoint_problem(p) for p in left)
+        assert not (disk/"run"/"final-model").exists()
+        sh(*size("30m", "remount"), check=True)
+        assert run(disk/"run", resume="auto").stdout.splitlines()[-1] == "done 12"
+        assert curve(disk/"run") == curve(whole)
+    finally: sh("umount", disk, check=True)

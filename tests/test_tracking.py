@@ -1,0 +1,41 @@
+"""Tracking writes to the local disk and talks to nobody; without it, trackio is not even imported."""
+import json, sqlite3, sys
+
+import pytest
+
+from conftest import sh
+
+# every connection that is not to this machine is written down and refused
+CODE = """
+import socket, sys
+asked = []
+def refuse(self, address, *args):
+    asked.append(str(address))
+    raise OSError("no network here")
+socket.socket.connect = socket.socket.connect_ex = refuse
+was = socket.getaddrinfo
+def look_up(host, *args, **kwargs):
+    asked.append(str(host))
+    raise OSError("no network here")
+socket.getaddrinfo = look_up
+
+from voxtral_nb.config import RunConfig
+from voxtral_nb.tiny import sample_speech
+from voxtral_nb.trainer import train
+cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), max_train_clips=8, max_eval_clips=2,
+    max_steps=3, batch_size=2, logging_steps=1, max_new_tokens=8, output_dir=sys.argv[1], tracking=sys.argv[2], project="curves")
+r = train(cfg)
+print([asked, "trackio" in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("tracking", ["none", "trackio"])
+def test_no_network(tmp_path, tracking):
+    r = sh(sys.executable, "-c", CODE, tmp_path/"run", tracking, check=True, env={"OMP_NUM_THREADS": "1", "TRACKIO_DIR": str(tmp_path/"trackio"), "HF_HUB_OFFLINE": "0"})
+    assert r.stdout.splitlines()[-1] == str([[], tracking == "trackio"])
+    assert "* " not in r.stdout  # trackio's page of hints
+    if tracking == "none": return
+    with sqlite3.connect(next((tmp_path/"trackio").glob("curves*.db"))) as db:
+        rows = [(step, json.loads(m)) for step, m in db.execute("select step, metrics from metrics order by step, id")]
+    assert {s for s,_ in rows} == {0, 1, 2, 3}
+    assert {k for _,m in rows for k in m} >= {"train/loss", "train/learning_rate", "eval/wer", "eval/loss"}
