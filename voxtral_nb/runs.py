@@ -49,7 +49,8 @@ def find_notebook(
     known = notebooks()
     if name in known: return known[name]
     near = difflib.get_close_matches(str(name), known, 1, .5)
-    raise NotebookError(f"there is no run notebook {str(name)!r}; " + (f"did you mean {near[0]!r}? " if near else "") + f"there are: {', '.join(known)}; or give the path of an .ipynb")
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    raise NotebookError(f"there is no run notebook {str(name)!r}; {guess}there are: {', '.join(known)}; or give the path of an .ipynb")
 
 # %% ../nbs/14_runs.ipynb #parameter
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def _refuse_secrets(
     "Raise if a parameter is, or holds, a token."
     for k,v in params.items():
         if _SECRET_NAME.search(k) or _SECRET_VALUE.search(repr(v)):
-            raise NotebookError(f"parameter {k!r} looks like a secret, and parameters are stored in the output notebook; set the environment variable HF_TOKEN instead, or log in once with `hf auth login`")
+            raise NotebookError(f"parameter {k!r} looks like a secret, and parameters are stored in the output notebook; "
+                "set the environment variable HF_TOKEN instead, or log in once with `hf auth login`")
 
 # %% ../nbs/14_runs.ipynb #check-value
 def _check_value(
@@ -109,7 +111,8 @@ def _check_value(
     if isinstance(value, os.PathLike): value = os.fspath(value)
     want = (str, int, float, bool, type(None)) if p.default is None else (int, float) if type(p.default) is float else (type(p.default),)
     if type(value) in want: return value
-    raise ConfigError(f"{p.name}: {value!r} ({type(value).__name__}) is not allowed; allowed: {' or '.join(t.__name__ for t in want)}, like the default {p.default!r}")
+    allowed = " or ".join(t.__name__ for t in want)
+    raise ConfigError(f"{p.name}: {value!r} ({type(value).__name__}) is not allowed; allowed: {allowed}, like the default {p.default!r}")
 
 # %% ../nbs/14_runs.ipynb #check-parameters
 def check_parameters(
@@ -125,7 +128,8 @@ def check_parameters(
         if k == "more": continue
         if k not in settable:
             near = difflib.get_close_matches(k.replace("-", "_"), settable, 1, .5)
-            raise NotebookError(f"{k}: {find_notebook(name).stem} has no such parameter" + (f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(known)}"))
+            hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(known)}"
+            raise NotebookError(f"{k}: {find_notebook(name).stem} has no such parameter; {hint}")
         if k in known: out[k] = _check_value(known[k], v)
         else: more[k] = fields[k].check(v)
     if "more" in known:
@@ -188,8 +192,8 @@ def data_table(
     def row(s):
         d = s.dataset
         secs, langs = pd.Series(d["duration"], dtype=float), sorted({o or "detected" for o in d["language"]})
-        return dict(clips=len(d), minutes=round(secs.sum()/60, 1), shortest=f"{secs.min():.1f} s", median=f"{secs.median():.1f} s", longest=f"{secs.max():.1f} s",
-            words=sum(len(t.split()) for t in d["text"]), languages=", ".join(langs), skipped=len(s.skipped))
+        length = dict(shortest=secs.min(), median=secs.median(), longest=secs.max())
+        return dict(clips=len(d), minutes=round(secs.sum()/60, 1), **{k: f"{v:.1f} s" for k,v in length.items()}, words=sum(len(t.split()) for t in d["text"]), languages=", ".join(langs), skipped=len(s.skipped))
     return pd.DataFrame({k: row(s) for k,s in speech.items() if s is not None}).T
 
 # %% ../nbs/14_runs.ipynb #show-clips
@@ -236,8 +240,8 @@ def write_result(
     **result, # what the run found: numbers, text, paths
 )->Path: # the file
     "Write `result.json`, whole or not at all."
-    plain = {k: os.fspath(v) if isinstance(v, os.PathLike) else None if isinstance(v, float) and not math.isfinite(v) else v for k,v in result.items()}
-    return atomic_write(Path(folder)/RESULT, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    def plain(v): return os.fspath(v) if isinstance(v, os.PathLike) else None if isinstance(v, float) and not math.isfinite(v) else v
+    return atomic_write(Path(folder)/RESULT, json.dumps({k: plain(v) for k,v in result.items()}, indent=1, ensure_ascii=False) + "\n")
 
 # %% ../nbs/14_runs.ipynb #stamp
 def _identity(
@@ -320,7 +324,7 @@ def _execute(
     import papermill
     from nbclient.exceptions import DeadKernelError
     show = dict(on_cell_start=_announce(time.monotonic()), stdout_file=sys.stdout) if progress else {}
-    quiet = dict(progress_bar=False, store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=ERROR"]) # the kernel's own warnings say nothing of the run
+    quiet = dict(progress_bar=False, store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=ERROR"]) # no warnings of the kernel's own
     braces = {ord("{"): "{{", ord("}"): "}}"} # papermill formats its paths
     kept = f"\nThe notebook as far as it ran: {out}"
     try:
@@ -328,7 +332,8 @@ def _execute(
             papermill.execute_notebook(*(str(o).translate(braces) for o in (path, out)), params, **quiet, **show)
     except papermill.PapermillExecutionError as e:
         raise NotebookError(f"{path.stem} failed at `{_first_line(e.source)}`: {e.ename}: {e.evalue}{kept}") from None
-    except DeadKernelError: raise NotebookError(f"{path.stem} failed: its Python process died, most often for want of memory (try a smaller batch_size){kept}") from None
+    except DeadKernelError:
+        raise NotebookError(f"{path.stem} failed: its Python process died, most often for want of memory (try a smaller batch_size){kept}") from None
 
 # %% ../nbs/14_runs.ipynb #run-notebook
 def run_notebook(
@@ -381,11 +386,12 @@ def _add_flag(
     "Add the flag of one setting; a switch gets its `--no-` twin."
     default = "" if f.default in ("", None) else f" [{'on' if f.default is True else 'off' if f.default is False else f.default}]"
     help = f.help.replace("%", "%%") + default
-    if f.type is bool: group.add_argument(f.flag, dest=f.name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help)
-    else: group.add_argument(f.flag, dest=f.name, default=argparse.SUPPRESS, help=help, type=_reader(f), metavar="|".join(map(str, f.choices)) if f.choices else _META[f.type])
+    value = dict(type=_reader(f), metavar="|".join(map(str, f.choices)) if f.choices else _META[f.type])
+    kind = dict(action=argparse.BooleanOptionalAction) if f.type is bool else value
+    group.add_argument(f.flag, dest=f.name, default=argparse.SUPPRESS, help=help, **kind)
 
 # %% ../nbs/14_runs.ipynb #reader
-_META = {str: "TEXT", int: "N", float: "X"}
+_META = {str: "TEXT", int: "N", float: "X", bool: ""}
 
 def _reader(
     f, # ConfigField
@@ -411,8 +417,7 @@ def _run_command(
     except KeyboardInterrupt: parser.exit(130, f"{parser.prog}: stopped\n")
 
 # %% ../nbs/14_runs.ipynb #group-titles
-_GROUPS = dict(model="model", data="data", rows="rows of the data", windows="windows and transcripts", lora="LoRA", parts="parts of the model that learn",
-    training="training", evaluation="evaluation", saving="saving", tracking="tracking")
+_GROUPS = dict(rows="rows of the data", windows="windows and transcripts", lora="LoRA", parts="parts of the model that learn") # others: their own name
 
 _TRAIN_HELP = """Fine-tune Voxtral on speech and its transcripts: LoRA (default) or full, with the word error rate before and after.
 
@@ -471,15 +476,18 @@ def _train(
     if a.show_config:
         import yaml
         return print(yaml.safe_dump(cfg.to_dict(), sort_keys=False, allow_unicode=True), end="")
-    if not cfg.train_data: raise ConfigError("train_data: nothing to train on; give --train-data with a data.jsonl, a dataset folder or a Hub dataset id (or try --model-id tiny)")
+    if not cfg.train_data:
+        raise ConfigError("train_data: nothing to train on; give --train-data a data.jsonl, a dataset folder or a Hub dataset id (or try --model-id tiny)")
     from voxtral_nb.trainer import train
     r = train(cfg)
-    if r.interrupted: p.exit(130, f"{p.prog}: stopped at step {r.steps}; go on with: voxtral-train --config {Path(r.run_dir)/'training_config.json'} --resume auto\n")
+    again = f"voxtral-train --config {Path(r.run_dir)/'training_config.json'} --resume auto"
+    if r.interrupted: p.exit(130, f"{p.prog}: stopped at step {r.steps}; go on with: {again}\n")
     print(json.dumps(dict(wer_before=r.wer_before, wer_after=r.wer_after, run_dir=str(r.run_dir))))
 
 # %% ../nbs/14_runs.ipynb #eval-fields
-_EVAL_FIELDS = ("model_revision", "quantization", "precision", "device", "attention", "hub_config", "eval_split", "audio_column", "text_column", "language_column", "language", "on_bad", "min_seconds", "max_seconds",
-    "max_eval_clips", "eval_batch_size", "max_new_tokens", "normalizer", "seed")
+_EVAL_FIELDS = ("model_revision quantization precision device attention hub_config eval_split audio_column text_column language_column language on_bad "
+    "min_seconds max_seconds max_eval_clips eval_batch_size max_new_tokens normalizer seed").split()
+_EVAL_SPLIT = dict(default="test", help="Split of a Hub dataset to measure on.")
 _EVAL_HELP = """Transcribe speech and compare with its transcripts: word and character error rate, speed, the worst clips.
 
 examples:
@@ -493,11 +501,12 @@ def _eval_parser()->_Parser:
     p = _Parser("voxtral-eval", description=_EVAL_HELP, usage="voxtral-eval MODEL DATA [flags]")
     p.add_argument("model", metavar="MODEL", help="a Hub id, a local folder (full model or adapter), or 'tiny'")
     p.add_argument("data", metavar="DATA", help="a data.jsonl, a dataset folder, or a Hub dataset id")
-    p.add_argument("--output", metavar="FILE", default="voxtral-eval.json", help="where the result goes; an earlier one is replaced [voxtral-eval.json]")
+    p.add_argument("--output", metavar="FILE", default="voxtral-eval.json",
+        help="where the result goes; an earlier one is replaced [voxtral-eval.json]")
     p.add_argument("--version", action="version", version=f"voxtral_nb {__version__}")
     groups = {}
     for n in _EVAL_FIELDS:
-        f = config_fields()[n]
+        f = replace(config_fields()[n], **(_EVAL_SPLIT if n == "eval_split" else {}))
         g = groups[f.group] = groups.get(f.group) or p.add_argument_group(_GROUPS.get(f.group, f.group))
         _add_flag(g, f)
     return p
@@ -508,9 +517,9 @@ def eval_speech(
 ): # SpeechData
     "Load the speech that `eval_data` names."
     from voxtral_nb.sources import load_speech
-    same = ("hub_config", "audio_column", "text_column", "language_column", "speaker_column", "language", "on_bad", "min_seconds", "max_seconds", "seed")
+    same = "hub_config audio_column text_column language_column speaker_column language on_bad min_seconds max_seconds seed".split()
     if not cfg.eval_data: raise ConfigError("eval_data: nothing to measure on; name a data.jsonl, a dataset folder or a Hub dataset id")
-    return load_speech(cfg.eval_data, split=cfg.eval_split or "test", max_clips=cfg.max_eval_clips, **{k: getattr(cfg, k) for k in same})
+    return load_speech(cfg.eval_data, split=cfg.eval_split or _EVAL_SPLIT["default"], max_clips=cfg.max_eval_clips, **{k: getattr(cfg, k) for k in same})
 
 # %% ../nbs/14_runs.ipynb #evaluate-run
 def evaluate_run(
@@ -521,8 +530,10 @@ def evaluate_run(
     from voxtral_nb.evaluation import evaluate
     from voxtral_nb.models import load_voxtral
     data = eval_speech(cfg) if data is None else data
-    model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device, precision=cfg.precision, attention=cfg.attention, quantization=cfg.quantization)
-    return evaluate(model, processor, data.dataset, batch_size=cfg.eval_batch_size, max_new_tokens=cfg.max_new_tokens, normalizer=cfg.normalizer, language=cfg.language)
+    how = {k: getattr(cfg, k) for k in ("device", "precision", "attention", "quantization")}
+    model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, **how)
+    how = {k: getattr(cfg, k) for k in ("max_new_tokens", "normalizer", "language")}
+    return evaluate(model, processor, data.dataset, batch_size=cfg.eval_batch_size, **how)
 
 # %% ../nbs/14_runs.ipynb #voxtral-eval
 def voxtral_eval(
@@ -542,7 +553,8 @@ def _eval(
     if not Path(a.output).absolute().parent.is_dir(): raise ConfigError(f"output: the folder of {a.output} does not exist")
     r = evaluate_run(cfg)
     r.save(a.output)
-    print(f"WER {r.wer:.2%}  CER {r.cer:.2%}  on {r.n_clips} clips, {r.audio_seconds/60:.1f} min of speech, {r.rtfx:.1f} times as fast as it was spoken\nThe worst:")
+    print(f"WER {r.wer:.2%}  CER {r.cer:.2%}  on {r.n_clips} clips, {r.audio_seconds/60:.1f} min of speech, {r.rtfx:.1f} times as fast as it was spoken")
+    print("The worst:")
     for o in r.worst(5).itertuples(): print(f"  {o.wer:4.0%}  said  {o.reference}\n        heard {o.hypothesis}")
     print(json.dumps(dict(wer=r.wer, cer=r.cer, n_clips=r.n_clips, output=str(a.output))))
 
@@ -572,7 +584,9 @@ def _run_parser(
     first = p.add_argument_group("parameters of the notebook")
     for n,q in known.items():
         if n in fields: _add_flag(first, replace(fields[n], default=q.default, help=q.help or fields[n].help))
-        elif n != "more": first.add_argument("--" + n.replace("_", "-"), dest=n, default=argparse.SUPPRESS, metavar="VALUE", type=_literal, help=f"{q.help} [{q.default}]".replace("%", "%%"))
+        elif n != "more":
+            help = f"{q.help} [{q.default}]".replace("%", "%%")
+            first.add_argument("--" + n.replace("_", "-"), dest=n, default=argparse.SUPPRESS, metavar="VALUE", type=_literal, help=help)
     if "more" in known:
         rest = p.add_argument_group("further settings")
         for n,f in fields.items():
