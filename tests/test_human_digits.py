@@ -15,7 +15,7 @@ DIGITS = "zero one two three four five six seven eight nine".split()
 def strings(folder, n, seed):
     "Strings of recorded digits, each digit a little slower or faster, softer or louder than it was recorded."
     rng, ds = random.Random(seed), SpeechDataset.create(folder)
-    recorded = {p.stem: read_audio(p) for p in map(type(folder), (p for p,_ in asterisk_prompts("en"))) if p.parent.name == "digits" and p.stem in "0123456789"}
+    recorded = {p.stem: read_audio(p) for p,_ in asterisk_prompts("en") if p.parent.name == "digits" and len(p.stem) == 1 and p.stem.isdigit()}
     assert len(recorded) == 10
     for i in range(n):
         ks = [rng.randrange(10) for _ in range(rng.choice([1, 1, 2, 3, 4]))]
