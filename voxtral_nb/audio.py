@@ -154,11 +154,14 @@ def _check_file(
     f, # path or BytesIO
 ):
     "Refuse what is no file, may not be read, or is empty."
-    if isinstance(f, Path):
-        if f.is_dir(): raise AudioError("is a folder; give one audio file in it")
-        if not f.exists(): raise AudioError("there is no such file; a relative path counts from the current folder")
-        if not os.access(f, os.R_OK): raise AudioError("may not be read; check its permissions")
-    if not _peek(f, 1): raise AudioError("holds 0 bytes; record or copy it again")
+    try:
+        if isinstance(f, Path):
+            if f.is_dir(): raise AudioError("is a folder; give one audio file in it")
+            if not f.exists(): raise AudioError("there is no such file; a relative path counts from the current folder")
+            if not f.is_file(): raise AudioError("is a device or a pipe; give a file")
+            if not os.access(f, os.R_OK): raise AudioError("may not be read; check its permissions")
+        if not _peek(f, 1): raise AudioError("holds 0 bytes; record or copy it again")
+    except OSError as e: raise AudioError(f"cannot be opened: {e.strerror}") from None
 
 # %% ../nbs/01_audio.ipynb #peek
 def _peek(

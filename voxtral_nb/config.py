@@ -11,6 +11,7 @@ __all__ = ['Setting', 'VoxtralNBError', 'ConfigError', 'atomic_write', 'check_la
 # %% ../nbs/00_config.ipynb #imports-std
 import dataclasses, difflib, functools, html, inspect, json, math, numbers, os, re, reprlib, secrets, typing
 from collections import namedtuple
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def atomic_write(
             f.flush()
             os.fsync(f.fileno())
         os.replace(tmp, target)
-    finally: tmp.unlink(missing_ok=True)
+    except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None # which file, not which temporary one
+    finally:
+        with suppress(OSError): tmp.unlink() # gone after the rename
     _fsync_folder(target.parent)
     return Path(path)
 

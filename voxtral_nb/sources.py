@@ -145,12 +145,14 @@ def _hub_answer(
     e:BaseException, # what `datasets` raised
 )->str: # what the Hub said, where it said something
     "Find the Hub's answer under the exceptions: `datasets` tells of a missing connection whatever it was."
-    first,seen = f"{type(e).__name__}: {e}",set()
+    from datasets.exceptions import DatasetGenerationError
+    said,seen = f"{type(e).__name__}: {e}",set()
+    if isinstance(e, DatasetGenerationError) and e.__cause__: said = f"{type(e.__cause__).__name__}: {e.__cause__}" # it says nothing by itself
     while e is not None and id(e) not in seen:
         seen.add(id(e))
         if getattr(e, "response", None) is not None: return " ".join(f"the Hub answered {e}".split())
         e = e.__cause__ or e.__context__
-    return first
+    return said
 
 # %% ../nbs/04_sources.ipynb #hub_load
 def _hub_dataset(
@@ -166,7 +168,8 @@ def _hub_dataset(
     except DatasetNotFoundError as e: raise DatasetError(f"{source} is neither a file or folder here nor a dataset on the Hub: {e}") from e
     except ValueError as e:
         what = f"Hub dataset {source}, split {split!r}" + (f", config {hub_config!r}" if hub_config else "")
-        raise DatasetError(f"{what}: {str(e).rstrip('.')}. Splits and configs are chosen with train_split, eval_split and hub_config") from e
+        hint = ". Splits and configs are chosen with train_split, eval_split and hub_config" if re.search("split|config", str(e), re.I) else ""
+        raise DatasetError(f"{what}: {str(e).rstrip('.')}{hint}") from e
     except Exception as e: raise DatasetError(f"{source} is no file or folder here, and could not be had from the Hub: {_hub_answer(e)}") from e
 
 # %% ../nbs/04_sources.ipynb #hub_columns
@@ -202,6 +205,17 @@ def _hub_audio(
     res = ds.select_columns([column]).cast_column(column, Audio(decode=False))
     return res if column=="audio" else res.rename_column(column, "audio")
 
+# %% ../nbs/04_sources.ipynb #in_cache
+def _check_downloaded(
+    path:str, # as the row has it
+):
+    "Raise `ValueError` unless `path` lies where `datasets` and `huggingface_hub` put what they download."
+    from datasets import config
+    from huggingface_hub.constants import HF_HUB_CACHE
+    caches = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
+    if os.path.isabs(path) and any(Path(os.path.normpath(path)).is_relative_to(os.path.abspath(c)) for c in caches): return
+    raise ValueError(f"it names the file {_short(path)}, which is not part of the dataset")
+
 # %% ../nbs/04_sources.ipynb #hub_rows
 _CACHE = re.compile(r".*/(?:snapshots/[0-9a-f]{40}|downloads/extracted/[0-9a-f]+)/") # what the cache puts before a file's name in its repository
 
@@ -235,9 +249,10 @@ def _load_hub(
         if name in ids: name = f"{name}#{i}" # some datasets call every clip audio.wav
         d,language = 0.,language or check.language
         try:
-            if a is None: raise ValueError("there is no audio")
+            if a is None or a["bytes"] is None and not a["path"]: raise ValueError("there is no audio")
+            if a["bytes"] is None: _check_downloaded(a["path"])
             _check_text(text); check_language(language)
-            d = check({**a, "path": name} if a["bytes"] is not None else a, name)
+            d = check({**a, "path": name} if a["bytes"] is not None else Path(a["path"]), name)
             size = len(a["bytes"]) if a["bytes"] is not None else os.path.getsize(a["path"])
             good.append(i); keys.append(name); marks.append(_mark(name, size, text, language))
         except (ConfigError, ValueError) as e: bad.append(BadRow(where, i, str(e), text if isinstance(text, str) else "", "row"))
@@ -296,6 +311,8 @@ def load_speech(
 )->SpeechData:
     "Load speech from disk or Hub, with every row checked."
     _check_on_bad(on_bad); check_language(language)
+    if not isinstance(source, (str, Path)) or not str(source).strip():
+        raise DatasetError(f"{source!r} names no data; give a .jsonl, a folder that holds data.jsonl, or a Hub dataset id")
     source,check = str(source),_Check(on_bad=="skip", min_seconds, max_seconds, language)
     path = _local_path(source)
     names = dict(audio=audio_column, text=text_column, language=language_column, speaker=speaker_column)
@@ -326,7 +343,9 @@ def _hold_out(
 )->tuple: # (training, evaluation)
     "Divide `data` as the config says."
     rows = [dict(audio_path=k, speaker=s) for k,s in zip(data.keys, _column(data.dataset, "speaker"))]
-    train,held = split_rows(_split_keys(rows, cfg.split_by, data.source), cfg.eval_fraction, cfg.seed)
+    keys = _split_keys(rows, cfg.split_by, data.source)
+    try: train,held = split_rows(keys, cfg.eval_fraction, cfg.seed)
+    except DatasetError as e: raise DatasetError(f"{data.source}: {e}") from None
     res = data.select(train); res.skipped = data.skipped
     return res,data.select(held)
 

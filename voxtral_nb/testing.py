@@ -25,7 +25,7 @@ class TestingError(VoxtralNBError, RuntimeError):
 # %% ../nbs/97_testing.ipynb #espeak
 def espeak(
     text:str, # what to say; digits and punctuation are read as espeak-ng reads them
-    voice:str="en", # an espeak-ng voice, with an optional variant: `"en"`, `"fr"`, `"en-us+f3"`; `espeak-ng --voices` lists them
+    voice:str="en", # an espeak-ng voice, with an optional variant: `"en"`, `"de"`, `"en-us+f3"`; `espeak-ng --voices` lists them
     rate:int=160, # words a minute; 160 is an unhurried speaker, espeak-ng's own default is 175
     pitch:int=50, # 0 to 99
     gap:int=0, # pause between words, in units of 10 ms
