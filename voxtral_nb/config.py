@@ -284,8 +284,8 @@ class _Data:
     eval_split:str|None = _opt(None, "Split of a Hub dataset to measure on, such as 'validation'. None holds out eval_fraction of train_data.")
     audio_column:str|None = _opt(None, "Column with the audio. None tries the usual names (audio, audio_path, audio_filepath, file_name).")
     text_column:str|None = _opt(None, "Column with the transcript. None tries the usual names (text, sentence, transcription).")
-    language_column:str|None = _opt(None, "Column with the language code. None uses 'language' if there is one.")
-    speaker_column:str|None = _opt(None, "Column with the speaker, for split_by='speaker'. None uses 'speaker' if there is one.")
+    language_column:str|None = _opt(None, "Column with the language code. None uses 'language' if there is one, '-' uses none.")
+    speaker_column:str|None = _opt(None, "Column with the speaker, for split_by='speaker'. None uses 'speaker' if there is one, '-' none.")
 
 # %% ../nbs/00_config.ipynb #data-rows
 @dataclass(frozen=True, kw_only=True, repr=False)

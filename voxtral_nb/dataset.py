@@ -195,7 +195,7 @@ def _read(path, start=0, line=0, **keys):
     "Yield `(line, offset, bytes, row)`, where row is a `BadRow` if it cannot be used."
     for n,at,raw in _lines(path, start, line):
         try: yield n,at,raw,_to_row(_parse(raw), path.parent, path.name in _OWN_FILES, **keys)
-        except ValueError as e: yield n,at,raw,BadRow(str(path), n, str(e), raw.decode(errors="replace").strip())
+        except ValueError as e: yield n,at,raw,BadRow(str(path), n, str(e), _short(raw[:2000].decode(errors="replace").strip(), 500))
 
 # %% ../nbs/02_dataset.ipynb #read_rows
 def read_rows(

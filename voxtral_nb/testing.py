@@ -222,8 +222,8 @@ class FakeHub:
         self._home.cleanup()
 
     @property
-    def escaped(self)->list: # requests for hosts other than this Hub; all were refused
-        return [r for r in self.requests if r.method=="CONNECT" or "://" in r.path]
+    def escaped(self)->list: # requests for hosts other than this Hub and its own datasets-server; all were refused
+        return [r for r in self.requests if r.method=="CONNECT" or "://" in r.path and not urlsplit(r.path).netloc.endswith(self.netloc)]
 
 # %% ../nbs/97_testing.ipynb #hub_fail
 from fastcore.basics import patch

@@ -44,13 +44,14 @@ def _byte_vocab():
 # %% ../nbs/06_tiny.ipynb #write_tekken
 def write_tekken(
     folder, # where `tekken.json` is written; made if missing
-    window_seconds:float=8, # length of an audio window, s; 12.5 audio tokens a second must come out whole (30 for the real model)
+    window_seconds:float=8, # length of an audio window, s, an even number (30 for the real model): there are 12.5 audio tokens a second
     n_mels:int=128, # mel bins of the spectrogram
     n_control:int=64, # ids reserved for control tokens before the vocabulary (1,000 in the real one); at least 35
     source=None, # a tekken.json whose vocabulary to take, e.g. one of mistral-common's; None: the 256 bytes
 )->Path: # the file
     "Write the tokenizer file of a Voxtral: control tokens, vocabulary, and the audio block that tells how many tokens a window takes."
-    if window_seconds*12.5 != int(window_seconds*12.5): raise ConfigError(f"window_seconds={window_seconds}: {window_seconds*12.5} audio tokens, must be whole (2, 4, 8, 30, ...)")
+    if window_seconds<=0 or window_seconds%2: # the feature extractor takes whole seconds
+        raise ConfigError(f"window_seconds={window_seconds}: {window_seconds*12.5} audio tokens; it must be an even number of seconds (2, 4, 8, 30, ...)")
     if n_control <= max(_CONTROL): raise ConfigError(f"n_control={n_control}: the audio tokens need ids up to {max(_CONTROL)}")
     d = json.loads(Path(source).read_text(encoding="utf-8")) if source else dict(vocab=_byte_vocab(), config=dict(pattern=r"[\s\S]", num_vocab_tokens=256, default_vocab_size=256+n_control))
     d["config"] |= dict(default_num_special_tokens=n_control, version="v7")
