@@ -346,7 +346,8 @@ def transcribe(
     languages = list(language) if isinstance(language, (list, tuple)) else [language]*len(clips)
     if len(languages) != len(clips): raise EvaluationError(f"{len(clips)} clips and {len(languages)} languages")
     out = _transcripts(model, processor, clips, languages, [_seconds(o) for o in clips], batch_size, max_new_tokens, progress)
-    if n := sum(cut for _,cut in out): print(f"{n} of {len(out)} answers were cut off at {max_new_tokens} tokens per window: raise max_new_tokens if they are not just the model rambling")
+    if n := sum(cut for _,cut in out):
+        print(f"{n} of {len(out)} answers were cut off at {max_new_tokens} tokens per window: raise max_new_tokens if they are not just the model rambling")
     return [o for o,_ in out]
 
 # %% ../nbs/09_evaluation.ipynb #rows-of
@@ -404,7 +405,8 @@ def samples(
     if before is not None and before.table.reference.tolist() != after.table.reference.tolist():
         raise EvaluationError("the reports are of different clips; evaluate both models on the same data")
     ids = sorted(set(np.linspace(0, len(after.table)-1, n).round().astype(int).tolist()))
-    return [dict(reference=after.table.reference[i], before=None if before is None else before.table.hypothesis[i], after=after.table.hypothesis[i]) for i in ids]
+    was = [None]*len(after.table) if before is None else before.table.hypothesis
+    return [dict(reference=after.table.reference[i], before=was[i], after=after.table.hypothesis[i]) for i in ids]
 
 # %% ../nbs/09_evaluation.ipynb #compare
 def compare(
@@ -414,8 +416,9 @@ def compare(
 ): # IPython HTML
     "Two reports side by side, with examples whose errors are marked."
     from IPython.display import HTML
-    norm, langs = get_normalizer(after.normalizer), after.table.language
-    top = [[k, _percent(b.wer), _percent(b.cer), f"{b.substitutions} / {b.deletions} / {b.insertions}", str(b.empty)] for k,b in (("before", before), ("after", after))]
+    norm = get_normalizer(after.normalizer)
+    def line(k, r): return [k, _percent(r.wer), _percent(r.cer), f"{r.substitutions} / {r.deletions} / {r.insertions}", str(r.empty)]
+    top = [line("before", before), line("after", after)]
     def mark(ref, hyp): return diff_html(norm(ref), norm(hyp))
     rows = [[mark(o["reference"], o[k]) for k in ("before", "after")] for o in samples(after, before, n)]
     return HTML(_table_html(["", "WER", "CER", "sub / del / ins", "empty"], top) + _table_html(["before", "after"], rows))

@@ -29,7 +29,7 @@ from transformers.trainer_callback import TrainerState
 from . import __version__
 from .collator import AudioWindows, PackedDataset, TranscriptionPrompt, VoxtralDataCollator, pack_windows
 from .config import RunConfig, VoxtralNBError, atomic_write
-from .evaluation import EvalReport, _evaluating, _percent, _plain, _table_html, compare, evaluate as evaluate_model, primary_metric, samples
+from .evaluation import EvalReport, _evaluating, _percent, _plain, _table_html, evaluate as evaluate_model, primary_metric, samples
 from .models import load_voxtral, pick_device, pick_dtype, prepare_model, trainable_summary
 from .sources import load_run_data
 
@@ -171,7 +171,7 @@ def newest_checkpoint(
         say(f"{p.name} is not whole ({problem}): skipped")
 
 # %% ../nbs/10_trainer.ipynb #link-model
-_NOT_MODEL = re.compile(r"trainer_state\.json|optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*|pytorch_model_fsdp.*|global_step.*|latest|zero_to_fp32\.py")
+_NOT_MODEL = re.compile(r"trainer_state\.json|optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*|pytorch_model_fsdp.*|global_step.*|latest|zero_to_fp32.*")
 
 def _link_model(
     ckpt:Path, # a whole checkpoint
@@ -421,7 +421,8 @@ def _set_rng_state(
 @patch
 def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_key_prefix:str="eval")->dict:
     "Loss, perplexity, WER and CER; all clips before the first step, `eval_clips` of them later."
-    ds, start, step, k = eval_dataset if eval_dataset is not None else self.eval_dataset, time.perf_counter(), self.state.global_step, metric_key_prefix
+    ds, step, k = self.eval_dataset if eval_dataset is None else eval_dataset, self.state.global_step, metric_key_prefix
+    start = time.perf_counter()
     self.evaluating, rng = True, _rng_state()
     try:
         loss = self.eval_loss(ds)
@@ -452,7 +453,8 @@ def _best(
     primary:str, # "wer" or "cer"
 )->dict|None: # the best evaluation; None: there was none
     "Lowest error rate, then lowest loss, then the earliest."
-    return min(_evaluations(history), key=lambda o: (o[f"eval_{primary}"], o["eval_loss"] if o["eval_loss"] == o["eval_loss"] else math.inf), default=None)
+    def rank(o): return o[f"eval_{primary}"], o["eval_loss"] if math.isfinite(o["eval_loss"]) else math.inf
+    return min(_evaluations(history), key=rank, default=None)
 
 def _stalled(
     history:Sequence[dict], # `log_history` of a trainer state
@@ -545,7 +547,7 @@ class _Flow(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, **kwargs): self.midstep = True
     def on_step_end(self, args, state, control, **kwargs):
         self.midstep, self.rng = False, _rng_state()
-        if state.global_step >= state.max_steps: control.should_log = True
+        if control.should_evaluate or state.global_step >= state.max_steps: control.should_log = True # both losses of the step stand side by side
         if self.t.stopping: control.should_save, control.should_evaluate, control.should_training_stop = True, False, True
         return control
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -638,10 +640,10 @@ def _versions()->dict[str,str]: # package -> version; what is not installed is l
 # %% ../nbs/10_trainer.ipynb #machine
 def _machine()->dict: # nothing that names the machine or its owner
     "What the run ran on."
-    cuda = torch.cuda.is_available()
-    gpus = [f"{p.name} ({p.total_memory/2**30:.0f} GiB)" for i in range(torch.cuda.device_count()) if (p := torch.cuda.get_device_properties(i))] if cuda else []
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     ram = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/2**30 if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names else None
-    return dict(platform=platform.platform(), processor=platform.machine(), cpus=os.cpu_count(), memory_gib=ram and round(ram, 1), gpus=gpus)
+    return dict(platform=platform.platform(), processor=platform.machine(), cpus=os.cpu_count(), memory_gib=ram and round(ram, 1),
+                gpus=[f"{p.name} ({p.total_memory/2**30:.0f} GiB)" for p in gpus])
 
 # %% ../nbs/10_trainer.ipynb #git-commit
 def _git_commit()->str|None: # with "+changes" if the working tree differs from it; None: no repository, or no git
@@ -735,7 +737,8 @@ class _Tracking(TrainerCallback):
         with redirect_stdout(io.StringIO()): # a page of hints
             try: self.run = trackio.init(project=c.project, name=c.run_name or Path(c.output_dir).absolute().name, config=c.to_dict(),
                                          resume="allow" if state.global_step else "never", embed=False)
-            except Exception as e: raise RunError(f"tracking: trackio could not start: {e}. Set TRACKIO_DIR to a folder it can write to, or tracking='none'") from e
+            except Exception as e:
+                raise RunError(f"tracking: trackio could not start: {e}. Set TRACKIO_DIR to a folder it can write to, or tracking='none'") from e
         self.log(f"curves: trackio show --project {shlex.quote(c.project)}", show=False)
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.run is None: return
@@ -755,7 +758,8 @@ def _line(
     "One entry of the history as a line of text."
     step = f"step {o['step']:>{len(str(total))}}/{total}"
     if "loss" in o: return f"{step}  loss {o['loss']:.4f}  learning rate {o['learning_rate']:.2e}"
-    if "eval_wer" in o: return f"{step}  evaluation: loss {o['eval_loss']:.4f}  perplexity {o['eval_perplexity']:.2f}  WER {o['eval_wer']:.1%}  CER {o['eval_cer']:.1%}"
+    if "eval_wer" not in o: return None
+    return f"{step}  evaluation: loss {o['eval_loss']:.4f}  perplexity {o['eval_perplexity']:.2f}  WER {o['eval_wer']:.1%}  CER {o['eval_cer']:.1%}"
 
 # %% ../nbs/10_trainer.ipynb #progress-html
 def _progress_html(
@@ -769,7 +773,8 @@ def _progress_html(
     rows, loss = [], None
     for o in history:
         loss = o.get("loss", loss)
-        if "eval_wer" in o: rows.append([str(o["step"]), "–" if loss is None else f"{loss:.4f}", f"{o['eval_loss']:.4f}", _percent(o["eval_wer"]), _percent(o["eval_cer"])])
+        if "eval_wer" not in o: continue
+        rows.append([str(o["step"]), "–" if loss is None else f"{loss:.4f}", f"{o['eval_loss']:.4f}", _percent(o["eval_wer"]), _percent(o["eval_cer"])])
     if not rows and loss is not None: bar += f" · loss {loss:.4f}"
     return bar + (_table_html(["step", "loss", "eval loss", "WER", "CER"], rows) if rows else "")
 
@@ -784,7 +789,8 @@ class _Progress(TrainerCallback):
     def on_step_begin(self, args, state, control, **kwargs):
         if self.began is None: self.began = time.perf_counter(), state.global_step
     def on_step_end(self, args, state, control, **kwargs):
-        if time.perf_counter() - self.drawn > .5 or control.should_evaluate: self.draw(state, "measuring" if control.should_evaluate else self.left(state))
+        if control.should_evaluate: self.draw(state, "measuring")
+        elif time.perf_counter() - self.drawn > .5: self.draw(state, self.left(state))
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         if self.began: self.paused += metrics["eval_runtime"]
     def on_log(self, args, state, control, **kwargs):
@@ -850,9 +856,11 @@ def summary(self:RunResult)->str: # a few lines
     "The result in words."
     k = self.primary
     b, a = (getattr(self, f"{k}_{o}") for o in ("before", "after"))
-    lines = [f"{'interrupted after' if self.interrupted else 'stopped early after' if self.stopped_early else 'done:'} {self.steps} steps, {self.epochs:.2f} epochs"]
+    how = "interrupted after" if self.interrupted else "stopped early after" if self.stopped_early else "done:"
+    lines = [f"{how} {self.steps} steps, {self.epochs:.2f} epochs"]
     if a is not None: lines.append(f"{k.upper()} {_percent(b)} before, {_percent(a)} after" if b is not None else f"{k.upper()} {_percent(a)}")
-    else: lines.append("nothing was measured: there is no evaluation data" if self.best_step is None and b is None else "not measured since it was trained")
+    elif b is not None: lines.append(f"{k.upper()} {_percent(b)} before; not measured since")
+    else: lines.append("nothing was measured")
     if self.best_model: lines.append(f"best model: {self.best_model} (step {self.best_step}, {k.upper()} {_percent(self.best_score)})")
     if self.final_model: lines.append(f"final model: {self.final_model}")
     if self.interrupted: lines.append("to go on: the same config with resume='auto'")
@@ -868,8 +876,8 @@ def _holds_run(
     return [o for o in _OF_A_RUN if (folder/o).exists()] + [p.name for p in checkpoints(folder)]
 
 # %% ../nbs/10_trainer.ipynb #same-run
-_FIXED = ("model_id model_revision method quantization lora_r lora_alpha lora_targets lora_dropout train_data eval_data eval_fraction split_by max_train_clips max_eval_clips "
-          "packing packing_gap_seconds packing_single_share batch_size gradient_accumulation_steps seed optimizer").split()
+_FIXED = ("model_id model_revision method quantization lora_r lora_alpha lora_targets lora_dropout train_data eval_data eval_fraction split_by max_train_clips "
+          "max_eval_clips packing packing_gap_seconds packing_single_share batch_size gradient_accumulation_steps seed optimizer").split()
 
 def _check_same(
     cfg:RunConfig, # how the run is to go on
@@ -895,32 +903,33 @@ def _find_start(
     if run.exists() and not run.is_dir(): raise RunError(f"output_dir {run} is a file; name a folder")
     held = _holds_run(run)
     if cfg.resume == "never":
-        if held and _is_first(): raise RunError(f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' to go on with that run")
+        if held and _is_first():
+            raise RunError(f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' to go on with it")
         return None
     if cfg.resume == "auto":
         if run.is_dir() and _is_first(): _recover(run)
         ckpt = newest_checkpoint(run, say)
-        if ckpt is None and "final-model" in held: raise RunError(f"output_dir {run} holds a finished run, and no checkpoint to go on from: name another folder")
+        if ckpt is None and "final-model" in held:
+            raise RunError(f"output_dir {run} holds a finished run, and no checkpoint to go on from: name another folder")
         if ckpt is None: say(f"nothing to resume in {run}: starting from the beginning")
     else:
         ckpt = Path(cfg.resume)
         if problem := checkpoint_problem(ckpt): raise RunError(f"resume: {ckpt} is not a whole checkpoint ({problem})")
-        _check_newest(ckpt, run, held)
-    if (saved := (ckpt.parent if ckpt else run)/"training_config.json").exists(): _check_same(cfg, RunConfig.load(saved), say)
+        _check_newest(ckpt, run)
+    if (saved := run/"training_config.json").exists(): _check_same(cfg, RunConfig.load(saved), say)
     return ckpt
 
 # %% ../nbs/10_trainer.ipynb #check-newest
 def _check_newest(
     ckpt:Path, # checkpoint to go on from
     run:Path, # folder of the run
-    held:Sequence[str], # what the folder holds of a run
 ):
     "Refuse to mix two histories in one folder."
-    if ckpt.absolute().parent != run.absolute():
-        if held: raise RunError(f"output_dir {run} holds another run ({', '.join(held[:4])}): to branch off from {ckpt}, name a new folder")
-        return
-    later = [p.name for p in checkpoints(run) if int(p.name[11:]) > int(ckpt.name[11:]) and not checkpoint_problem(p)]
-    if later: raise RunError(f"resume: {ckpt.name} is not the newest checkpoint of {run} ({', '.join(later)} came after it): to branch off from it, name a new output_dir")
+    why = None
+    if ckpt.absolute().parent != run.absolute(): why = f"lies outside of output_dir {run}"
+    elif later := [p.name for p in checkpoints(run) if int(p.name[11:]) > int(ckpt.name[11:]) and not checkpoint_problem(p)]:
+        why = f"is not the newest checkpoint of {run} ({', '.join(later)} came after it)"
+    if why: raise RunError(f"resume: {ckpt} {why}. To start a new run from its weights, set model_id={str(ckpt)!r}, resume='never' and a new output_dir")
 
 # %% ../nbs/10_trainer.ipynb #check-texts
 def _check_texts(
@@ -936,7 +945,8 @@ def _check_texts(
     if not long: return ds
     i = next(iter(long))
     first = f"row {i} of {data.source} has {long[i]} tokens: {ds['text'][i][:60]!r}..."
-    if cfg.on_long == "error": raise RunError(f"{len(long)} transcript{'s'*(len(long) > 1)} longer than max_transcript_tokens={n}; {first}. Raise it, or set on_long='drop'")
+    if cfg.on_long == "error":
+        raise RunError(f"{len(long)} transcript{'s'*(len(long) > 1)} longer than max_transcript_tokens={n}; {first}. Raise it, or set on_long='drop'")
     if len(long) == len(ds): raise RunError(f"every transcript of {data.source} is longer than max_transcript_tokens={n}; {first}")
     say(f"dropped {len(long)} of {len(ds)} clips of {data.source}: transcript longer than max_transcript_tokens={n}; {first}")
     return ds.select([i for i in range(len(ds)) if i not in long])
@@ -950,14 +960,14 @@ def _begin(
     "Make the folder of the run and say in it what will be done."
     if not _is_first(): return
     f = Path(cfg.output_dir)/"training_config.json"
-    record = dict(config=cfg.to_dict(), data=_data_record(*data), versions=_versions(), machine=_machine(), git_commit=_git_commit(), command=_command(),
-                  resumed_from=[])
+    record = dict(config=cfg.to_dict(), data=_data_record(*data), versions=_versions(), machine=_machine(), git_commit=_git_commit(),
+                  command=_command(), resumed_from=[])
     if ckpt and f.exists():
         old = json.loads(f.read_text(encoding="utf-8"))
-        record["resumed_from"] = old.get("resumed_from", []) + [int(ckpt.name.rpartition("-")[2])] if ckpt.name[-1].isdigit() else old.get("resumed_from", [])
+        record["resumed_from"] = old.get("resumed_from", []) + [int(ckpt.name[11:])]
         for k in ("train", "eval"):
             a, b = ((o["data"][k] or {}).get("fingerprint") for o in (old, record))
-            if a != b: raise RunError(f"the {k} data is not what it was when the run in {cfg.output_dir} began (fingerprint {a} -> {b}): a resumed run needs the same")
+            if a != b: raise RunError(f"the {k} data is not what it was when the run in {cfg.output_dir} began (fingerprint {a} -> {b})")
     atomic_write(f, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 # %% ../nbs/10_trainer.ipynb #make-stream
@@ -989,12 +999,14 @@ def _write_eval_results(
     "Write `eval_results.json`: what was measured before and after, clip by clip, and the numbers of the trained model on top."
     before, history = trainer.reports.get(0), trainer.state.log_history
     loss = after and after.loss
-    d = dict(loss=loss, perplexity=after and _exp(loss), **{k: after and getattr(after, k) for k in ("wer", "cer", "rtfx", "primary", "normalizer", "n_clips", "truncated")})
+    d = dict(loss=loss, perplexity=after and _exp(loss))
+    d.update({k: after and getattr(after, k) for k in ("wer", "cer", "rtfx", "primary", "normalizer", "n_clips", "truncated")})
     best = _best(history, trainer.primary)
     d["best"] = best and {k: best[k] for k in ("step", "eval_wer", "eval_cer", "eval_loss", "eval_clips")}
     d["samples"] = samples(after, before if before is not None and len(before.table) == len(after.table) else None) if after else []
     d.update({k: v and v.to_dict() for k,v in (("before", before), ("after", after))})
-    atomic_write(Path(trainer.args.output_dir)/"eval_results.json", json.dumps({k: _plain(v) for k,v in d.items()}, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps({k: _plain(v) for k,v in d.items()}, indent=1, ensure_ascii=False)
+    atomic_write(Path(trainer.args.output_dir)/"eval_results.json", text + "\n")
 
 # %% ../nbs/10_trainer.ipynb #read-before
 def _read_before(
@@ -1053,9 +1065,10 @@ def _finish(
     before, best = trainer.reports.get(0), _best(s.log_history, trainer.primary)
     rate = lambda r, k: None if r is None else getattr(r, k)
     result = RunResult(run, trainer.cfg.method, s.global_step, s.epoch or 0., time.perf_counter() - began, _train_loss(s.log_history), interrupted or cut_short,
-        not interrupted and s.global_step < trainer.args.max_steps, int(ckpt.name.rpartition("-")[2]) if ckpt else None, trainer.primary,
+        not interrupted and s.global_step < trainer.args.max_steps, int(ckpt.name[11:]) if ckpt else None, trainer.primary,
         rate(before, "wer"), rate(after, "wer"), rate(before, "cer"), rate(after, "cer"), rate(after, "loss"), best and best["step"],
-        best and best[f"eval_{trainer.primary}"], run/"best-model" if (run/"best-model").exists() else None, None if interrupted else run/"final-model", before, after)
+        best and best[f"eval_{trainer.primary}"], run/"best-model" if (run/"best-model").exists() else None, None if interrupted else run/"final-model",
+        before, after)
     if _is_first(): _write_results(trainer, result)
     trainer.say(result.summary())
     return result
@@ -1081,6 +1094,20 @@ def _make_trainer(
     if eval_ds is None: log("no evaluation data: nothing will be measured, and there will be no best-model")
     return trainer
 
+# %% ../nbs/10_trainer.ipynb #out-of-memory
+def _out_of_memory(
+    cfg:RunConfig, # the run
+    e:Exception, # what torch said
+)->str: # the message
+    "Say what would need less memory, of what has not been done yet."
+    c, ways = cfg, []
+    if c.batch_size > 1: ways.append(f"batch_size={c.batch_size//2} with gradient_accumulation_steps={c.gradient_accumulation_steps*2} (the same steps)")
+    if not c.gradient_checkpointing: ways.append("gradient_checkpointing=True")
+    if c.method == "full": ways.append("method='lora'")
+    elif c.quantization == "none": ways.append("quantization='4bit'")
+    if c.eval_batch_size > 1: ways.append(f"eval_batch_size={c.eval_batch_size//2}, if it came while measuring")
+    return f"out of memory on the device: {str(e).splitlines()[0]} What needs less: {'; '.join(ways)}"
+
 # %% ../nbs/10_trainer.ipynb #train
 def train(
     cfg:RunConfig, # the run
@@ -1092,9 +1119,9 @@ def train(
     ckpt = _find_start(cfg, log)
     transformers.set_seed(cfg.seed)
     data = load_run_data(cfg, verbose=log.show)
-    with _without_bars(not log.show):
-        model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device, precision=cfg.precision, attention=cfg.attention,
-                                        quantization=cfg.quantization, verbose=log.show)
+    with _without_bars(IN_NOTEBOOK or not log.show): # a notebook would keep a dead widget
+        model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device, precision=cfg.precision,
+                                        attention=cfg.attention, quantization=cfg.quantization, verbose=log.show)
     train_ds, eval_ds = (_check_texts(o, TranscriptionPrompt(processor), cfg, log) for o in data)
     model = prepare_model(model, cfg, verbose=log.show)
     _begin(cfg, ckpt, data)
@@ -1104,6 +1131,10 @@ def train(
         trainer = _make_trainer(cfg, model, processor, train_ds, eval_ds, ckpt, log, callbacks)
         if ckpt: log(f"going on from {ckpt.name}")
         try: interrupted = trainer.go(ckpt)
+        except Exception as e:
+            log(f"stopped by {type(e).__name__}: {e}", show=False)
+            if isinstance(e, torch.OutOfMemoryError): raise RunError(_out_of_memory(cfg, e)) from e
+            raise
         finally:
             for o in trainer.callback_handler.callbacks:
                 if isinstance(o, _Tracking): o.close()
