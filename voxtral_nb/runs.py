@@ -305,6 +305,11 @@ def _following(
     try: yield
     finally: done.set(); thread.join()
 
+# %% ../nbs/14_runs.ipynb #share-cores
+def _share_cores():
+    "Ask for threads that sleep while they wait, in this process and those it starts."
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # %% ../nbs/14_runs.ipynb #first-line
 def _first_line(
     source:str, # source of a cell
@@ -323,6 +328,7 @@ def _execute(
     "Run a notebook with papermill, and turn what goes wrong in it into a `NotebookError`."
     import papermill
     from nbclient.exceptions import DeadKernelError
+    _share_cores()
     show = dict(on_cell_start=_announce(time.monotonic()), stdout_file=sys.stdout) if progress else {}
     quiet = dict(progress_bar=False, store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=ERROR"]) # no warnings of the kernel's own
     braces = {ord("{"): "{{", ord("}"): "}}"} # papermill formats its paths
@@ -478,6 +484,7 @@ def _train(
         return print(yaml.safe_dump(cfg.to_dict(), sort_keys=False, allow_unicode=True), end="")
     if not cfg.train_data:
         raise ConfigError("train_data: nothing to train on; give --train-data a data.jsonl, a dataset folder or a Hub dataset id (or try --model-id tiny)")
+    _share_cores()
     from voxtral_nb.trainer import train
     r = train(cfg)
     again = f"voxtral-train --config {Path(r.run_dir)/'training_config.json'} --resume auto"
@@ -551,6 +558,7 @@ def _eval(
     flags = {k: v for k,v in vars(a).items() if k in config_fields()}
     cfg = RunConfig.from_dict({**flags, "model_id": a.model, "eval_data": a.data})
     if not Path(a.output).absolute().parent.is_dir(): raise ConfigError(f"output: the folder of {a.output} does not exist")
+    _share_cores()
     r = evaluate_run(cfg)
     r.save(a.output)
     print(f"WER {r.wer:.2%}  CER {r.cer:.2%}  on {r.n_clips} clips, {r.audio_seconds/60:.1f} min of speech, {r.rtfx:.1f} times as fast as it was spoken")
