@@ -9,7 +9,7 @@ def main():
     a = p.parse_args()
     from voxtral_nb.runs import free_folder, run_notebook
     out = free_folder(a.output_dir)
-    print(f"Fine-tuning the tiny Voxtral (LoRA) on English digits spoken with a French accent, which it never heard. Everything goes to {out}")
+    print(f"Fine-tuning the tiny Voxtral (LoRA) on English digits spoken with a German accent, which it never heard. Everything goes to {out}")
     start = time.perf_counter()
     r = run_notebook("train_lora", output_dir=str(out))
     print(f"\nWord error rate on {r['eval_clips']} held-out clips: {r['wer_before']:.1%} before, {r['wer_after']:.1%} after, in {time.perf_counter()-start:.0f} s")

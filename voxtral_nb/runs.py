@@ -153,7 +153,7 @@ def with_sample(
     if not out.get("train_data"):
         out["train_data"] = str(sample_speech("accent_train"))
         if out.get("eval_data") is None: out["eval_data"] = str(sample_speech("accent_eval"))
-        print("tiny: no train_data given, so the sample speech is used: English digits with a French accent")
+        print("tiny: no train_data given, so the sample speech is used: English digits with a German accent")
     if out.get("learning_rate") is None:
         out["learning_rate"] = _TINY_RATES[out.get("method", "lora")]
         print(f"tiny: no learning_rate given, so one for a model of this size is used: {out['learning_rate']:g}")
@@ -180,7 +180,7 @@ def eval_config(
     if not given.get("eval_data") and given.get("model_id") == "tiny":
         from voxtral_nb.tiny import sample_speech
         given["eval_data"] = str(sample_speech("accent_eval"))
-        print("tiny: no eval_data given, so the sample speech is used: English digits with a French accent")
+        print("tiny: no eval_data given, so the sample speech is used: English digits with a German accent")
     return RunConfig.from_dict(given)
 
 # %% ../nbs/14_runs.ipynb #data-table
