@@ -363,8 +363,8 @@ class _Evaluation:
     eval_every:int|None = _opt(None, "Measure and save every so many steps. None does it once an epoch.", low=1)
     eval_clips:int|None = _opt(None,
         "Transcribe at most this many clips during training, to save time. The measures before and after use all. None transcribes all.", low=1)
-    eval_batch_size:int = _opt(8, "Clips transcribed at once.", low=1)
-    max_new_tokens:int = _opt(256, "Longest transcript the model may write, in tokens.", low=1)
+    eval_batch_size:int = _opt(8, "Windows of audio transcribed at once; a clip longer than a window counts as several.", low=1)
+    max_new_tokens:int = _opt(256, "Longest transcript the model may write for each window of audio, in tokens.", low=1)
     normalizer:str = _opt("basic",
         "What is made equal before words are compared: nothing, case and punctuation (basic), or English spelling and numbers too (english).",
         choices=("none", "basic", "english"))
@@ -376,7 +376,7 @@ class _Saving:
     "Where the run lies, and how it is followed."
     output_dir:str = _opt("runs/voxtral",
         "Folder of the run: checkpoints, models, metrics, plots. It must not hold another run, unless resume is set.", path=True)
-    save_total_limit:int = _opt(2, "Checkpoints kept; older ones are deleted. The best one is always kept.", low=1)
+    save_total_limit:int = _opt(2, "Checkpoints kept to resume from; older ones are deleted. best-model is kept beside them.", low=1)
     resume:str = _opt("never",
         "'never' starts anew, 'auto' goes on from the newest whole checkpoint in output_dir, a path goes on from that checkpoint.",
         path=True, means="'never', 'auto' or the path of a checkpoint")
