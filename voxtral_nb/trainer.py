@@ -1120,7 +1120,7 @@ def train(
     transformers.set_seed(cfg.seed)
     data = load_run_data(cfg, verbose=log.show)
     with _without_bars(IN_NOTEBOOK or not log.show): # a notebook would keep a dead widget
-        model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device, precision=cfg.precision,
+        model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device, precision="fp32" if cfg.method == "full" else cfg.precision,
                                         attention=cfg.attention, quantization=cfg.quantization, verbose=log.show)
     train_ds, eval_ds = (_check_texts(o, TranscriptionPrompt(processor), cfg, log) for o in data)
     model = prepare_model(model, cfg, verbose=log.show)
