@@ -8,6 +8,6 @@ NOTEBOOKS = sorted(p.relative_to(ROOT/"nbs") for d in ("", "tutorials/") for p i
 
 @pytest.mark.parametrize("name", NOTEBOOKS, ids=str)
 def test_notebook(name):
-    r = sh(BIN/"nbdev-test", "--path", ROOT/"nbs"/name, "--n_workers", "0", cwd=ROOT, timeout=1200)
+    r = sh(BIN/"nbdev-test", ROOT/"nbs"/name, "--n-workers", "0", cwd=ROOT, timeout=1200)
     assert r.returncode == 0, r.stderr[-6000:] + r.stdout[-2000:]
     assert "Success." in r.stdout, f"nothing was tested\n{r.stdout}\n{r.stderr}"
