@@ -9,6 +9,7 @@ from voxtral_nb.dataset import DatasetError, SpeechDataset
 from voxtral_nb.sources import load_run_data, load_speech
 from voxtral_nb.testing import FakeHub, asterisk_prompts, espeak, write_test_audio
 from voxtral_nb.tiny import tiny_path
+from voxtral_nb.trainer import train
 
 KINDS = {"field.flac": dict(to_sr=44_100, channels=2), "phone.wav": dict(to_sr=8_000), "web.mp3": dict(to_sr=44_100), "game.ogg": dict(to_sr=22_050),
          "chat.opus": dict(to_sr=48_000), "studio.wav": dict(to_sr=48_000, channels=2, subtype="FLOAT"), "mu-law.wav": dict(to_sr=8_000, subtype="ULAW")}
@@ -39,6 +40,8 @@ def test_files_of_every_kind(tmp_path, speech):
         assert x.dtype == np.float32 and x.ndim == 1 and abs(len(x)/16_000 - r["duration"]) < .06
         if r["id"] == "long.wav": assert len(x) == 75*16_000
         else: assert likeness(speech, x) > .95, r["id"]
+    r = train(RunConfig(model_id="tiny", train_data=tmp_path, eval_data=tmp_path, batch_size=len(data), max_steps=1, max_new_tokens=8, tracking="none", output_dir=tmp_path/"run"), progress=False)
+    assert r.steps == 1 and r.after.n_clips == len(data) and r.after.audio_seconds > 75  # all of them, the long one whole, in one batch
 
 
 def test_files_of_every_kind_appended(tmp_path, speech):
@@ -56,9 +59,9 @@ def test_one_persons_voice(tmp_path):
     assert len(ps) > 500 and all(r == "not speech" for _,_,r in ps.dropped if r != "no audio file")
     assert not any(c in t for _,t in ps for c in "[]<>()") and dict((p.stem, t) for p,t in ps)["spy-iax2"] == "IAX"
     (tmp_path/"prompts.jsonl").write_text("".join(json.dumps(dict(audio_filepath=str(p), text=t, speaker="allison")) + "\n" for p,t in ps))
-    train, held = load_run_data(RunConfig(train_data=tmp_path/"prompts.jsonl", language="en", on_bad="skip"), verbose=False)
-    assert len(train) + len(held) == len(ps) - len(train.skipped) and len(train.skipped) < 5
-    assert max(train.stats().durations.max(), held.stats().durations.max()) > 30  # beyond one window
+    learned, held = load_run_data(RunConfig(train_data=tmp_path/"prompts.jsonl", language="en", on_bad="skip"), verbose=False)
+    assert len(learned) + len(held) == len(ps) - len(learned.skipped) and len(learned.skipped) < 5
+    assert max(learned.stats().durations.max(), held.stats().durations.max()) > 30  # beyond one window
 
 
 WRITER = """import sys, numpy as np
