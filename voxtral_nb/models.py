@@ -315,6 +315,8 @@ def _adapter_config(
         return json.loads(Path(file).read_text(encoding="utf-8")) if file else None
 
 # %% ../nbs/07_models.ipynb #base_of
+_NAME_BASE = "write its Hub id or folder into adapter_config.json as base_model_name_or_path, or load_voxtral(..., base=...)"
+
 def _base_of(
     config:dict, # of the adapter
     where:str, # folder or Hub id of the adapter
@@ -323,10 +325,10 @@ def _base_of(
     "The model that an adapter was trained on."
     if base is not None: return _locate(base), None
     name = config.get("base_model_name_or_path")
-    if not name: raise ModelError(f"{where}: this adapter does not say which model it belongs to; give base=... (a Hub id or a folder)")
+    if not name: raise ModelError(f"{where}: this adapter does not say which model it belongs to; {_NAME_BASE}")
     if os.path.isabs(name) and not os.path.isdir(name):
         if Path(name).parts[-3:] != ("voxtral_nb", "assets", TINY):
-            raise ModelError(f"{where}: this adapter belongs to the model in {name}, which is not there; if it moved, give base=...")
+            raise ModelError(f"{where}: this adapter belongs to the model in {name}, which is not there; if it moved, {_NAME_BASE}")
         print("the adapter was made on the tiny model of another installation; using the tiny model of this one")
         name = TINY
     return _locate(name), config.get("revision")
