@@ -11,7 +11,7 @@ __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook
            'voxtral_eval', 'voxtral_run']
 
 # %% ../nbs/14_runs.ipynb #imports-std
-import argparse, ast, difflib, io, json, math, os, re, sys, threading, time, tokenize
+import argparse, ast, difflib, io, json, math, os, re, shlex, sys, threading, time, tokenize
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def _parameters_cell(
 )->str: # source
     "The source of the cell tagged `parameters`."
     try: cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError) as e: raise NotebookError(f"{path} is not a notebook: {e}") from None
+    except (ValueError, KeyError, TypeError) as e: raise NotebookError(f"{path} is not a notebook: {e}") from None
     tagged = [c for c in cells if c["cell_type"] == "code" and "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(tagged) == 1: return "".join(tagged[0]["source"])
     raise NotebookError(f"{path} has {len(tagged) or 'no'} cells tagged 'parameters'; exactly one is needed to run it with parameters")
@@ -78,9 +78,11 @@ def notebook_parameters(
     "What a run notebook can be told."
     path = find_notebook(name)
     src = _parameters_cell(path)
+    try: tree = ast.parse(src)
+    except SyntaxError as e: raise NotebookError(f"{path}: line {e.lineno} of the parameters cell is no Python: {e.msg}") from None
     comments = {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(src).readline) if t.type == tokenize.COMMENT}
     out = {}
-    for node in ast.parse(src).body:
+    for node in tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if not isinstance(target, ast.Name) or node.value is None: continue
         try: value = ast.literal_eval(node.value)
@@ -122,7 +124,8 @@ def check_parameters(
     "Check `params` against a notebook's parameters: unknown names, wrong types, impossible settings and tokens are errors."
     known = notebook_parameters(name)
     _refuse_secrets(params)
-    fields, out, more = config_fields(), {}, dict(params.get("more") or {})
+    if not isinstance(params.get("more", {}), dict): raise ConfigError(f"more: {params['more']!r} is not a dictionary of settings")
+    fields, out, more = config_fields(), {}, dict(params.get("more", {}))
     settable = list(known) + [o for o in fields if o not in known and "more" in known]
     for k,v in params.items():
         if k == "more": continue
@@ -133,7 +136,6 @@ def check_parameters(
         if k in known: out[k] = _check_value(known[k], v)
         else: more[k] = fields[k].check(v)
     if "more" in known:
-        if not isinstance(params.get("more", {}), dict): raise ConfigError(f"more: {params['more']!r} is not a dictionary of settings")
         all_params = {**{k: p.default for k,p in known.items()}, **out}
         RunConfig.from_dict({**{k: v for k,v in all_params.items() if k in fields}, **more})
         if more: out["more"] = more
@@ -177,6 +179,8 @@ def eval_config(
 )->RunConfig:
     "The settings of an evaluation."
     given = {k: variables[k] for k in config_fields() if k in variables} | (variables.get("more") or {})
+    if (Path(given.get("output_dir") or ".")/"training_config.json").exists():
+        raise ConfigError(f"output_dir: {given.get('output_dir') or '.'} holds a training run, whose results would be replaced; name another folder")
     if not given.get("eval_data") and given.get("model_id") == "tiny":
         from voxtral_nb.tiny import sample_speech
         given["eval_data"] = str(sample_speech("accent_eval"))
@@ -341,6 +345,17 @@ def _execute(
     except DeadKernelError:
         raise NotebookError(f"{path.stem} failed: its Python process died, most often for want of memory (try a smaller batch_size){kept}") from None
 
+# %% ../nbs/14_runs.ipynb #read-result
+def _read_result(
+    file:Path, # result.json, just written
+    out:Path, # the executed notebook, for the message
+)->dict:
+    "What a notebook wrote as its result."
+    try: r = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError: r = None
+    if isinstance(r, dict): return r
+    raise NotebookError(f"{file} holds no JSON object; let the notebook write it with write_result\nThe notebook as it ran: {out}")
+
 # %% ../nbs/14_runs.ipynb #run-notebook
 def run_notebook(
     name:str|os.PathLike, # name of a run notebook such as "train_lora", or the path of an .ipynb
@@ -354,12 +369,13 @@ def run_notebook(
     known = notebook_parameters(path)
     if "output_dir" not in known: raise NotebookError(f"{path.stem} has no parameter 'output_dir', the folder in which its result is looked for")
     folder = Path(params.get("output_dir", known["output_dir"].default))
-    folder.mkdir(parents=True, exist_ok=True)
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise NotebookError(f"output_dir {folder} is no folder and cannot be made ({e.strerror}); name another") from None
     out, before = _output_file(folder, path.stem), _identity(folder/RESULT)
     _execute(path, out, params, progress)
     if _identity(folder/RESULT) in (None, before):
         raise NotebookError(f"{path.stem} ended without writing {folder/RESULT}, so it does not count as done\nThe notebook as far as it ran: {out}")
-    return {**json.loads((folder/RESULT).read_text(encoding="utf-8")), "notebook": str(out)}
+    return {**_read_result(folder/RESULT, out), "notebook": str(out)}
 
 # %% ../nbs/14_runs.ipynb #parser-class
 class _Parser(argparse.ArgumentParser):
@@ -417,9 +433,12 @@ def _run_command(
     parser:_Parser, # whose name stands before the message
     command, # called without arguments
 ):
-    "Run a command; errors of this package become one line and exit status 2, Ctrl-C exit status 130."
+    "Run a command; errors of this package, and files that cannot be used, become one line and exit status 2, Ctrl-C exit status 130."
     try: return command()
     except VoxtralNBError as e: parser.exit(2, f"{parser.prog}: error: {_one_line(e)}\n")
+    except OSError as e:
+        if e.filename is None: raise
+        parser.exit(2, f"{parser.prog}: error: {e.filename}: {e.strerror}\n")
     except KeyboardInterrupt: parser.exit(130, f"{parser.prog}: stopped\n")
 
 # %% ../nbs/14_runs.ipynb #group-titles
@@ -454,6 +473,17 @@ def _train_parser()->_Parser:
         _add_flag(g, f)
     return p
 
+# %% ../nbs/14_runs.ipynb #train-home
+def _check_home(
+    file:Path, # settings to go on by
+    output_dir:str, # folder of the run that they name
+):
+    "Raise if the settings lie in a run that `output_dir` does not lead to: going on would begin a second run."
+    home = (file if file.is_dir() else file.parent).absolute()
+    if not any(home.glob("checkpoint-*")) or home.resolve() == Path(output_dir).resolve(): return
+    raise ConfigError(f"resume: {file} lies in a run, but its output_dir, {output_dir}, is another folder as seen from {Path.cwd()}; "
+        f"go to where the run was started, or add --output-dir {shlex.quote(str(home))}")
+
 # %% ../nbs/14_runs.ipynb #train-config
 def _train_config(
     a:argparse.Namespace, # parsed flags: only those that were given
@@ -461,6 +491,7 @@ def _train_config(
     "The settings of a voxtral-train: file first, then flags, then what the tiny model needs."
     flags = {k: v for k,v in vars(a).items() if k in config_fields()}
     base = RunConfig.load(a.config).to_dict() if a.config else {}
+    if a.config and flags.get("resume", "never") != "never" and "output_dir" not in flags: _check_home(Path(a.config), base["output_dir"])
     return RunConfig.from_dict(with_sample({**base, **flags}))
 
 # %% ../nbs/14_runs.ipynb #voxtral-train
@@ -487,7 +518,7 @@ def _train(
     _share_cores()
     from voxtral_nb.trainer import train
     r = train(cfg)
-    again = f"voxtral-train --config {Path(r.run_dir)/'training_config.json'} --resume auto"
+    again = f"voxtral-train --config {shlex.quote(str(Path(r.run_dir)/'training_config.json'))} --resume auto"
     if r.interrupted: p.exit(130, f"{p.prog}: stopped at step {r.steps}; go on with: {again}\n")
     print(json.dumps(dict(wer_before=r.wer_before, wer_after=r.wer_after, run_dir=str(r.run_dir))))
 
@@ -558,6 +589,8 @@ def _eval(
     flags = {k: v for k,v in vars(a).items() if k in config_fields()}
     cfg = RunConfig.from_dict({**flags, "model_id": a.model, "eval_data": a.data})
     if not Path(a.output).absolute().parent.is_dir(): raise ConfigError(f"output: the folder of {a.output} does not exist")
+    if Path(a.output).is_dir(): raise ConfigError(f"output: {a.output} is a folder; name a file")
+    if not os.access(Path(a.output).absolute().parent, os.W_OK): raise ConfigError(f"output: no permission to write in the folder of {a.output}")
     _share_cores()
     r = evaluate_run(cfg)
     r.save(a.output)

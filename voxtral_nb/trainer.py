@@ -30,7 +30,7 @@ from . import __version__
 from .collator import AudioWindows, PackedDataset, TranscriptionPrompt, VoxtralDataCollator, pack_windows
 from .config import RunConfig, VoxtralNBError, atomic_write
 from .evaluation import EvalReport, _evaluating, _percent, _plain, _table_html, evaluate as evaluate_model, primary_metric, samples
-from .models import load_voxtral, pick_device, pick_dtype, prepare_model, trainable_summary
+from .models import _need, load_voxtral, pick_device, pick_dtype, prepare_model, trainable_summary
 from .sources import load_run_data
 
 # %% ../nbs/10_trainer.ipynb #run-error
@@ -99,14 +99,16 @@ def _no_space(
             "make room, then go on with resume='auto'")
 
 # %% ../nbs/10_trainer.ipynb #recover
+_HALF = re.compile(r"\.(checkpoint-\d+|best-model|final-model)\.(old|part)") # what `whole_folder` makes in a run; other hidden folders are not ours
+
 def _recover(
     run_dir:Path, # folder of a run that may have been killed
 ):
     "Undo what a kill between two renames can leave, and remove half-written folders."
-    for old in run_dir.glob(".*.old"):
-        target = old.with_name(old.name[1:-4])
-        shutil.rmtree(old) if target.exists() else old.rename(target)
-    for part in run_dir.glob(".*.part"): shutil.rmtree(part)
+    for p in sorted(o for o in run_dir.iterdir() if o.is_dir()):
+        if not (m := _HALF.fullmatch(p.name)): continue
+        target = p.with_name(m[1])
+        shutil.rmtree(p) if m[2] == "part" or target.exists() else p.rename(target)
 
 # %% ../nbs/10_trainer.ipynb #safetensors-problem
 def _safetensors_problem(
@@ -324,7 +326,7 @@ def training_arguments(
     schedule = "constant_with_warmup" if cfg.lr_scheduler == "constant" else cfg.lr_scheduler
     args = TrainingArguments(output_dir=cfg.output_dir, max_steps=total, per_device_train_batch_size=cfg.batch_size,
         gradient_accumulation_steps=cfg.gradient_accumulation_steps, per_device_eval_batch_size=cfg.eval_batch_size,
-        learning_rate=cfg.effective_learning_rate, lr_scheduler_type=schedule, warmup_steps=math.ceil(cfg.warmup_fraction*total),
+        learning_rate=cfg.effective_learning_rate, lr_scheduler_type=schedule, warmup_steps=min(math.ceil(cfg.warmup_fraction*total), total - 1),
         weight_decay=cfg.weight_decay, max_grad_norm=cfg.max_grad_norm, optim=cfg.optimizer, seed=cfg.seed, data_seed=cfg.seed,
         logging_steps=cfg.logging_steps, logging_first_step=True, logging_nan_inf_filter=False,
         eval_strategy="steps" if has_eval else "no", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=cfg.save_total_limit,
@@ -893,6 +895,26 @@ def _check_same(
                              "(RunConfig.load of its training_config.json), or another output_dir")
     for v in changed.values(): say(f"changed since the run began: {v}")
 
+# %% ../nbs/10_trainer.ipynb #can-write
+def _can_write(
+    run:Path, # folder of the run; may not exist
+):
+    "Raise unless `run` is a folder to write to, or can be made."
+    at = next(o for o in (run.absolute(), *run.absolute().parents) if o.exists())
+    why = "is a file" if at == run.absolute() else f"cannot be made: {at} is a file"
+    if not at.is_dir(): raise RunError(f"output_dir {run} {why}; name a folder")
+    if not os.access(at, os.W_OK|os.X_OK): raise RunError(f"output_dir {run} cannot be written: no permission in {at}; name another folder")
+
+# %% ../nbs/10_trainer.ipynb #check-optimizer
+def _check_optimizer(
+    cfg:RunConfig, # the run
+):
+    "Raise if the optimiser cannot work on this machine."
+    if "8bit" not in cfg.optimizer: return
+    kind = pick_device(cfg.device).type
+    if kind != "cuda": raise RunError(f"optimizer {cfg.optimizer!r} needs a CUDA device, this run is on {kind}; give optimizer='adamw_torch'")
+    _need("bitsandbytes", "voxtral_nb[quant]", f"optimizer={cfg.optimizer!r}")
+
 # %% ../nbs/10_trainer.ipynb #find-start
 def _find_start(
     cfg:RunConfig, # the run
@@ -900,7 +922,7 @@ def _find_start(
 )->Path|None: # checkpoint to go on from; None: from the beginning
     "Decide where a run begins; refuse to write over another."
     run = Path(cfg.output_dir)
-    if run.exists() and not run.is_dir(): raise RunError(f"output_dir {run} is a file; name a folder")
+    if _is_first(): _can_write(run)
     held = _holds_run(run)
     if cfg.resume == "never":
         if held and _is_first():
@@ -914,9 +936,11 @@ def _find_start(
         if ckpt is None: say(f"nothing to resume in {run}: starting from the beginning")
     else:
         ckpt = Path(cfg.resume)
-        if problem := checkpoint_problem(ckpt): raise RunError(f"resume: {ckpt} is not a whole checkpoint ({problem})")
+        if problem := checkpoint_problem(ckpt):
+            raise RunError(f"resume: {ckpt} is not a whole checkpoint ({problem}); name one that is, or set 'auto' or 'never'")
         _check_newest(ckpt, run)
-    if (saved := run/"training_config.json").exists(): _check_same(cfg, RunConfig.load(saved), say)
+    trained = ckpt or set(held) - {"training_config.json", "eval_results.json"} # else it stopped before its first checkpoint: nothing to spoil
+    if trained and (saved := run/"training_config.json").exists(): _check_same(cfg, RunConfig.load(saved), say)
     return ckpt
 
 # %% ../nbs/10_trainer.ipynb #check-newest
@@ -1014,7 +1038,8 @@ def _read_before(
 )->EvalReport|None: # None: was not measured
     "What an earlier part of the run measured before training."
     f = run/"eval_results.json"
-    d = json.loads(f.read_text(encoding="utf-8")).get("before") if f.exists() else None
+    try: d = json.loads(f.read_text(encoding="utf-8")).get("before") if f.exists() else None
+    except ValueError: raise RunError(f"{f} is damaged; remove it to go on, without what was measured before training") from None
     return d and EvalReport.from_dict(d)
 
 # %% ../nbs/10_trainer.ipynb #after-report
@@ -1117,6 +1142,7 @@ def train(
     "Fine-tune Voxtral as `cfg` says; everything worth keeping is then in `cfg.output_dir`."
     log, began = RunLog(None, progress), time.perf_counter()
     ckpt = _find_start(cfg, log)
+    _check_optimizer(cfg)
     transformers.set_seed(cfg.seed)
     data = load_run_data(cfg, verbose=log.show)
     with _without_bars(IN_NOTEBOOK or not log.show): # a notebook would keep a dead widget
