@@ -29,6 +29,18 @@ def last_json(text):
     return json.loads(text.strip().splitlines()[-1])
 
 
+def many_clips(folder, seconds):
+    "Manifests `100.jsonl` and `10000.jsonl` in `folder`: twenty files of noise under ten thousand names, which as float32 would be gigabytes."
+    import numpy as np
+    from voxtral_nb.testing import write_test_audio
+    rng = np.random.default_rng(0)
+    files = [write_test_audio(folder/f"clip{i}.wav", .1*rng.standard_normal(int(seconds*16_000))) for i in range(20)]
+    for i in range(10_000): os.link(files[i % 20], folder/f"{i:05d}.wav")
+    row = lambda i: json.dumps(dict(audio=f"{i:05d}.wav", text="three seven one two nine", language="en", speaker=f"s{i % 40}")) + "\n"
+    for n in (100, 10_000): (folder/f"{n}.jsonl").write_text("".join(map(row, range(n))))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory):
     "A copy of the repository in which a test may write, with a git history of one commit."

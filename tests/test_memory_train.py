@@ -1,9 +1,9 @@
 """Training reads a clip when its batch needs it: ten thousand rows cost what a hundred cost."""
-import json, os, subprocess, sys
+import os, subprocess, sys
 
-import numpy as np, pytest
+import pytest
 
-from voxtral_nb.testing import write_test_audio
+from conftest import many_clips
 
 CODE = """import resource, sys
 from voxtral_nb.config import RunConfig
@@ -15,14 +15,7 @@ print(r.steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)"""
 
 
 @pytest.fixture(scope="module")
-def manifests(tmp_path_factory):
-    "Manifests of 100 and 10,000 clips of 4 s: twenty files under ten thousand names, which would be 2.5 GB as float32."
-    d, rng = tmp_path_factory.mktemp("many"), np.random.default_rng(0)
-    files = [write_test_audio(d/f"clip{i}.wav", .1*rng.standard_normal(64_000)) for i in range(20)]
-    for i in range(10_000): os.link(files[i % 20], d/f"{i:05d}.wav")
-    for n in (100, 10_000):
-        (d/f"{n}.jsonl").write_text("".join(json.dumps(dict(audio=f"{i:05d}.wav", text="three seven one two nine", language="en")) + "\n" for i in range(n)))
-    return d
+def manifests(tmp_path_factory): return many_clips(tmp_path_factory.mktemp("many"), seconds=4)
 
 
 @pytest.mark.parametrize("method, packing", [("lora", "none"), ("full", "window")])

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
+from fastcore.basics import patch
 from .audio import SAMPLE_RATE, read_audio, resample
 from .config import VoxtralNBError
 
@@ -226,8 +227,6 @@ class FakeHub:
         return [r for r in self.requests if r.method=="CONNECT" or "://" in r.path and not urlsplit(r.path).netloc.endswith(self.netloc)]
 
 # %% ../nbs/97_testing.ipynb #hub_fail
-from fastcore.basics import patch
-
 @patch
 def fail(self:FakeHub,
     pattern:str, # regular expression searched in "METHOD /path"
