@@ -305,11 +305,12 @@ class _Rows:
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Windows:
     "How clips and transcripts fill the model's input."
-    packing:str = _opt("none",
-        "'window' joins short clips of one language into one audio window, which then cost no more than one clip.", choices=("none", "window"))
-    packing_gap_seconds:float = _opt(.3, "Silence between two clips in a packed window.", low=0)
+    packing:str = _opt("split",
+        "'split' lets the clips of a batch share windows in the encoder, and cuts them apart for the language model, without their padding. "
+        "'window' makes one example of the clips in a window. 'none' gives each clip a whole window.", choices=("none", "split", "window"))
+    packing_gap_seconds:float = _opt(.3, "Silence between two clips in a shared window; with 'split' also the silence kept after each clip.", low=0)
     packing_single_share:float = _opt(.3,
-        "Share of the windows left with one clip when packing, so that the model still sees speech followed by silence.", low=0, high=1)
+        "With packing='window': share of the windows left with one clip, so that the model still sees speech followed by silence.", low=0, high=1)
     max_transcript_tokens:int = _opt(448,
         "Longest transcript, in tokens. It is never cut: a cut transcript teaches the model to stop early. See on_long.", low=1)
     on_long:str = _opt("error", "What to do with a longer transcript: stop, or drop the clip and count it.", choices=("error", "drop"))
@@ -339,7 +340,7 @@ class _Training:
     "How the weights are changed."
     epochs:float = _opt(3., "How often the training data is gone through. Overruled by max_steps.", above=0)
     max_steps:int|None = _opt(None, "Stop after this many optimiser steps, whatever the epochs. None follows epochs.", low=1)
-    batch_size:int = _opt(4, "Windows in a batch, on each device.", low=1)
+    batch_size:int = _opt(4, "Clips in a batch, on each device; with packing='window' windows.", low=1)
     gradient_accumulation_steps:int = _opt(1, "Batches summed into one step: a larger batch in the same memory, in more time.", low=1)
     learning_rate:float|None = _opt(None, "Peak learning rate. None follows the method: 2e-4 with lora, 1e-5 with full.", above=0, high=1)
     lr_scheduler:str = _opt("cosine",
@@ -352,8 +353,20 @@ class _Training:
     max_grad_norm:float = _opt(1., "Gradients longer than this are scaled down to it, so one odd batch does no harm. 0 turns it off.", low=0)
     label_smoothing:float = _opt(0., "Share of the target spread over all tokens, against overconfidence.", low=0, below=1)
     gradient_checkpointing:bool = _opt(False, "Recompute activations instead of keeping them: less memory, for one more forward pass a step.")
-    num_workers:int = _opt(0, "Processes that read and prepare audio. 0 does it in the main one.", low=0)
+    num_workers:int|None = _opt(None,
+        "Processes that read and prepare audio. 0 does it in the main one. None is 0 on a CPU, which they would compete for, else one less than "
+        "there are cores, at most 8.", low=0)
     seed:int = _opt(42, "Seeds the split, the order of the data, the dropout and the new weights: same seed, same run.", low=0, below=2**32)
+
+# %% ../nbs/00_config.ipynb #cache
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Cache:
+    "What is computed once and read again."
+    cache:str = _opt("auto",
+        "'encoder' keeps the output of the frozen audio encoder, 'mel' the log-mel features, 'none' nothing. 'auto' is 'encoder' where it can be used, "
+        "pays, and fits, else 'none'; the run says which.", choices=("auto", "none", "mel", "encoder"))
+    cache_dir:str|None = _opt(None, "Folder of the cache, shared by runs. None is VOXTRAL_NB_CACHE, or else ~/.cache/voxtral_nb.", path=True)
+    cache_max_gb:float = _opt(20., "Largest cache that a run may make, in GB; its size is known before it is made.", above=0)
 
 # %% ../nbs/00_config.ipynb #evaluation
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -392,7 +405,7 @@ class _Tracking:
 
 # %% ../nbs/00_config.ipynb #runconfig
 @dataclass(frozen=True, kw_only=True, repr=False)
-class RunConfig(_Tracking, _Saving, _Evaluation, _Training, _Parts, _Lora, _Windows, _Rows, _Data, _Model):
+class RunConfig(_Tracking, _Saving, _Evaluation, _Cache, _Training, _Parts, _Lora, _Windows, _Rows, _Data, _Model):
     "Every setting of a run; `config_fields()` describes each. Checked when made, and not changed afterwards: `replace` makes a changed copy."
     def __post_init__(self):
         problems = []
@@ -426,6 +439,11 @@ def _conflicts(
         (flash and not cuda, f"attention: 'flash_attention_2' {no_cuda}; set attention='sdpa'"),
         (flash and c.precision == "fp32", "attention: 'flash_attention_2' computes in bf16 or fp16 only; set attention='sdpa' or another precision"),
         ("8bit" in c.optimizer and not cuda, f"optimizer: {c.optimizer!r} {no_cuda}; set optimizer='adamw_torch'"),
+        (c.cache == "encoder" and "audio_tower" in c.trained_parts,
+            "cache: 'encoder' keeps what the audio encoder gives, but this run trains the encoder; set cache='mel' or train_audio_tower=False"),
+        (c.cache == "encoder" and c.packing == "window",
+            "cache: 'encoder' keeps the clips one by one, but packing='window' lets the encoder hear them together, in other company in each epoch; "
+            "set packing='split' or cache='mel'"),
         (not c.trained_parts, "train_language_model, train_projector, train_audio_tower: no part is left to train; set one of them to True"),
         (c.max_seconds is not None and c.max_seconds <= c.min_seconds,
             f"max_seconds: {c.max_seconds} must be above min_seconds, which is {c.min_seconds}"),

@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/models.html.md"""
 
 # %% auto #0
 __all__ = ['PARTS', 'ModelError', 'part_of', 'PartCount', 'TrainableSummary', 'trainable_summary', 'pick_device', 'pick_dtype',
-           'load_voxtral', 'lora_pattern', 'add_lora', 'set_trainable', 'assert_trainable', 'prepare_model',
-           'memory_estimate']
+           'load_voxtral', 'lora_pattern', 'add_lora', 'set_trainable', 'assert_trainable', 'base_voxtral',
+           'prepare_model', 'memory_estimate']
 
 # %% ../nbs/07_models.ipynb #imports
 import importlib.util, json, os, re, types, warnings
@@ -485,6 +485,31 @@ def _no_graph(
     "Let `tower` compute without a graph for as long as none of its weights learn."
     if "forward" not in vars(tower): tower.forward = types.MethodType(_frozen_forward, tower)
 
+# %% ../nbs/07_models.ipynb #base_voxtral
+def base_voxtral(
+    model, # Voxtral, with or without an adapter
+): # the `VoxtralForConditionalGeneration` in it
+    "The model under its adapter."
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+# %% ../nbs/07_models.ipynb #audio_embeds
+def _audio_embeds(
+    self, # the `VoxtralModel`
+    audio:dict, # from the collator: `audio_embeds`, or `audio_states`, or `input_features` and perhaps `audio_keep`
+): # (tokens, width of the language model)
+    "What takes the place of the `[AUDIO]` tokens."
+    if "audio_embeds" in audio: return audio["audio_embeds"]
+    states = audio.get("audio_states")
+    if states is None:
+        states = self.audio_tower(audio["input_features"], return_dict=True).last_hidden_state.reshape(-1, self.config.audio_config.intermediate_size)
+        if "audio_keep" in audio: states = states[audio["audio_keep"]]
+    return self.multi_modal_projector(states)
+
+def _audio_features(self, input_features, **kwargs):
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+    if not isinstance(input_features, dict): return type(self).get_audio_features(self, input_features, **kwargs)
+    return BaseModelOutputWithPooling(pooler_output=_audio_embeds(self, input_features))
+
 # %% ../nbs/07_models.ipynb #prepare_lora
 def _same_adapter(
     model, # a `PeftModel`
@@ -538,8 +563,9 @@ def prepare_model(
     else:
         model = _whole(model)
         set_trainable(model, cfg.trained_parts)
-    base = model.get_base_model() if lora else model
+    base = base_voxtral(model)
     _no_graph(base.model.audio_tower)
+    base.model.get_audio_features = types.MethodType(_audio_features, base.model)
     if cfg.gradient_checkpointing: base.activation_checkpointing_enable(activation_checkpointing_kwargs=dict(use_reentrant=False))
     assert_trainable(model, cfg.trained_parts, lora)
     if verbose: print(trainable_summary(model))
