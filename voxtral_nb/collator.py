@@ -41,9 +41,20 @@ class AudioWindows:
                    tokens=a.num_audio_tokens(a.chunk_frames), n_mels=fe.feature_size, sampling_rate=a.sampling_rate)
         for k,v in own.items(): object.__setattr__(self, k, v)
 
+    @property
+    def token_samples(self)->int: return self.samples//self.tokens # samples that one `[AUDIO]` token stands for
+
     def count(self, n_samples:int)->int: # at least 1
         "How many windows `n_samples` take."
         return max(1, math.ceil(n_samples/self.samples))
+
+    def tokens_of(self,
+        n_samples:int, # length of a clip
+        tail_seconds:float=0., # silence after it
+    )->int: # no more than its windows have
+        "How many `[AUDIO]` tokens hold a clip and some of the silence after it."
+        n = math.ceil(n_samples/self.token_samples) + math.ceil(round(tail_seconds*self.sampling_rate)/self.token_samples)
+        return min(n, self.count(n_samples)*self.tokens)
 
 def _audio_config(processor): return processor.tokenizer.tokenizer.instruct_tokenizer.audio_encoder.audio_config
 
@@ -72,14 +83,20 @@ class TranscriptionPrompt:
         self.tekken, self.audio_id = tok.tokenizer.instruct_tokenizer.tokenizer, processor.audio_token_id
         self.eos_id, self.pad_id = tok.eos_token_id, tok.pad_token_id
 
+    def around(self,
+        language:str|None=None, # ISO 639-1 code; None leaves the language to the model
+    )->tuple[list[int],list[int]]:
+        "The tokens before and after the audio."
+        if language not in self._cache: self._cache[language] = self._one_window(check_language(language))
+        return self._cache[language]
+
     def ids(self,
         language:str|None=None, # ISO 639-1 code; None leaves the language to the model
         n_windows:int=1, # length of the clip in windows
     )->list[int]:
         "The tokens of the prompt."
-        if language not in self._cache: self._cache[language] = self._one_window(check_language(language))
-        head, tail = self._cache[language]
-        return head + [self.audio_id]*_audio_config(self.processor).num_audio_tokens(n_windows*self.windows.samples) + tail
+        head, tail = self.around(language)
+        return head + [self.audio_id]*n_windows*self.windows.tokens + tail
 
 # %% ../nbs/08_collator.ipynb #silence
 def _silence(
@@ -104,18 +121,35 @@ def _one_window(self:TranscriptionPrompt,
     first = ids.index(self.audio_id)
     return ids[:first], ids[first + self.windows.tokens:]
 
-# %% ../nbs/08_collator.ipynb #features
+# %% ../nbs/08_collator.ipynb #mel
+@patch
+def mel(self:TranscriptionPrompt,
+    audio:np.ndarray, # mono samples at the processor's rate, shape (n,), float
+)->torch.Tensor: # (n_mels, frames), float32; the last frame is padding, if the clip leaves room for any
+    "The log-mel of `audio`, without the silence that fills its windows."
+    if getattr(audio, "ndim", None) != 1 or not len(audio):
+        raise CollatorError(f"audio must be mono samples, shape (n,) with n > 0, got {getattr(audio, 'shape', type(audio).__name__)}; see read_audio")
+    w, fe, n = self.windows, self.processor.feature_extractor, len(audio)
+    frames = min(w.count(n)*w.frames, 16*math.ceil((n + fe.n_fft//2 + fe.hop_length)/fe.hop_length/16))
+    x = np.pad(_as_wav(audio), (0, max(0, frames*fe.hop_length - n)))
+    return fe(x, sampling_rate=w.sampling_rate, padding=True, truncation=False, return_tensors="pt")["input_features"][0, :, :frames]
+
+# %% ../nbs/08_collator.ipynb #windows_of
+@patch
+def windows_of(self:TranscriptionPrompt,
+    mel:torch.Tensor, # (n_mels, frames), from `mel`
+    n_windows:int=1, # of the clip
+)->torch.Tensor: # (n_windows, n_mels, frames of a window)
+    "Whole windows, filled up with the last frame."
+    fill = mel[:, -1:].expand(-1, n_windows*self.windows.frames - mel.shape[1])
+    return torch.cat([mel, fill], 1).reshape(len(mel), n_windows, -1).transpose(0, 1).contiguous()
+
 @patch
 def features(self:TranscriptionPrompt,
     audio:np.ndarray, # mono samples at the processor's rate, shape (n,), float
 )->torch.Tensor: # (windows, n_mels, frames), float32
     "The log-mel of `audio`, padded with silence to whole windows."
-    if getattr(audio, "ndim", None) != 1 or not len(audio):
-        raise CollatorError(f"audio must be mono samples, shape (n,) with n > 0, got {getattr(audio, 'shape', type(audio).__name__)}; see read_audio")
-    w, x = self.windows, _as_wav(audio)
-    x = np.pad(x, (0, w.count(len(x))*w.samples - len(x)))
-    mel = self.processor.feature_extractor(x, sampling_rate=w.sampling_rate, padding=True, truncation=False, return_tensors="pt")["input_features"]
-    return mel.reshape(w.n_mels, -1, w.frames).transpose(0, 1).contiguous()
+    return self.windows_of(self.mel(audio), self.windows.count(len(audio)))
 
 # %% ../nbs/08_collator.ipynb #transcript
 @patch
@@ -179,12 +213,14 @@ class VoxtralDataCollator:
         language:str|None=None, # of the rows that name none; None leaves it to the model
         max_transcript_tokens:int=448, # of one clip, `</s>` included; Whisper's limit
         on_long:str="error", # "error" or "drop": what to do with a clip whose transcript is longer. Never a cut: it would teach to stop early
-        gap_seconds:float=.3, # silence between the clips of a packed window
+        gap_seconds:float=.3, # silence between clips in one window, and kept after each clip where the rest is left out
+        packing:str="none", # "split": clips share windows in the encoder, see below. (For "window" the rows come packed: see `PackedDataset`)
     ):
+        if packing not in ("none", "split", "window"): raise CollatorError(f"packing: {packing!r} is not allowed; allowed: 'none', 'split' or 'window'")
         if on_long not in ("error", "drop"): raise CollatorError(f"on_long: {on_long!r} is not allowed; allowed: 'error' or 'drop'")
         self.prompt, self.language = TranscriptionPrompt(processor), check_language(language)
         self.max_transcript_tokens, self.on_long, self.dropped = max_transcript_tokens, on_long, 0
-        self.gap = np.zeros(round(gap_seconds*self.prompt.windows.sampling_rate), np.float32)
+        self.packing, self.gap_seconds = packing, gap_seconds
 
 # %% ../nbs/08_collator.ipynb #audio_of
 @patch
@@ -193,18 +229,27 @@ def _audio_of(self:VoxtralDataCollator,
 )->np.ndarray: # samples, shape (n,)
     "The clips one after the other, silence between them."
     sr = self.prompt.windows.sampling_rate
-    parts = [o for audio,_,_ in clips for o in (self.gap, read_audio(audio, sr))][1:]
+    gap = np.zeros(round(self.gap_seconds*sr), np.float32)
+    parts = [o for audio,_,_ in clips for o in (gap, read_audio(audio, sr))][1:]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-# %% ../nbs/08_collator.ipynb #prompts_of
+# %% ../nbs/08_collator.ipynb #heard
+_HEARD = ("mel", "states", "embeds")
+
 @patch
-def _prompt_of(self:VoxtralDataCollator,
-    row:dict, # for its language
-    audio:np.ndarray, # from `_audio_of`
-)->tuple[list[int],torch.Tensor]: # prompt, features
-    "What is given of one row."
-    language = row.get("language")
-    return self.prompt.ids(self.language if language is None else language, self.prompt.windows.count(len(audio))), self.prompt.features(audio)
+def _heard(self:VoxtralDataCollator,
+    clips:list[tuple], # from `_clips_of`
+)->dict: # `samples`, and one of `_HEARD`
+    "What there is of the audio of a row."
+    if len(clips) == 1 and isinstance(clips[0][0], dict) and "samples" in clips[0][0]: return clips[0][0]
+    x = self._audio_of(clips)
+    return dict(samples=len(x), mel=self.prompt.mel(x))
+
+# %% ../nbs/08_collator.ipynb #language_of
+@patch
+def _language(self:VoxtralDataCollator, row:dict)->str|None:
+    "The language that the prompt of `row` names."
+    return self.language if row.get("language") is None else row["language"]
 
 # %% ../nbs/08_collator.ipynb #short_enough
 @patch
@@ -224,34 +269,72 @@ def _fits(self:VoxtralDataCollator,
     print(f"dropped ({self.dropped} so far) {long}")
     return False
 
+# %% ../nbs/08_collator.ipynb #example
+@dataclass
+class _Example:
+    "One row of a batch."
+    ids:list[int] # prompt and transcript
+    labels:list[int] # -100 on the prompt
+    positions:list[int] # of each token
+    heard:dict # from `_heard`
+    tokens:int # `[AUDIO]` tokens in `ids`
+
+@patch
+def _example(self:VoxtralDataCollator,
+    row:dict, # of the data set
+    clips:list[tuple], # of it, from `_clips_of`
+)->_Example:
+    "What is given and learned of one row."
+    heard, w = self._heard(clips), self.prompt.windows
+    whole = w.count(heard["samples"])*w.tokens
+    n = w.tokens_of(heard["samples"], self.gap_seconds) if self.packing == "split" else whole
+    head, tail = self.prompt.around(self._language(row))
+    learned = self.prompt.transcript_ids(" ".join(t.strip() for _,t,_ in clips))
+    ids, given = head + [self.prompt.audio_id]*n + tail + learned, len(head) + n + len(tail)
+    positions = [*range(len(head)+n), *range(len(head)+whole, len(ids)+whole-n)]
+    return _Example(ids, [-100]*given + learned, positions, heard, n)
+
+# %% ../nbs/08_collator.ipynb #audio_inputs
+@patch
+def _audio_inputs(self:VoxtralDataCollator,
+    examples:list[_Example], # rows of the batch
+)->dict: # `input_features` and perhaps `audio_keep`, or `audio_states`, or `audio_embeds`
+    "The audio of a batch, as the model takes it."
+    kinds = {next((k for k in _HEARD if k in o.heard), None) for o in examples}
+    if len(kinds) > 1 or None in kinds: raise CollatorError(f"the rows of a batch hold different things for audio: {', '.join(map(str, kinds))}")
+    if (kind := kinds.pop()) == "mel":
+        if self.packing == "split": return self._shared_windows(examples)
+        return dict(input_features=torch.cat([self.prompt.windows_of(o.heard["mel"], self.prompt.windows.count(o.heard["samples"])) for o in examples]))
+    for o in examples:
+        if len(o.heard[kind]) < o.tokens: raise CollatorError(f"a row has {len(o.heard[kind])} audio {kind} for {o.tokens} [AUDIO] tokens; make its cache anew")
+    return {f"audio_{kind}": torch.cat([o.heard[kind][:o.tokens] for o in examples])}
+
 # %% ../nbs/08_collator.ipynb #call
 @patch
 def __call__(self:VoxtralDataCollator,
     rows:list[dict], # each with audio, text, and perhaps language
-)->dict: # input_ids, attention_mask, labels (rows, length) int64; input_features (windows, n_mels, frames) float32
+)->dict: # input_ids, attention_mask, labels (rows, length) int64; input_features (windows, n_mels, frames) float32; with packing="split" more, see below
     "A batch to learn from: padded on the right; labels are -100 on prompt and padding."
-    ids, labels, feats = [], [], []
-    for i,row in enumerate(rows):
-        clips = [c for c in _clips_of(row, i) if self._fits(*c[1:])]
-        if not clips: continue
-        given, mel = self._prompt_of(row, self._audio_of(clips))
-        learned = self.prompt.transcript_ids(" ".join(t.strip() for _,t,_ in clips))
-        ids.append(given+learned); labels.append([-100]*len(given)+learned); feats.append(mel)
-    if not ids:
+    found = ((row, [c for c in _clips_of(row, i) if self._fits(*c[1:])]) for i,row in enumerate(rows))
+    examples = [self._example(row, clips) for row,clips in found if clips]
+    if not examples:
         raise CollatorError(f"no row is left of a batch of {len(rows)}: every transcript is longer than "
                             f"max_transcript_tokens={self.max_transcript_tokens}; raise it, or leave such rows out of the data set")
-    return dict(input_ids=_pad(ids, self.prompt.pad_id), attention_mask=_pad([[1]*len(o) for o in ids], 0), labels=_pad(labels, -100),
-                input_features=torch.cat(feats))
+    ids = [o.ids for o in examples]
+    batch = dict(input_ids=_pad(ids, self.prompt.pad_id), attention_mask=_pad([[1]*len(o) for o in ids], 0), labels=_pad([o.labels for o in examples], -100))
+    if self.packing == "split": batch["position_ids"] = _pad([o.positions for o in examples], 0)
+    return batch | self._audio_inputs(examples)
 
 # %% ../nbs/08_collator.ipynb #prompt_batch
 @patch
 def prompt_batch(self:VoxtralDataCollator,
     rows:list[dict], # each with audio, and perhaps language
 )->dict: # input_ids, attention_mask (rows, length) int64; input_features (windows, n_mels, frames) float32
-    "A batch to generate from: prompts only, padded on the left."
-    ids, feats = zip(*(self._prompt_of(row, self._audio_of(_clips_of(row, i))) for i,row in enumerate(rows)))
+    "A batch to generate from: prompts only, in whole windows, padded on the left."
+    audio = [self._audio_of(_clips_of(row, i)) for i,row in enumerate(rows)]
+    ids = [self.prompt.ids(self._language(row), self.prompt.windows.count(len(x))) for row,x in zip(rows, audio)]
     return dict(input_ids=_pad(ids, self.prompt.pad_id, left=True), attention_mask=_pad([[1]*len(o) for o in ids], 0, left=True),
-                input_features=torch.cat(feats))
+                input_features=torch.cat([self.prompt.features(x) for x in audio]))
 
 # %% ../nbs/08_collator.ipynb #drawable
 @functools.cache
@@ -359,18 +442,28 @@ def _draw_box(
     ax.text(at, y+.51, text, ha=align, va="center", color=ink, fontsize=size, family="monospace",
             weight="bold" if kind in ("audio", "end") else "normal", bbox=back, zorder=3, parse_math=False)
 
+# %% ../nbs/08_collator.ipynb #show_batch_mels
+def _mels_of(
+    batch:dict, # of the collator
+    windows:AudioWindows, # of its processor
+): # (n_mels, `[AUDIO]` tokens of the batch, mel frames of one); None if the batch holds no mel
+    "The mel frames that each `[AUDIO]` token stands for."
+    if "input_features" not in batch: return None
+    mel = batch["input_features"].unflatten(2, (windows.tokens, -1)).transpose(0, 1).flatten(1, 2)
+    return mel[:, batch["audio_keep"]] if "audio_keep" in batch else mel
+
 # %% ../nbs/08_collator.ipynb #show_batch_rows
 def _rows_of(
     batch:dict, # of the collator
     prompt:TranscriptionPrompt, # of its processor
     max_rows:int, # rows wanted
-): # yields ((boxes, lines), mel of the row's windows side by side)
+): # yields ((boxes, lines), mel of the row's audio)
     "What there is to draw of each row."
-    labels, window = batch.get("labels", torch.full_like(batch["input_ids"], -100)), 0
+    labels, mels, at = batch.get("labels", torch.full_like(batch["input_ids"], -100)), _mels_of(batch, prompt.windows), 0
     for ids,mask,lab in zip(*(o[:max_rows].tolist() for o in (batch["input_ids"], batch["attention_mask"], labels))):
-        n = ids.count(prompt.audio_id)//prompt.windows.tokens
-        yield _layout(_segments(ids, mask, lab, prompt), 108.), batch["input_features"][window:window+n].transpose(0, 1).flatten(1)
-        window += n
+        n = ids.count(prompt.audio_id)
+        yield _layout(_segments(ids, mask, lab, prompt), 108.), None if mels is None else mels[:, at:at+n].flatten(1)
+        at += n
 
 # %% ../nbs/08_collator.ipynb #show_batch
 def show_batch(
@@ -403,14 +496,15 @@ _SLACK = .005 # s a clip; durations in a jsonl are often rounded to hundredths
 
 def _fill(
     clips, # numbers of clips, in the order to place them
-    durations, # of all clips, s
-    window:float, # s
-    gap:float, # s between clips
+    durations, # of all clips, s, or tokens
+    window:float, # s, or tokens
+    gap:float, # between clips
+    slack:float=_SLACK, # added to each clip
 )->list[list[int]]: # windows
     "Put each clip into the fullest window that still has room for it."
-    windows, room = [], [] # room: (seconds left, number of the window), sorted
+    windows, room = [], [] # room: (what is left, number of the window), sorted
     for i in clips:
-        need = durations[i]+_SLACK
+        need = durations[i]+slack
         k = bisect.bisect_left(room, (need+gap,))
         if k < len(room):
             left, w = room.pop(k)
@@ -421,6 +515,24 @@ def _fill(
             windows.append([i])
         if left > 0: bisect.insort(room, (left, w))
     return windows
+
+# %% ../nbs/08_collator.ipynb #shared_windows
+@patch
+def _shared_windows(self:VoxtralDataCollator,
+    examples:list[_Example], # rows of the batch
+)->dict: # input_features (windows, n_mels, frames) float32; audio_keep int64: the rows' audio tokens, among those of all windows in a line
+    "Put the clips of a batch into as few windows as hold them."
+    w, need = self.prompt.windows, [o.tokens for o in examples]
+    step, windows, start = w.frames//w.tokens, [], {}
+    for group in _fill(sorted(range(len(need)), key=lambda i: -need[i]), need, w.tokens, gap=0, slack=0):
+        n, parts, at = w.count(examples[group[0]].heard["samples"]), [], sum(map(len, windows))*w.tokens
+        for i in group:
+            mel, start[i] = examples[i].heard["mel"], at
+            parts += [mel[:, :need[i]*step], mel[:, -1:].expand(-1, max(0, need[i]*step - mel.shape[1]))]
+            at += need[i]
+        windows.append(self.prompt.windows_of(torch.cat([*parts, mel[:, -1:]], 1)[:, :n*w.frames], n))
+    keep = torch.cat([torch.arange(start[i], start[i]+n) for i,n in enumerate(need)])
+    return dict(input_features=torch.cat(windows), audio_keep=keep)
 
 # %% ../nbs/08_collator.ipynb #pack_check
 def _by_voice(
