@@ -1,0 +1,218 @@
+"""How fast a run trains, and in how much memory: the public recipe (recipe.py) against `voxtral_nb.train`, on the same model and the same clips.
+
+    python benchmarks/train.py [--only throughput scaling equal] [--seconds 1 3 10 28] [--methods lora full] [--rounds 3] [--smoke]
+
+The model: a Voxtral of random weights of some 24 M parameters, vocabulary of 32,768 tokens, windows of 30 s; the clips: noise, with transcripts of four
+tokens a second. Each figure comes from a process of its own; recipe and ours take turns, and change order each round. Both do the same number of clips
+a step and the same steps; both load the model, and ours also makes its feature cache, on the clock.
+
+A run's time is counted from the call to the end of its last step. The recipe does the same work each step, so some of its steps are timed and the others
+reckoned; ours does all of its three passes. Peak memory is that of the process from before the model is loaded; "over" is what it is more than the
+process held then (Python and its libraries)."""
+import argparse, json, statistics, sys, tempfile, time
+from pathlib import Path
+
+from measure import RESULTS, answer_parent, child, make_data, peak, read_data, reset_peak, save_model, setting, spread, table, write
+
+EPOCHS = 3 # of a usual run
+CLIPS = {1: 96, 3: 64, 10: 32, 28: 16} # clips of each length, s: some minutes of audio for all
+
+
+# -- in processes of their own
+
+def recipe(model_dir, data, method, batch_size, steps, warm=1):
+    "Seconds of `steps` steps of the recipe, after `warm` that are not counted."
+    import torch, transformers
+    from recipe import recipe_model, recipe_steps
+    from transformers import AutoProcessor, VoxtralForConditionalGeneration
+    transformers.set_seed(42)
+    base, began = reset_peak(), time.perf_counter()
+    model = recipe_model(VoxtralForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32), method)
+    processor = AutoProcessor.from_pretrained(model_dir)
+    clips, texts = read_data(data)
+    ready = time.perf_counter()-began
+    times = [t for _,t in recipe_steps(model, processor, clips, texts, steps=warm+steps, batch_size=batch_size)]
+    return dict(ready=ready, first=times[0], steps=times[warm:], peak=peak(), over=peak()-base)
+
+
+def ours(model_dir, data, method, batch_size, epochs=EPOCHS, **settings):
+    "Seconds of a run: until its first step, and of each step."
+    from transformers import TrainerCallback
+    from voxtral_nb.config import RunConfig
+    from voxtral_nb.trainer import train
+    class Clock(TrainerCallback):
+        ends = []
+        def on_train_begin(self, *args, **kwargs): self.ends.append(time.perf_counter())
+        def on_step_end(self, *args, **kwargs): self.ends.append(time.perf_counter())
+    with tempfile.TemporaryDirectory() as tmp:
+        cfg = RunConfig(**dict(model_id=model_dir, train_data=data, eval_fraction=0, method=method, epochs=epochs, batch_size=batch_size, device="cpu", num_workers=0, tracking="none",
+                               logging_steps=1000, save_total_limit=1, output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache") | settings)
+        base, began = reset_peak(), time.perf_counter()
+        result = train(cfg, progress=False, callbacks=[Clock()])
+    ready, *ends = [t-began for t in Clock.ends]
+    assert len(ends) == result.steps
+    return dict(ready=ready, ends=ends, steps=[b-a for a,b in zip([ready, *ends], ends)], peak=peak(), over=peak()-base)
+
+
+def equal(model_dir, data, clips, targets="language_model"):
+    "Largest difference of one step's loss and gradients: ours through `train`, the recipe's through its own collator and the model's own loss."
+    import torch
+    from recipe import RecipeCollator, TARGETS
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoProcessor, TrainerCallback, VoxtralForConditionalGeneration
+    from voxtral_nb.config import RunConfig
+    from voxtral_nb.trainer import train
+    torch.manual_seed(0)
+    noise, grabbed = {}, {}
+    plain = lambda n: n.replace("base_model.model.", "").replace("module.", "")
+    learns = lambda model: {plain(n): p for n,p in model.named_parameters() if p.requires_grad}
+    class Grab(TrainerCallback): # an adapter begins with B = 0, and would have no gradient in A: give it other weights
+        def on_train_begin(self, *args, model=None, **kwargs):
+            for n,p in learns(model).items(): noise[n] = .05*torch.randn_like(p); p.data.copy_(noise[n])
+        def on_pre_optimizer_step(self, *args, model=None, **kwargs): grabbed.update({n: p.grad.clone() for n,p in learns(model).items()})
+        def on_log(self, *args, logs=None, **kwargs):
+            if "loss" in logs: grabbed.setdefault("loss", logs["loss"])
+    both = targets == "everywhere" # the recipe's own placement, encoder included
+    with tempfile.TemporaryDirectory() as tmp:
+        train(RunConfig(model_id=model_dir, train_data=data, eval_fraction=0, max_steps=1, batch_size=clips, max_train_clips=clips, lora_dropout=0, max_grad_norm=0, packing="none",
+                        cache="none", lora_targets=",".join(TARGETS), train_audio_tower=both, train_projector=False, device="cpu", num_workers=0, tracking="none", logging_steps=1,
+                        output_dir=f"{tmp}/run"), progress=False, callbacks=[Grab()])
+    model = VoxtralForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
+    where = TARGETS if both else r".*\.language_model\..*\.(" + "|".join(TARGETS) + ")"
+    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, lora_dropout=0, target_modules=where)).train()
+    theirs = learns(model)
+    loss_ours = grabbed.pop("loss")
+    assert sorted(theirs) == sorted(grabbed), "the adapters do not sit on the same layers"
+    for n,p in theirs.items(): p.data.copy_(noise[n])
+    files, texts = read_data(data)
+    loss = model(**RecipeCollator(AutoProcessor.from_pretrained(model_dir))([dict(audio=a, text=t) for a,t in zip(files, texts)][:clips])).loss
+    loss.backward()
+    largest = max(p.grad.abs().max().item() for p in theirs.values())
+    apart = max((p.grad-grabbed[n]).abs().max().item() for n,p in theirs.items())
+    return dict(targets=targets, tensors=len(theirs), loss_recipe=loss.item(), loss_ours=loss_ours, loss_difference=abs(loss.item()-loss_ours),
+                largest_gradient=largest, largest_difference=apart)
+
+
+# -- the benchmarks
+
+def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, clips, say):
+    "Rows of figures, one for each clip length and method."
+    rows, here = [], Path(__file__)
+    for s in seconds:
+        n = clips[s]
+        data = str(make_data(work/f"clips-{s}", n, s))
+        per_epoch = -(-n//batch_size)
+        for method in methods:
+            got = dict(recipe=[], ours=[])
+            for k in range(rounds):
+                for who in ("recipe", "ours")[::1 if k%2 == 0 else -1]:
+                    args = dict(model_dir=str(model_dir), data=data, method=method, batch_size=batch_size)
+                    r = child(here, who, **args, **(dict(steps=steps) if who == "recipe" else {}))
+                    got[who].append(r)
+                    say(f"{method}, clips of {s} s, round {k+1}: {who:6} {batch_size*s/statistics.median(r['steps']):8.2f} audio-s/s, ready after {r['ready']:.1f} s, peak {r['peak']:.0f} MB")
+            audio = n*s # seconds in a pass
+            step = lambda r: statistics.median(r["steps"])
+            one = dict(method=method, seconds=s, clips=n, clips_a_step=batch_size,
+                recipe=dict(steady=spread([batch_size*s/step(r) for r in got["recipe"]]), first_pass=spread([audio/(r["ready"]+r["first"]+(per_epoch-1)*step(r)) for r in got["recipe"]]),
+                            run=spread([EPOCHS*audio/(r["ready"]+r["first"]+(EPOCHS*per_epoch-1)*step(r)) for r in got["recipe"]])),
+                ours=dict(steady=spread([(EPOCHS-1)*audio/(r["ends"][-1]-r["ends"][per_epoch-1]) for r in got["ours"]]), first_pass=spread([audio/r["ends"][per_epoch-1] for r in got["ours"]]),
+                          run=spread([EPOCHS*audio/r["ends"][-1] for r in got["ours"]])))
+            for who,rs in got.items(): one[who] |= {k: spread([r[k] for r in rs]) for k in ("peak", "over", "ready")}
+            m = lambda who, what: one[who][what]["median"]
+            one["times"] = {k: round(m("ours", k)/m("recipe", k), 2) for k in ("steady", "first_pass", "run")}
+            one["memory"] = {k: round(m("ours", k)/m("recipe", k), 3) for k in ("peak", "over")}
+            rows.append(one)
+    return rows
+
+
+def scaling(work, counts, say, batch_size=32):
+    "Time and memory of two passes over more and more clips of 1 s, with a small model."
+    save_model(work/"small", vocab_size=4096, hidden_size=64, layers=2)
+    rows = []
+    for n in counts:
+        r = child(Path(__file__), "ours", model_dir=str(work/"small"), data=str(make_data(work/f"many-{n}", n, 1)), method="lora", batch_size=batch_size, epochs=2)
+        per_epoch = -(-n//batch_size)
+        rows.append(dict(clips=n, until_first_step=round(r["ready"], 2), seconds=round(r["ends"][-1], 2), ms_a_clip=round(1000*r["ends"][-1]/(2*n), 3),
+                         steady_ms_a_clip=round(1000*(r["ends"][-1]-r["ends"][per_epoch-1])/n, 3), peak=round(r["peak"]), over=round(r["over"])))
+        say(f"{n} clips: {json.dumps(rows[-1])}")
+    return rows
+
+
+def show(result): # text
+    "The figures as tables."
+    out = []
+    if rows := result.get("throughput"):
+        head = ["method", "clip s", "recipe", "ours, a run", "ours, later passes", "ours, first pass", "run", "later", "first", "recipe MB", "ours MB", "ratio", "over libraries"]
+        cell = lambda o: f"{o['median']:.1f} ({o['low']:.1f}-{o['high']:.1f})"
+        out += [f"audio-seconds trained per second, median (range); a run is {EPOCHS} passes, loading and cache included",
+                table(head, [[r["method"], r["seconds"], cell(r["recipe"]["run"]), *(cell(r["ours"][k]) for k in ("run", "steady", "first_pass")),
+                              *(f"{r['times'][k]:.1f}x" for k in ("run", "steady", "first_pass")), r["recipe"]["peak"]["median"], r["ours"]["peak"]["median"],
+                              f"{r['memory']['peak']:.2f}", f"{r['memory']['over']:.2f}"] for r in rows])]
+    if rows := result.get("scaling"): out += ["two passes over clips of 1 s, small model", table(list(rows[0]), [list(r.values()) for r in rows])]
+    if rows := result.get("equal"): out += ["one step of ours (unpacked, no cache) and of the recipe", table(list(rows[0]), [[f"{v:.3e}" if isinstance(v, float) else v for v in r.values()] for r in rows])]
+    return "\n\n".join(out)
+
+
+def plot(result, file):
+    "Throughput, memory, and cost against the number of clips."
+    import matplotlib; matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    rows, many = result.get("throughput", []), result.get("scaling", [])
+    methods = list(dict.fromkeys(r["method"] for r in rows))
+    n = len(methods) + bool(rows) + bool(many)
+    if not n: return
+    fig, axs = plt.subplots(1, n, figsize=(3.6*n, 3.1), squeeze=False, layout="constrained")
+    axs, colors = list(axs[0]), dict(recipe="#9aa3ad", ours="#2d6cdf")
+    for method in methods:
+        ax, rs = axs.pop(0), [r for r in rows if r["method"] == method]
+        for who,shift in (("recipe", -.2), ("ours", .2)):
+            v = [r[who]["run"] for r in rs]
+            ax.bar([i+shift for i in range(len(rs))], [o["median"] for o in v], .38, color=colors[who], label=who,
+                   yerr=[[o["median"]-o["low"] for o in v], [o["high"]-o["median"] for o in v]], error_kw=dict(lw=.8))
+        for i,r in enumerate(rs): ax.annotate(f"{r['times']['run']:.1f}×", (i+.2, r["ours"]["run"]["high"]), ha="center", va="bottom", fontsize=8, xytext=(0, 1), textcoords="offset points")
+        ax.set(yscale="log", xticks=range(len(rs)), xticklabels=[f"{r['seconds']} s" for r in rs], xlabel="clips", title=f"{method}: audio-seconds per second"); ax.margins(y=.15); ax.legend(frameon=False, fontsize=8)
+    if rows:
+        ax, at = axs.pop(0), range(len(rows))
+        for who,shift in (("recipe", -.2), ("ours", .2)): ax.bar([i+shift for i in at], [r[who]["peak"]["median"]/1024 for r in rows], .38, color=colors[who], label=who)
+        ax.set(xticks=at, xticklabels=[f"{r['method']}\n{r['seconds']} s" for r in rows], title="peak memory, GiB"); ax.tick_params(axis="x", labelsize=7); ax.legend(frameon=False, fontsize=8)
+    if many:
+        ax = axs.pop(0)
+        ax.loglog([r["clips"] for r in many], [r["seconds"] for r in many], "o-", color=colors["ours"]); ax.set(xlabel="clips", ylabel="s", title="two passes; peak memory")
+        for r in many: ax.annotate(f"{r['peak']} MB", (r["clips"], r["seconds"]), xytext=(-4, 6), textcoords="offset points", fontsize=8, ha="right")
+        ax.margins(x=.2, y=.2)
+    for ax in fig.axes: ax.spines[["top", "right"]].set_visible(False)
+    fig.savefig(file, dpi=110); plt.close(fig)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--only", nargs="+", default=["throughput", "scaling", "equal"], choices=["throughput", "scaling", "equal"])
+    p.add_argument("--seconds", nargs="+", type=int, default=list(CLIPS)); p.add_argument("--methods", nargs="+", default=["lora", "full"])
+    p.add_argument("--rounds", type=int, default=3); p.add_argument("--batch-size", type=int, default=8); p.add_argument("--steps", type=int, default=3, help="steps of the recipe that are timed")
+    p.add_argument("--counts", nargs="+", type=int, default=[100, 1000, 10_000]); p.add_argument("--out", type=Path, default=RESULTS)
+    p.add_argument("--smoke", action="store_true", help="the smallest of everything, to see that it works: the figures mean nothing")
+    a = p.parse_args()
+    say = lambda s: print(s, flush=True)
+    clips, size = CLIPS | {s: 32 for s in a.seconds if s not in CLIPS}, {}
+    if a.smoke:
+        a.seconds, a.rounds, a.batch_size, a.steps, a.counts, a.methods, clips, size = [1], 1, 2, 1, [8], ["lora"], {1: 4}, dict(vocab_size=2048, hidden_size=64, layers=1)
+    with tempfile.TemporaryDirectory() as tmp:
+        work = Path(tmp)
+        n = save_model(work/"model", **size)
+        result = dict(setting(parameters=n, epochs=EPOCHS, smoke=a.smoke))
+        say(f"{n:,} parameters; {result['cpu']}, {result['cores']} cores, {result['threads']} threads")
+        if "equal" in a.only:
+            data = str(make_data(work/"equal", 3, 1))
+            result["equal"] = [child(__file__, "equal", model_dir=str(work/"model"), data=data, clips=3, targets=t) for t in ("language_model", "everywhere")]
+            for r in result["equal"]:
+                say(f"equal, {r['targets']}: loss {r['loss_recipe']:.6f} and {r['loss_ours']:.6f}; {r['tensors']} gradients, largest difference {r['largest_difference']:.1e} of {r['largest_gradient']:.1e}")
+        if "throughput" in a.only: result["throughput"] = throughput(work/"model", work, a.seconds, a.methods, a.rounds, a.batch_size, a.steps, clips, say)
+        if "scaling" in a.only: result["scaling"] = scaling(work, a.counts, say, 2 if a.smoke else 32)
+    say(show(result))
+    say(f"written: {write('train.json', result, a.out)}")
+    plot(result, a.out/"train.png")
+    return result
+
+
+if __name__ == "__main__":
+    if not answer_parent([recipe, ours, equal]): main()
