@@ -441,9 +441,9 @@ def _conflicts(
         ("8bit" in c.optimizer and not cuda, f"optimizer: {c.optimizer!r} {no_cuda}; set optimizer='adamw_torch'"),
         (c.cache == "encoder" and "audio_tower" in c.trained_parts,
             "cache: 'encoder' keeps what the audio encoder gives, but this run trains the encoder; set cache='mel' or train_audio_tower=False"),
-        (c.cache == "encoder" and c.packing == "window",
-            "cache: 'encoder' keeps the clips one by one, but packing='window' lets the encoder hear them together, in other company in each epoch; "
-            "set packing='split' or cache='mel'"),
+        (c.cache in ("mel", "encoder") and c.packing == "window",
+            f"cache: {c.cache!r} keeps clips one by one, but packing='window' joins their sound, in other company in each epoch; "
+            "set packing='split' or cache='none'"),
         (not c.trained_parts, "train_language_model, train_projector, train_audio_tower: no part is left to train; set one of them to True"),
         (c.max_seconds is not None and c.max_seconds <= c.min_seconds,
             f"max_seconds: {c.max_seconds} must be above min_seconds, which is {c.min_seconds}"),

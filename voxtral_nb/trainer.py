@@ -27,6 +27,7 @@ from transformers.trainer_callback import TrainerState
 
 # %% ../nbs/10_trainer.ipynb #imports-own
 from . import __version__
+from .cache import cache_rows
 from .collator import AudioWindows, PackedDataset, TranscriptionPrompt, VoxtralDataCollator, pack_windows
 from .config import RunConfig, VoxtralNBError, atomic_write
 from .evaluation import EvalReport, _evaluating, _percent, _plain, _table_html, evaluate as evaluate_model, primary_metric, samples
@@ -192,8 +193,9 @@ class WindowStream(torch.utils.data.Dataset):
     def __init__(self,
         dataset, # rows by index
         draw:Callable, # number of a pass -> its windows: row indices, or lists of them for packed windows
+        durations=None, # of the rows, s
     ):
-        self.dataset, self.draw = dataset, draw
+        self.dataset, self.draw, self.durations = dataset, draw, durations
         self.starts, self.last = [0], (-1, None)
         self._pass(0)
     def __len__(self): return self.starts[1] # windows in the first pass: what counts as an epoch
@@ -208,17 +210,35 @@ class WindowStream(torch.utils.data.Dataset):
         while g >= self.starts[-1]: self._pass(len(self.starts) - 1)
         k = bisect.bisect_right(self.starts, g) - 1
         return self._pass(k)[g - self.starts[k]]
+    def seconds(self,
+        g:int, # number in the stream
+    )->float: # s of speech in it
+        "How much audio window `g` holds."
+        w = self.window(g)
+        return sum(self.durations[i] for i in (w if isinstance(w, list) else [w]))
     def __getitem__(self, g):
         w = self.window(g)
         return PackedDataset(self.dataset, [w])[0] if isinstance(w, list) else self.dataset[int(w)]
 
 # %% ../nbs/10_trainer.ipynb #shuffle-draw
-def _draw_single(
-    n:int, # clips
+def _draw_clips(
+    lengths, # of the clips' rows, in tokens
     seed:int, # of the run
+    size:int, # clips in a step
 )->Callable: # number of a pass -> permutation of the rows
-    "One clip a window, shuffled anew in each pass."
-    return lambda k: np.random.default_rng((seed, k)).permutation(n)
+    "Clips one by one, shuffled anew in each pass, those of like length in one step."
+    lengths = np.asarray(lengths)
+    def draw(k):
+        rng, n = np.random.default_rng((seed, k)), len(lengths) - len(lengths)%size
+        order = rng.permutation(len(lengths))
+        if not np.ptp(lengths): return order
+        parts = []
+        for i in range(0, n, 16*size):
+            some = order[i:min(i + 16*size, n)]
+            steps = some[np.argsort(lengths[some], kind="stable")].reshape(-1, size)
+            parts.append(steps[rng.permutation(len(steps))].ravel())
+        return np.concatenate([*parts, order[n:]])
+    return draw
 
 # %% ../nbs/10_trainer.ipynb #sampler
 class StreamSampler(torch.utils.data.Sampler):
@@ -312,6 +332,14 @@ def _autocast(
     if device.type == "cuda": torch.cuda.set_device(device)
     return dict(bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16, use_cpu=device.type == "cpu")
 
+# %% ../nbs/10_trainer.ipynb #workers
+def _workers(
+    cfg:RunConfig, # the run
+)->int: # processes that prepare batches
+    "As many as `cfg` says, or as are of use: on a CPU they would compete with the training for it."
+    if cfg.num_workers is not None: return cfg.num_workers
+    return 0 if pick_device(cfg.device).type == "cpu" else min(8, max(1, (os.cpu_count() or 1) - 1))
+
 # %% ../nbs/10_trainer.ipynb #training-args
 def training_arguments(
     cfg:RunConfig, # the run
@@ -324,14 +352,16 @@ def training_arguments(
     total = _total_steps(cfg, per_epoch)
     every = min(cfg.eval_every or per_epoch, total)
     schedule = "constant_with_warmup" if cfg.lr_scheduler == "constant" else cfg.lr_scheduler
+    workers, pinned = _workers(cfg), pick_device(cfg.device).type == "cuda"
     args = TrainingArguments(output_dir=cfg.output_dir, max_steps=total, per_device_train_batch_size=cfg.batch_size,
         gradient_accumulation_steps=cfg.gradient_accumulation_steps, per_device_eval_batch_size=cfg.eval_batch_size,
         learning_rate=cfg.effective_learning_rate, lr_scheduler_type=schedule, warmup_steps=min(math.ceil(cfg.warmup_fraction*total), total - 1),
         weight_decay=cfg.weight_decay, max_grad_norm=cfg.max_grad_norm, optim=cfg.optimizer, seed=cfg.seed, data_seed=cfg.seed,
         logging_steps=cfg.logging_steps, logging_first_step=True, logging_nan_inf_filter=False,
         eval_strategy="steps" if has_eval else "no", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=cfg.save_total_limit,
-        dataloader_num_workers=cfg.num_workers, dataloader_pin_memory=torch.cuda.is_available(), remove_unused_columns=False, label_names=["labels"],
-        accelerator_config=dict(split_batches=False, dispatch_batches=False), ddp_find_unused_parameters=False,
+        dataloader_num_workers=workers, dataloader_persistent_workers=workers > 0, dataloader_prefetch_factor=4 if workers else None,
+        dataloader_pin_memory=pinned, remove_unused_columns=False, label_names=["labels"],
+        accelerator_config=dict(split_batches=False, dispatch_batches=False, non_blocking=pinned), ddp_find_unused_parameters=False,
         report_to="none", trackio_static_space_id=False, disable_tqdm=True, **_autocast(cfg))
     args.n_gpu # counts the GPUs, and would spread each batch over them
     args._n_gpu = min(args._n_gpu, 1)
@@ -351,14 +381,26 @@ class VoxtralTrainer(transformers.Trainer):
         log:Callable=print, # where the run speaks
         callbacks:Sequence=(), # more callbacks
     ):
-        collate = VoxtralDataCollator(processor, language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens,
-                                      on_long=cfg.on_long, gap_seconds=cfg.packing_gap_seconds)
+        rows = dict(language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long, gap_seconds=cfg.packing_gap_seconds)
+        collate, self.eval_collator = VoxtralDataCollator(processor, packing=cfg.packing, **rows), VoxtralDataCollator(processor, **rows)
         self.cfg, self.processor, self.say = cfg, processor, log
         self.primary = primary_metric([] if eval_dataset is None else [o or cfg.language for o in eval_dataset["language"]])
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
+        self.waited, self.stepped = 0., 0. # s: waiting for batches, and computing steps
         super().__init__(model, args, data_collator=collate, train_dataset=stream, eval_dataset=eval_dataset, callbacks=[_Flow(self), *callbacks])
         self.remove_callback(transformers.PrinterCallback)
     def _get_train_sampler(self, train_dataset=None): return StreamSampler(self.train_dataset)
+
+# %% ../nbs/10_trainer.ipynb #model-inputs
+_AUDIO = ("input_features", "audio_keep", "audio_states", "audio_embeds")
+
+def _model_inputs(
+    batch:dict, # of the collator
+)->dict: # arguments of the model, all but the labels
+    "The batch as a model from `prepare_model` takes it."
+    audio = {k: v for k,v in batch.items() if k in _AUDIO}
+    if [*audio] == ["input_features"]: audio = audio["input_features"]
+    return {k: v for k,v in batch.items() if k != "labels" and k not in _AUDIO} | dict(input_features=audio)
 
 # %% ../nbs/10_trainer.ipynb #compute-loss
 @patch
@@ -369,14 +411,51 @@ def compute_loss(self:VoxtralTrainer,
     num_items_in_batch=None, # transcript tokens of all batches of this step; None: those of this batch
 ):
     "Cross entropy of the transcript tokens, by token."
-    labels = inputs["labels"]
-    first = int((labels != -100).any(0).nonzero()[0]) # first column with a transcript token; the one before predicts it
-    out = model(**{k: v for k,v in inputs.items() if k != "labels"}, use_cache=False, logits_to_keep=labels.shape[1] - first + 1)
+    labels = inputs["labels"][:, 1:]
+    learned = labels != -100
+    out = model(**_model_inputs(inputs), use_cache=False, logits_to_keep=F.pad(learned, (0, 1))) # logits: (tokens learned, vocabulary)
     smoothing = self.cfg.label_smoothing if model.training else 0.
-    total = F.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), labels[:, first:].flatten(), reduction="sum", label_smoothing=smoothing)
-    loss = total/((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
+    total = F.cross_entropy(out.logits.float(), labels[learned], reduction="sum", label_smoothing=smoothing)
+    loss = total/(learned.sum() if num_items_in_batch is None else num_items_in_batch)
     if num_items_in_batch is not None and self.args.average_tokens_across_devices: loss = loss*self.accelerator.num_processes
     return (loss, out) if return_outputs else loss
+
+# %% ../nbs/10_trainer.ipynb #waiting
+@patch
+def get_batch_samples(self:VoxtralTrainer, epoch_iterator, num_batches, device):
+    "The batches of the next step, and the time it took to get them."
+    start = time.perf_counter()
+    try: return transformers.Trainer.get_batch_samples(self, epoch_iterator, num_batches, device)
+    finally: self.waited += time.perf_counter() - start
+
+@patch
+def windows_at(self:VoxtralTrainer,
+    step:int, # of the run
+)->int:
+    "How many windows of the stream have been trained on after `step`."
+    n, a = len(self.train_dataset), self.args
+    size = a.per_device_train_batch_size*a.world_size*a.gradient_accumulation_steps
+    epochs, rest = divmod(step, math.ceil(n/size))
+    return epochs*n + min(n, rest*size)
+
+# %% ../nbs/10_trainer.ipynb #speed
+@patch
+def speed(self:VoxtralTrainer,
+    since:int=0, # step at which this part of the run began
+)->dict: # of this part: audio_seconds, audio_rate (audio seconds trained in a second, evaluation apart), waiting (share of that time), peak_memory_gb
+    "How fast it went."
+    first, last = self.windows_at(since), self.windows_at(self.state.global_step)
+    audio, took = sum(self.train_dataset.seconds(g) for g in range(first, last)), self.waited + self.stepped
+    cuda = self.args.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(self.args.device) if cuda else _peak_rss()
+    return dict(audio_seconds=round(audio, 2), audio_rate=audio/took if took else None, waiting=self.waited/took if took else None,
+                peak_memory_gb=peak and round(peak/1e9, 3))
+
+def _peak_rss()->int|None: # bytes; None where it is not known
+    "The most memory that this process has held."
+    try: import resource
+    except ImportError: return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == "darwin" else 1024)
 
 # %% ../nbs/10_trainer.ipynb #eval-loss
 @patch
@@ -387,7 +466,7 @@ def eval_loss(self:VoxtralTrainer,
     a, sums = self.args, torch.zeros(2, dtype=torch.float64)
     mine = dataset.select(range(a.process_index, len(dataset), a.world_size)) # accelerate's sharding would count some clips twice
     with _evaluating(self.model):
-        for batch in torch.utils.data.DataLoader(mine, a.eval_batch_size, collate_fn=self.data_collator, num_workers=a.dataloader_num_workers):
+        for batch in torch.utils.data.DataLoader(mine, a.eval_batch_size, collate_fn=self.eval_collator, num_workers=a.dataloader_num_workers):
             batch = self._prepare_inputs(batch)
             n = int((batch["labels"] != -100).sum())
             with self.accelerator.autocast(): loss = self.compute_loss(self.model, batch)
@@ -546,9 +625,11 @@ class _Flow(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step: self.t.catch_up()
         self.rng = _rng_state()
+    def on_step_begin(self, args, state, control, **kwargs): self.began = time.perf_counter()
     def on_pre_optimizer_step(self, args, state, control, **kwargs): self.midstep = True
     def on_step_end(self, args, state, control, **kwargs):
         self.midstep, self.rng = False, _rng_state()
+        self.t.stepped += time.perf_counter() - self.began
         if control.should_evaluate or state.global_step >= state.max_steps: control.should_log = True # both losses of the step stand side by side
         if self.t.stopping: control.should_save, control.should_evaluate, control.should_training_stop = True, False, True
         return control
@@ -998,12 +1079,19 @@ def _begin(
 def _stream(
     cfg:RunConfig, # the run
     ds, # datasets.Dataset to train on
-    window_seconds:float, # of the model
+    windows:AudioWindows, # of the model
+    rows=None, # the same rows as they are to be read, from `cache_rows`; None: `ds` itself
 )->WindowStream:
     "The training data in the order of the run."
-    if cfg.packing == "none": return WindowStream(ds, _draw_single(len(ds), cfg.seed))
-    cols = [ds[o][:] if o in ds.column_names else None for o in ("duration", "language", "speaker")]
-    return WindowStream(ds, lambda k: pack_windows(*cols, window_seconds, cfg.packing_gap_seconds, cfg.packing_single_share, seed=(cfg.seed, k)))
+    cols = {o: ds[o][:] if o in ds.column_names else None for o in ("duration", "language", "speaker")}
+    rows, seconds = ds if rows is None else rows, cols["duration"]
+    if cfg.packing == "window":
+        return WindowStream(rows, lambda k: pack_windows(*cols.values(), windows.seconds, cfg.packing_gap_seconds, cfg.packing_single_share, seed=(cfg.seed, k)),
+                            seconds)
+    samples = [round(o*windows.sampling_rate) for o in seconds]
+    length = windows.tokens_of if cfg.packing == "split" else windows.count
+    size = cfg.batch_size*cfg.gradient_accumulation_steps*int(os.environ.get("WORLD_SIZE", 1))
+    return WindowStream(rows, _draw_clips([length(o) for o in samples], cfg.seed, size), seconds)
 
 # %% ../nbs/10_trainer.ipynb #train-loss
 def _train_loss(
@@ -1068,7 +1156,7 @@ def _write_results(
     "Write the numbers, the history and the plots."
     run, history, parts = result.run_dir, trainer.state.log_history, trainable_summary(trainer.model)
     trained, total = (sum(getattr(o, k) for o in parts) for k in ("trainable", "total"))
-    d = result.to_dict() | dict(trainable_parameters=trained, parameters=total, windows_per_epoch=len(trainer.train_dataset))
+    d = result.to_dict() | dict(trainable_parameters=trained, parameters=total, windows_per_epoch=len(trainer.train_dataset), **trainer.speed(result.resumed_from or 0))
     atomic_write(run/"train_results.json", json.dumps(d, indent=1, ensure_ascii=False) + "\n")
     _write_eval_results(trainer, result.after)
     state = json.dumps(asdict(trainer.state), indent=1, sort_keys=True) + "\n"
@@ -1110,7 +1198,7 @@ def _make_trainer(
     callbacks:Sequence, # of the user's
 )->VoxtralTrainer:
     "The trainer of a run, with its callbacks."
-    stream = _stream(cfg, train_ds, AudioWindows(processor).seconds)
+    stream = _stream(cfg, train_ds, AudioWindows(processor), cache_rows(train_ds, model, processor, cfg, say=log, progress=log.show))
     args = training_arguments(cfg, len(stream), eval_ds is not None, int(os.environ.get("WORLD_SIZE", 1)))
     args.eval_on_start = bool(cfg.eval_before and eval_ds is not None and ckpt is None)
     callbacks = [_Progress(log)] + ([_Tracking(cfg, log)] if cfg.tracking == "trackio" else []) + list(callbacks)
