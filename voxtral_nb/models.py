@@ -7,15 +7,18 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/models.html.md"""
 # %% auto #0
 __all__ = ['PARTS', 'ModelError', 'part_of', 'PartCount', 'TrainableSummary', 'trainable_summary', 'pick_device', 'pick_dtype',
            'load_voxtral', 'lora_pattern', 'add_lora', 'set_trainable', 'assert_trainable', 'base_voxtral',
-           'prepare_model', 'memory_estimate']
+           'prepare_model', 'BatchShape', 'MemoryEstimate', 'estimate_memory']
 
 # %% ../nbs/07_models.ipynb #imports
-import importlib.util, json, os, re, types, warnings
+import contextlib, importlib.util, io, json, math, os, re, types, warnings, weakref
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 # %% ../nbs/07_models.ipynb #imports_torch
 import torch
+from fastcore.basics import patch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .config import VoxtralNBError
 from .tiny import TINY, tiny_path
@@ -571,13 +574,308 @@ def prepare_model(
     if verbose: print(trainable_summary(model))
     return model
 
+# %% ../nbs/07_models.ipynb #batch_shape
+@dataclass(frozen=True)
+class BatchShape:
+    "The size of a batch."
+    rows:int # examples
+    length:int # tokens of the longest one, which all are padded to
+    labels:int # transcript tokens, of all rows: only they get logits
+    windows:int # that go through the audio encoder; 0 if its output comes from the cache
+    audio_tokens:int # `[AUDIO]` tokens of all rows
+
+    @classmethod
+    def of(cls,
+        batch:dict, # from `VoxtralDataCollator`
+        audio_token_id:int=24, # of the model's config
+    )->"BatchShape":
+        "The shape of a real batch."
+        ids = batch["input_ids"]
+        return cls(*ids.shape, int((batch["labels"] != -100).sum()), len(batch.get("input_features", ())), int((ids == audio_token_id).sum()))
+
+# %% ../nbs/07_models.ipynb #window_of
+def _window(
+    config, # VoxtralConfig
+)->tuple[float,int]: # seconds of a window, and its `[AUDIO]` tokens
+    "How the model cuts time."
+    ears = config.audio_config
+    return ears.max_source_positions/50, ears.max_source_positions*ears.hidden_size//ears.intermediate_size
+
+def _sharing(
+    tokens:list[int], # of each clip
+    room:int, # tokens of a window
+)->int: # windows
+    "How many windows hold the clips when they share them."
+    left, more = [], 0
+    for n in sorted(tokens, reverse=True):
+        more += n > room and math.ceil(n/room)
+        k = next((k for k,o in enumerate(left) if o >= n), None)
+        if n <= room and k is None: left.append(room - n)
+        elif n <= room: left[k] -= n
+    return len(left) + more
+
+# %% ../nbs/07_models.ipynb #assumed
+_PROMPT_TOKENS = 10 # around the audio: <s>[INST][BEGIN_AUDIO] ... [/INST]lang:en[TRANSCRIBE]
+
+def _assumed(
+    cfg, # the run's `RunConfig`: batch_size, packing, packing_gap_seconds, cache
+    config, # VoxtralConfig
+    seconds:float, # of a clip
+    tokens:int|None, # of its transcript; None: four a second, as English has in Voxtral's vocabulary
+)->BatchShape:
+    "A batch of equal clips."
+    (window, room), n, gap = _window(config), cfg.batch_size, cfg.packing_gap_seconds
+    tokens, whole = 1 + math.ceil(4*seconds) if tokens is None else tokens, max(1, math.ceil(seconds/window))
+    clips = max(1, int((window+gap)//(seconds+gap))) if cfg.packing == "window" else 1 # of an example
+    audio = min(whole*room, math.ceil((seconds+gap)*room/window)) if cfg.packing == "split" else whole*room
+    windows = _sharing([audio]*n, room) if cfg.packing == "split" else n*whole
+    return BatchShape(n, _PROMPT_TOKENS + audio + clips*tokens, n*clips*tokens, 0 if cfg.cache == "encoder" else windows, n*audio)
+
+# %% ../nbs/07_models.ipynb #planned
+def _planned(
+    cfg, # the run's `RunConfig`
+)->tuple[torch.device,torch.dtype]: # where it will compute, and in what
+    "Like `pick_device` and `pick_dtype`, but a CUDA device that is named need not be here."
+    if (cfg.device.startswith("cuda") or cfg.quantization == "4bit") and not torch.cuda.is_available():
+        return torch.device("cuda"), _DTYPES.get(cfg.precision, torch.bfloat16)
+    device = pick_device(cfg.device)
+    return device, pick_dtype(cfg.precision, device, cfg.quantization)
+
+# %% ../nbs/07_models.ipynb #packed_names
+def _packed(
+    name:str, # of a parameter
+)->bool: # is it stored in 4 bits?
+    "A matrix of the language model's layers; an adapter's is not."
+    return f"{_PATH['language_model']}.layers." in name and "_proj." in name and "lora_" not in name
+
+# %% ../nbs/07_models.ipynb #skeleton
+def _skeleton(
+    cfg, # the run's `RunConfig`
+    dtype:torch.dtype, # to compute in
+): # what `prepare_model` makes of the loaded model, on the meta device
+    "The model of a run, without contents."
+    from transformers import VoxtralConfig, VoxtralForConditionalGeneration
+    where = root = _locate(cfg.model_id)
+    root_revision, adapter = cfg.model_revision, _adapter_config(where, cfg.model_revision)
+    if adapter is not None: root, root_revision = _base_of(adapter, where, None)
+    _check_config(config := _read_config(root, root_revision), root)
+    how = dict(dtype=torch.float32 if cfg.method == "full" else dtype, attn_implementation="eager" if cfg.attention == "eager" else "sdpa")
+    with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()):
+        model = VoxtralForConditionalGeneration._from_config(VoxtralConfig.from_dict(config), **how)
+        model.model.audio_tower.embed_positions.float()
+        if cfg.quantization == "4bit": # what is not packed is lifted to fp32, see `prepare_model`
+            for n,p in model.named_parameters(): p.data = p.data if _packed(n) else p.data.float()
+        if adapter is not None:
+            from peft import PeftConfig, get_peft_model
+            model = get_peft_model(model, PeftConfig.from_pretrained(where, revision=cfg.model_revision))
+        return prepare_model(model, cfg, verbose=False)
+
+# %% ../nbs/07_models.ipynb #live
+class _Live(TorchDispatchMode):
+    "Counts the bytes of all storages that live at the same time."
+    def __init__(self,
+        known=(), # tensors that are not counted
+    ):
+        super().__init__()
+        self.sizes, self.now, self.peak = {t.untyped_storage()._cdata: 0 for t in known}, 0, 0
+    def _add(self, storage):
+        key = storage._cdata
+        if key in self.sizes: return
+        self.sizes[key] = storage.nbytes()
+        self.now += self.sizes[key]
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._drop, key)
+    def _drop(self, key): self.now -= self.sizes.pop(key, 0)
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for o in torch.utils._pytree.tree_leaves(out):
+            if isinstance(o, torch.Tensor): self._add(o.untyped_storage())
+        return out
+
+def _nbytes(tensors)->int: return sum(o.numel()*o.element_size() for o in tensors)
+
+# %% ../nbs/07_models.ipynb #fake
+def _fill_fake(
+    model, # on the meta device
+):
+    "Give `model` parameters that have a shape and a device, and no contents; called in a `FakeTensorMode`."
+    for m in model.modules():
+        for k,p in m._parameters.items():
+            if p is not None: m._parameters[k] = torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="cpu"), requires_grad=p.requires_grad)
+        for k,b in m._buffers.items():
+            if b is not None: m._buffers[k] = torch.empty(b.shape, dtype=b.dtype, device="cpu")
+
+# %% ../nbs/07_models.ipynb #as_cuda
+@contextlib.contextmanager
+def _kernels_of(
+    device:torch.device, # of the run
+    mixed:bool, # under autocast?
+):
+    "Keep for the way back what `device` would keep."
+    f, patch = torch.nn.functional, mock.patch.object
+    norm = f.layer_norm
+    def drop(x, p=.5, training=True, inplace=False): return torch.native_dropout(x, p, True)[0] if training and p else x
+    def norm32(x, shape, weight=None, bias=None, eps=1e-5): return norm(x.float(), shape, weight.float(), bias.float(), eps)
+    if device.type != "cuda": yield
+    elif mixed:
+        with patch(f, "dropout", drop), patch(f, "layer_norm", norm32): yield
+    else:
+        with patch(f, "dropout", drop): yield
+
+# %% ../nbs/07_models.ipynb #fake_inputs
+def _fake_inputs(
+    base, # `VoxtralForConditionalGeneration`
+    shape:BatchShape, # of a batch
+    projected:bool, # does the cache hold what the projector gives?
+)->dict: # for its forward
+    "A batch without contents; called in a `FakeTensorMode`."
+    c, long = base.config, torch.long
+    width = c.text_config.hidden_size if projected else c.audio_config.intermediate_size
+    if not shape.windows: audio = {"audio_embeds" if projected else "audio_states": torch.empty(shape.audio_tokens, width)}
+    else: audio = dict(input_features=torch.empty(shape.windows, c.audio_config.num_mel_bins, 2*c.audio_config.max_source_positions))
+    if shape.windows and shape.windows*_window(c)[1] != shape.audio_tokens: audio["audio_keep"] = torch.empty(shape.audio_tokens, dtype=long)
+    text = {k: torch.empty(shape.rows, shape.length, dtype=long) for k in ("input_ids", "attention_mask", "position_ids")}
+    return dict(text, input_features=audio)
+
+# %% ../nbs/07_models.ipynb #fake_loss
+def _fake_loss(
+    base, # `VoxtralForConditionalGeneration`
+    inputs:dict, # from `_fake_inputs`
+    labels:int, # of the batch
+    mixed, # dtype of autocast; None: without
+): # the loss; what it hangs on is all that is kept
+    "What the trainer's `compute_loss` does: logits at the labels only, cross entropy in fp32."
+    at = torch.empty(labels, dtype=torch.long)
+    with torch.autocast("cpu", mixed, enabled=mixed is not None):
+        hidden = base.model(**inputs, use_cache=False).last_hidden_state
+        logits = base.lm_head(hidden.flatten(0, 1)[at])
+    return torch.nn.functional.cross_entropy(logits.float(), at, reduction="sum")/labels
+
+# %% ../nbs/07_models.ipynb #step_peak
+def _step_peak(
+    model, # prepared, with fake parameters
+    cfg, # the run's `RunConfig`
+    shape:BatchShape, # of a batch
+    mixed, # dtype of autocast; None: without
+)->int: # bytes of batches, activations and gradients at the worst moment
+    "One way forward and back."
+    inputs, learn = _fake_inputs(base_voxtral(model), shape, "projector" not in cfg.trained_parts), [p for p in model.parameters() if p.requires_grad]
+    batches, before = (1 + cfg.gradient_accumulation_steps)*_nbytes(torch.utils._pytree.tree_leaves(inputs)), 0 # the next one is read ahead
+    if cfg.gradient_accumulation_steps > 1: # gradients of the batches before
+        for p in learn: p.grad = torch.empty_like(p)
+        before = _nbytes(learn)
+    model.train()
+    with _Live([*model.parameters(), *model.buffers(), *(p.grad for p in learn if p.grad is not None)]) as live:
+        _fake_loss(base_voxtral(model), inputs, shape.labels, mixed).backward()
+    for p in learn: p.grad = None
+    return live.peak + batches + before
+
+# %% ../nbs/07_models.ipynb #measuring_peak
+def _measuring_peak(
+    model, # prepared, with fake parameters
+    cfg, # the run's `RunConfig`: eval_batch_size, max_new_tokens
+    labels:int, # of a clip
+    mixed, # dtype of autocast; None: without
+)->int: # bytes of activations and of the KV cache at the worst moment
+    "The loss, and a transcription, of `eval_batch_size` clips of a window each."
+    base, n = base_voxtral(model.eval()), cfg.eval_batch_size
+    c, room = base.config.text_config, _window(base.config)[1]
+    shape, peak = BatchShape(n, _PROMPT_TOKENS+room+labels, n*labels, n, n*room), []
+    with torch.no_grad():
+        for shape in (shape, BatchShape(n, _PROMPT_TOKENS+room, 0, n, n*room)):
+            inputs = _fake_inputs(base, shape, False)
+            with _Live([*model.parameters(), *model.buffers()]) as live, torch.autocast("cpu", mixed, enabled=mixed is not None):
+                if shape.labels: _fake_loss(base, inputs, shape.labels, mixed)
+                else: kept = base.model(**inputs, use_cache=True).past_key_values
+            peak.append(live.peak + _nbytes(torch.utils._pytree.tree_leaves(inputs)))
+        cache = _nbytes(t for l in kept.layers for t in (l.keys, l.values))*(shape.length + cfg.max_new_tokens)/shape.length
+    return int(max(*peak, cache*(1 + 1/c.num_hidden_layers))) # a layer's cache is copied when it grows
+
+# %% ../nbs/07_models.ipynb #optimizer_bytes
+def _optimizer_bytes(
+    optimizer:str, # of `RunConfig`
+    named, # (name, parameter) of all that learns
+    device:torch.device, # of the run
+)->tuple[int,int]: # bytes that stay, and that its step takes for a moment
+    "What `optimizer` needs beside weights and gradients."
+    sizes, stay = [4*p.numel() for _,p in named], 0
+    together, largest = sum(sizes), max(sizes)
+    for n,p in named:
+        if optimizer.startswith("adamw_torch"): stay += 8*p.numel()
+        elif optimizer == "adafactor": stay += 4*sum(p.numel()//o for o in p.shape[-2:]) if p.ndim > 1 else 4*p.numel()
+        elif optimizer == "adamw_bnb_8bit": stay += 8*p.numel() if "embed_tokens" in n or p.numel() < 4096 else 2*p.numel() + p.numel()//32
+    if "8bit" in optimizer or "fused" in optimizer: return stay, 0
+    if optimizer == "adafactor": return stay, 3*largest
+    return stay, together if device.type == "cuda" else (2 if optimizer == "adamw_torch" else 1)*largest # on CUDA all parameters at once
+
 # %% ../nbs/07_models.ipynb #memory_estimate
-def memory_estimate(
-    model, # prepared for training; may lie on the meta device
-)->dict[str,float]: # GB (1e9 bytes): weights, gradients, optimizer, total; activations are not in it
-    "The memory that training `model` with AdamW needs at least."
-    weights = sum(p.numel()*p.element_size() for p in model.parameters())
-    grads = sum(p.numel()*p.element_size() for p in model.parameters() if p.requires_grad)
-    states = sum(2*p.numel()*p.element_size() for p in model.parameters() if p.requires_grad)
-    gb = {k: v/1e9 for k,v in dict(weights=weights, gradients=grads, optimizer=states).items()}
-    return gb | dict(total=sum(gb.values()))
+@dataclass(frozen=True, repr=False)
+class MemoryEstimate:
+    "What a run needs of its device's memory, in GB of 1e9 bytes; a table when printed."
+    weights:float # of the model
+    gradients:float # of what learns
+    optimizer:float # its state
+    activations:float # what else a step needs at its worst moment: kept for the way back, logits, the batch
+    measuring:float # an evaluation, beside weights and optimizer; 0: the run has none
+    shape:BatchShape # of the batch
+    device:str # "cpu", "mps" or "cuda"
+    dtype:str # what is computed in
+    @property
+    def training(self)->float: return self.weights + self.gradients + self.optimizer + self.activations
+    @property
+    def total(self)->float: return max(self.training, self.weights + self.optimizer + self.measuring)
+
+# %% ../nbs/07_models.ipynb #memory_estimate_repr
+def _rows_of(e:MemoryEstimate)->list[tuple[str,float]]:
+    "The rows of its table."
+    own = [(o, getattr(e, o)) for o in ("weights", "gradients", "optimizer", "activations")]
+    return own + [("peak of a step", e.training), ("peak of an evaluation", e.weights + e.optimizer + e.measuring)][:2 if e.measuring else 1]
+
+def _assumes(e:MemoryEstimate)->str:
+    "What it holds for."
+    s = e.shape
+    audio = f"{s.windows} windows of audio" if s.windows else "audio from the cache"
+    return f"{e.device}, {e.dtype}; a batch of {s.rows} rows of up to {s.length} tokens ({s.labels} of transcripts), {audio}"
+
+@patch
+def __repr__(self:MemoryEstimate): return "\n".join([*(f"{k:22}{v:8.2f} GB" for k,v in _rows_of(self)), _assumes(self)])
+
+@patch
+def _repr_markdown_(self:MemoryEstimate):
+    return "\n".join(["| | GB |", "|:--|--:|", *(f"| {k} | {v:.2f} |" for k,v in _rows_of(self)), "", _assumes(self)])
+
+# %% ../nbs/07_models.ipynb #estimate_memory
+def estimate_memory(
+    cfg, # the run's `RunConfig`; device="cuda" plans for a GPU that need not be here
+    shape:BatchShape|None=None, # of its largest batch; None assumes clips as follows
+    *,
+    seconds:float=10, # length of a clip
+    tokens:int|None=None, # of a transcript; None: four a second
+)->MemoryEstimate:
+    "What a run needs at its worst moment: counted in one step of its model on tensors without contents."
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    device, dtype = _planned(cfg)
+    mixed, model = None if dtype == torch.float32 else torch.bfloat16, _skeleton(cfg, dtype) # fp16 is as large as bf16
+    base = base_voxtral(model)
+    shape = _assumed(cfg, base.config, seconds, tokens) if shape is None else shape
+    with FakeTensorMode(), _kernels_of(device, mixed is not None), mock.patch.object(base.model, "get_placeholder_mask", _fake_placeholders):
+        _fill_fake(model)
+        step = _step_peak(model, cfg, shape, mixed)
+        measuring = _measuring_peak(model, cfg, max(1, shape.labels//shape.rows), mixed) if cfg.has_eval else 0
+    return _added_up(cfg, model, shape, step, measuring, device, dtype)
+
+def _fake_placeholders(ids, inputs_embeds, audio_features): return torch.empty((), dtype=torch.bool).expand(inputs_embeds.shape) # the real one looks at contents
+
+# %% ../nbs/07_models.ipynb #added_up
+def _added_up(cfg, model, shape:BatchShape, step:int, measuring:int, device:torch.device, dtype:torch.dtype)->MemoryEstimate:
+    "The parts of an estimate."
+    named = [(n, p) for n,p in model.named_parameters() if p.requires_grad]
+    gradients, (state, moment) = _nbytes(p for _,p in named), _optimizer_bytes(cfg.optimizer, named, device)
+    weights, unpacked = _nbytes([*model.parameters(), *model.buffers()]), 0
+    if cfg.quantization == "4bit":
+        packed = [p for n,p in model.named_parameters() if _packed(n)]
+        weights += round(sum(p.numel() for p in packed)*(.5 + 1/64 + 1/4096)) - _nbytes(packed) # a byte for each 64 weights, and 4 for each 256 of those
+        unpacked = max(map(_nbytes, [[p] for p in packed])) # one layer at a time
+    activations = max(step - gradients + unpacked, moment)
+    gb = [o/1e9 for o in (weights, gradients, state, activations, measuring + unpacked if measuring else 0)]
+    return MemoryEstimate(*gb, shape, device.type, str(dtype)[6:] + (", 4-bit weights" if cfg.quantization == "4bit" else ""))
