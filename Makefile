@@ -41,6 +41,11 @@ test-packages: $(VENV)/.dev
 test: $(VENV)/.dev test-packages  ## run every notebook's tests, then the end-to-end tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist worksteal --durations=15 $(PYTEST_ARGS)
 
+# BENCH_ARGS go to both parts (--smoke, --out FOLDER), BENCH_TRAIN_ARGS and BENCH_QUALITY_ARGS to one; see the files. Wants a quiet machine.
+bench: $(VENV)/.dev  ## training against the published recipe: speed, memory, time to the same WER (about 90 minutes on two cores)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/train.py $(BENCH_ARGS) $(BENCH_TRAIN_ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/quality.py $(BENCH_ARGS) $(BENCH_QUALITY_ARGS)
+
 export: $(VENV)/.dev  ## notebooks -> voxtral_nb/*.py, and clean the notebooks
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
@@ -66,4 +71,4 @@ dist: $(VENV)/.dev  ## build the wheel and the source distribution in dist/
 clean:  ## remove what was built (not .venv, not runs/)
 	rm -rf build dist _docs _proc *.egg-info .pytest_cache
 
-.PHONY: help install dev quickstart test-packages test export readme show-runs docs constraints dist clean
+.PHONY: help install dev quickstart test-packages test bench export readme show-runs docs constraints dist clean

@@ -23,18 +23,22 @@ def peak()->float: # MB
     return _status()["VmHWM"]/1024
 
 def child(
-    script, # file that ends in `answer_parent`
-    name, # of a function in it
+    f, # a function of a script that ends in `answer_parent`
     timeout=3600, # s
+    show=False, # let it print?
+    inline=False, # do it here after all: faster, for checks of the code
     **kwargs, # its arguments, as JSON can hold them
 ): # what it returned
     "Call a function in a process of its own, so that memory and caches of one measurement are not another's."
+    if inline: return f(**kwargs)
     with tempfile.TemporaryDirectory() as tmp:
         out = Path(tmp)/"out.json"
         env = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false", PYTHONWARNINGS="ignore")
-        p = subprocess.run([sys.executable, str(script), "--child", json.dumps(dict(name=name, out=str(out), kwargs=kwargs))], env=env, timeout=timeout,
-                           capture_output=True, text=True)
-        if p.returncode or not out.exists(): raise RuntimeError(f"{name}({kwargs}) ended with {p.returncode}:\n{p.stdout[-2000:]}\n{p.stderr[-4000:]}")
+        call = json.dumps(dict(name=f.__name__, out=str(out), kwargs=kwargs))
+        p = subprocess.run([sys.executable, f.__code__.co_filename, "--child", call], env=env, timeout=timeout, stdout=None if show else subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
+        if p.returncode or not out.exists():
+            raise RuntimeError(f"{f.__name__}({kwargs}) ended with {p.returncode}:\n{(p.stdout or '')[-2000:]}\n{p.stderr[-4000:]}")
         return json.loads(out.read_text())
 
 def answer_parent(
@@ -62,9 +66,11 @@ def setting(
     import torch
     git = lambda *a: subprocess.run(["git", *a], cwd=HERE, capture_output=True, text=True).stdout.strip()
     changes = git("status", "--porcelain", "--untracked-files=no", "--", "../voxtral_nb", ".")
+    packages = ("torch", "transformers", "peft", "mistral-common", "voxtral_nb")
     return dict(date=datetime.now(timezone.utc).strftime("%Y-%m-%d"), cpu=_cpu(), cores=os.cpu_count(), threads=torch.get_num_threads(),
-                memory_gib=round(os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/2**30, 1), commit=git("rev-parse", "--short=12", "HEAD")+("+changes" if changes else ""),
-                versions=dict(python=platform.python_version(), **{o: version(o) for o in ("torch", "transformers", "peft", "mistral-common", "voxtral_nb")}), **more)
+                memory_gib=round(os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/2**30, 1),
+                commit=git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else ""),
+                versions=dict(python=platform.python_version(), **{o: version(o) for o in packages}), **more)
 
 
 # -- models and data

@@ -95,9 +95,9 @@ def equal(model_dir, data, clips, targets="language_model"):
 
 # -- the benchmarks
 
-def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, clips, say):
+def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, clips, say, inline=False):
     "Rows of figures, one for each clip length and method."
-    rows, here = [], Path(__file__)
+    rows = []
     for s in seconds:
         n = clips[s]
         data = str(make_data(work/f"clips-{s}", n, s))
@@ -107,7 +107,7 @@ def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, cli
             for k in range(rounds):
                 for who in ("recipe", "ours")[::1 if k%2 == 0 else -1]:
                     args = dict(model_dir=str(model_dir), data=data, method=method, batch_size=batch_size)
-                    r = child(here, who, **args, **(dict(steps=steps) if who == "recipe" else {}))
+                    r = child(recipe, inline=inline, steps=steps, **args) if who == "recipe" else child(ours, inline=inline, **args)
                     got[who].append(r)
                     say(f"{method}, clips of {s} s, round {k+1}: {who:6} {batch_size*s/statistics.median(r['steps']):8.2f} audio-s/s, ready after {r['ready']:.1f} s, peak {r['peak']:.0f} MB")
             audio = n*s # seconds in a pass
@@ -125,12 +125,13 @@ def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, cli
     return rows
 
 
-def scaling(work, counts, say, batch_size=32):
+def scaling(work, counts, say, batch_size=32, inline=False):
     "Time and memory of two passes over more and more clips of 1 s, with a small model."
     save_model(work/"small", vocab_size=4096, hidden_size=64, layers=2)
     rows = []
     for n in counts:
-        r = child(Path(__file__), "ours", model_dir=str(work/"small"), data=str(make_data(work/f"many-{n}", n, 1)), method="lora", batch_size=batch_size, epochs=2)
+        data = make_data(work/f"many-{n}", n, 1)
+        r = child(ours, inline=inline, model_dir=str(work/"small"), data=str(data), method="lora", batch_size=batch_size, epochs=2)
         per_epoch = -(-n//batch_size)
         rows.append(dict(clips=n, until_first_step=round(r["ready"], 2), seconds=round(r["ends"][-1], 2), ms_a_clip=round(1000*r["ends"][-1]/(2*n), 3),
                          steady_ms_a_clip=round(1000*(r["ends"][-1]-r["ends"][per_epoch-1])/n, 3), peak=round(r["peak"]), over=round(r["over"])))
@@ -203,11 +204,11 @@ def main():
         say(f"{n:,} parameters; {result['cpu']}, {result['cores']} cores, {result['threads']} threads")
         if "equal" in a.only:
             data = str(make_data(work/"equal", 3, 1))
-            result["equal"] = [child(__file__, "equal", model_dir=str(work/"model"), data=data, clips=3, targets=t) for t in ("language_model", "everywhere")]
+            result["equal"] = [child(equal, inline=a.smoke, model_dir=str(work/"model"), data=data, clips=3, targets=t) for t in ("language_model", "everywhere")]
             for r in result["equal"]:
                 say(f"equal, {r['targets']}: loss {r['loss_recipe']:.6f} and {r['loss_ours']:.6f}; {r['tensors']} gradients, largest difference {r['largest_difference']:.1e} of {r['largest_gradient']:.1e}")
-        if "throughput" in a.only: result["throughput"] = throughput(work/"model", work, a.seconds, a.methods, a.rounds, a.batch_size, a.steps, clips, say)
-        if "scaling" in a.only: result["scaling"] = scaling(work, a.counts, say, 2 if a.smoke else 32)
+        if "throughput" in a.only: result["throughput"] = throughput(work/"model", work, a.seconds, a.methods, a.rounds, a.batch_size, a.steps, clips, say, a.smoke)
+        if "scaling" in a.only: result["scaling"] = scaling(work, a.counts, say, 2 if a.smoke else 32, a.smoke)
     say(show(result))
     say(f"written: {write('train.json', result, a.out)}")
     plot(result, a.out/"train.png")

@@ -1,0 +1,256 @@
+"""The public recipe against our engine on one GPU, for a model of the sizes of Voxtral-Mini-3B-2507 with random weights: nothing is downloaded.
+
+    python benchmarks/gpu.py [--methods lora full] [--seconds 1 3 10 28] [--clips-a-step 32] [--minutes 8]
+
+A step is one optimiser update on the same number of clips for both, forward, backward and AdamW, in bf16, from batches that lie ready on the GPU. It is cut
+into micro-batches, of 4 clips and twice as many each time until that is no faster or does not fit; each engine is shown at its fastest. Peak memory is
+compared at the same micro-batch. With LoRA ours trains from its feature cache: the time to make it is measured on its own and is in the figure of a
+run, three passes. What preparing the batches takes on the CPU, in one process, is in the JSON (`collate_ms`).
+MFU: floating point operations that the step executed (counted by PyTorch), by its time, over the fastest bf16 matrix product measured on the same device.
+With full fine-tuning both keep weights and AdamW's states in bf16.
+Without a GPU a few tiny cells are computed on the CPU, to see that the code works; the figures then mean nothing."""
+import argparse, gc, json, statistics, sys, tempfile, time
+from pathlib import Path
+
+from measure import RESULTS, answer_parent, child, cut_tekken, make_data, read_data, setting, table, write
+
+# config.json of mistralai/Voxtral-Mini-3B-2507
+MINI = dict(audio=dict(vocab_size=51866, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, num_mel_bins=128, max_source_positions=1500),
+            text=dict(vocab_size=131_072, hidden_size=3072, intermediate_size=8192, num_hidden_layers=30, num_attention_heads=32, num_key_value_heads=8, head_dim=128,
+                      max_position_embeddings=131_072, rms_norm_eps=1e-5, rope_theta=1e8))
+TINY = dict(audio=dict(vocab_size=2048, hidden_size=64, intermediate_size=256, num_hidden_layers=1, num_attention_heads=2, num_mel_bins=128, max_source_positions=1500),
+            text=dict(vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=32,
+                      max_position_embeddings=4096, rms_norm_eps=1e-5, rope_theta=1e8))
+
+
+EPOCHS = 3 # passes of a run
+
+
+def build(tiny, device, dtype):
+    "The model, made where it is to be used."
+    import torch
+    from transformers import VoxtralConfig, VoxtralForConditionalGeneration
+    sizes = TINY if tiny else MINI
+    config = VoxtralConfig(audio_config=dict(model_type="voxtral_encoder", **sizes["audio"]), audio_token_id=24, projector_hidden_act="gelu",
+                           text_config=dict(model_type="llama", bos_token_id=1, eos_token_id=2, pad_token_id=11, tie_word_embeddings=False, **sizes["text"]))
+    torch.manual_seed(0)
+    with torch.device(device): return VoxtralForConditionalGeneration._from_config(config, dtype=dtype, attn_implementation="sdpa")
+
+
+def a_processor(tiny, folder):
+    "The processor of the model: the real vocabulary, and windows of 30 s."
+    from voxtral_nb.tiny import make_processor
+    cut_tekken(folder, 2048 if tiny else 131_072)
+    return make_processor(folder)
+
+
+def sync(device):
+    import torch
+    if device == "cuda": torch.cuda.synchronize()
+
+
+def free():
+    import torch
+    gc.collect()
+    if torch.cuda.is_available(): torch.cuda.empty_cache()
+
+
+# -- in processes of their own
+
+def matmul_peak(device):
+    "TFLOP/s of the fastest large matrix product."
+    import torch
+    size, dtype = (8192, torch.bfloat16) if device == "cuda" else (512, torch.float32)
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    times = []
+    for k in range(40 if device == "cuda" else 5):
+        sync(device); began = time.perf_counter()
+        a @ b
+        sync(device); times.append(time.perf_counter()-began)
+    flops = 2*size**3/1e12
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    return dict(device=name, memory_gb=round(torch.cuda.get_device_properties(0).total_memory/1e9, 1) if device == "cuda" else None, size=size, dtype=str(dtype)[6:],
+                best=round(flops/min(times[3:]), 3), median=round(flops/statistics.median(times[3:]), 3), cuda=torch.version.cuda)
+
+
+class Recipe:
+    "The published way: see recipe.py."
+    def __init__(self, model, processor, method, work):
+        from recipe import RecipeCollator, recipe_model
+        self.model, self.collate, self.built = recipe_model(model, method), RecipeCollator(processor), None
+    def rows(self, manifest, micro): return [dict(audio=a, text=t) for a,t in zip(*read_data(manifest))]
+    def loss(self, batch): return self.model(**batch).loss
+
+
+class Ours:
+    "The pieces that `voxtral_nb.train` is made of."
+    def __init__(self, model, processor, method, work):
+        from voxtral_nb.config import RunConfig
+        from voxtral_nb.models import prepare_model
+        from voxtral_nb.trainer import VoxtralTrainer, WindowStream, training_arguments
+        dtype, device = next(model.parameters()).dtype, next(model.parameters()).device.type
+        self.cfg = RunConfig(model_id="benchmark", train_data="benchmark", method=method, output_dir=str(work/"run"), cache_dir=str(work/"cache"), tracking="none",
+                             num_workers=0, language="en", device=device, eval_batch_size=16)
+        self.model, self.processor = prepare_model(model, self.cfg, verbose=False).train(), processor
+        if method == "full": self.model.to(dtype) # prepare_model has made them float32: 75 GB with AdamW's states
+        self.trainer = VoxtralTrainer(self.model, training_arguments(self.cfg, 1, False), cfg=self.cfg, processor=processor, stream=WindowStream([{}], lambda k: [0]))
+        self.collate, self.built, self.took = self.trainer.data_collator, None, {}
+    def rows(self, manifest, micro):
+        "The clips, from the cache if `cache='auto'` takes it for three passes in batches of `micro`. `built`: what making it took, s a clip."
+        from voxtral_nb.cache import cache_rows
+        data = [json.loads(l) for l in Path(manifest).read_text().splitlines()]
+        rows = [dict(audio=str(Path(manifest).parent/r["audio_path"]), text=r["text"], language="en", duration=r["duration"]) for r in data]
+        device = self.trainer.args.device.type
+        sync(device); began = time.perf_counter()
+        kept = cache_rows(rows, self.model, self.processor, self.cfg.replace(batch_size=micro), say=lambda s: print("  "+s, flush=True), passes=EPOCHS, progress=False)
+        sync(device)
+        if kept is not rows: self.took.setdefault(manifest, (time.perf_counter()-began)/len(rows)) # another time it is there already
+        self.built = None if kept is rows else self.took[manifest]
+        return kept
+    def loss(self, batch): return self.trainer.compute_loss(self.model, batch)
+
+
+def step_time(engine, batches, opt, device, repeats):
+    "Seconds of each of `repeats` optimiser steps, after one that is not counted."
+    import torch
+    times = []
+    for _ in range(repeats+1):
+        sync(device); began = time.perf_counter()
+        for b in batches:
+            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"): loss = engine.loss(b)
+            (loss/len(batches)).backward()
+        opt.step(); opt.zero_grad()
+        sync(device); times.append(time.perf_counter()-began)
+    return times[1:]
+
+
+def flops_of(engine, batch, device): # TFLOP
+    "What one forward and backward pass executes."
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    with FlopCounterMode(display=False) as count, torch.autocast(device, torch.bfloat16, enabled=device == "cuda"): engine.loss(batch).backward()
+    return count.get_total_flops()/1e12
+
+
+def micro_cell(engine, rows, micro, clips, opt, device, repeats, seconds):
+    "Figures of one step in micro-batches of `micro` clips."
+    import torch
+    free()
+    if device == "cuda": torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    batches = [engine.collate([rows[i] for i in range(k, k+micro)]) for k in range(0, clips, micro)]
+    collated = time.perf_counter()-began
+    batches = [{k: v.to(device) for k,v in b.items()} for b in batches]
+    times = step_time(engine, batches, opt, device, repeats)
+    peak = torch.cuda.max_memory_allocated()/1e9 if device == "cuda" else None
+    tflop = sum(flops_of(engine, b, device) for b in batches)
+    opt.zero_grad()
+    return dict(status="ok", step=round(statistics.median(times), 4), step_low=round(min(times), 4), step_high=round(max(times), 4), audio_rate=round(clips*seconds/statistics.median(times), 2),
+                tflop=round(tflop, 4), tflops=round(tflop/statistics.median(times), 3), peak_gb=peak and round(peak, 2), collate_ms=round(1000*collated/clips, 2))
+
+
+def cells(engine, method, seconds, clips, tiny, device, deadline, repeats):
+    "All cells of one engine and method: clip lengths, and micro-batches until they are no faster or do not fit."
+    import torch
+    say = lambda s: print(s, flush=True)
+    out, dtype = [], torch.bfloat16 if device == "cuda" else torch.float32
+    with tempfile.TemporaryDirectory() as tmp:
+        work = Path(tmp)
+        data = {s: make_data(work/f"clips-{s}", clips, s) for s in seconds}
+        began = time.time()
+        try:
+            model, processor = build(tiny, device, dtype), a_processor(tiny, work/"tokenizer")
+            n = sum(p.numel() for p in model.parameters())
+            e = dict(recipe=Recipe, ours=Ours)[engine](model, processor, method, work)
+            trained = sum(p.numel() for p in e.model.parameters() if p.requires_grad)
+            opt = torch.optim.AdamW([p for p in e.model.parameters() if p.requires_grad], lr=1e-7, fused=device == "cuda")
+            say(f"{engine}, {method}: {n:,} parameters, {trained:,} trained, ready after {time.time()-began:.0f} s")
+            warm = e.rows(make_data(work/"warm", 1, 2, seed=9), 1)
+            step_time(e, [{k: v.to(device) for k,v in e.collate([warm[0]]).items()}], opt, device, 1) # AdamW's states are there from now on
+        except torch.OutOfMemoryError as err:
+            say(f"{engine}, {method}: OOM before the first step: {str(err).splitlines()[0]}")
+            return [dict(engine=engine, method=method, seconds=s, micro=4, status="OOM") for s in seconds]
+        for s in seconds:
+            best, micro = 0., min(4, clips)
+            while micro <= clips:
+                cell = dict(engine=engine, method=method, seconds=s, micro=micro, parameters=n, trained=trained)
+                if time.time() > deadline: cell["status"] = "no time"
+                else:
+                    try:
+                        cell |= micro_cell(e, e.rows(data[s], micro), micro, clips, opt, device, repeats, s) | dict(build=e.built and round(e.built, 5))
+                    except torch.OutOfMemoryError: cell["status"] = "OOM"
+                    if cell["status"] == "OOM": opt.zero_grad(set_to_none=True); free()
+                out.append(cell)
+                say("  " + (f"{s:>3} s, micro-batch {micro:>2}: {cell['audio_rate']:9.1f} audio-s/s, {cell['tflops']:6.1f} TFLOP/s, peak {cell['peak_gb'] or 0:5.1f} GB" if cell["status"] == "ok"
+                            else f"{s:>3} s, micro-batch {micro:>2}: {cell['status']}"))
+                if cell["status"] != "ok" or cell["audio_rate"] < 1.03*best: break
+                best, micro = cell["audio_rate"], micro*2
+    return out
+
+
+# -- figures
+
+def compare(rows, clips, peak):
+    "One line for each method and clip length: each engine at its fastest, memory at the largest micro-batch that both did."
+    out = []
+    for method, s in dict.fromkeys((r["method"], r["seconds"]) for r in rows):
+        mine = {w: {r["micro"]: r for r in rows if (r["engine"], r["method"], r["seconds"]) == (w, method, s)} for w in ("recipe", "ours")}
+        one = dict(method=method, seconds=s)
+        for who,rs in mine.items():
+            ok = [r for r in rs.values() if r["status"] == "ok"]
+            if not ok: one[who] = dict(status=next((r["status"] for r in rs.values()), "no time")); continue
+            b = max(ok, key=lambda r: r["audio_rate"])
+            run = EPOCHS*s/(EPOCHS*b["step"]/clips + (b["build"] or 0))
+            one[who] = dict(status="ok", micro=b["micro"], audio_rate=b["audio_rate"], run_rate=round(run, 2), mfu=round(b["tflops"]/peak, 4), peak_gb=b["peak_gb"])
+        both = [m for m in mine["recipe"] if m in mine["ours"] and mine["recipe"][m]["status"] == mine["ours"][m]["status"] == "ok"]
+        if both:
+            m = max(both)
+            one |= dict(times_steady=round(one["ours"]["audio_rate"]/one["recipe"]["audio_rate"], 2), times_run=round(one["ours"]["run_rate"]/one["recipe"]["run_rate"], 2),
+                        same_micro=m, peak_gb={w: mine[w][m]["peak_gb"] for w in mine}, memory=mine["ours"][m]["peak_gb"] and round(mine["ours"][m]["peak_gb"]/mine["recipe"][m]["peak_gb"], 3))
+        out.append(one)
+    return out
+
+
+def show(result):
+    head = ["method", "clip s", "recipe", "micro", "MFU", "ours", "with cache made", "micro", "MFU", "faster", "with cache", "recipe GB", "ours GB", "at micro"]
+    def line(r):
+        a, b = r["recipe"], r["ours"]
+        f = lambda o, *ks: [(f"{o[k]:.1%}" if k == "mfu" else o[k]) if o["status"] == "ok" else o["status"] if i == 0 else "" for i,k in enumerate(ks)]
+        more = [f"{r['times_steady']}x", f"{r['times_run']}x", r["peak_gb"]["recipe"] or "-", r["peak_gb"]["ours"] or "-", r["same_micro"]] if "same_micro" in r else [""]*5
+        return [r["method"], r["seconds"], *f(a, "audio_rate", "micro", "mfu"), *f(b, "audio_rate", "run_rate", "micro", "mfu"), *more]
+    p = result["peak"]
+    return (f"audio-seconds a second on {p['device']}, {result['date']}; bf16 matrix product {p['best']:.0f} TFLOP/s; steps of {result['clips_a_step']} clips"
+            + (" (tiny, on the CPU: a check of the code, not a measurement)" if result["smoke"] else "") + "\n\n" + table(head, [line(r) for r in result["compared"]]))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--methods", nargs="+", default=["lora", "full"], choices=["lora", "full"]); p.add_argument("--seconds", nargs="+", type=int, default=[1, 3, 10, 28])
+    p.add_argument("--clips-a-step", type=int, default=32); p.add_argument("--minutes", type=float, default=8, help="after that no more cells are begun")
+    p.add_argument("--repeats", type=int, default=3); p.add_argument("--out", type=Path, default=RESULTS); p.add_argument("--smoke", action="store_true", help="tiny, on the CPU, as without a GPU")
+    a = p.parse_args()
+    import torch
+    say = lambda s: print(s, flush=True)
+    tiny = a.smoke or not torch.cuda.is_available()
+    device = "cpu" if tiny else "cuda"
+    if tiny: a.seconds, a.clips_a_step, a.repeats = [1, 10], 4, 1; say("no GPU: a tiny model on the CPU, to check the code" if not a.smoke else "tiny, on the CPU")
+    began, todo = time.time(), [(w, m) for m in a.methods for w in ("recipe", "ours")]
+    peak = child(matmul_peak, inline=tiny, device=device)
+    say(f"{peak['device']}: {peak['best']} TFLOP/s ({peak['dtype']} matrix product of {peak['size']})")
+    result = dict(setting(smoke=tiny), clips_a_step=a.clips_a_step, peak=peak, cells=[], failed={})
+    for k,(who,method) in enumerate(todo):
+        left = began + 60*a.minutes - time.time()
+        try: got = child(cells, timeout=max(120, left+120), show=True, inline=tiny, engine=who, method=method, seconds=a.seconds, clips=a.clips_a_step, tiny=tiny, device=device,
+                         deadline=time.time() + max(0, left)/(len(todo)-k), repeats=a.repeats)
+        except Exception as e: got = []; result["failed"][f"{who}, {method}"] = str(e)[-1500:]; say(f"{who}, {method} failed: {str(e)[-1500:]}")
+        result["cells"] += got
+        result["compared"] = compare(result["cells"], a.clips_a_step, peak["best"])
+        if not tiny: write("gpu.json", result, a.out) # so far
+    result["seconds"] = round(time.time()-began)
+    say(show(result)); say(f"{result['seconds']} s; written: {write('gpu-check.json' if tiny else 'gpu.json', result, a.out)}")
+    if result["failed"]: sys.exit(1)
+    return result
+
+
+if __name__ == "__main__":
+    if not answer_parent([matmul_peak, cells]): main()
