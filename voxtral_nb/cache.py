@@ -128,8 +128,8 @@ class _Reader:
     def __init__(self, folder:Path): self.folder, self.maps = folder, {}
     def __getstate__(self): return dict(folder=self.folder, maps={})
     def _damaged(self, p, what):
-        return CacheError(f"{self.folder/p.shard}.bin {what}, after it was found whole. Start again: what is damaged is found and computed anew; if it "
-                          "happens again, the disk is failing: set cache_dir to another one, or cache='none'")
+        return CacheError(f"{self.folder/p.shard}.bin {what}, after it was found whole. Start again: what is damaged is found and computed anew; "
+                          "if it happens again, the disk is failing: set cache_dir to another one, or cache='none'")
     def _map(self, p):
         m = self.maps.get(p.shard)
         if m is None or p.offset + p.nbytes > len(m): # not open yet, or grown since
@@ -147,9 +147,7 @@ def raw(self:_Reader,
     "Copy an entry out of its shard."
     m = self._map(p)
     with memoryview(m) as v: data = bytearray(v[p.offset:p.offset+p.nbytes])
-    if hasattr(mmap, "MADV_DONTNEED"):
-        start = p.offset - p.offset % mmap.PAGESIZE
-        m.madvise(mmap.MADV_DONTNEED, start, p.offset + p.nbytes - start)
+    if hasattr(mmap, "MADV_DONTNEED"): m.madvise(mmap.MADV_DONTNEED) # all of the map: a page fault brings in neighbours too
     if zlib.crc32(data) != p.crc: raise self._damaged(p, f"is damaged at byte {p.offset}")
     return data
 
@@ -203,7 +201,7 @@ def _add_shard(self:FeatureStore, shard:str):
         self.problems[shard] = f"{shard}.json {e}"
         return
     whole = {k: p for k,p in entries.items() if data and p.offset + p.nbytes <= data.st_size}
-    if len(whole) < len(entries): self.problems[shard] = f"{shard}.bin is {'cut off' if data else 'missing'}: {len(entries)-len(whole)} entries are gone"
+    if lost := len(entries) - len(whole): self.problems[shard] = f"{shard}.bin is {'cut off' if data else 'missing'}: {lost} entries are gone"
     self.places |= whole
 
 def _stat(
@@ -301,8 +299,8 @@ def writing(self:FeatureStore):
         w.close()
     except OSError as e:
         free = shutil.disk_usage(next(o for o in self.folder.parents if o.exists())).free
-        raise CacheError(f"the cache could not be written: {e.strerror} ({e.filename or self.folder}; {free/1e9:.2f} GB free there). What was done before is kept. "
-                         "Make room, or set cache_dir to another folder, or cache='none'") from e
+        raise CacheError(f"the cache could not be written: {e.strerror} ({e.filename or self.folder}; {free/1e9:.2f} GB free there). What was done "
+                         "before is kept. Make room, or set cache_dir to another folder, or cache='none'") from e
     finally:
         with suppress(OSError): w.close()
 
@@ -347,8 +345,8 @@ def check(self:FeatureStore,
     "Compare the checksums of entries."
     from tqdm.auto import tqdm
     places = sorted(((p.shard, p.offset, k, p) for k in set(keys) if (p := self.places.get(k))), key=lambda o: o[:2])
-    bad = []
-    with tqdm(total=sum(p.nbytes for *_,p in places), desc="Checking the cache", unit="B", unit_scale=True, leave=False, disable=_quiet(progress)) as bar:
+    bad, size = [], sum(p.nbytes for *_,p in places)
+    with tqdm(total=size, desc="Checking the cache", unit="B", unit_scale=True, leave=False, disable=_quiet(progress)) as bar:
         for *_,k,p in places:
             try: self.reader.raw(p)
             except CacheError: bad.append(k)
@@ -398,8 +396,9 @@ class _Kept:
     )->int: # bytes
         "How large the entry of a clip will be."
         w, fe = self.collate.prompt.windows, self.collate.prompt.processor.feature_extractor
-        if self.level != "mel": n = self.tokens(samples)
-        else: n = min(w.count(samples)*w.frames, 16*math.ceil((samples + fe.n_fft//2 + fe.hop_length)/fe.hop_length/16)) # as `TranscriptionPrompt.mel`
+        n = self.tokens(samples)
+        if self.level == "mel": # as `TranscriptionPrompt.mel`
+            n = min(w.count(samples)*w.frames, 16*math.ceil((samples + fe.n_fft//2 + fe.hop_length)/fe.hop_length/16))
         return n*self.width*self.dtype.itemsize
 
 # %% ../nbs/08b_cache.ipynb #kept-of
@@ -431,8 +430,9 @@ def _settings(
     parts = dict(audio_tower=m.audio_tower) | (dict(projector=m.multi_modal_projector) if kept.level == "embeds" else {})
     c = m.config.audio_config # of the architecture what the weights' names and shapes do not tell
     arch = dict(heads=c.num_attention_heads, activation=c.activation_function, scaled=c.scale_embedding, projector=m.config.projector_hidden_act)
+    tail = kept.collate.gap_seconds if kept.collate.packing == "split" else "window"
     return d | dict(weights=weights_fingerprint(parts), architecture=arch, attention=m.audio_tower.config._attn_implementation,
-                    device=next(m.audio_tower.parameters()).device.type, tail=kept.collate.gap_seconds if kept.collate.packing == "split" else "window")
+                    device=next(m.audio_tower.parameters()).device.type, tail=tail)
 
 # %% ../nbs/08b_cache.ipynb #frozen
 @contextmanager
@@ -497,9 +497,10 @@ class CachedDataset(torch.utils.data.Dataset):
 def __getitem__(self:CachedDataset, i):
     "Row `i`; or a column, by its name."
     if isinstance(i, str): return self.dataset[i]
-    row, p = self.dataset[int(i)], self.places[int(i)]
-    place = _Place(self.shards[p["shard"]], int(p["offset"]), (int(p["rows"]), int(p["columns"])), self.dtypes[p["dtype"]], int(p["crc"]), int(p["samples"]))
-    return row | dict(audio={self.level: self.reader.read(place), "samples": place.samples, "path": _path_of(row["audio"])})
+    row = self.dataset[int(i)]
+    shard, offset, rows, columns, dtype, crc, samples = self.places[int(i)].item()
+    x = self.reader.read(_Place(self.shards[shard], offset, (rows, columns), self.dtypes[dtype], crc, samples))
+    return row | dict(audio={self.level: x, "samples": samples, "path": _path_of(row["audio"])})
 
 def _path_of(
     audio, # anything that `read_audio` takes
@@ -604,7 +605,8 @@ def _refused(
 )->CacheError:
     "The error, with the choices there are."
     choices = [f"cache_max_gb={math.ceil(size/1e9)}"] if "cache_max_gb" in why else ["cache_dir to a folder with room"]
-    if cfg.cache == "encoder": choices += ["packing='split', which keeps the audio tokens of the clips only"]*(cfg.packing == "none") + ["cache='mel'"]
+    if cfg.cache == "encoder" and cfg.packing == "none": choices.append("packing='split', which keeps the audio tokens of the clips only")
+    if cfg.cache == "encoder" and "cache_max_gb" in why: choices.append("cache='mel'")
     return CacheError(f"cache={cfg.cache!r}: {why}. Set {', or '.join(choices)}, or cache='none'")
 
 # %% ../nbs/08b_cache.ipynb #clips
@@ -638,8 +640,8 @@ def _keys(
 )->list[str]: # key of each row's clip
     "Look which clips there are."
     from tqdm.auto import tqdm
-    keys, rows = [], iter(range(len(dataset)))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, tqdm(total=len(dataset), desc="Hashing", unit="clip", leave=False, disable=_quiet(progress)) as bar:
+    keys, rows, pool = [], iter(range(len(dataset))), ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    with pool, tqdm(total=len(dataset), desc="Hashing", unit="clip", leave=False, disable=_quiet(progress)) as bar:
         while part := list(islice(rows, 64)): # no more than these in memory
             keys += pool.map(content_key, [dataset[i]["audio"] for i in part], [sr]*len(part))
             bar.update(len(part))
@@ -655,8 +657,9 @@ class _Build:
     def loader(self, rows):
         workers = self.cfg.num_workers
         if workers is None: workers = 0 if self.encode.device.type == "cpu" else max(0, min(8, (os.cpu_count() or 1) - 1))
-        return torch.utils.data.DataLoader(_Clips(self.dataset, self.prompt), batch_sampler=_batches(rows, self.windows, self.cfg.eval_batch_size), collate_fn=list,
-                                           num_workers=min(workers, len(rows)//4))
+        batches = _batches(rows, self.windows, self.cfg.eval_batch_size)
+        return torch.utils.data.DataLoader(_Clips(self.dataset, self.prompt), batch_sampler=batches, collate_fn=list,
+                                           num_workers=min(workers, len(batches)))
 
 # %% ../nbs/08b_cache.ipynb #build-alone
 @patch
@@ -671,10 +674,14 @@ def alone(self:_Build,
             if bad := next((o for _,o in clips if isinstance(o, Exception)), None): raise bad
             todo = [(i, o) for i,o in clips if self.keys[i] not in self.store] # another process may have been quicker
             for (i, o), x in zip(todo, self.encode([o for _,o in todo]) if todo else ()):
-                if not torch.isfinite(x).all(): raise CacheError(f"{_path_of(self.dataset[i]['audio']) or f'row {i}'}: the encoder's output is not finite in "
-                    f"{str(x.dtype)[6:]}, and training on it would fail; set precision='bf16' or 'fp32', or leave the clip out")
+                if not torch.isfinite(x).all(): raise self._not_finite(i, x)
                 w.add(self.keys[i], x, o["samples"])
             bar.update(len(clips))
+
+@patch
+def _not_finite(self:_Build, i, x):
+    return CacheError(f"{_path_of(self.dataset[i]['audio']) or f'row {i}'}: the encoder's output is not finite in {str(x.dtype)[6:]}, and training "
+                      "on it would fail; set precision='bf16' or 'fp32', or leave the clip out")
 
 # %% ../nbs/08b_cache.ipynb #together
 _PATIENCE = 120 # s without any news; a living writer has some every 30 s
@@ -720,8 +727,9 @@ def cache_rows(
 def _cached(dataset, lengths, kept, model, cfg, say, progress): # as in `cache_rows`
     "Open the store, see what is missing and whether there is room, compute it."
     sizes = [kept.size(n) for n in lengths]
-    what = "log-mel" if kept.level == "mel" else "encoder output" + " before the projector"*(kept.level == "states")
-    title = f"{what} of {cfg.model_id}" + (", audio tokens of the clips" if kept.collate.packing == "split" else ", whole windows")*(kept.level != "mel")
+    what = dict(mel="log-mel", states="encoder output before the projector", embeds="encoder output")[kept.level]
+    part = "" if kept.level == "mel" else ", audio tokens of the clips" if kept.collate.packing == "split" else ", whole windows"
+    title = f"{what} of {cfg.model_id}{part}"
     store = FeatureStore(cache_folder(cfg.cache_dir), _settings(kept, model), title)
     def refused(missing):
         if not (why := _no_room(cfg, store.folder, sum(sizes), missing)): return False
