@@ -4,8 +4,9 @@
 
 A step is one optimiser update on the same number of clips for both, forward, backward and AdamW, in bf16, from batches that lie ready on the GPU. It is cut
 into micro-batches, of 4 clips and twice as many each time until that is no faster or does not fit; each engine is shown at its fastest. Peak memory is
-compared at the same micro-batch. With LoRA ours trains from its feature cache: the time to make it is measured on its own and is in the figure of a
-run, three passes. What preparing the batches takes on the CPU, in one process, is in the JSON (`collate_ms`).
+compared at the same micro-batch. With LoRA ours may train from its feature cache (`cache="auto"` decides, for three passes): the time to make it is
+measured on its own and is in the figure of a run, three passes, but for the fingerprint of the weights, some seconds once. What preparing the batches
+takes on the CPU, in one process, is in the JSON (`collate_ms`).
 MFU: floating point operations that the step executed (counted by PyTorch), by its time, over the fastest bf16 matrix product measured on the same device.
 With full fine-tuning both keep weights and AdamW's states in bf16.
 Without a GPU a few tiny cells are computed on the CPU, to see that the code works; the figures then mean nothing."""
@@ -15,12 +16,14 @@ from pathlib import Path
 from measure import RESULTS, answer_parent, child, cut_tekken, make_data, read_data, setting, table, write
 
 # config.json of mistralai/Voxtral-Mini-3B-2507
-MINI = dict(audio=dict(vocab_size=51866, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, num_mel_bins=128, max_source_positions=1500),
-            text=dict(vocab_size=131_072, hidden_size=3072, intermediate_size=8192, num_hidden_layers=30, num_attention_heads=32, num_key_value_heads=8, head_dim=128,
-                      max_position_embeddings=131_072, rms_norm_eps=1e-5, rope_theta=1e8))
-TINY = dict(audio=dict(vocab_size=2048, hidden_size=64, intermediate_size=256, num_hidden_layers=1, num_attention_heads=2, num_mel_bins=128, max_source_positions=1500),
-            text=dict(vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=32,
-                      max_position_embeddings=4096, rms_norm_eps=1e-5, rope_theta=1e8))
+MINI = dict(audio=dict(vocab_size=51866, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, num_mel_bins=128,
+                       max_source_positions=1500),
+            text=dict(vocab_size=131_072, hidden_size=3072, intermediate_size=8192, num_hidden_layers=30, num_attention_heads=32, num_key_value_heads=8,
+                      head_dim=128, max_position_embeddings=131_072, rms_norm_eps=1e-5, rope_theta=1e8))
+TINY = dict(audio=dict(vocab_size=2048, hidden_size=64, intermediate_size=256, num_hidden_layers=1, num_attention_heads=2, num_mel_bins=128,
+                       max_source_positions=1500),
+            text=dict(vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+                      head_dim=32, max_position_embeddings=4096, rms_norm_eps=1e-5, rope_theta=1e8))
 
 
 EPOCHS = 3 # passes of a run
@@ -89,20 +92,33 @@ class Ours:
         from voxtral_nb.models import prepare_model
         from voxtral_nb.trainer import VoxtralTrainer, WindowStream, training_arguments
         dtype, device = next(model.parameters()).dtype, next(model.parameters()).device.type
-        self.cfg = RunConfig(model_id="benchmark", train_data="benchmark", method=method, output_dir=str(work/"run"), cache_dir=str(work/"cache"), tracking="none",
-                             num_workers=0, language="en", device=device, eval_batch_size=16)
+        self.cfg = RunConfig(model_id="benchmark", train_data="benchmark", method=method, output_dir=str(work/"run"), cache_dir=str(work/"cache"),
+                             tracking="none", num_workers=0, language="en", device=device, eval_batch_size=16)
         self.model, self.processor = prepare_model(model, self.cfg, verbose=False).train(), processor
         if method == "full": self.model.to(dtype) # prepare_model has made them float32: 75 GB with AdamW's states
-        self.trainer = VoxtralTrainer(self.model, training_arguments(self.cfg, 1, False), cfg=self.cfg, processor=processor, stream=WindowStream([{}], lambda k: [0]))
+        self.trainer = VoxtralTrainer(self.model, training_arguments(self.cfg, 1, False), cfg=self.cfg, processor=processor,
+                                      stream=WindowStream([{}], lambda k: [0]))
         self.collate, self.built, self.took = self.trainer.data_collator, None, {}
+        self._fingerprint_once()
+    def _fingerprint_once(self):
+        "A run takes the fingerprint of the encoder's weights once; here each cell would: remember it, and how long it took."
+        from voxtral_nb import cache
+        whole, known, self.fingerprint = cache.weights_fingerprint, {}, 0.
+        def once(modules):
+            if (k := tuple(modules)) not in known:
+                began = time.perf_counter()
+                known[k] = whole(modules)
+                self.fingerprint += time.perf_counter()-began
+            return known[k]
+        cache.weights_fingerprint = once
     def rows(self, manifest, micro):
         "The clips, from the cache if `cache='auto'` takes it for three passes in batches of `micro`. `built`: what making it took, s a clip."
         from voxtral_nb.cache import cache_rows
         data = [json.loads(l) for l in Path(manifest).read_text().splitlines()]
         rows = [dict(audio=str(Path(manifest).parent/r["audio_path"]), text=r["text"], language="en", duration=r["duration"]) for r in data]
-        device = self.trainer.args.device.type
+        device, say = self.trainer.args.device.type, lambda s: print("  "+s, flush=True)
         sync(device); began = time.perf_counter()
-        kept = cache_rows(rows, self.model, self.processor, self.cfg.replace(batch_size=micro), say=lambda s: print("  "+s, flush=True), passes=EPOCHS, progress=False)
+        kept = cache_rows(rows, self.model, self.processor, self.cfg.replace(batch_size=micro), say, passes=EPOCHS, progress=False)
         sync(device)
         if kept is not rows: self.took.setdefault(manifest, (time.perf_counter()-began)/len(rows)) # another time it is there already
         self.built = None if kept is rows else self.took[manifest]
@@ -143,10 +159,12 @@ def micro_cell(engine, rows, micro, clips, opt, device, repeats, seconds):
     batches = [{k: v.to(device) for k,v in b.items()} for b in batches]
     times = step_time(engine, batches, opt, device, repeats)
     peak = torch.cuda.max_memory_allocated()/1e9 if device == "cuda" else None
-    tflop = sum(flops_of(engine, b, device) for b in batches)
+    step, tflop = statistics.median(times), None
+    try: tflop = sum(flops_of(engine, b, device) for b in batches)
+    except torch.OutOfMemoryError: print("  counting the operations did not fit", flush=True)
     opt.zero_grad()
-    return dict(status="ok", step=round(statistics.median(times), 4), step_low=round(min(times), 4), step_high=round(max(times), 4), audio_rate=round(clips*seconds/statistics.median(times), 2),
-                tflop=round(tflop, 4), tflops=round(tflop/statistics.median(times), 3), peak_gb=peak and round(peak, 2), collate_ms=round(1000*collated/clips, 2))
+    return dict(status="ok", step=round(step, 4), step_low=round(min(times), 4), step_high=round(max(times), 4), audio_rate=round(clips*seconds/step, 2),
+                tflop=tflop and round(tflop, 4), tflops=tflop and round(tflop/step, 3), peak_gb=peak and round(peak, 2), collate_ms=round(1000*collated/clips, 2))
 
 
 def cells(engine, method, seconds, clips, tiny, device, deadline, repeats):
@@ -166,7 +184,7 @@ def cells(engine, method, seconds, clips, tiny, device, deadline, repeats):
             opt = torch.optim.AdamW([p for p in e.model.parameters() if p.requires_grad], lr=1e-7, fused=device == "cuda")
             say(f"{engine}, {method}: {n:,} parameters, {trained:,} trained, ready after {time.time()-began:.0f} s")
             warm = e.rows(make_data(work/"warm", 1, 2, seed=9), 1)
-            step_time(e, [{k: v.to(device) for k,v in e.collate([warm[0]]).items()}], opt, device, 1) # AdamW's states are there from now on
+            step_time(e, [{k: v.to(device) for k,v in e.collate([warm[0]]).items()}], opt, device, 1) # from now on AdamW's states are there
         except torch.OutOfMemoryError as err:
             say(f"{engine}, {method}: OOM before the first step: {str(err).splitlines()[0]}")
             return [dict(engine=engine, method=method, seconds=s, micro=4, status="OOM") for s in seconds]
@@ -177,13 +195,14 @@ def cells(engine, method, seconds, clips, tiny, device, deadline, repeats):
                 if time.time() > deadline: cell["status"] = "no time"
                 else:
                     try:
-                        cell |= micro_cell(e, e.rows(data[s], micro), micro, clips, opt, device, repeats, s) | dict(build=e.built and round(e.built, 5))
+                        cell |= micro_cell(e, e.rows(data[s], micro), micro, clips, opt, device, repeats, s) | dict(build=e.built and round(e.built, 5), fingerprint=round(getattr(e, "fingerprint", 0), 2))
                     except torch.OutOfMemoryError: cell["status"] = "OOM"
                     if cell["status"] == "OOM": opt.zero_grad(set_to_none=True); free()
                 out.append(cell)
-                say("  " + (f"{s:>3} s, micro-batch {micro:>2}: {cell['audio_rate']:9.1f} audio-s/s, {cell['tflops']:6.1f} TFLOP/s, peak {cell['peak_gb'] or 0:5.1f} GB" if cell["status"] == "ok"
-                            else f"{s:>3} s, micro-batch {micro:>2}: {cell['status']}"))
-                if cell["status"] != "ok" or cell["audio_rate"] < 1.03*best: break
+                ok = cell["status"] == "ok"
+                say(f"  {s:>3} s, micro-batch {micro:>2}: " + (f"{cell['audio_rate']:9.1f} audio-s/s, {cell['tflops'] or 0:6.1f} TFLOP/s, "
+                                                               f"peak {cell['peak_gb'] or 0:5.1f} GB" if ok else cell["status"]))
+                if not ok or cell["audio_rate"] < 1.03*best: break
                 best, micro = cell["audio_rate"], micro*2
     return out
 
@@ -201,12 +220,13 @@ def compare(rows, clips, peak):
             if not ok: one[who] = dict(status=next((r["status"] for r in rs.values()), "no time")); continue
             b = max(ok, key=lambda r: r["audio_rate"])
             run = EPOCHS*s/(EPOCHS*b["step"]/clips + (b["build"] or 0))
-            one[who] = dict(status="ok", micro=b["micro"], audio_rate=b["audio_rate"], run_rate=round(run, 2), mfu=round(b["tflops"]/peak, 4), peak_gb=b["peak_gb"])
+            one[who] = dict(status="ok", micro=b["micro"], audio_rate=b["audio_rate"], run_rate=round(run, 2), mfu=b["tflops"] and round(b["tflops"]/peak, 4), peak_gb=b["peak_gb"])
         both = [m for m in mine["recipe"] if m in mine["ours"] and mine["recipe"][m]["status"] == mine["ours"][m]["status"] == "ok"]
         if both:
             m = max(both)
-            one |= dict(times_steady=round(one["ours"]["audio_rate"]/one["recipe"]["audio_rate"], 2), times_run=round(one["ours"]["run_rate"]/one["recipe"]["run_rate"], 2),
-                        same_micro=m, peak_gb={w: mine[w][m]["peak_gb"] for w in mine}, memory=mine["ours"][m]["peak_gb"] and round(mine["ours"][m]["peak_gb"]/mine["recipe"][m]["peak_gb"], 3))
+            peaks, ratio = {w: mine[w][m]["peak_gb"] for w in mine}, lambda k: round(one["ours"][k]/one["recipe"][k], 2)
+            one |= dict(times_steady=ratio("audio_rate"), times_run=ratio("run_rate"), same_micro=m, peak_gb=peaks,
+                        memory=peaks["ours"] and round(peaks["ours"]/peaks["recipe"], 3))
         out.append(one)
     return out
 
@@ -215,34 +235,42 @@ def show(result):
     head = ["method", "clip s", "recipe", "micro", "MFU", "ours", "with cache made", "micro", "MFU", "faster", "with cache", "recipe GB", "ours GB", "at micro"]
     def line(r):
         a, b = r["recipe"], r["ours"]
-        f = lambda o, *ks: [(f"{o[k]:.1%}" if k == "mfu" else o[k]) if o["status"] == "ok" else o["status"] if i == 0 else "" for i,k in enumerate(ks)]
-        more = [f"{r['times_steady']}x", f"{r['times_run']}x", r["peak_gb"]["recipe"] or "-", r["peak_gb"]["ours"] or "-", r["same_micro"]] if "same_micro" in r else [""]*5
-        return [r["method"], r["seconds"], *f(a, "audio_rate", "micro", "mfu"), *f(b, "audio_rate", "run_rate", "micro", "mfu"), *more]
+        def cells_of(o, *keys):
+            if o["status"] != "ok": return [o["status"], *[""]*(len(keys)-1)]
+            return ["-" if o[k] is None else f"{o[k]:.1%}" if k == "mfu" else o[k] for k in keys]
+        more = [""]*5
+        if "same_micro" in r: more = [f"{r['times_steady']}x", f"{r['times_run']}x", *(r["peak_gb"][w] or "-" for w in ("recipe", "ours")), r["same_micro"]]
+        return [r["method"], r["seconds"], *cells_of(a, "audio_rate", "micro", "mfu"), *cells_of(b, "audio_rate", "run_rate", "micro", "mfu"), *more]
     p = result["peak"]
-    return (f"audio-seconds a second on {p['device']}, {result['date']}; bf16 matrix product {p['best']:.0f} TFLOP/s; steps of {result['clips_a_step']} clips"
+    return (f"audio-seconds a second on {p['device']}, {result['date']}; {p['dtype']} matrix product {p['best']} TFLOP/s; steps of {result['clips_a_step']} clips"
             + (" (tiny, on the CPU: a check of the code, not a measurement)" if result["smoke"] else "") + "\n\n" + table(head, [line(r) for r in result["compared"]]))
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--methods", nargs="+", default=["lora", "full"], choices=["lora", "full"]); p.add_argument("--seconds", nargs="+", type=int, default=[1, 3, 10, 28])
-    p.add_argument("--clips-a-step", type=int, default=32); p.add_argument("--minutes", type=float, default=8, help="after that no more cells are begun")
-    p.add_argument("--repeats", type=int, default=3); p.add_argument("--out", type=Path, default=RESULTS); p.add_argument("--smoke", action="store_true", help="tiny, on the CPU, as without a GPU")
+    p.add_argument("--methods", nargs="+", default=["lora", "full"], choices=["lora", "full"])
+    p.add_argument("--seconds", nargs="+", type=int, default=[1, 3, 10, 28]); p.add_argument("--clips-a-step", type=int, default=32)
+    p.add_argument("--minutes", type=float, default=8, help="after that no more cells are begun"); p.add_argument("--repeats", type=int, default=3)
+    p.add_argument("--out", type=Path, default=RESULTS); p.add_argument("--smoke", action="store_true", help="tiny, on the CPU, as without a GPU")
     a = p.parse_args()
     import torch
     say = lambda s: print(s, flush=True)
     tiny = a.smoke or not torch.cuda.is_available()
     device = "cpu" if tiny else "cuda"
-    if tiny: a.seconds, a.clips_a_step, a.repeats = [1, 10], 4, 1; say("no GPU: a tiny model on the CPU, to check the code" if not a.smoke else "tiny, on the CPU")
+    if tiny:
+        say(("" if a.smoke else "no GPU: ") + "a tiny model on the CPU, to check the code")
+        a.seconds, a.clips_a_step, a.repeats = [1, 10], 4, 1
     began, todo = time.time(), [(w, m) for m in a.methods for w in ("recipe", "ours")]
     peak = child(matmul_peak, inline=tiny, device=device)
     say(f"{peak['device']}: {peak['best']} TFLOP/s ({peak['dtype']} matrix product of {peak['size']})")
     result = dict(setting(smoke=tiny), clips_a_step=a.clips_a_step, peak=peak, cells=[], failed={})
     for k,(who,method) in enumerate(todo):
         left = began + 60*a.minutes - time.time()
-        try: got = child(cells, timeout=max(120, left+120), show=True, inline=tiny, engine=who, method=method, seconds=a.seconds, clips=a.clips_a_step, tiny=tiny, device=device,
-                         deadline=time.time() + max(0, left)/(len(todo)-k), repeats=a.repeats)
-        except Exception as e: got = []; result["failed"][f"{who}, {method}"] = str(e)[-1500:]; say(f"{who}, {method} failed: {str(e)[-1500:]}")
+        try: got = child(cells, timeout=max(120, left+120), show=True, inline=tiny, engine=who, method=method, seconds=a.seconds, clips=a.clips_a_step,
+                         tiny=tiny, device=device, deadline=time.time() + max(0, left)/(len(todo)-k), repeats=a.repeats)
+        except Exception as e: # the other engine's figures are still of use
+            got, result["failed"][f"{who}, {method}"] = [], str(e)[-1500:]
+            say(f"{who}, {method} failed: {str(e)[-1500:]}")
         result["cells"] += got
         result["compared"] = compare(result["cells"], a.clips_a_step, peak["best"])
         if not tiny: write("gpu.json", result, a.out) # so far

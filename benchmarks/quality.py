@@ -22,8 +22,8 @@ class Exam:
         rows = [json.loads(l) for l in Path(manifest).read_text().splitlines()][:most]
         self.p, self.every, self.refs, self.curve, self.away = processor, every, [r["text"] for r in rows], [], 0.
         clips, kw = [read_audio(Path(manifest).parent/r["audio_path"]) for r in rows], processor_kwargs(processor)
-        self.batches = [processor.apply_transcription_request(x, model_id="voxtral", language="en", sampling_rate=16000, format=["wav"]*len(x), **kw)
-                        for i in range(0, len(clips), batch_size) for x in [clips[i:i+batch_size]]]
+        ask = lambda x: processor.apply_transcription_request(x, model_id="voxtral", language="en", sampling_rate=16000, format=["wav"]*len(x), **kw)
+        self.batches = [ask(clips[i:i+batch_size]) for i in range(0, len(clips), batch_size)]
 
     def start(self): self.began = time.perf_counter()
 
@@ -79,8 +79,9 @@ def ours(base, train_data, eval_data, method, steps, batch_size, lr, seed, every
         def on_train_begin(self, args, state, control, model=None, **kwargs): exam(model, 0)
         def on_step_end(self, args, state, control, model=None, **kwargs): exam(model, state.global_step, last=state.global_step == steps)
     with tempfile.TemporaryDirectory() as tmp:
-        cfg = RunConfig(**dict(model_id=base, train_data=train_data, eval_fraction=0, method=method, max_steps=steps, batch_size=batch_size, learning_rate=lr, seed=seed, device="cpu",
-                               num_workers=0, tracking="none", logging_steps=10, save_total_limit=1, output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache") | settings)
+        cfg = RunConfig(**dict(model_id=base, train_data=train_data, eval_fraction=0, method=method, max_steps=steps, batch_size=batch_size,
+                               learning_rate=lr, seed=seed, device="cpu", tracking="none", logging_steps=10, save_total_limit=1,
+                               output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache") | settings)
         reset_peak(); exam.start()
         result = train(cfg, progress=False, callbacks=[Sit()])
     return dict(curve=exam.curve, loss=result.train_loss, peak=round(peak()))
@@ -97,6 +98,12 @@ def reached(
     good = [o["wer"] <= wer+1e-9 for o in curve]
     return next((o["seconds"] for i,o in enumerate(curve) if (all(good[i:]) if stays else good[i])), None)
 
+def mean_curve(
+    curves, # of the same steps
+)->list[dict]:
+    "The curve of all seeds together."
+    return [dict(step=points[0]["step"], **{k: statistics.mean(o[k] for o in points) for k in ("seconds", "wer")}) for points in zip(*curves)]
+
 def summary(runs):
     "What the curves say, seed by seed and on the whole."
     by = {(r["who"], r["seed"]): r["curve"] for r in runs}
@@ -107,13 +114,11 @@ def summary(runs):
         r, o = by["recipe", s], by["ours", s]
         goal, end = r[-1]["wer"], r[-1]["seconds"]
         t, t2 = reached(o, goal), reached(o, goal, stays=True)
-        rows.append(dict(seed=s, recipe_wer=goal, recipe_seconds=end, recipe_reached=reached(r, goal), ours_wer=o[-1]["wer"], ours_seconds=o[-1]["seconds"], ours_reached=t, ours_stays=t2,
-                         share=None if t is None else round(t/end, 3)))
+        rows.append(dict(seed=s, recipe_wer=goal, recipe_seconds=end, recipe_reached=reached(r, goal), ours_wer=o[-1]["wer"], ours_seconds=o[-1]["seconds"],
+                         ours_reached=t, ours_stays=t2, share=None if t is None else round(t/end, 3)))
     mean = lambda k: round(statistics.mean(r[k] for r in rows), 4)
     goal = mean("recipe_wer")
-    at = sorted({o["step"] for o in by["ours", seeds[0]]})
-    wer_at = [(statistics.mean(next(o["seconds"] for o in by["ours", s] if o["step"] == k) for s in seeds), statistics.mean(next(o["wer"] for o in by["ours", s] if o["step"] == k) for s in seeds)) for k in at]
-    t = next((sec for sec,w in wer_at if w <= goal+1e-9), None)
+    t = next((o["seconds"] for o in mean_curve([by["ours", s] for s in seeds]) if o["wer"] <= goal+1e-9), None)
     return dict(seeds=rows, recipe_wer=goal, recipe_seconds=mean("recipe_seconds"), ours_wer=mean("ours_wer"), ours_seconds=mean("ours_seconds"),
                 ours_seconds_to_recipe_wer=t and round(t, 1), share_of_time=t and round(t/mean("recipe_seconds"), 3), wer_before=by["recipe", seeds[0]][0]["wer"])
 
@@ -122,9 +127,11 @@ def show(result):
     if not s: return "no pair of runs yet"
     pc = lambda v: f"{v:.1%}"
     head = ["seed", "recipe WER", "s", "ours WER", "s", "ours at the recipe's WER after s", "for good after s", "share of the recipe's time"]
-    rows = [[r["seed"], pc(r["recipe_wer"]), f"{r['recipe_seconds']:.0f}", pc(r["ours_wer"]), f"{r['ours_seconds']:.0f}", r["ours_reached"] or "never", r["ours_stays"] or "never", r["share"] or "-"] for r in s["seeds"]]
-    rows.append(["mean", pc(s["recipe_wer"]), f"{s['recipe_seconds']:.0f}", pc(s["ours_wer"]), f"{s['ours_seconds']:.0f}", s["ours_seconds_to_recipe_wer"] or "never", "", s["share_of_time"] or "-"])
-    return f"WER before: {pc(s['wer_before'])}; {result['what']['method']}, {result['what']['steps']} steps of {result['what']['batch_size']} clips\n\n" + table(head, rows)
+    line = lambda name, r, *more: [name, pc(r["recipe_wer"]), f"{r['recipe_seconds']:.0f}", pc(r["ours_wer"]), f"{r['ours_seconds']:.0f}", *more]
+    rows = [line(r["seed"], r, r["ours_reached"] or "never", r["ours_stays"] or "never", r["share"] or "-") for r in s["seeds"]]
+    rows.append(line("mean", s, s["ours_seconds_to_recipe_wer"] or "never", "", s["share_of_time"] or "-"))
+    w = result["what"]
+    return f"WER before: {pc(s['wer_before'])}; {w['method']}, {w['steps']} steps of {w['batch_size']} clips\n\n" + table(head, rows)
 
 def plot(result, file):
     "WER against seconds, and against steps."
@@ -137,25 +144,28 @@ def plot(result, file):
         for who,color in colors.items():
             curves = [r["curve"] for r in result["runs"] if r["who"] == who]
             for c in curves: ax.plot([o[x] for o in c], [o["wer"] for o in c], color=color, lw=.8, alpha=.45)
-            k = min(map(len, curves), default=0)
-            if k: ax.plot([statistics.mean(c[i][x] for c in curves) for i in range(k)], [statistics.mean(c[i]["wer"] for c in curves) for i in range(k)], "o-", ms=3, color=color, lw=2, label=who)
-        ax.set(xlabel=x.replace("step", "optimiser steps").replace("seconds", "seconds of training"), yscale="log"); ax.spines[["top", "right"]].set_visible(False)
-    axs[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0)); axs[0].yaxis.set_minor_formatter(PercentFormatter(1, decimals=0)); axs[0].tick_params(axis="y", which="minor", labelsize=7)
+            if curves: ax.plot(*([o[k] for o in mean_curve(curves)] for k in (x, "wer")), "o-", ms=3, color=color, lw=2, label=who)
+        ax.set(xlabel=dict(seconds="seconds of training", step="optimiser steps")[x], yscale="log"); ax.spines[["top", "right"]].set_visible(False)
+    for f in (axs[0].yaxis.set_major_formatter, axs[0].yaxis.set_minor_formatter): f(PercentFormatter(1, decimals=0))
+    axs[0].tick_params(axis="y", which="minor", labelsize=7)
     if s := result.get("summary"):
         axs[0].axhline(s["recipe_wer"], color=colors["recipe"], lw=.8, ls=":")
         if t := s["ours_seconds_to_recipe_wer"]:
             axs[0].axvline(t, color=colors["ours"], lw=.8, ls=":")
-            axs[0].annotate(f"the recipe's final WER after {s['share_of_time']:.0%} of its time", (t, s["wer_before"]), xytext=(5, 0), textcoords="offset points", fontsize=8, va="top", color=colors["ours"])
+            axs[0].annotate(f"the recipe's final WER after {s['share_of_time']:.0%} of its time", (t, s["wer_before"]), xytext=(5, 0),
+                            textcoords="offset points", fontsize=8, va="top", color=colors["ours"])
     axs[0].set(ylabel="WER of single clips"); axs[1].legend(frameon=False)
     fig.savefig(file, dpi=110); plt.close(fig)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--method", default="lora", choices=["lora", "full"]); p.add_argument("--steps", type=int, default=150); p.add_argument("--batch-size", type=int, default=12)
-    p.add_argument("--lr", type=float, default=2e-3); p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2]); p.add_argument("--every", type=int, default=15, help="steps between measurements")
+    p.add_argument("--method", default="lora", choices=["lora", "full"]); p.add_argument("--steps", type=int, default=150)
+    p.add_argument("--batch-size", type=int, default=12, help="clips a step"); p.add_argument("--lr", type=float, default=2e-3)
+    p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2]); p.add_argument("--every", type=int, default=15, help="steps between measurements")
     p.add_argument("--base", type=Path, default=BASE30, help="folder of the model; base30.py makes it"); p.add_argument("--out", type=Path, default=RESULTS)
-    p.add_argument("--fresh", action="store_true", help="do again what has been done"); p.add_argument("--only", nargs="+", default=["recipe", "ours"], choices=["recipe", "ours"])
+    p.add_argument("--only", nargs="+", default=["recipe", "ours"], choices=["recipe", "ours"])
+    p.add_argument("--fresh", action="store_true", help="do again what has been done")
     p.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of our runs, to try others")
     p.add_argument("--smoke", action="store_true", help="the smallest of everything, with the 8 s model, to see that it works: the figures mean nothing")
     a = p.parse_args()
@@ -180,12 +190,14 @@ def main():
     for k,seed in enumerate(a.seeds):
         for who in [w for w in ("recipe", "ours")[::1 if k%2 == 0 else -1] if w in a.only]:
             if any(r["who"] == who and r["seed"] == seed for r in runs): continue
-            r = child(dict(recipe=recipe, ours=ours)[who], timeout=7200, inline=a.smoke, base=str(a.base), train_data=str(sample_speech("accent_train")), eval_data=str(sample_speech("accent_eval")), method=a.method,
-                      steps=a.steps, batch_size=a.batch_size, lr=a.lr, seed=seed, every=a.every, most=most, **(settings if who == "ours" else {}))
+            r = child(dict(recipe=recipe, ours=ours)[who], timeout=7200, inline=a.smoke, base=str(a.base), train_data=str(sample_speech("accent_train")),
+                      eval_data=str(sample_speech("accent_eval")), method=a.method, steps=a.steps, batch_size=a.batch_size, lr=a.lr, seed=seed, every=a.every,
+                      most=most, **(settings if who == "ours" else {}))
             runs.append(dict(who=who, seed=seed, commit=setting()["commit"], **r))
             result["summary"] = summary(runs)
             write(file.name, result, a.out)
-            say(f"{who}, seed {seed}: WER {r['curve'][0]['wer']:.1%} -> {r['curve'][-1]['wer']:.1%} in {r['curve'][-1]['seconds']:.0f} s; " + " ".join(f"{o['step']}:{o['wer']:.1%}" for o in r["curve"]))
+            say(f"{who}, seed {seed}: WER {r['curve'][0]['wer']:.1%} -> {r['curve'][-1]['wer']:.1%} in {r['curve'][-1]['seconds']:.0f} s; "
+                + " ".join(f"{o['step']}:{o['wer']:.1%}" for o in r["curve"]))
     result["summary"] = summary(runs)
     write(file.name, result, a.out)
     plot(result, file.with_suffix(".png"))

@@ -22,7 +22,7 @@ CLIPS = {1: 96, 3: 64, 10: 32, 28: 16} # clips of each length, s: some minutes o
 
 def recipe(model_dir, data, method, batch_size, steps, warm=1):
     "Seconds of `steps` steps of the recipe, after `warm` that are not counted."
-    import torch, transformers
+    import peft, torch, transformers
     from recipe import recipe_model, recipe_steps
     from transformers import AutoProcessor, VoxtralForConditionalGeneration
     transformers.set_seed(42)
@@ -37,6 +37,7 @@ def recipe(model_dir, data, method, batch_size, steps, warm=1):
 
 def ours(model_dir, data, method, batch_size, epochs=EPOCHS, **settings):
     "Seconds of a run: until its first step, and of each step."
+    import datasets, peft
     from transformers import TrainerCallback
     from voxtral_nb.config import RunConfig
     from voxtral_nb.trainer import train
@@ -45,8 +46,8 @@ def ours(model_dir, data, method, batch_size, epochs=EPOCHS, **settings):
         def on_train_begin(self, *args, **kwargs): self.ends.append(time.perf_counter())
         def on_step_end(self, *args, **kwargs): self.ends.append(time.perf_counter())
     with tempfile.TemporaryDirectory() as tmp:
-        cfg = RunConfig(**dict(model_id=model_dir, train_data=data, eval_fraction=0, method=method, epochs=epochs, batch_size=batch_size, device="cpu", num_workers=0, tracking="none",
-                               logging_steps=1000, save_total_limit=1, output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache") | settings)
+        cfg = RunConfig(**dict(model_id=model_dir, train_data=data, eval_fraction=0, method=method, epochs=epochs, batch_size=batch_size, device="cpu",
+                               tracking="none", logging_steps=1000, save_total_limit=1, output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache") | settings)
         base, began = reset_peak(), time.perf_counter()
         result = train(cfg, progress=False, callbacks=[Clock()])
     ready, *ends = [t-began for t in Clock.ends]
@@ -74,9 +75,9 @@ def equal(model_dir, data, clips, targets="language_model"):
             if "loss" in logs: grabbed.setdefault("loss", logs["loss"])
     both = targets == "everywhere" # the recipe's own placement, encoder included
     with tempfile.TemporaryDirectory() as tmp:
-        train(RunConfig(model_id=model_dir, train_data=data, eval_fraction=0, max_steps=1, batch_size=clips, max_train_clips=clips, lora_dropout=0, max_grad_norm=0, packing="none",
-                        cache="none", lora_targets=",".join(TARGETS), train_audio_tower=both, train_projector=False, device="cpu", num_workers=0, tracking="none", logging_steps=1,
-                        output_dir=f"{tmp}/run"), progress=False, callbacks=[Grab()])
+        train(RunConfig(model_id=model_dir, train_data=data, eval_fraction=0, max_steps=1, batch_size=clips, max_train_clips=clips, lora_dropout=0,
+                        max_grad_norm=0, packing="none", cache="none", lora_targets=",".join(TARGETS), train_audio_tower=both, train_projector=False,
+                        device="cpu", tracking="none", logging_steps=1, output_dir=f"{tmp}/run"), progress=False, callbacks=[Grab()])
     model = VoxtralForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
     where = TARGETS if both else r".*\.language_model\..*\.(" + "|".join(TARGETS) + ")"
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, lora_dropout=0, target_modules=where)).train()
@@ -109,20 +110,26 @@ def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, cli
                     args = dict(model_dir=str(model_dir), data=data, method=method, batch_size=batch_size)
                     r = child(recipe, inline=inline, steps=steps, **args) if who == "recipe" else child(ours, inline=inline, **args)
                     got[who].append(r)
-                    say(f"{method}, clips of {s} s, round {k+1}: {who:6} {batch_size*s/statistics.median(r['steps']):8.2f} audio-s/s, ready after {r['ready']:.1f} s, peak {r['peak']:.0f} MB")
-            audio = n*s # seconds in a pass
-            step = lambda r: statistics.median(r["steps"])
-            one = dict(method=method, seconds=s, clips=n, clips_a_step=batch_size,
-                recipe=dict(steady=spread([batch_size*s/step(r) for r in got["recipe"]]), first_pass=spread([audio/(r["ready"]+r["first"]+(per_epoch-1)*step(r)) for r in got["recipe"]]),
-                            run=spread([EPOCHS*audio/(r["ready"]+r["first"]+(EPOCHS*per_epoch-1)*step(r)) for r in got["recipe"]])),
-                ours=dict(steady=spread([(EPOCHS-1)*audio/(r["ends"][-1]-r["ends"][per_epoch-1]) for r in got["ours"]]), first_pass=spread([audio/r["ends"][per_epoch-1] for r in got["ours"]]),
-                          run=spread([EPOCHS*audio/r["ends"][-1] for r in got["ours"]])))
-            for who,rs in got.items(): one[who] |= {k: spread([r[k] for r in rs]) for k in ("peak", "over", "ready")}
-            m = lambda who, what: one[who][what]["median"]
-            one["times"] = {k: round(m("ours", k)/m("recipe", k), 2) for k in ("steady", "first_pass", "run")}
-            one["memory"] = {k: round(m("ours", k)/m("recipe", k), 3) for k in ("peak", "over")}
-            rows.append(one)
+                    say(f"{method}, clips of {s} s, round {k+1}: {who:6} {batch_size*s/statistics.median(r['steps']):8.2f} audio-s/s, "
+                        f"ready after {r['ready']:.1f} s, peak {r['peak']:.0f} MB")
+            rows.append(dict(method=method, seconds=s, clips=n, clips_a_step=batch_size) | compared(got, s, n, batch_size, per_epoch))
     return rows
+
+
+def compared(
+    got, # results of `recipe` and of `ours`
+    s, n, batch_size, per_epoch, # seconds of a clip, clips, clips a step, steps of a pass
+)->dict:
+    "Audio-seconds trained per second: in later passes, in the first, in a run; memory; ours over the recipe's."
+    audio, step = n*s, lambda r: statistics.median(r["steps"])
+    reckon = lambda r, steps: r["ready"] + r["first"] + (steps-1)*step(r) # s until the end of a step of the recipe
+    one = dict(recipe=dict(steady=[batch_size*s/step(r) for r in got["recipe"]], first_pass=[audio/reckon(r, per_epoch) for r in got["recipe"]],
+                           run=[EPOCHS*audio/reckon(r, EPOCHS*per_epoch) for r in got["recipe"]]),
+               ours=dict(steady=[(EPOCHS-1)*audio/(r["ends"][-1]-r["ends"][per_epoch-1]) for r in got["ours"]],
+                         first_pass=[audio/r["ends"][per_epoch-1] for r in got["ours"]], run=[EPOCHS*audio/r["ends"][-1] for r in got["ours"]]))
+    for who,rs in got.items(): one[who] = {k: spread(v) for k,v in (one[who] | {k: [r[k] for r in rs] for k in ("peak", "over", "ready")}).items()}
+    ratio = lambda what, digits: round(one["ours"][what]["median"]/one["recipe"][what]["median"], digits)
+    return one | dict(times={k: ratio(k, 2) for k in ("steady", "first_pass", "run")}, memory={k: ratio(k, 3) for k in ("peak", "over")})
 
 
 def scaling(work, counts, say, batch_size=32, inline=False):
@@ -143,15 +150,28 @@ def show(result): # text
     "The figures as tables."
     out = []
     if rows := result.get("throughput"):
-        head = ["method", "clip s", "recipe", "ours, a run", "ours, later passes", "ours, first pass", "run", "later", "first", "recipe MB", "ours MB", "ratio", "over libraries"]
+        head = ["method", "clip s", "recipe, a run", "ours, a run", "first pass", "later passes", "faster, a run", "later", "recipe MB", "ours MB", "share", "over libraries"]
         cell = lambda o: f"{o['median']:.1f} ({o['low']:.1f}-{o['high']:.1f})"
         out += [f"audio-seconds trained per second, median (range); a run is {EPOCHS} passes, loading and cache included",
-                table(head, [[r["method"], r["seconds"], cell(r["recipe"]["run"]), *(cell(r["ours"][k]) for k in ("run", "steady", "first_pass")),
-                              *(f"{r['times'][k]:.1f}x" for k in ("run", "steady", "first_pass")), r["recipe"]["peak"]["median"], r["ours"]["peak"]["median"],
+                table(head, [[r["method"], r["seconds"], cell(r["recipe"]["run"]), *(cell(r["ours"][k]) for k in ("run", "first_pass", "steady")),
+                              f"{r['times']['run']:.1f}x", f"{r['times']['steady']:.1f}x", *(f"{r[w]['peak']['median']:.0f}" for w in ("recipe", "ours")),
                               f"{r['memory']['peak']:.2f}", f"{r['memory']['over']:.2f}"] for r in rows])]
     if rows := result.get("scaling"): out += ["two passes over clips of 1 s, small model", table(list(rows[0]), [list(r.values()) for r in rows])]
-    if rows := result.get("equal"): out += ["one step of ours (unpacked, no cache) and of the recipe", table(list(rows[0]), [[f"{v:.3e}" if isinstance(v, float) else v for v in r.values()] for r in rows])]
+    if rows := result.get("equal"):
+        out += ["one step of ours (unpacked, no cache) and of the recipe",
+                table(list(rows[0]), [[f"{v:.6f}" if k in ("loss_recipe", "loss_ours") else f"{v:.1e}" if isinstance(v, float) else v for k,v in r.items()] for r in rows])]
     return "\n\n".join(out)
+
+
+COLORS = dict(recipe="#9aa3ad", ours="#2d6cdf")
+
+def bars(ax, rows, value, labels, title):
+    "Recipe and ours side by side; `value` gives median, low and high."
+    for who,shift in (("recipe", -.2), ("ours", .2)):
+        v = [value(r, who) for r in rows]
+        ax.bar([i+shift for i in range(len(rows))], [m for m,_,_ in v], .38, color=COLORS[who], label=who, error_kw=dict(lw=.8),
+               yerr=[[m-lo for m,lo,_ in v], [hi-m for m,_,hi in v]])
+    ax.set(xticks=range(len(rows)), xticklabels=labels, title=title); ax.legend(frameon=False, fontsize=8)
 
 
 def plot(result, file):
@@ -163,24 +183,22 @@ def plot(result, file):
     n = len(methods) + bool(rows) + bool(many)
     if not n: return
     fig, axs = plt.subplots(1, n, figsize=(3.6*n, 3.1), squeeze=False, layout="constrained")
-    axs, colors = list(axs[0]), dict(recipe="#9aa3ad", ours="#2d6cdf")
+    axs, of = list(axs[0]), lambda k, scale=1: lambda r, who: [r[who][k][o]/scale for o in ("median", "low", "high")]
     for method in methods:
         ax, rs = axs.pop(0), [r for r in rows if r["method"] == method]
-        for who,shift in (("recipe", -.2), ("ours", .2)):
-            v = [r[who]["run"] for r in rs]
-            ax.bar([i+shift for i in range(len(rs))], [o["median"] for o in v], .38, color=colors[who], label=who,
-                   yerr=[[o["median"]-o["low"] for o in v], [o["high"]-o["median"] for o in v]], error_kw=dict(lw=.8))
-        for i,r in enumerate(rs): ax.annotate(f"{r['times']['run']:.1f}×", (i+.2, r["ours"]["run"]["high"]), ha="center", va="bottom", fontsize=8, xytext=(0, 1), textcoords="offset points")
-        ax.set(yscale="log", xticks=range(len(rs)), xticklabels=[f"{r['seconds']} s" for r in rs], xlabel="clips", title=f"{method}: audio-seconds per second"); ax.margins(y=.15); ax.legend(frameon=False, fontsize=8)
+        bars(ax, rs, of("run"), [f"{r['seconds']} s" for r in rs], f"{method}: audio-seconds per second")
+        for i,r in enumerate(rs):
+            ax.annotate(f"{r['times']['run']:.1f}×", (i+.2, r["ours"]["run"]["high"]), ha="center", va="bottom", fontsize=8, xytext=(0, 1), textcoords="offset points")
+        ax.set(yscale="log", xlabel="length of the clips"); ax.margins(y=.15)
     if rows:
-        ax, at = axs.pop(0), range(len(rows))
-        for who,shift in (("recipe", -.2), ("ours", .2)): ax.bar([i+shift for i in at], [r[who]["peak"]["median"]/1024 for r in rows], .38, color=colors[who], label=who)
-        ax.set(xticks=at, xticklabels=[f"{r['method']}\n{r['seconds']} s" for r in rows], title="peak memory, GiB"); ax.tick_params(axis="x", labelsize=7); ax.legend(frameon=False, fontsize=8)
+        ax = axs.pop(0)
+        bars(ax, rows, of("peak", 1024), [f"{r['method']}\n{r['seconds']} s" for r in rows], "peak memory, GiB")
+        ax.tick_params(axis="x", labelsize=7)
     if many:
         ax = axs.pop(0)
-        ax.loglog([r["clips"] for r in many], [r["seconds"] for r in many], "o-", color=colors["ours"]); ax.set(xlabel="clips", ylabel="s", title="two passes; peak memory")
+        ax.loglog([r["clips"] for r in many], [r["seconds"] for r in many], "o-", color=COLORS["ours"])
+        ax.set(xlabel="clips of 1 s", ylabel="s", title="two passes, and peak memory"); ax.margins(x=.25, y=.2)
         for r in many: ax.annotate(f"{r['peak']} MB", (r["clips"], r["seconds"]), xytext=(-4, 6), textcoords="offset points", fontsize=8, ha="right")
-        ax.margins(x=.2, y=.2)
     for ax in fig.axes: ax.spines[["top", "right"]].set_visible(False)
     fig.savefig(file, dpi=110); plt.close(fig)
 
@@ -189,14 +207,16 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--only", nargs="+", default=["throughput", "scaling", "equal"], choices=["throughput", "scaling", "equal"])
     p.add_argument("--seconds", nargs="+", type=int, default=list(CLIPS)); p.add_argument("--methods", nargs="+", default=["lora", "full"])
-    p.add_argument("--rounds", type=int, default=3); p.add_argument("--batch-size", type=int, default=8); p.add_argument("--steps", type=int, default=3, help="steps of the recipe that are timed")
+    p.add_argument("--rounds", type=int, default=3); p.add_argument("--batch-size", type=int, default=8)
+    p.add_argument("--steps", type=int, default=3, help="steps of the recipe that are timed")
     p.add_argument("--counts", nargs="+", type=int, default=[100, 1000, 10_000]); p.add_argument("--out", type=Path, default=RESULTS)
     p.add_argument("--smoke", action="store_true", help="the smallest of everything, to see that it works: the figures mean nothing")
     a = p.parse_args()
     say = lambda s: print(s, flush=True)
     clips, size = CLIPS | {s: 32 for s in a.seconds if s not in CLIPS}, {}
     if a.smoke:
-        a.seconds, a.rounds, a.batch_size, a.steps, a.counts, a.methods, clips, size = [1], 1, 2, 1, [8], ["lora"], {1: 4}, dict(vocab_size=2048, hidden_size=64, layers=1)
+        a.seconds, a.rounds, a.batch_size, a.steps, a.counts, a.methods, clips = [1], 1, 2, 1, [8], ["lora"], {1: 4}
+        size = dict(vocab_size=2048, hidden_size=64, layers=1)
     with tempfile.TemporaryDirectory() as tmp:
         work = Path(tmp)
         n = save_model(work/"model", **size)
@@ -204,10 +224,13 @@ def main():
         say(f"{n:,} parameters; {result['cpu']}, {result['cores']} cores, {result['threads']} threads")
         if "equal" in a.only:
             data = str(make_data(work/"equal", 3, 1))
-            result["equal"] = [child(equal, inline=a.smoke, model_dir=str(work/"model"), data=data, clips=3, targets=t) for t in ("language_model", "everywhere")]
+            where = ("language_model", "everywhere")
+            result["equal"] = [child(equal, inline=a.smoke, model_dir=str(work/"model"), data=data, clips=3, targets=t) for t in where]
             for r in result["equal"]:
-                say(f"equal, {r['targets']}: loss {r['loss_recipe']:.6f} and {r['loss_ours']:.6f}; {r['tensors']} gradients, largest difference {r['largest_difference']:.1e} of {r['largest_gradient']:.1e}")
-        if "throughput" in a.only: result["throughput"] = throughput(work/"model", work, a.seconds, a.methods, a.rounds, a.batch_size, a.steps, clips, say, a.smoke)
+                say(f"equal, {r['targets']}: loss {r['loss_recipe']:.6f} and {r['loss_ours']:.6f}; {r['tensors']} gradients, "
+                    f"largest difference {r['largest_difference']:.1e} of {r['largest_gradient']:.1e}")
+        if "throughput" in a.only:
+            result["throughput"] = throughput(work/"model", work, a.seconds, a.methods, a.rounds, a.batch_size, a.steps, clips, say, a.smoke)
         if "scaling" in a.only: result["scaling"] = scaling(work, a.counts, say, 2 if a.smoke else 32, a.smoke)
     say(show(result))
     say(f"written: {write('train.json', result, a.out)}")
