@@ -11,6 +11,7 @@ __all__ = ['NORMALIZERS', 'NO_SPACES', 'EvaluationError', 'get_normalizer', 'Err
 # %% ../nbs/09_evaluation.ipynb #imports
 import functools, html, json, math, time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -278,14 +279,28 @@ def _seconds(
 # %% ../nbs/09_evaluation.ipynb #batches-of
 def _batches(
     windows:Sequence[int], # windows of each clip
+    seconds:Sequence[float], # length of each clip: about as long as its text
     batch_size:int, # windows in a batch at most; a longer clip is a batch of its own
 )->list[list[int]]: # indices of the clips, longest first
     "Put clips of like length together."
     out = []
-    for i in sorted(range(len(windows)), key=lambda i: -windows[i]):
+    for i in sorted(range(len(windows)), key=lambda i: (-windows[i], -seconds[i])):
         if out and windows[out[-1][0]]*(len(out[-1])+1) <= batch_size: out[-1].append(i)
         else: out.append([i])
     return out
+
+# %% ../nbs/09_evaluation.ipynb #ahead
+def _ahead(
+    make, # called with an item, in a thread
+    items:Sequence, # one after the other
+): # yields (item, what `make` gave)
+    "Make the next thing while the last one is used."
+    with ThreadPoolExecutor(1) as pool:
+        coming = None
+        for o in items:
+            ready, coming = coming, (o, pool.submit(make, o))
+            if ready: yield ready[0], ready[1].result()
+        if coming: yield coming[0], coming[1].result()
 
 # %% ../nbs/09_evaluation.ipynb #evaluating
 @contextmanager
@@ -311,7 +326,8 @@ def _generate(
     "Greedy decoding: what the model adds to each prompt."
     device, eos = next(model.parameters()).device, tokenizer.eos_token_id
     batch = {k: v.to(device) for k,v in batch.items()}
-    out = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=eos, pad_token_id=tokenizer.pad_token_id)
+    how = dict(max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, use_cache=True)
+    out = model.generate(**batch, **how, eos_token_id=eos, pad_token_id=tokenizer.pad_token_id)
     new = out[:, batch["input_ids"].shape[1]:].tolist()
     return [(o[:o.index(eos)], False) if eos in o else (o, True) for o in new]
 
@@ -323,9 +339,9 @@ def _transcripts(model, processor, clips, languages, durations, batch_size, max_
     windows = [w.count(round(o*w.sampling_rate)) for o in durations]
     out = [None]*len(clips)
     quiet = not progress or (None if not IN_NOTEBOOK else False) # None: no bar where there is no terminal
+    def prepare(ids): return collate.prompt_batch([dict(audio=clips[i], language=languages[i]) for i in ids])
     with _evaluating(model), tqdm(total=len(clips), desc="Transcribing", unit="clip", disable=quiet, leave=False) as bar:
-        for ids in _batches(windows, batch_size):
-            batch = collate.prompt_batch([dict(audio=clips[i], language=languages[i]) for i in ids])
+        for ids, batch in _ahead(prepare, _batches(windows, durations, batch_size)):
             new = _generate(model, processor.tokenizer, batch, max_new_tokens*max(windows[i] for i in ids))
             for i, (o, cut) in zip(ids, new): out[i] = prompt.decode(o).strip(), cut
             bar.update(len(ids))

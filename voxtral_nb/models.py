@@ -805,7 +805,7 @@ def _optimizer_bytes(
         elif optimizer == "adafactor": stay += 4*sum(p.numel()//o for o in p.shape[-2:]) if p.ndim > 1 else 4*p.numel()
         elif optimizer == "adamw_bnb_8bit": stay += 8*p.numel() if "embed_tokens" in n or p.numel() < 4096 else 2*p.numel() + p.numel()//32
     if "8bit" in optimizer or "fused" in optimizer: return stay, 0
-    if optimizer == "adafactor": return stay, 3*largest
+    if optimizer == "adafactor": return stay, 2*largest
     return stay, together if device.type == "cuda" else (2 if optimizer == "adamw_torch" else 1)*largest # on CUDA all parameters at once
 
 # %% ../nbs/07_models.ipynb #memory_estimate
