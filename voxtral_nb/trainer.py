@@ -1000,6 +1000,7 @@ def _check_optimizer(
 def _find_start(
     cfg:RunConfig, # the run
     say:Callable, # where to announce
+    mend:bool=True, # finish what a kill between two renames has left? Else nothing is touched
 )->Path|None: # checkpoint to go on from; None: from the beginning
     "Decide where a run begins; refuse to write over another."
     run = Path(cfg.output_dir)
@@ -1010,7 +1011,7 @@ def _find_start(
             raise RunError(f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' to go on with it")
         return None
     if cfg.resume == "auto":
-        if run.is_dir() and _is_first(): _recover(run)
+        if mend and run.is_dir() and _is_first(): _recover(run)
         ckpt = newest_checkpoint(run, say)
         if ckpt is None and "final-model" in held:
             raise RunError(f"output_dir {run} holds a finished run, and no checkpoint to go on from: name another folder")
@@ -1208,18 +1209,41 @@ def _make_trainer(
     return trainer
 
 # %% ../nbs/10_trainer.ipynb #out-of-memory
-def _out_of_memory(
+def _needs_less(
     cfg:RunConfig, # the run
-    e:Exception, # what torch said
-)->str: # the message
-    "Say what would need less memory, of what has not been done yet."
+)->str: # settings with commas between
+    "What would need less memory, of what has not been done yet."
     c, ways = cfg, []
     if c.batch_size > 1: ways.append(f"batch_size={c.batch_size//2} with gradient_accumulation_steps={c.gradient_accumulation_steps*2} (the same steps)")
     if not c.gradient_checkpointing: ways.append("gradient_checkpointing=True")
     if c.method == "full": ways.append("method='lora'")
     elif c.quantization == "none": ways.append("quantization='4bit'")
     if c.eval_batch_size > 1: ways.append(f"eval_batch_size={c.eval_batch_size//2}, if it came while measuring")
-    return f"out of memory on the device: {str(e).splitlines()[0]} What needs less: {'; '.join(ways)}"
+    return "; ".join(ways)
+
+def _out_of_memory(
+    cfg:RunConfig, # the run
+    e:Exception, # what torch said
+)->str: # the message
+    "Say what happened, and what to do."
+    return f"out of memory on the device: {str(e).splitlines()[0]} What needs less: {_needs_less(cfg)}"
+
+# %% ../nbs/10_trainer.ipynb #loaded
+def _loaded(
+    cfg:RunConfig, # the run
+    log:RunLog, # where it speaks
+    mend:bool=True, # see `_find_start`
+)->tuple: # checkpoint to go on from or None; (train, eval) as SpeechData; model, prepared; processor; train and eval as datasets.Dataset, None for no eval
+    "Check everything that can be checked, and load; nothing is written."
+    ckpt = _find_start(cfg, log, mend)
+    _check_optimizer(cfg)
+    transformers.set_seed(cfg.seed)
+    data = load_run_data(cfg, verbose=log.show)
+    with _without_bars(IN_NOTEBOOK or not log.show): # a notebook would keep a dead widget
+        model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device, precision="fp32" if cfg.method == "full" else cfg.precision,
+                                        attention=cfg.attention, quantization=cfg.quantization, verbose=log.show)
+    texts = [_check_texts(o, TranscriptionPrompt(processor), cfg, log) for o in data]
+    return ckpt, data, prepare_model(model, cfg, verbose=log.show), processor, *texts
 
 # %% ../nbs/10_trainer.ipynb #train
 def train(
@@ -1229,15 +1253,7 @@ def train(
 )->RunResult:
     "Fine-tune Voxtral as `cfg` says; everything worth keeping is then in `cfg.output_dir`."
     log, began = RunLog(None, progress), time.perf_counter()
-    ckpt = _find_start(cfg, log)
-    _check_optimizer(cfg)
-    transformers.set_seed(cfg.seed)
-    data = load_run_data(cfg, verbose=log.show)
-    with _without_bars(IN_NOTEBOOK or not log.show): # a notebook would keep a dead widget
-        model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device, precision="fp32" if cfg.method == "full" else cfg.precision,
-                                        attention=cfg.attention, quantization=cfg.quantization, verbose=log.show)
-    train_ds, eval_ds = (_check_texts(o, TranscriptionPrompt(processor), cfg, log) for o in data)
-    model = prepare_model(model, cfg, verbose=log.show)
+    ckpt, data, model, processor, train_ds, eval_ds = _loaded(cfg, log)
     _begin(cfg, ckpt, data)
     log.path = Path(cfg.output_dir)/"training.log"
     for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", show=False)
