@@ -1,5 +1,5 @@
 """What the tests share. They hold what a notebook cell cannot: processes, the installed wheel, a browser, end to end runs."""
-import json, os, shutil, subprocess, sys, time
+import atexit, json, os, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network; one that asks for it shall fail at once
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "VOXTRAL_NB_CACHE" not in os.environ: # nobody's own cache is read or filled by a test
+    os.environ["VOXTRAL_NB_CACHE"] = tempfile.mkdtemp(prefix="voxtral_nb_cache_")
+    atexit.register(shutil.rmtree, os.environ["VOXTRAL_NB_CACHE"], True)
 
 
 def tracked(): # paths relative to the root: tracked files, and new ones that git does not ignore

@@ -8,8 +8,8 @@ from conftest import many_clips
 CODE = """import resource, sys
 from voxtral_nb.config import RunConfig
 from voxtral_nb.trainer import train
-data, out, packing, method = sys.argv[1:]
-r = train(RunConfig(model_id="tiny", device="cpu", train_data=data, max_eval_clips=2, eval_fraction=.1, split_by="clip", method=method, packing=packing, max_steps=6, batch_size=4,
+data, out, packing, method, cache = sys.argv[1:]
+r = train(RunConfig(model_id="tiny", device="cpu", train_data=data, max_eval_clips=2, eval_fraction=.1, split_by="clip", method=method, packing=packing, cache=cache, max_steps=6, batch_size=4,
     eval_every=6, max_new_tokens=4, output_dir=out, tracking="none"), progress=False)
 print(r.steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)"""
 
@@ -18,13 +18,13 @@ print(r.steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)"""
 def manifests(tmp_path_factory): return many_clips(tmp_path_factory.mktemp("many"), seconds=4)
 
 
-@pytest.mark.parametrize("method, packing", [("lora", "none"), ("full", "window")])
-def test_ten_thousand_rows(manifests, tmp_path, method, packing):
+@pytest.mark.parametrize("method, packing, cache", [("lora", "none", "none"), ("full", "window", "none"), ("full", "split", "mel"), ("lora", "split", "encoder")])
+def test_ten_thousand_rows(manifests, tmp_path, method, packing, cache):
     def peak(n):
-        r = subprocess.run([sys.executable, "-c", CODE, manifests/f"{n}.jsonl", tmp_path/f"{n}", packing, method], capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        r = subprocess.run([sys.executable, "-c", CODE, manifests/f"{n}.jsonl", tmp_path/f"{n}", packing, method, cache], capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "VOXTRAL_NB_CACHE": str(tmp_path/"cache")})
         steps, mb = map(int, r.stdout.splitlines()[-1].split())
         assert steps == 6
         return mb
     small, large = peak(100), peak(10_000)
-    print(f"{method}, packing {packing}: {small} MB with 100 rows, {large} MB with 10,000")
+    print(f"{method}, packing {packing}, cache {cache}: {small} MB with 100 rows, {large} MB with 10,000")
     assert large - small < 300, f"{large} MB with 10,000 rows, {small} MB with 100"

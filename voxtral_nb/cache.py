@@ -390,7 +390,7 @@ class _Kept:
     )->int: # of the rest of its windows nothing is kept
         "The clip's `[AUDIO]` tokens in training."
         c, w = self.collate, self.collate.prompt.windows
-        return w.tokens_of(samples, c.gap_seconds) if c.packing == "split" else w.count(samples)*w.tokens
+        return w.tokens_of(samples, c.tail_seconds) if c.packing == "split" else w.count(samples)*w.tokens
     def size(self,
         samples:int, # length of a clip
     )->int: # bytes
@@ -430,7 +430,7 @@ def _settings(
     parts = dict(audio_tower=m.audio_tower) | (dict(projector=m.multi_modal_projector) if kept.level == "embeds" else {})
     c = m.config.audio_config # of the architecture what the weights' names and shapes do not tell
     arch = dict(heads=c.num_attention_heads, activation=c.activation_function, scaled=c.scale_embedding, projector=m.config.projector_hidden_act)
-    tail = kept.collate.gap_seconds if kept.collate.packing == "split" else "window"
+    tail = kept.collate.tail_seconds if kept.collate.packing == "split" else "window"
     return d | dict(weights=weights_fingerprint(parts), architecture=arch, attention=m.audio_tower.config._attn_implementation,
                     device=next(m.audio_tower.parameters()).device.type, tail=tail)
 

@@ -197,10 +197,10 @@ def _clips_of(
 
 # %% ../nbs/08_collator.ipynb #pad
 def _pad(
-    seqs:list[list[int]], # one a row
-    value:int, # to fill up with
+    seqs:list[list], # one a row
+    value, # to fill up with
     left:bool=False, # in front?
-)->torch.Tensor: # (rows, longest), int64
+)->torch.Tensor: # (rows, longest), int64 or float32
     "Pad `seqs` to one length."
     n = max(map(len, seqs))
     return torch.tensor([[value]*(n-len(s)) + s if left else s + [value]*(n-len(s)) for s in seqs])
@@ -221,6 +221,8 @@ class VoxtralDataCollator:
         self.prompt, self.language = TranscriptionPrompt(processor), check_language(language)
         self.max_transcript_tokens, self.on_long, self.dropped = max_transcript_tokens, on_long, 0
         self.packing, self.gap_seconds = packing, gap_seconds
+        w = self.prompt.windows
+        self.tail_seconds = max(gap_seconds, w.token_samples/w.sampling_rate) # of silence, kept after a clip with "split": at least a token
 
 # %% ../nbs/08_collator.ipynb #audio_of
 @patch
@@ -269,6 +271,16 @@ def _fits(self:VoxtralDataCollator,
     print(f"dropped ({self.dropped} so far) {long}")
     return False
 
+# %% ../nbs/08_collator.ipynb #silence_of
+_SILENCE = 32 # audio tokens of silence that one stands for
+
+def _silence_of(
+    first:int, # audio token at which the silence begins
+    end:int, # number of audio tokens in the clip's windows
+)->list[tuple[int,int]]: # place, and number of tokens that the one at this place stands for
+    "Every 32nd token of a silence, with its weight."
+    return [(i + n//2, n) for i in range(first, end, _SILENCE) for n in [min(_SILENCE, end-i)]]
+
 # %% ../nbs/08_collator.ipynb #example
 @dataclass
 class _Example:
@@ -276,8 +288,10 @@ class _Example:
     ids:list[int] # prompt and transcript
     labels:list[int] # -100 on the prompt
     positions:list[int] # of each token
+    bias:list[float] # log of how many tokens each one stands for
     heard:dict # from `_heard`
-    tokens:int # `[AUDIO]` tokens in `ids`
+    tokens:int # audio tokens of the clip
+    silence:int # audio tokens that stand for the silence after it: copies of the clip's last one
 
 @patch
 def _example(self:VoxtralDataCollator,
@@ -287,12 +301,13 @@ def _example(self:VoxtralDataCollator,
     "What is given and learned of one row."
     heard, w = self._heard(clips), self.prompt.windows
     whole = w.count(heard["samples"])*w.tokens
-    n = w.tokens_of(heard["samples"], self.gap_seconds) if self.packing == "split" else whole
+    n = w.tokens_of(heard["samples"], self.tail_seconds) if self.packing == "split" else whole
     head, tail = self.prompt.around(self._language(row))
-    learned = self.prompt.transcript_ids(" ".join(t.strip() for _,t,_ in clips))
-    ids, given = head + [self.prompt.audio_id]*n + tail + learned, len(head) + n + len(tail)
-    positions = [*range(len(head)+n), *range(len(head)+whole, len(ids)+whole-n)]
-    return _Example(ids, [-100]*given + learned, positions, heard, n)
+    learned, silence = self.prompt.transcript_ids(" ".join(t.strip() for _,t,_ in clips)), _silence_of(n, whole)
+    given, at = head + [self.prompt.audio_id]*(n+len(silence)) + tail, len(head)
+    positions = [*range(at+n), *(at+i for i,_ in silence), *range(at+whole, at+whole+len(tail)+len(learned))]
+    bias = [0.]*(at+n) + [math.log(k) for _,k in silence] + [0.]*(len(tail)+len(learned))
+    return _Example(given+learned, [-100]*len(given) + learned, positions, bias, heard, n, len(silence))
 
 # %% ../nbs/08_collator.ipynb #audio_inputs
 @patch
@@ -307,7 +322,7 @@ def _audio_inputs(self:VoxtralDataCollator,
         return dict(input_features=torch.cat([self.prompt.windows_of(o.heard["mel"], self.prompt.windows.count(o.heard["samples"])) for o in examples]))
     for o in examples:
         if len(o.heard[kind]) < o.tokens: raise CollatorError(f"a row has {len(o.heard[kind])} audio {kind} for {o.tokens} [AUDIO] tokens; make its cache anew")
-    return {f"audio_{kind}": torch.cat([o.heard[kind][:o.tokens] for o in examples])}
+    return {f"audio_{kind}": torch.cat([x for o in examples for x in (o.heard[kind][:o.tokens], o.heard[kind][o.tokens-1:o.tokens].expand(o.silence, -1))])}
 
 # %% ../nbs/08_collator.ipynb #call
 @patch
@@ -322,7 +337,8 @@ def __call__(self:VoxtralDataCollator,
                             f"max_transcript_tokens={self.max_transcript_tokens}; raise it, or leave such rows out of the data set")
     ids = [o.ids for o in examples]
     batch = dict(input_ids=_pad(ids, self.prompt.pad_id), attention_mask=_pad([[1]*len(o) for o in ids], 0), labels=_pad([o.labels for o in examples], -100))
-    if self.packing == "split": batch["position_ids"] = _pad([o.positions for o in examples], 0)
+    if self.packing == "split":
+        batch |= dict(position_ids=_pad([o.positions for o in examples], 0), attention_bias=_pad([o.bias for o in examples], 0.))
     return batch | self._audio_inputs(examples)
 
 # %% ../nbs/08_collator.ipynb #prompt_batch
@@ -531,7 +547,7 @@ def _shared_windows(self:VoxtralDataCollator,
             parts += [mel[:, :need[i]*step], mel[:, -1:].expand(-1, max(0, need[i]*step - mel.shape[1]))]
             at += need[i]
         windows.append(self.prompt.windows_of(torch.cat([*parts, mel[:, -1:]], 1)[:, :n*w.frames], n))
-    keep = torch.cat([torch.arange(start[i], start[i]+n) for i,n in enumerate(need)])
+    keep = torch.cat([torch.arange(start[i], start[i]+o.tokens+o.silence).clamp(max=start[i]+o.tokens-1) for i,o in enumerate(examples)])
     return dict(input_features=torch.cat(windows), audio_keep=keep)
 
 # %% ../nbs/08_collator.ipynb #pack_check

@@ -437,6 +437,8 @@ def _conflicts(
         (c.quantization == "4bit" and not cuda, f"quantization: '4bit' {no_cuda}; set quantization='none'"),
         (c.precision == "fp16" and c.device == "cpu", "precision: 'fp16' is not for the CPU; set precision='fp32', 'bf16' or 'auto'"),
         (flash and not cuda, f"attention: 'flash_attention_2' {no_cuda}; set attention='sdpa'"),
+        (flash and c.packing == "split", "attention: 'flash_attention_2' takes no weights, by which packing='split' lets one token stand for a stretch "
+            "of silence; set attention='sdpa', or packing='none'"),
         (flash and c.precision == "fp32", "attention: 'flash_attention_2' computes in bf16 or fp16 only; set attention='sdpa' or another precision"),
         ("8bit" in c.optimizer and not cuda, f"optimizer: {c.optimizer!r} {no_cuda}; set optimizer='adamw_torch'"),
         (c.cache == "encoder" and "audio_tower" in c.trained_parts,

@@ -394,13 +394,31 @@ class VoxtralTrainer(transformers.Trainer):
 # %% ../nbs/10_trainer.ipynb #model-inputs
 _AUDIO = ("input_features", "audio_keep", "audio_states", "audio_embeds")
 
+def _weighted_mask(
+    mask:torch.Tensor, # (rows, length), 0 for padding
+    bias:torch.Tensor, # (rows, length), log of how many tokens each one stands for
+    dtype:torch.dtype, # that the attention is computed in
+)->torch.Tensor: # (rows, 1, length, length)
+    "A causal mask that counts some tokens several times."
+    low, n = torch.finfo(dtype).min, mask.shape[1]
+    keys = bias.masked_fill(mask == 0, low)[:, None, None]
+    return keys.masked_fill(torch.ones(n, n, dtype=torch.bool, device=mask.device).triu(1), low).to(dtype)
+
 def _model_inputs(
     batch:dict, # of the collator
+    dtype:torch.dtype=torch.float32, # that attention is computed in
 )->dict: # arguments of the model, all but the labels
     "The batch as a model from `prepare_model` takes it."
     audio = {k: v for k,v in batch.items() if k in _AUDIO}
     if [*audio] == ["input_features"]: audio = audio["input_features"]
-    return {k: v for k,v in batch.items() if k != "labels" and k not in _AUDIO} | dict(input_features=audio)
+    out = {k: v for k,v in batch.items() if k not in (*_AUDIO, "labels", "attention_bias")} | dict(input_features=audio)
+    if "attention_bias" in batch: out["attention_mask"] = _weighted_mask(batch["attention_mask"], batch["attention_bias"], dtype)
+    return out
+
+def _attention_dtype(model)->torch.dtype:
+    "What the attention of `model` is computed in, here and now."
+    p = next(model.parameters())
+    return torch.get_autocast_dtype(p.device.type) if torch.is_autocast_enabled(p.device.type) else p.dtype
 
 # %% ../nbs/10_trainer.ipynb #compute-loss
 @patch
@@ -413,7 +431,7 @@ def compute_loss(self:VoxtralTrainer,
     "Cross entropy of the transcript tokens, by token."
     labels = inputs["labels"][:, 1:]
     learned = labels != -100
-    out = model(**_model_inputs(inputs), use_cache=False, logits_to_keep=F.pad(learned, (0, 1))) # logits: (tokens learned, vocabulary)
+    out = model(**_model_inputs(inputs, _attention_dtype(self.model)), use_cache=False, logits_to_keep=F.pad(learned, (0, 1))) # logits: (tokens learned, vocabulary)
     smoothing = self.cfg.label_smoothing if model.training else 0.
     total = F.cross_entropy(out.logits.float(), labels[learned], reduction="sum", label_smoothing=smoothing)
     loss = total/(learned.sum() if num_items_in_batch is None else num_items_in_batch)
