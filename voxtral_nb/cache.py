@@ -559,8 +559,8 @@ def _why_not(
     if "audio_tower" in cfg.trained_parts: return "the audio encoder is trained"
     if cfg.packing == "window": return "with packing='window' the encoder hears clips together, in other company in each epoch"
     one, make = _windows_run(_kept(model, processor, cfg, "encoder"), cfg, lengths)
-    if passes*one > make: return None
     if passes <= 1: return "each clip is heard once"
+    if 4*passes*one >= make: return None
     return f"to encode each clip once would take {make:,.0f} windows, to share windows in {passes:.1f} passes takes {passes*one:,.0f}"
 
 # %% ../nbs/08b_cache.ipynb #folder
