@@ -77,7 +77,7 @@ def ours(base, train_data, eval_data, method, steps, batch_size, lr, seed, every
     exam = Exam(AutoProcessor.from_pretrained(base), eval_data, every, most=most)
     class Sit(TrainerCallback):
         def on_train_begin(self, args, state, control, model=None, **kwargs): exam(model, 0)
-        def on_step_end(self, args, state, control, model=None, **kwargs): exam(model, state.global_step, last=state.global_step == steps)
+        def on_step_end(self, args, state, control, model=None, **kwargs): exam(model, state.global_step, last=state.global_step == state.max_steps)
     with tempfile.TemporaryDirectory() as tmp:
         cfg = RunConfig(**dict(model_id=base, train_data=train_data, eval_fraction=0, method=method, max_steps=steps, batch_size=batch_size,
                                learning_rate=lr, seed=seed, device="cpu", tracking="none", logging_steps=10, save_total_limit=1,
@@ -142,10 +142,11 @@ def plot(result, file):
     colors = dict(recipe="#7b8794", ours="#2d6cdf")
     for ax,x in zip(axs, ("seconds", "step")):
         for who,color in colors.items():
-            curves = [r["curve"] for r in result["runs"] if r["who"] == who]
+            curves = [r["curve"][x == "seconds":] for r in result["runs"] if r["who"] == who] # on the axis of seconds not what was before the first step
             for c in curves: ax.plot([o[x] for o in c], [o["wer"] for o in c], color=color, lw=.8, alpha=.45)
             if curves: ax.plot(*([o[k] for o in mean_curve(curves)] for k in (x, "wer")), "o-", ms=3, color=color, lw=2, label=who)
         ax.set(xlabel=dict(seconds="seconds of training", step="optimiser steps")[x], yscale="log"); ax.spines[["top", "right"]].set_visible(False)
+    axs[0].set_xscale("log"); axs[0].xaxis.set_major_formatter("{x:g}")
     for f in (axs[0].yaxis.set_major_formatter, axs[0].yaxis.set_minor_formatter): f(PercentFormatter(1, decimals=0))
     axs[0].tick_params(axis="y", which="minor", labelsize=7)
     if s := result.get("summary"):
@@ -201,6 +202,7 @@ def main():
     result["summary"] = summary(runs)
     write(file.name, result, a.out)
     plot(result, file.with_suffix(".png"))
+    if len(commits := {r["commit"] for r in runs}) > 1: say(f"these runs are of different commits ({', '.join(sorted(commits))}): --fresh does all of them again")
     say(show(result)); say(f"written: {file}")
     return result
 

@@ -171,7 +171,7 @@ def bars(ax, rows, value, labels, title):
         v = [value(r, who) for r in rows]
         ax.bar([i+shift for i in range(len(rows))], [m for m,_,_ in v], .38, color=COLORS[who], label=who, error_kw=dict(lw=.8),
                yerr=[[m-lo for m,lo,_ in v], [hi-m for m,_,hi in v]])
-    ax.set(xticks=range(len(rows)), xticklabels=labels, title=title); ax.legend(frameon=False, fontsize=8)
+    ax.set(xticks=range(len(rows)), xticklabels=labels, title=title)
 
 
 def plot(result, file):
@@ -189,7 +189,7 @@ def plot(result, file):
         bars(ax, rs, of("run"), [f"{r['seconds']} s" for r in rs], f"{method}: audio-seconds per second")
         for i,r in enumerate(rs):
             ax.annotate(f"{r['times']['run']:.1f}×", (i+.2, r["ours"]["run"]["high"]), ha="center", va="bottom", fontsize=8, xytext=(0, 1), textcoords="offset points")
-        ax.set(yscale="log", xlabel="length of the clips"); ax.margins(y=.15)
+        ax.set(yscale="log", xlabel="length of the clips"); ax.margins(y=.15); ax.legend(frameon=False, fontsize=8, loc="upper left")
     if rows:
         ax = axs.pop(0)
         bars(ax, rows, of("peak", 1024), [f"{r['method']}\n{r['seconds']} s" for r in rows], "peak memory, GiB")
