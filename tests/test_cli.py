@@ -95,3 +95,22 @@ def test_a_damaged_model_is_named(folder):
     (folder/"model"/"model.safetensors").write_bytes(b"x"*100)
     r = sh(BIN/"voxtral-eval", "model", "data.jsonl", cwd=folder)
     assert r.returncode == 2 and "Traceback" not in r.stderr and "model" in r.stderr.strip().splitlines()[-1], r.stderr
+
+
+def test_dry_run_says_what_a_run_would_be_and_leaves_nothing(folder):
+    cache = dict(VOXTRAL_NB_CACHE=str(folder/"cache"), TRACKIO_DIR=str(folder/"trackio"))
+    args = ["--model-id", "tiny", "--train-data", folder/"data.jsonl", "--eval-fraction", "0.5", "--max-new-tokens", "4", "--cache", "mel", "--epochs", "7", "--output-dir", folder/"run"]
+    before = sorted(folder.rglob("*"))
+    r = sh(BIN/"voxtral-train", *args, "--dry-run", cwd=folder, env=cache, check=True)
+    for w in ("data", "an epoch", "the run", "cache", "memory", "peak of a step", "time"): assert f"\n{w}" in r.stdout or f"  {w}" in r.stdout, w
+    d = json.loads(r.stdout.strip().splitlines()[-1])
+    assert (d["clips"], d["eval_clips"], d["steps"], d["epochs"]) == (1, 1, 7, 7) and 0 < d["step_seconds"] < d["seconds"] and d["cache_bytes"] > 0 < d["memory_gb"]
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("what", ["missing_audio", "unknown_model", "output_holds_a_run", "nothing_to_resume"])
+def test_dry_run_fails_as_the_run_would(folder, what):
+    change, args, _ = broken(folder)[what]
+    change()
+    real, dry = (sh(BIN/"voxtral-train", *SHORT, "--output-dir", folder/"run", *args, *o, cwd=folder) for o in ((), ("--dry-run",)))
+    assert (dry.returncode, dry.stderr.strip().splitlines()[-1]) == (2, real.stderr.strip().splitlines()[-1])

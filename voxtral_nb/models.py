@@ -627,8 +627,9 @@ def _assumed(
     (window, room), n, gap = _window(config), cfg.batch_size, cfg.packing_gap_seconds
     tokens, whole = 1 + math.ceil(4*seconds) if tokens is None else tokens, max(1, math.ceil(seconds/window))
     clips = max(1, int((window+gap)//(seconds+gap))) if cfg.packing == "window" else 1 # of an example
-    audio = min(whole*room, math.ceil((seconds+gap)*room/window)) if cfg.packing == "split" else whole*room
-    windows = _sharing([audio]*n, room) if cfg.packing == "split" else n*whole
+    heard = min(whole*room, math.ceil((seconds+gap)*room/window)) if cfg.packing == "split" else whole*room
+    windows = _sharing([heard]*n, room) if cfg.packing == "split" else n*whole
+    audio = heard + math.ceil((whole*room - heard)/32) # of the silence that is left out, one token in 32 stays: see `VoxtralDataCollator`
     return BatchShape(n, _PROMPT_TOKENS + audio + clips*tokens, n*clips*tokens, 0 if cfg.cache == "encoder" else windows, n*audio)
 
 # %% ../nbs/07_models.ipynb #planned
@@ -727,6 +728,7 @@ def _fake_inputs(
     base, # `VoxtralForConditionalGeneration`
     shape:BatchShape, # of a batch
     projected:bool, # does the cache hold what the projector gives?
+    weighted:bool=False, # does a mask say how much each token counts, as with packing="split"?
 )->dict: # for its forward
     "A batch without contents; called in a `FakeTensorMode`."
     c, long = base.config, torch.long
@@ -735,6 +737,7 @@ def _fake_inputs(
     else: audio = dict(input_features=torch.empty(shape.windows, c.audio_config.num_mel_bins, 2*c.audio_config.max_source_positions))
     if shape.windows and shape.windows*_window(c)[1] != shape.audio_tokens: audio["audio_keep"] = torch.empty(shape.audio_tokens, dtype=long)
     text = {k: torch.empty(shape.rows, shape.length, dtype=long) for k in ("input_ids", "attention_mask", "position_ids")}
+    if weighted: text["attention_mask"] = torch.empty(shape.rows, 1, shape.length, shape.length)
     return dict(text, input_features=audio)
 
 # %% ../nbs/07_models.ipynb #fake_loss
@@ -759,7 +762,8 @@ def _step_peak(
     mixed, # dtype of autocast; None: without
 )->int: # bytes of batches, activations and gradients at the worst moment
     "One way forward and back."
-    inputs, learn = _fake_inputs(base_voxtral(model), shape, "projector" not in cfg.trained_parts), [p for p in model.parameters() if p.requires_grad]
+    learn = [p for p in model.parameters() if p.requires_grad]
+    inputs = _fake_inputs(base_voxtral(model), shape, "projector" not in cfg.trained_parts, cfg.packing == "split")
     batches, before = (1 + cfg.gradient_accumulation_steps)*_nbytes(torch.utils._pytree.tree_leaves(inputs)), 0 # the next one is read ahead
     if cfg.gradient_accumulation_steps > 1: # gradients of the batches before
         for p in learn: p.grad = torch.empty_like(p)
@@ -838,11 +842,11 @@ def _assumes(e:MemoryEstimate)->str:
     return f"{e.device}, {e.dtype}; a batch of {s.rows} rows of up to {s.length} tokens ({s.labels} of transcripts), {audio}"
 
 @patch
-def __repr__(self:MemoryEstimate): return "\n".join([*(f"{k:22}{v:8.2f} GB" for k,v in _rows_of(self)), _assumes(self)])
+def __repr__(self:MemoryEstimate): return "\n".join([*(f"{k:22}{v:9.3f} GB" for k,v in _rows_of(self)), _assumes(self)])
 
 @patch
 def _repr_markdown_(self:MemoryEstimate):
-    return "\n".join(["| | GB |", "|:--|--:|", *(f"| {k} | {v:.2f} |" for k,v in _rows_of(self)), "", _assumes(self)])
+    return "\n".join(["| | GB |", "|:--|--:|", *(f"| {k} | {v:.3f} |" for k,v in _rows_of(self)), "", _assumes(self)])
 
 # %% ../nbs/07_models.ipynb #estimate_memory
 def estimate_memory(

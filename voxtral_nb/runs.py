@@ -7,14 +7,16 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/runs.html.md"""
 # %% auto #0
 __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook', 'Parameter', 'notebook_parameters',
            'check_parameters', 'with_sample', 'config_from', 'eval_config', 'data_table', 'show_clips', 'show_errors',
-           'write_result', 'free_folder', 'run_notebook', 'voxtral_train', 'eval_speech', 'evaluate_run',
-           'voxtral_eval', 'voxtral_run']
+           'write_result', 'free_folder', 'run_notebook', 'DryRun', 'dry_run', 'voxtral_train', 'eval_speech',
+           'evaluate_run', 'voxtral_eval', 'voxtral_run']
 
 # %% ../nbs/14_runs.ipynb #imports-std
 import argparse, ast, difflib, io, json, math, os, re, shlex, sys, threading, time, tokenize
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from fastcore.basics import patch
 
 # %% ../nbs/14_runs.ipynb #imports-ours
 from . import __version__
@@ -377,6 +379,263 @@ def run_notebook(
         raise NotebookError(f"{path.stem} ended without writing {folder/RESULT}, so it does not count as done\nThe notebook as far as it ran: {out}")
     return {**_read_result(folder/RESULT, out), "notebook": str(out)}
 
+# %% ../nbs/14_runs.ipynb #free-memory
+def _free_memory(
+    device, # torch.device
+)->int|None: # bytes; None where it cannot be told
+    "What the device has left; on the CPU, what the system would still give, or the container's limit if that is less."
+    import torch
+    if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps": return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    try: free = int(re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())[1])*1024
+    except (OSError, TypeError): free = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()) else None
+    try: return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, ValueError, TypeError): return free
+
+# %% ../nbs/14_runs.ipynb #dry-steps
+def _first_epoch(
+    cfg:RunConfig, # the run
+    stream, # WindowStream: what is trained on, in order
+)->list[list[list]]: # steps; of each its examples, as lists of rows
+    "What each step sees."
+    n, size = len(stream), cfg.batch_size*cfg.gradient_accumulation_steps
+    examples = [w if isinstance(w, list) else [int(w)] for w in map(stream.window, range(n))]
+    return [examples[i:i+size] for i in range(0, n - size + 1, size)] or [examples]
+
+def _lengths_of(
+    collate, # VoxtralDataCollator
+    ds, # the training rows
+)->list[tuple[int,int]]: # audio tokens and characters of each row
+    "How long the rows are, in what a step's time goes with."
+    w = collate.prompt.windows
+    samples = [round(o*w.sampling_rate) for o in ds["duration"]]
+    audio = [w.tokens_of(o, collate.tail_seconds) if collate.packing == "split" else w.count(o)*w.tokens for o in samples]
+    return list(zip(audio, map(len, ds["text"])))
+
+# %% ../nbs/14_runs.ipynb #dry-pick
+def _picked(
+    cfg:RunConfig, # batch_size, packing
+    steps:list[list[list]], # from `_first_epoch`
+    lengths:list[tuple[int,int]], # of each row
+)->list[list[list]]: # five steps: a middle one, a short, a middle and a long one, and the longest
+    "The steps to try."
+    def example(rows): return max(lengths[i][0] for i in rows) + sum(lengths[i][1] for i in rows) # packed clips share their window
+    def longest(step): return max(len(step[i:i+cfg.batch_size])*max(map(example, step[i:i+cfg.batch_size])) for i in range(0, len(step), cfg.batch_size))
+    by_length = sorted(steps, key=longest)
+    return [by_length[len(steps)*k//6] for k in (3, 1, 3, 5)] + [by_length[-1]]
+
+# %% ../nbs/14_runs.ipynb #dry-cache
+def _cache_plan(
+    cfg:RunConfig, # cache, cache_dir, cache_max_gb
+    ds, # the training rows
+    model, # prepared
+    processor, # its processor
+)->tuple[str,str,int]: # level: "none", "mel" or "encoder"; a line on it; bytes
+    "What `cache_rows` would do; nothing is written. Raises as it would."
+    from voxtral_nb import cache as c
+    from voxtral_nb.collator import AudioWindows
+    if cfg.cache == "none": return "none", "none", 0
+    lengths = c._lengths(ds, AudioWindows(processor).sampling_rate)
+    if cfg.cache == "auto" and (why := c._why_not(model, processor, cfg, lengths, c._passes(cfg, len(lengths)))): return "none", f"none; {why}", 0
+    level = "mel" if cfg.cache == "mel" else "encoder"
+    kept = c._kept(model, processor, cfg, level)
+    size, store = sum(map(kept.size, lengths)), c.FeatureStore(c.cache_folder(cfg.cache_dir), c._settings(kept, model))
+    if why := c._no_room(cfg, store.folder, size, 0 if len(store) else size):
+        if cfg.cache != "auto": raise c._refused(cfg, why, size)
+        return "none", f"none; {why}", 0
+    there = f"; {len(store):,} clips are there, of this run or of others" if len(store) else ""
+    return level, f"{'log-mel' if level == 'mel' else 'encoder output'} of {len(ds):,} clips, {c._gb(size)}, in {c._short(store.folder)}{there}", size
+
+# %% ../nbs/14_runs.ipynb #dry-rehearse
+def _rehearse(
+    cfg:RunConfig, # the run
+    level:str, # of the cache: "none", "mel" or "encoder"
+    model, # prepared
+    processor, # its processor
+    ds, # the training rows
+    picked:list[list[list]], # from `_picked`
+)->tuple: # the trainer; seconds of each step; seconds that a clip of the cache takes
+    "Do the steps."
+    import tempfile, transformers
+    from voxtral_nb import cache, trainer as t
+    rows, n = sorted({i for step in picked for example in step for i in example}), len(picked[0])
+    at, few, quiet, times = {i: k for k,i in enumerate(rows)}, ds.select(rows), t.RunLog(None, False), [0.]
+    examples = [[at[i] for i in example] for step in picked for example in step]
+    class Clock(transformers.TrainerCallback):
+        def on_step_end(self, *args, **kwargs): times.append(trainer.waited + trainer.stepped)
+    with tempfile.TemporaryDirectory() as tmp:
+        c = cfg.replace(output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache", cache=level, max_steps=len(picked), warmup_fraction=0.)
+        if n < cfg.batch_size*cfg.gradient_accumulation_steps: c = c.replace(batch_size=n, gradient_accumulation_steps=1) # fewer clips than a step takes
+        began = time.perf_counter()
+        held = cache.cache_rows(few, model, processor, c, say=quiet, progress=False)
+        a_clip = (time.perf_counter() - began)/len(rows)
+        stream = t.WindowStream(held, lambda k: [o if len(o) > 1 else o[0] for o in examples], few["duration"])
+        args = t.training_arguments(c, len(examples), has_eval=False)
+        args.save_strategy = transformers.trainer_utils.SaveStrategy.NO
+        trainer = t.VoxtralTrainer(model, args, cfg=c, processor=processor, stream=stream, log=quiet, callbacks=[Clock()])
+        trainer.train()
+    return trainer, [b - a for a,b in zip(times, times[1:])], a_clip
+
+# %% ../nbs/14_runs.ipynb #dry-batch
+def _largest_batch(
+    collate, # VoxtralDataCollator
+    ds, # the training rows
+    step:list[list], # the longest one
+    size:int, # examples of a batch
+    audio_token_id:int, # of the model
+): # BatchShape
+    "The shape of what will need most."
+    from voxtral_nb.collator import PackedDataset
+    from voxtral_nb.models import BatchShape
+    def row(example): return ds[example[0]] if len(example) == 1 else PackedDataset(ds, [example])[0]
+    shapes = [BatchShape.of(collate([row(o) for o in step[i:i+size]]), audio_token_id) for i in range(0, len(step), size)]
+    return max(shapes, key=lambda o: o.rows*o.length)
+
+# %% ../nbs/14_runs.ipynb #dry-windows
+def _windows_heard(
+    cfg:RunConfig, # batch_size, packing
+    steps:list[list[list]], # of an epoch
+    lengths:list[tuple[int,int]], # of each row
+    per_window:int, # audio tokens of a window
+)->int:
+    "How many windows go through the encoder in these steps."
+    from voxtral_nb.models import _sharing
+    if cfg.packing != "split": return sum(max(lengths[i][0] for i in o)//per_window for step in steps for o in step)
+    batches = [step[i:i+cfg.batch_size] for step in steps for i in range(0, len(step), cfg.batch_size)]
+    return sum(_sharing([lengths[i][0] for o in batch for i in o], per_window) for batch in batches)
+
+# %% ../nbs/14_runs.ipynb #dry-words
+def _time(
+    s:float, # seconds
+)->str: # 42 s, 12 min, 3 h 20 min
+    "A time in words."
+    if s < 90: return f"{s:.0f} s"
+    m = round(s/60)
+    return f"{m} min" if m < 90 else f"{m//60} h {m%60:02d} min"
+
+def _fits(
+    need:float, # bytes, estimated
+    free:float|None, # bytes
+)->str:
+    "Need and machine in words."
+    from voxtral_nb.cache import _gb
+    if free is None: return f"needs {_gb(need)}; how much is free is not known"
+    words = "it fits" if need < .8*free else "that is close: the estimate is good to a fifth" if need < free else "it does not fit"
+    return f"needs {_gb(need)} of the {_gb(free)} that are free: {words}"
+
+# %% ../nbs/14_runs.ipynb #dry-run-class
+@dataclass(frozen=True)
+class DryRun:
+    "What a run would be. Nothing of it was kept."
+    clips:int # to train on
+    hours:float # of them
+    eval_clips:int # to measure on
+    windows:int # that go through the encoder in an epoch; 0 if its output comes from the cache
+    epoch_steps:int # optimiser steps of an epoch
+    steps:int # that are left to do
+    epochs:float # that they come to
+    cache:str # what would be kept, and where; or why nothing
+    cache_bytes:int # size of it
+    memory:object # `MemoryEstimate` of the largest batch
+    free_gb:float|None # what the device had left before the model was loaded
+    step_seconds:float # of a step, mean of three
+    cache_seconds:float # to make the cache
+    eval_seconds:float # of all evaluations
+    @property
+    def seconds(self)->float: return self.steps*self.step_seconds + self.cache_seconds + self.eval_seconds
+    def to_dict(self)->dict: # plain values
+        return {k: v for k,v in vars(self).items() if k != "memory"} | dict(memory_gb=round(self.memory.total, 3), seconds=round(self.seconds, 1))
+
+# %% ../nbs/14_runs.ipynb #dry-planned
+class _Planned:
+    "A run that is loaded and laid out, not begun."
+    def __init__(self,
+        cfg:RunConfig, # the run
+        log, # RunLog: where it speaks
+    ):
+        from voxtral_nb import models, trainer as t
+        from voxtral_nb.collator import VoxtralDataCollator
+        self.cfg, self.log = cfg, log
+        self.free = _free_memory(models._planned(cfg)[0])
+        self.ckpt, self.data, self.model, self.processor, self.ds, self.eval_ds = t._loaded(cfg, log, mend=False)
+        self.collate = VoxtralDataCollator(self.processor, language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
+                                           gap_seconds=cfg.packing_gap_seconds, packing=cfg.packing)
+        self.audio = self.collate.prompt.windows
+        stream, self.lengths = t._stream(cfg, self.ds, self.audio), _lengths_of(self.collate, self.ds)
+        steps = _first_epoch(cfg, stream)
+        self.picked = _picked(cfg, steps, self.lengths)
+        self.level, self.cache, self.cache_bytes = _cache_plan(cfg, self.ds, self.model, self.processor)
+        self.epoch_steps = t._steps_per_epoch(cfg, len(stream))
+        self.total, self.done = t._total_steps(cfg, self.epoch_steps), int(self.ckpt.name[11:]) if self.ckpt else 0
+        heard = _windows_heard(cfg, steps, self.lengths, self.audio.tokens)*len(stream)/sum(map(len, steps))
+        self.windows = 0 if self.level == "encoder" else round(heard)
+
+# %% ../nbs/14_runs.ipynb #dry-describe
+@patch
+def describe(self:_Planned):
+    "Say what the run is made of."
+    c, hours = self.cfg, [sum(o.dataset["duration"])/3600 if o else 0. for o in self.data]
+    size, what = c.batch_size*c.gradient_accumulation_steps, "packed windows" if c.packing == "window" else "clips"
+    said = lambda k, v: self.log(f"{k:10}{v}")
+    said("data", f"{len(self.ds):,} clips to train on, {hours[0]:.2f} h; " + (f"{len(self.eval_ds):,} to measure on, {hours[1]:.2f} h" if self.eval_ds else "none to measure on"))
+    said("an epoch", f"{self.epoch_steps:,} steps of {size} {what}; " + (f"{self.windows:,} windows of {self.audio.seconds:g} s for the encoder" if self.windows
+                                                                         else "the encoder is not run again"))
+    said("the run", f"{self.total-self.done:,} steps, {(self.total-self.done)/self.epoch_steps:.2f} epochs" + (f", going on from {self.ckpt.name}" if self.ckpt else ""))
+    said("cache", self.cache)
+
+# %% ../nbs/14_runs.ipynb #dry-memory
+@patch
+def weigh(self:_Planned): # MemoryEstimate
+    "Estimate the memory of the largest batch, and compare it with what there is; on the CPU, where the system would kill something, refuse to try."
+    from voxtral_nb import models, trainer as t
+    batch = _largest_batch(self.collate, self.ds, self.picked[-1], self.cfg.batch_size, self.model.config.audio_token_id)
+    if self.level == "encoder": batch = replace(batch, windows=0)
+    e = models.estimate_memory(self.cfg, batch)
+    fits = _fits(1e9*e.total, self.free)
+    self.log(f"memory    {fits}\n" + re.sub("^", "  ", str(e), flags=re.M))
+    if self.free is not None and 1e9*e.total > self.free and e.device != "cuda":
+        raise t.RunError(f"out of memory, most likely: the run {fits}. What needs less: {t._needs_less(self.cfg)}")
+    return e
+
+# %% ../nbs/14_runs.ipynb #dry-evaluations
+@patch
+def evaluations(self:_Planned,
+    trainer, # that has done some steps
+)->float: # s
+    "Time of all evaluations of the run, from one batch."
+    if self.eval_ds is None: return 0.
+    c, n = self.cfg, len(self.eval_ds)
+    few = self.eval_ds.select(sorted({n*k//c.eval_batch_size for k in range(c.eval_batch_size)}))
+    began = time.perf_counter()
+    trainer.eval_loss(few)
+    trainer.report(few)
+    a_clip, during = (time.perf_counter() - began)/len(few), min(n, c.eval_clips or n)
+    before, times = c.eval_before and self.ckpt is None, math.ceil((self.total - self.done)/(c.eval_every or self.epoch_steps))
+    return a_clip*(n*before + during*times + n*(during < n))
+
+# %% ../nbs/14_runs.ipynb #dry-run
+def dry_run(
+    cfg:RunConfig, # the run
+    progress:bool=True, # say what is found, as it is found?
+)->DryRun:
+    "Do everything up to the first steps, and say what the rest would be. Nothing is written, but in a temporary folder."
+    import torch
+    from voxtral_nb import trainer as t
+    log = t.RunLog(None, progress)
+    run = _Planned(cfg, log)
+    run.describe()
+    memory = run.weigh()
+    try:
+        trainer, seconds, a_clip = _rehearse(cfg, run.level, run.model, run.processor, run.ds, run.picked)
+        evaluations = run.evaluations(trainer)
+    except torch.OutOfMemoryError as e: raise t.RunError(t._out_of_memory(cfg, e)) from e
+    r = DryRun(len(run.ds), sum(run.data[0].dataset["duration"])/3600, len(run.eval_ds or ()), run.windows, run.epoch_steps, run.total - run.done,
+               (run.total - run.done)/run.epoch_steps, run.cache, run.cache_bytes, memory, run.free and run.free/1e9, sum(seconds[1:4])/3,
+               a_clip*len(run.ds) if run.level != "none" else 0., evaluations)
+    log(f"time      about {_time(r.seconds)}: {r.steps:,} steps of {r.step_seconds:.2f} s, evaluations {_time(r.eval_seconds)}"
+        + (f", the cache {_time(r.cache_seconds)} where nothing of it is there" if r.cache_seconds else "") + f"; the longest step took {seconds[4]:.2f} s")
+    return r
+
 # %% ../nbs/14_runs.ipynb #parser-class
 class _Parser(argparse.ArgumentParser):
     "An argparse parser that names the nearest flag it knows, and answers in one line."
@@ -457,6 +716,8 @@ examples:
       an earlier run again, with one change
   voxtral-train --config runs/pt/training_config.json --resume auto
       go on with a run that was stopped
+  voxtral-train --train-data my_speech/data.jsonl --language pt --dry-run
+      will it fit, and how long will it take?
 
 A row of data.jsonl: {"audio_path": "wavs/a.wav", "text": "what was said", "language": "pt"}"""
 
@@ -467,6 +728,7 @@ def _train_parser()->_Parser:
     p.add_argument("--version", action="version", version=f"voxtral_nb {__version__}")
     p.add_argument("--config", metavar="FILE", help="settings to start from: JSON, YAML, or a run's training_config.json; flags override it")
     p.add_argument("--show-config", action="store_true", help="print the settings as YAML and stop; a start for a --config file")
+    p.add_argument("--dry-run", action="store_true", help="load everything, do a few steps, say what the run would need of memory and time, and stop; writes nothing")
     groups = {}
     for f in config_fields().values():
         g = groups[f.group] = groups.get(f.group) or p.add_argument_group(_GROUPS.get(f.group, f.group))
@@ -516,6 +778,7 @@ def _train(
     if not cfg.train_data:
         raise ConfigError("train_data: nothing to train on; give --train-data a data.jsonl, a dataset folder or a Hub dataset id (or try --model-id tiny)")
     _share_cores()
+    if a.dry_run: return print(json.dumps(dry_run(cfg).to_dict()))
     from voxtral_nb.trainer import train
     r = train(cfg)
     again = f"voxtral-train --config {shlex.quote(str(Path(r.run_dir)/'training_config.json'))} --resume auto"
