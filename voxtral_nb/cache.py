@@ -560,7 +560,7 @@ def _why_not(
     if cfg.packing == "window": return "with packing='window' the encoder hears clips together, in other company in each epoch"
     one, make = _windows_run(_kept(model, processor, cfg, "encoder"), cfg, lengths)
     if passes <= 1: return "each clip is heard once"
-    if 4*passes*one >= make: return None
+    if 2*passes*one >= make: return None
     return f"to encode each clip once would take {make:,.0f} windows, to share windows in {passes:.1f} passes takes {passes*one:,.0f}"
 
 # %% ../nbs/08b_cache.ipynb #folder
