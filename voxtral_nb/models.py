@@ -661,7 +661,8 @@ def _skeleton(
     if adapter is not None: root, root_revision = _base_of(adapter, where, None)
     _check_config(config := _read_config(root, root_revision), root)
     how = dict(dtype=torch.float32 if cfg.method == "full" else dtype, attn_implementation="eager" if cfg.attention == "eager" else "sdpa")
-    with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()):
+    with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore") # of peft, that the adapter's base has no name
         model = VoxtralForConditionalGeneration._from_config(VoxtralConfig.from_dict(config), **how)
         model.model.audio_tower.embed_positions.float()
         if cfg.quantization == "4bit": # what is not packed is lifted to fp32, see `prepare_model`
@@ -868,7 +869,8 @@ def estimate_memory(
         measuring = _measuring_peak(model, cfg, max(1, shape.labels//shape.rows), mixed) if cfg.has_eval else 0
     return _added_up(cfg, model, shape, step, measuring, device, dtype)
 
-def _fake_placeholders(ids, inputs_embeds, audio_features): return torch.empty((), dtype=torch.bool).expand(inputs_embeds.shape) # the real one looks at contents
+def _fake_placeholders(ids, inputs_embeds, audio_features): # the real one looks at contents
+    return torch.empty((), dtype=torch.bool).expand(inputs_embeds.shape)
 
 # %% ../nbs/07_models.ipynb #added_up
 def _added_up(cfg, model, shape:BatchShape, step:int, measuring:int, device:torch.device, dtype:torch.dtype)->MemoryEstimate:
@@ -878,7 +880,8 @@ def _added_up(cfg, model, shape:BatchShape, step:int, measuring:int, device:torc
     weights, unpacked = _nbytes([*model.parameters(), *model.buffers()]), 0
     if cfg.quantization == "4bit":
         packed = [p for n,p in model.named_parameters() if _packed(n)]
-        weights += round(sum(p.numel() for p in packed)*(.5 + 1/64 + 1/4096)) - _nbytes(packed) # a byte for each 64 weights, and 4 for each 256 of those
+        n = sum(p.numel() for p in packed)
+        weights += round(n*(.5 + 1/64 + 1/4096)) - _nbytes(packed) # with a scale of a byte for 64 weights, and one of 4 bytes for 256 scales
         unpacked = max(map(_nbytes, [[p] for p in packed])) # one layer at a time
     activations = max(step - gradients + unpacked, moment)
     gb = [o/1e9 for o in (weights, gradients, state, activations, measuring + unpacked if measuring else 0)]

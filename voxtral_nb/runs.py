@@ -388,7 +388,8 @@ def _free_memory(
     if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps": return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     try: free = int(re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())[1])*1024
-    except (OSError, TypeError): free = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()) else None
+    except (OSError, TypeError): # no Linux
+        free = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()) else None
     try: return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
     except (OSError, ValueError, TypeError): return free
 
@@ -420,7 +421,9 @@ def _picked(
 )->list[list[list]]: # five steps: a middle one, a short, a middle and a long one, and the longest
     "The steps to try."
     def example(rows): return max(lengths[i][0] for i in rows) + sum(lengths[i][1] for i in rows) # packed clips share their window
-    def longest(step): return max(len(step[i:i+cfg.batch_size])*max(map(example, step[i:i+cfg.batch_size])) for i in range(0, len(step), cfg.batch_size))
+    def longest(step):
+        batches = [step[i:i+cfg.batch_size] for i in range(0, len(step), cfg.batch_size)]
+        return max(len(o)*max(map(example, o)) for o in batches)
     by_length = sorted(steps, key=longest)
     return [by_length[len(steps)*k//6] for k in (3, 1, 3, 5)] + [by_length[-1]]
 
@@ -465,7 +468,7 @@ def _rehearse(
         def on_step_end(self, *args, **kwargs): times.append(trainer.waited + trainer.stepped)
     with tempfile.TemporaryDirectory() as tmp:
         c = cfg.replace(output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache", cache=level, max_steps=len(picked), warmup_fraction=0.)
-        if n < cfg.batch_size*cfg.gradient_accumulation_steps: c = c.replace(batch_size=n, gradient_accumulation_steps=1) # fewer clips than a step takes
+        if n < cfg.batch_size*cfg.gradient_accumulation_steps: c = c.replace(batch_size=n, gradient_accumulation_steps=1) # few clips
         began = time.perf_counter()
         held = cache.cache_rows(few, model, processor, c, say=quiet, progress=False)
         a_clip = (time.perf_counter() - began)/len(rows)
@@ -577,10 +580,12 @@ def describe(self:_Planned):
     c, hours = self.cfg, [sum(o.dataset["duration"])/3600 if o else 0. for o in self.data]
     size, what = c.batch_size*c.gradient_accumulation_steps, "packed windows" if c.packing == "window" else "clips"
     said = lambda k, v: self.log(f"{k:10}{v}")
-    said("data", f"{len(self.ds):,} clips to train on, {hours[0]:.2f} h; " + (f"{len(self.eval_ds):,} to measure on, {hours[1]:.2f} h" if self.eval_ds else "none to measure on"))
-    said("an epoch", f"{self.epoch_steps:,} steps of {size} {what}; " + (f"{self.windows:,} windows of {self.audio.seconds:g} s for the encoder" if self.windows
-                                                                         else "the encoder is not run again"))
-    said("the run", f"{self.total-self.done:,} steps, {(self.total-self.done)/self.epoch_steps:.2f} epochs" + (f", going on from {self.ckpt.name}" if self.ckpt else ""))
+    measured = f"{len(self.eval_ds):,} to measure on, {hours[1]:.2f} h" if self.eval_ds else "none to measure on"
+    heard = f"{self.windows:,} windows of {self.audio.seconds:g} s for the encoder" if self.windows else "the encoder is not run again"
+    left, since = self.total - self.done, f", going on from {self.ckpt.name}" if self.ckpt else ""
+    said("data", f"{len(self.ds):,} clips to train on, {hours[0]:.2f} h; {measured}")
+    said("an epoch", f"{self.epoch_steps:,} steps of {size} {what}; {heard}")
+    said("the run", f"{left:,} steps, {left/self.epoch_steps:.2f} epochs{since}")
     said("cache", self.cache)
 
 # %% ../nbs/14_runs.ipynb #dry-memory
@@ -632,8 +637,9 @@ def dry_run(
     r = DryRun(len(run.ds), sum(run.data[0].dataset["duration"])/3600, len(run.eval_ds or ()), run.windows, run.epoch_steps, run.total - run.done,
                (run.total - run.done)/run.epoch_steps, run.cache, run.cache_bytes, memory, run.free and run.free/1e9, sum(seconds[1:4])/3,
                a_clip*len(run.ds) if run.level != "none" else 0., evaluations)
-    log(f"time      about {_time(r.seconds)}: {r.steps:,} steps of {r.step_seconds:.2f} s, evaluations {_time(r.eval_seconds)}"
-        + (f", the cache {_time(r.cache_seconds)} where nothing of it is there" if r.cache_seconds else "") + f"; the longest step took {seconds[4]:.2f} s")
+    cache = f", the cache {_time(r.cache_seconds)} if nothing of it is there" if r.cache_seconds else ""
+    log(f"time      about {_time(r.seconds)}: {r.steps:,} steps of {r.step_seconds:.2f} s, evaluations {_time(r.eval_seconds)}{cache}; "
+        f"the longest step took {seconds[4]:.2f} s")
     return r
 
 # %% ../nbs/14_runs.ipynb #parser-class
