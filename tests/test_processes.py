@@ -1,4 +1,4 @@
-"""Two processes that train together, as `accelerate launch` and `torchrun` start them, do what one does with batches of twice the size."""
+"""Several processes. Two that train together, as `accelerate launch` and `torchrun` start them, do what one does with batches of twice the size."""
 import json, sys
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from voxtral_nb.config import RunConfig
 from voxtral_nb.tiny import sample_speech
 from voxtral_nb.trainer import train
 r = train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), max_train_clips=32, max_eval_clips=5,
-    learning_rate=2e-3, lora_dropout=0., batch_size=int(sys.argv[2]), max_steps=4, eval_every=2, logging_steps=1, max_new_tokens=24, output_dir=sys.argv[1], tracking="none"))
+    learning_rate=2e-3, lora_dropout=0., cache="encoder", batch_size=int(sys.argv[2]), max_steps=4, eval_every=2, logging_steps=1, max_new_tokens=24, output_dir=sys.argv[1], tracking="none"))
 """
 
 
@@ -28,3 +28,26 @@ def test_two_processes(tmp_path):
     assert len(losses(tmp_path/"one")) == 10
     for a, b in zip(losses(tmp_path/"one"), losses(tmp_path/"two"), strict=True): assert abs(a - b) < 1e-4
     assert sorted(p.name for p in (tmp_path/"two").iterdir()) == sorted(p.name for p in (tmp_path/"one").iterdir())
+
+
+WORKERS = """
+import multiprocessing as mp, sys, time
+from voxtral_nb.config import RunConfig
+from voxtral_nb.tiny import sample_speech
+from voxtral_nb.trainer import train
+if __name__ == "__main__":
+    mp.set_start_method(sys.argv[2])
+    train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_fraction=0., max_train_clips=20, batch_size=4, max_steps=3, cache="none",
+        num_workers=int(sys.argv[3]), logging_steps=1, output_dir=sys.argv[1], tracking="none"), progress=False)
+    assert not mp.active_children()
+"""
+
+
+def test_workers(tmp_path):
+    "Batches made in other processes, forked or spawned, are the same batches; and no worker is left when the run is done."
+    script, runs = tmp_path/"run.py", []
+    script.write_text(WORKERS)
+    for how, n in (("fork", 0), ("fork", 2), ("spawn", 2)):
+        runs.append(tmp_path/f"{how}{n}")
+        sh(sys.executable, script, runs[-1], how, n, check=True, env={"OMP_NUM_THREADS": "1"})
+    assert losses(runs[0]) == losses(runs[1]) == losses(runs[2]) and len(losses(runs[0])) == 3

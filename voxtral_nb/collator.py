@@ -491,7 +491,7 @@ def show_batch(
     import matplotlib.pyplot as plt
     rows, size, y = list(_rows_of(batch, TranscriptionPrompt(processor), max_rows)), 8.5, 1.6
     height = y + sum(lines+.45 for (_,lines),_ in rows)
-    fig = plt.figure(figsize=(9, .27*height))
+    fig = plt.figure(figsize=(9, .27*height), dpi=80)
     ax = fig.add_axes((0, 0, 1, 1))
     x = 0.
     for kind in (k for k in _LOOK if "labels" in batch or k not in ("learned", "end")):

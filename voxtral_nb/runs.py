@@ -11,7 +11,7 @@ __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook
            'evaluate_run', 'voxtral_eval', 'voxtral_run']
 
 # %% ../nbs/14_runs.ipynb #imports-std
-import argparse, ast, difflib, io, json, math, os, re, shlex, sys, threading, time, tokenize
+import argparse, ast, difflib, functools, io, json, math, os, re, shlex, sys, threading, time, tokenize
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -401,7 +401,7 @@ def _first_epoch(
     "What each step sees."
     n, size = len(stream), cfg.batch_size*cfg.gradient_accumulation_steps
     examples = [w if isinstance(w, list) else [int(w)] for w in map(stream.window, range(n))]
-    return [examples[i:i+size] for i in range(0, n - size + 1, size)] or [examples]
+    return [examples[i:i+size] for i in range(0, n, size)]
 
 def _lengths_of(
     collate, # VoxtralDataCollator
@@ -424,6 +424,7 @@ def _picked(
     def longest(step):
         batches = [step[i:i+cfg.batch_size] for i in range(0, len(step), cfg.batch_size)]
         return max(len(o)*max(map(example, o)) for o in batches)
+    if len(steps) > 1: steps = [*steps[:-1], (steps[-2] + steps[-1])[-len(steps[0]):]] # the last one may be smaller, and hold the longest clip
     by_length = sorted(steps, key=longest)
     return [by_length[len(steps)*k//6] for k in (3, 1, 3, 5)] + [by_length[-1]]
 
@@ -450,6 +451,8 @@ def _cache_plan(
     return level, f"{'log-mel' if level == 'mel' else 'encoder output'} of {len(ds):,} clips, {c._gb(size)}, in {c._short(store.folder)}{there}", size
 
 # %% ../nbs/14_runs.ipynb #dry-rehearse
+def _always(windows, k): return windows # the same in each pass
+
 def _rehearse(
     cfg:RunConfig, # the run
     level:str, # of the cache: "none", "mel" or "encoder"
@@ -472,11 +475,12 @@ def _rehearse(
         began = time.perf_counter()
         held = cache.cache_rows(few, model, processor, c, say=quiet, progress=False)
         a_clip = (time.perf_counter() - began)/len(rows)
-        stream = t.WindowStream(held, lambda k: [o if len(o) > 1 else o[0] for o in examples], few["duration"])
+        stream = t.WindowStream(held, functools.partial(_always, [o if len(o) > 1 else o[0] for o in examples]), few["duration"])
         args = t.training_arguments(c, len(examples), has_eval=False)
         args.save_strategy = transformers.trainer_utils.SaveStrategy.NO
         trainer = t.VoxtralTrainer(model, args, cfg=c, processor=processor, stream=stream, log=quiet, callbacks=[Clock()])
-        trainer.train()
+        try: trainer.train()
+        finally: trainer.end_workers()
     return trainer, [b - a for a,b in zip(times, times[1:])], a_clip
 
 # %% ../nbs/14_runs.ipynb #dry-batch

@@ -10,7 +10,7 @@ __all__ = ['RunError', 'whole_folder', 'checkpoint_problem', 'checkpoints', 'new
            'train']
 
 # %% ../nbs/10_trainer.ipynb #imports
-import bisect, io, json, logging, math, os, platform, random, re, shlex, shutil, signal, subprocess, sys, threading, time, zipfile
+import bisect, functools, io, json, logging, math, os, platform, random, re, shlex, shutil, signal, subprocess, sys, threading, time, zipfile
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass, field
@@ -221,31 +221,38 @@ class WindowStream(torch.utils.data.Dataset):
         return PackedDataset(self.dataset, [w])[0] if isinstance(w, list) else self.dataset[int(w)]
 
 # %% ../nbs/10_trainer.ipynb #shuffle-draw
+def _shuffled(
+    lengths:np.ndarray, # of the clips' rows, in tokens
+    seed:int, # of the run
+    size:int, # clips in a step
+    k:int, # number of the pass
+)->np.ndarray: # permutation of the rows
+    "Clips in the order of one pass."
+    rng, n = np.random.default_rng((seed, k)), len(lengths) - len(lengths)%size
+    order = rng.permutation(len(lengths))
+    if not np.ptp(lengths): return order
+    parts = []
+    for i in range(0, n, 16*size):
+        some = order[i:min(i + 16*size, n)]
+        steps = some[np.argsort(lengths[some], kind="stable")].reshape(-1, size)
+        parts.append(steps[rng.permutation(len(steps))].ravel())
+    return np.concatenate([*parts, order[n:]])
+
 def _draw_clips(
     lengths, # of the clips' rows, in tokens
     seed:int, # of the run
     size:int, # clips in a step
-)->Callable: # number of a pass -> permutation of the rows
+)->Callable: # number of a pass -> permutation of the rows; goes to worker processes by pickle
     "Clips one by one, shuffled anew in each pass, those of like length in one step."
-    lengths = np.asarray(lengths)
-    def draw(k):
-        rng, n = np.random.default_rng((seed, k)), len(lengths) - len(lengths)%size
-        order = rng.permutation(len(lengths))
-        if not np.ptp(lengths): return order
-        parts = []
-        for i in range(0, n, 16*size):
-            some = order[i:min(i + 16*size, n)]
-            steps = some[np.argsort(lengths[some], kind="stable")].reshape(-1, size)
-            parts.append(steps[rng.permutation(len(steps))].ravel())
-        return np.concatenate([*parts, order[n:]])
-    return draw
+    return functools.partial(_shuffled, np.asarray(lengths), seed, size)
 
 # %% ../nbs/10_trainer.ipynb #sampler
 class StreamSampler(torch.utils.data.Sampler):
-    "The windows of one epoch of a `WindowStream`: the next `len(stream)` ones."
+    "The windows of one epoch of a `WindowStream`: the next `len(stream)` ones, or a few more."
     def __init__(self,
         stream:WindowStream, # what is trained on
-    ): self.n, self.epoch = len(stream), 0
+        multiple:int=1, # that the length of an epoch is rounded up to
+    ): self.n, self.epoch = multiple*math.ceil(len(stream)/multiple), 0
     def set_epoch(self, epoch): self.epoch = epoch
     def __len__(self): return self.n
     def __iter__(self): return iter(range(self.epoch*self.n, (self.epoch + 1)*self.n))
@@ -389,7 +396,9 @@ class VoxtralTrainer(transformers.Trainer):
         self.waited, self.stepped = 0., 0. # s: waiting for batches, and computing steps
         super().__init__(model, args, data_collator=collate, train_dataset=stream, eval_dataset=eval_dataset, callbacks=[_Flow(self), *callbacks])
         self.remove_callback(transformers.PrinterCallback)
-    def _get_train_sampler(self, train_dataset=None): return StreamSampler(self.train_dataset)
+    def _get_train_sampler(self, train_dataset=None):
+        a = self.args
+        return StreamSampler(self.train_dataset, a.per_device_train_batch_size*a.world_size if a.world_size > 1 else 1)
 
 # %% ../nbs/10_trainer.ipynb #model-inputs
 _AUDIO = ("input_features", "audio_keep", "audio_states", "audio_embeds")
@@ -451,7 +460,7 @@ def windows_at(self:VoxtralTrainer,
     step:int, # of the run
 )->int:
     "How many windows of the stream have been trained on after `step`."
-    n, a = len(self.train_dataset), self.args
+    n, a = len(self._get_train_sampler()), self.args
     size = a.per_device_train_batch_size*a.world_size*a.gradient_accumulation_steps
     epochs, rest = divmod(step, math.ceil(n/size))
     return epochs*n + min(n, rest*size)
@@ -465,7 +474,7 @@ def speed(self:VoxtralTrainer,
     first, last = self.windows_at(since), self.windows_at(self.state.global_step)
     audio, took = sum(self.train_dataset.seconds(g) for g in range(first, last)), self.waited + self.stepped
     cuda = self.args.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated(self.args.device) if cuda else _peak_rss()
+    peak = torch.cuda.max_memory_allocated(self.args.device) if cuda else _peak_rss() # on a GPU of the run, else of the process, whatever it did before
     return dict(audio_seconds=round(audio, 2), audio_rate=audio/took if took else None, waiting=self.waited/took if took else None,
                 peak_memory_gb=peak and round(peak/1e9, 3))
 
@@ -704,8 +713,17 @@ def go(self:VoxtralTrainer,
     except KeyboardInterrupt:
         self.stopping = True
         self._save_interrupted()
+    finally: self.end_workers()
     self.is_in_train = False
     return self.stopping
+
+@patch
+def end_workers(self:VoxtralTrainer):
+    "End the processes that prepare batches, now: left to the garbage collector, each takes 5 s to notice."
+    loader = self.callback_handler.train_dataloader
+    if (it := getattr(loader, "_iterator", None)) is None: return
+    it._shutdown_workers()
+    loader._iterator = None
 
 @patch
 def _is_done(self:VoxtralTrainer, checkpoint:Path)->bool:
@@ -1095,6 +1113,14 @@ def _begin(
     atomic_write(f, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 # %% ../nbs/10_trainer.ipynb #make-stream
+def _packed(
+    args:tuple, # for `pack_windows`, all but the seed
+    seed:int, # of the run
+    k:int, # number of the pass
+)->list[list[int]]: # windows
+    "Clips packed anew for one pass."
+    return pack_windows(*args, seed=(seed, k))
+
 def _stream(
     cfg:RunConfig, # the run
     ds, # datasets.Dataset to train on
@@ -1105,8 +1131,8 @@ def _stream(
     cols = {o: ds[o][:] if o in ds.column_names else None for o in ("duration", "language", "speaker")}
     rows, seconds = ds if rows is None else rows, cols["duration"]
     if cfg.packing == "window":
-        return WindowStream(rows, lambda k: pack_windows(*cols.values(), windows.seconds, cfg.packing_gap_seconds, cfg.packing_single_share, seed=(cfg.seed, k)),
-                            seconds)
+        how = windows.seconds, cfg.packing_gap_seconds, cfg.packing_single_share
+        return WindowStream(rows, functools.partial(_packed, (*cols.values(), *how), cfg.seed), seconds)
     samples = [round(o*windows.sampling_rate) for o in seconds]
     length = windows.tokens_of if cfg.packing == "split" else windows.count
     size = cfg.batch_size*cfg.gradient_accumulation_steps*int(os.environ.get("WORLD_SIZE", 1))
@@ -1211,13 +1237,14 @@ def _make_trainer(
     model, # from `prepare_model`
     processor, # its VoxtralProcessor
     train_ds, # datasets.Dataset
+    rows, # of it as they are to be read, from `cache_rows`
     eval_ds, # datasets.Dataset or None
     ckpt:Path|None, # checkpoint to go on from
     log:RunLog, # where the run speaks
     callbacks:Sequence, # of the user's
 )->VoxtralTrainer:
     "The trainer of a run, with its callbacks."
-    stream = _stream(cfg, train_ds, AudioWindows(processor), cache_rows(train_ds, model, processor, cfg, say=log, progress=log.show))
+    stream = _stream(cfg, train_ds, AudioWindows(processor), rows)
     args = training_arguments(cfg, len(stream), eval_ds is not None, int(os.environ.get("WORLD_SIZE", 1)))
     args.eval_on_start = bool(cfg.eval_before and eval_ds is not None and ckpt is None)
     callbacks = [_Progress(log)] + ([_Tracking(cfg, log)] if cfg.tracking == "trackio" else []) + list(callbacks)
@@ -1272,11 +1299,14 @@ def train(
     "Fine-tune Voxtral as `cfg` says; everything worth keeping is then in `cfg.output_dir`."
     log, began = RunLog(None, progress), time.perf_counter()
     ckpt, data, model, processor, train_ds, eval_ds = _loaded(cfg, log)
+    if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
+    said = [f"{k}: {o}" for k,o in zip(("train", "eval"), data)]
+    rows = cache_rows(train_ds, model, processor, cfg, say=lambda o: (said.append(o), log(o)), progress=log.show) # may be refused: before the run begins
     _begin(cfg, ckpt, data)
     log.path = Path(cfg.output_dir)/"training.log"
-    for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", show=False)
+    for o in said: log(o, show=False)
     with _listening(log):
-        trainer = _make_trainer(cfg, model, processor, train_ds, eval_ds, ckpt, log, callbacks)
+        trainer = _make_trainer(cfg, model, processor, train_ds, rows, eval_ds, ckpt, log, callbacks)
         if ckpt: log(f"going on from {ckpt.name}")
         try: interrupted = trainer.go(ckpt)
         except Exception as e:
