@@ -146,7 +146,8 @@ def plot(result, file):
             for c in curves: ax.plot([o[x] for o in c], [o["wer"] for o in c], color=color, lw=.8, alpha=.45)
             if curves: ax.plot(*([o[k] for o in mean_curve(curves)] for k in (x, "wer")), "o-", ms=3, color=color, lw=2, label=who)
         ax.set(xlabel=dict(seconds="seconds of training", step="optimiser steps")[x], yscale="log"); ax.spines[["top", "right"]].set_visible(False)
-    axs[0].set_xscale("log"); axs[0].xaxis.set_major_formatter("{x:g}")
+    axs[0].set_xscale("log"); axs[0].set_xticks([20, 50, 100, 200, 500, 1000])
+    axs[0].xaxis.set_major_formatter("{x:g}"); axs[0].xaxis.set_minor_formatter("")
     for f in (axs[0].yaxis.set_major_formatter, axs[0].yaxis.set_minor_formatter): f(PercentFormatter(1, decimals=0))
     axs[0].tick_params(axis="y", which="minor", labelsize=7)
     if s := result.get("summary"):
