@@ -7,7 +7,7 @@ import argparse, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-numbered = re.compile(r"\b\d\d_(\w+\.ipynb)")
+numbered = re.compile(r"\b\d\d[a-z]?_(\w+\.ipynb)")
 link = re.compile(r"\]\((?!https?:|#|/|mailto:)([^)\s]+)\)")  # a relative Markdown link
 
 
