@@ -46,7 +46,7 @@ print(json.dumps(texts))
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_it_loads_without_this_package_and_transcribes_the_same(method, tmp_path):
     rate = dict(lora=2e-3, full=1e-3)[method]
-    r = train(RunConfig(model_id="tiny", method=method, learning_rate=rate, train_data=str(sample_speech("accent_train")), eval_data=str(sample_speech("accent_eval")), max_steps=30,
+    r = train(RunConfig(model_id="tiny", method=method, learning_rate=rate, train_data=str(sample_speech("accent_train")), eval_data=str(sample_speech("accent_eval")), max_steps=60,
         batch_size=12, max_eval_clips=8, tracking="none", eval_before=False, output_dir=str(tmp_path/"run")))
     rows = [json.loads(l) for l in sample_speech("accent_eval").read_text().splitlines()][:12]
     clips = [str(sample_speech("accent_eval").parent/o["audio_path"]) for o in rows]
