@@ -31,7 +31,7 @@ from .cache import cache_rows
 from .collator import AudioWindows, PackedDataset, TranscriptionPrompt, VoxtralDataCollator, pack_windows
 from .config import RunConfig, VoxtralNBError, atomic_write
 from .evaluation import EvalReport, _evaluating, _percent, _plain, _table_html, evaluate as evaluate_model, primary_metric, samples
-from .models import _need, load_voxtral, pick_device, pick_dtype, prepare_model, trainable_summary
+from .models import _locate, _need, load_voxtral, pick_device, pick_dtype, prepare_model, trainable_summary
 from .sources import load_run_data
 
 # %% ../nbs/10_trainer.ipynb #run-error
@@ -757,12 +757,17 @@ def _versions()->dict[str,str]: # package -> version; what is not installed is l
     return out
 
 # %% ../nbs/10_trainer.ipynb #machine
-def _machine()->dict: # nothing that names the machine or its owner
-    "What the run ran on."
+def _machine(
+    cfg:RunConfig|None=None, # the run; None: what it computes on is left out
+)->dict: # nothing that names the machine or its owner
+    "What the run runs on."
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     ram = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/2**30 if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names else None
-    return dict(platform=platform.platform(), processor=platform.machine(), cpus=os.cpu_count(), memory_gib=ram and round(ram, 1),
-                gpus=[f"{p.name} ({p.total_memory/2**30:.0f} GiB)" for p in gpus])
+    m = dict(platform=platform.platform(), processor=platform.machine(), cpus=os.cpu_count(), memory_gib=ram and round(ram, 1),
+             gpus=[f"{p.name} ({p.total_memory/2**30:.0f} GiB)" for p in gpus])
+    if cfg is None: return m
+    device = pick_device(cfg.device)
+    return m | dict(device=str(device), dtype=str(pick_dtype(cfg.precision, device, cfg.quantization))[6:], processes=int(os.environ.get("WORLD_SIZE", 1)))
 
 # %% ../nbs/10_trainer.ipynb #git-commit
 def _git_commit()->str|None: # with "+changes" if the working tree differs from it; None: no repository, or no git
@@ -780,11 +785,25 @@ def _command()->str|None: # None in a notebook
 def _data_record(
     train, # SpeechData
     evaluation, # SpeechData or None
-)->dict: # source, fingerprint, clips, hours, skipped rows of each
+)->dict: # of each: source, fingerprint, clips, hours, skipped rows, languages (clips of each), speakers, words, longest (s); nobody's name
     "What was trained and measured on."
-    def one(d): return d and dict(source=d.source, fingerprint=d.fingerprint, clips=len(d.dataset),
-                                  hours=round(sum(d.dataset["duration"])/3600, 4), skipped=len(d.skipped))
-    return dict(train=one(train), eval=one(evaluation))
+    heard = set(train.dataset["speaker"]) - {None}
+    def one(d):
+        if d is None: return None
+        s, c = d.stats(), d.dataset
+        n = dict(languages={k or "detected": n for k,n in s.languages.most_common()}, speakers=len(set(s.speakers) - {None}), words=s.words)
+        return dict(source=d.source, fingerprint=d.fingerprint, clips=len(c), hours=round(float(s.durations.sum())/3600, 4), skipped=len(d.skipped), **n,
+                    longest=round(float(s.durations.max()), 2))
+    e = one(evaluation)
+    return dict(train=one(train), eval=e and e | dict(speakers_heard=len(heard & set(evaluation.dataset["speaker"]))))
+
+# %% ../nbs/10_trainer.ipynb #base-record
+def _base_record(
+    cfg:RunConfig, # the run
+    model, # as loaded
+)->dict: # local: a folder of this machine?; commit: of a Hub model, where it is known
+    "Which weights the run began with, as exactly as it can be told."
+    return dict(local=os.path.isdir(_locate(cfg.model_id)), commit=getattr(model.config, "_commit_hash", None))
 
 # %% ../nbs/10_trainer.ipynb #png
 def _png(
@@ -1098,12 +1117,13 @@ def _begin(
     cfg:RunConfig, # the run
     ckpt:Path|None, # checkpoint it goes on from
     data, # (train, eval) as SpeechData
+    model, # as loaded
 ):
     "Make the folder of the run and say in it what will be done."
     if not _is_first(): return
     f = Path(cfg.output_dir)/"training_config.json"
-    record = dict(config=cfg.to_dict(), data=_data_record(*data), versions=_versions(), machine=_machine(), git_commit=_git_commit(),
-                  command=_command(), resumed_from=[])
+    record = dict(config=cfg.to_dict(), data=_data_record(*data), base=_base_record(cfg, model), versions=_versions(), machine=_machine(cfg),
+                  git_commit=_git_commit(), command=_command(), resumed_from=[])
     if ckpt and f.exists():
         old = json.loads(f.read_text(encoding="utf-8"))
         record["resumed_from"] = old.get("resumed_from", []) + [int(ckpt.name[11:])]
@@ -1302,7 +1322,7 @@ def train(
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     said = [f"{k}: {o}" for k,o in zip(("train", "eval"), data)]
     rows = cache_rows(train_ds, model, processor, cfg, say=lambda o: (said.append(o), log(o)), progress=log.show) # may be refused: before the run begins
-    _begin(cfg, ckpt, data)
+    _begin(cfg, ckpt, data, model)
     log.path = Path(cfg.output_dir)/"training.log"
     for o in said: log(o, show=False)
     with _listening(log):
