@@ -1,4 +1,4 @@
-"""Execute the run notebooks as they stand, and keep their outputs in nbs/runs: what a reader of the site or of the repository sees.  show_runs.py [NAME...]
+"""Execute the run notebooks and the tutorials as they stand, and keep their outputs: what a reader of the site or of the repository sees.  show_runs.py [NAME...]
 
 They run in an empty folder and one after the other, so `evaluate` finds the model that `train_lora` made. What belongs to this machine (paths, the
 kernel's complaints on standard error, widgets) is left out of the outputs."""
@@ -25,8 +25,8 @@ def kept(o):
 
 def main(names):
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or ["train_lora", "train_full", "evaluate"]:
-            path = root/"nbs"/"runs"/f"{name}.ipynb"
+        for name in names or ["train_lora", "train_full", "evaluate", "record_your_voice"]:
+            path = next(p for d in ("runs", "tutorials") if (p := root/"nbs"/d/f"{name}.ipynb").exists())
             nb = nbformat.read(path, 4)
             NotebookClient(nb, kernel_name="python3", resources=dict(metadata=dict(path=folder)), coalesce_streams=True).execute()
             for c in nb.cells:

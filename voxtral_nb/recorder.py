@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 # %% ../nbs/05_recorder.ipynb #imports-other
-import anywidget
+import anywidget, voxtral_nb
 import numpy as np
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
@@ -884,7 +884,7 @@ def summary(self:Recorder)->RecordingSummary:
 def __repr__(self:Recorder): return f"Recorder({self.summary()!r})"
 
 # %% ../nbs/05_recorder.ipynb #assets
-_ASSETS = (Path(__file__).parent/"assets" if "__file__" in globals() else Path("../voxtral_nb/assets").resolve())/"recorder"
+_ASSETS = Path(voxtral_nb.__file__).parent/"assets"/"recorder"
 
 # %% ../nbs/05_recorder.ipynb #widget
 class RecorderWidget(anywidget.AnyWidget):
