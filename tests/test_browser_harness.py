@@ -1,0 +1,106 @@
+"""What the browser tests stand on: the fake microphone, the three ways in which there is none, a connection that is cut, and the comparison of a take with its source."""
+import threading, time, urllib.request
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from browser import MIC_RATE, Proxy, best_match, browser, follow, microphone_wav
+
+PAGE = """<!doctype html><title>microphone</title><script>
+const code = `registerProcessor('tap', class extends AudioWorkletProcessor { process(i) { if (i[0].length) this.port.postMessage(i[0][0].slice()); return true } })`
+async function take(seconds) {
+  if (!navigator.mediaDevices) return 'no mediaDevices'
+  let stream
+  try { stream = await navigator.mediaDevices.getUserMedia({audio: {echoCancellation: false, noiseSuppression: false, autoGainControl: false}}) } catch (e) { return e.name }
+  const context = new AudioContext(), x = []
+  await context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})))
+  const tap = new AudioWorkletNode(context, 'tap', {numberOfOutputs: 0})
+  await new Promise(done => { tap.port.onmessage = e => { x.push(...e.data); if (x.length > seconds*context.sampleRate) done() }; context.createMediaStreamSource(stream).connect(tap) })
+  stream.getTracks().forEach(o => o.stop())
+  return {x, rate: context.sampleRate}
+}
+</script>"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory):
+    "Of a web server with a page that opens the microphone."
+    folder = tmp_path_factory.mktemp("page")
+    (folder/"index.html").write_text(PAGE)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def voice(seconds, sr, seed=0):
+    "Noise that swells and falls as syllables do."
+    rng, n = np.random.default_rng(seed), int(seconds*sr)
+    x = np.convolve(rng.standard_normal(n), np.hanning(sr//1000), "same")
+    return .4*x/np.abs(x).max()*np.abs(np.sin(np.arange(n)*np.pi*3/sr))
+
+
+@pytest.mark.parametrize("kw, host, expected", [(dict(permission=False), "127.0.0.1", "NotAllowedError"), (dict(fake_device=False), "127.0.0.1", "NotFoundError"),
+    (dict(host_rules="MAP recorder.test 127.0.0.1"), "recorder.test", "no mediaDevices")], ids=["refused", "absent", "insecure"])
+def test_no_microphone(port, kw, host, expected):
+    with browser(**kw) as context:
+        page = context.new_page()
+        page.goto(f"http://{host}:{port}")
+        assert page.evaluate("take(1)") == expected
+
+
+def test_the_microphone_hears_the_file(port, tmp_path):
+    source = voice(4, 16_000)
+    with browser(microphone_wav(tmp_path/"voice.wav", source, 16_000)) as context:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}")
+        import soundfile as sf
+        heard, sr = sf.read(tmp_path/"voice.wav")
+        for _ in range(2): # from its beginning each time
+            take = page.evaluate("take(2)")
+            assert take["rate"] == MIC_RATE == sr
+            correlation, slip = follow(take["x"], heard, sr)
+            assert correlation > .99 and slip < .05
+            assert abs(best_match(take["x"][:sr], heard, sr)[0]) < .1
+            assert abs(np.abs(take["x"]).max()/np.abs(heard[:2*sr]).max() - 1) < .02
+
+
+def test_a_connection_that_is_cut(port):
+    get = lambda url: urllib.request.urlopen(url, timeout=1).read().decode()
+    with Proxy(port) as proxy:
+        assert get(proxy.url) == PAGE
+        proxy.cut()
+        with pytest.raises(OSError): get(proxy.url)
+        proxy.mend()
+        assert get(proxy.url) == PAGE
+        proxy.stall()
+        answer, t = [], time.monotonic()
+        waiting = threading.Thread(target=lambda: answer.append(urllib.request.urlopen(proxy.url, timeout=20).read().decode()))
+        waiting.start()
+        waiting.join(.5)
+        assert not answer
+        proxy.mend()
+        waiting.join(20)
+        assert answer == [PAGE] and time.monotonic() - t < 15
+
+
+def test_best_match():
+    sr = 8_000
+    x = voice(4, sr)
+    for take, lag in ((x[sr:3*sr], 1), (.01*x[sr:3*sr] + .2, 1), (np.r_[np.zeros(sr//2), x], -.5), (x[2*sr:], 2)):
+        got, r = best_match(take, x, sr)
+        assert abs(got - lag) < 1e-6 and r > .999
+    assert best_match(voice(2, sr, seed=1), x, sr)[1] < .3
+    assert best_match(np.zeros(sr), x, sr) == (0, 0)
+    slipped = np.r_[x[:2*sr], x[2*sr+80:]]  # 10 ms are missing
+    assert best_match(slipped, x, sr)[1] < .8
+    r, slip = follow(slipped, x, sr)
+    assert r > .999 and abs(slip - .01) < 1e-6
+    assert follow(np.r_[x[:sr], x[2*sr:]], x, sr)[1] > .9
