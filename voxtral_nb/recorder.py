@@ -117,6 +117,7 @@ class Take:
     id:str # 32 hexadecimal digits, drawn by the browser
     sampling_rate:int # Hz, of the device
     prompt:dict # "id", "text", "language" of what was read
+    speaker:str # pseudonym of who reads
     created_at:str # UTC
     finished:bool = False # has all of it arrived?
     interrupted:bool = False # did it end without being stopped?
@@ -157,8 +158,8 @@ class TakeFolder:
         if id in self.takes: return self.takes[id]
         raise RecorderError("this take is not here any more: it was kept or discarded elsewhere")
 
-    def pending(self)->list: # takes to decide on, oldest first
-        return sorted((t for t in self.takes.values() if t.finished and not t.discarded), key=lambda t: t.created_at)
+    def pending(self, speaker)->list: # takes this speaker has to decide on, oldest first
+        return sorted((t for t in self.takes.values() if t.finished and not t.discarded and t.speaker==speaker), key=lambda t: t.created_at)
 
 # %% ../nbs/05_recorder.ipynb #shelf-begin
 @patch
@@ -166,13 +167,14 @@ def begin(self:TakeFolder,
     id:str, # 32 hexadecimal digits
     sampling_rate:int, # Hz
     prompt:dict, # what is read
+    speaker:str, # pseudonym of who reads it
     created_at:str|None=None, # UTC; None is now
 )->Take: # new, or the one that has begun already
     "Start a take; starting it again does no harm."
     if not isinstance(id, str) or not _ID.fullmatch(id): raise RecorderError(f"{id!r} is no name of a take")
     if not isinstance(sampling_rate, int) or not 4000<=sampling_rate<=768_000: raise RecorderError(f"{sampling_rate!r} Hz is no rate of a microphone")
     if id not in self.takes:
-        t = Take(id, sampling_rate, prompt, created_at or _now())
+        t = Take(id, sampling_rate, prompt, speaker, created_at or _now())
         try: self.save(t)
         except OSError as e: raise RecorderError(f"{self.folder} cannot be written: {e.strerror or e}") from e
         self.takes[id] = t
@@ -356,7 +358,7 @@ def _current(self:Recorder)->Prompt|None: # None when all that is on offer is do
     s,done = self._saved_state(),self._index()["done"]
     skipped = set(s["skipped"].get(self.speaker, []))
     if self._chosen and self._chosen.id not in done: return self._chosen
-    for t in self._takes.pending():
+    for t in self._takes.pending(self.speaker):
         if t.prompt["id"] not in done | skipped and not t.prompt["id"].startswith("free-"): return Prompt(**t.prompt)
     return next((p for p in self.prompts[:s["shown"]] if p.id not in done | skipped), None)
 
@@ -442,7 +444,7 @@ def _begin(self, take, rate, prompt=None, created_at=None):
     self._consented()
     p = _as_prompt(prompt) if prompt else self._current()
     if p is None: raise RecorderError("there is no prompt to read: ask for more")
-    t = self._takes.begin(take, rate, dict(id=p.id, text=p.text, language=p.language), created_at and str(created_at)[:40])
+    t = self._takes.begin(take, rate, dict(id=p.id, text=p.text, language=p.language), self.speaker, created_at and str(created_at)[:40])
     return dict(have=self._have(t))
 
 @patch
@@ -513,7 +515,7 @@ def state(self:Recorder)->dict: # JSON-able
         prompt=None if p is None else dict(id=p.id, text=p.text, language=p.language, dir=text_direction(p.text) if p.text else "auto"),
         number=offered.index(p.id) + 1 if p and p.id in offered else None, total=len(offered), done=len(seen["done"].intersection(offered)), skipped=len(skipped),
         more=max(0, min(self.n, len(self.prompts or []) - len(offered))), seconds=round(seen["seconds"], 1), clips=seen["n"],
-        takes=[self._shown(t) for t in self._takes.pending() if p and (t.prompt["id"]==p.id or self._free and t.prompt["id"].startswith("free-"))],
+        takes=[self._shown(t) for t in self._takes.pending(self.speaker) if p and (t.prompt["id"]==p.id or self._free and t.prompt["id"].startswith("free-"))],
         undo=self._undo[-1][0] if self._undo else None, saved=[_shown_clip(o) for o in reversed(seen["last"])],
         uploads=self.uploads.table(), notices=list(self.uploads.notices))
 
@@ -600,7 +602,7 @@ def _keep(self, take, text, file=None):
     extra = dict(prompt_id=None if self._free else t.prompt["id"], created_at=t.created_at, license=self.license, consent=version, take=t.id,
                  flagged=t.flagged or None, quality=_rounded(t.quality))
     row = self._changing(lambda ds: ds.append(self._takes.samples(t), text, t.sampling_rate, t.prompt["language"], self.speaker, True, **extra))
-    rest = [t, *(o for o in self._takes.pending() if o.prompt["id"]==t.prompt["id"] and o is not t)]
+    rest = [t, *(o for o in self._takes.pending(self.speaker) if o.prompt["id"]==t.prompt["id"] and o is not t)]
     self._set_aside(rest)
     if self._free: self._free = _free_prompt(self.language)
     self._chosen = None
@@ -787,7 +789,8 @@ def _check(self, take):
     if self.check is None: raise RecorderError("no check was given: Recorder(..., check=...)")
     t = self._takes[take]
     x = resample(self._takes.samples(t)/np.float32(32768), t.sampling_rate, SAMPLE_RATE)
-    heard = self.check(x, t.prompt["language"])
+    try: heard = self.check(x, t.prompt["language"])
+    except Exception as e: raise RecorderError(f"the function given as check failed ({type(e).__name__}: {e}); the take is kept as it is") from e
     if not isinstance(heard, str): raise RecorderError(f"check must return the text that it heard, not {type(heard).__name__}")
     return dict(heard=heard, diff=_word_diff(t.prompt["text"], heard))
 
@@ -875,7 +878,7 @@ class RecordingSummary:
 @patch
 def summary(self:Recorder)->RecordingSummary:
     "Where this dataset and this speaker stand."
-    with self._takes.lock: s,seen,pending = self.state(),self._index(),len(self._takes.pending())
+    with self._takes.lock: s,seen,pending = self.state(),self._index(),len(self._takes.pending(self.speaker))
     trash = self._trash(create=False)
     return RecordingSummary(self.folder.name, s["clips"], s["seconds"], None if self._free else s["total"], s["done"], s["skipped"], seen["flagged"], pending,
                             len(trash) if trash else 0, self.speaker)

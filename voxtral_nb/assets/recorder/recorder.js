@@ -79,7 +79,7 @@ class Shelf {
   range(id) { return IDBKeyRange.bound([id, 0], [id, Infinity]); }
   parts(id) { return this.use((_, parts) => done(parts.getAll(this.range(id)))); }
   drop(id) { return this.use(async (takes, parts) => { await done(parts.delete(this.range(id))); await done(takes.delete(id)); }); }
-  async list(dataset) { return ((await this.use((takes) => done(takes.getAll()))) || []).filter((t) => t.dataset === dataset); }
+  async list(dataset, speaker) { return ((await this.use((takes) => done(takes.getAll()))) || []).filter((t) => t.dataset === dataset && t.speaker === speaker); }
 }
 
 // ---- Outgoing: a take on its way ---------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class Outgoing {
   }
   slice(from, to) { return this.pcm.slice(from, to).buffer; }
   get seconds() { return this.bytes / 2 / this.rate; }
-  get meta() { const { id, created_at, rate, prompt, dataset } = this; return { id, created_at, rate, prompt, dataset }; }
+  get meta() { const { id, created_at, rate, prompt, dataset, speaker } = this; return { id, created_at, rate, prompt, dataset, speaker }; }
 }
 
 function wav(pcm, rate) { // 16-bit mono
@@ -277,8 +277,8 @@ class App {
     if (this.phase !== "idle" || !this.state || this.state.consent || !this.state.prompt) return;
     if (!(await this.openMic())) return;
     this.stopSound();
-    const { prompt, dataset } = this.state;
-    const out = (this.out = new Outgoing({ rate: this.mic.rate, prompt: { id: prompt.id, text: prompt.text, language: prompt.language }, dataset, loud: 0, quiet: 0 }));
+    const { prompt, dataset, speaker } = this.state;
+    const out = (this.out = new Outgoing({ rate: this.mic.rate, prompt: { id: prompt.id, text: prompt.text, language: prompt.language }, dataset, speaker, loud: 0, quiet: 0 }));
     this.outbox.set(out.id, out);
     this.holdLock(out);
     this.shelf.begin(out.meta);
@@ -415,7 +415,7 @@ class App {
   // -- takes that did not arrive: a page that was closed, a kernel that was killed
   holdLock(out) { navigator.locks?.request(`voxtral_nb.take.${out.id}`, () => new Promise((ok) => { out.release = ok; })); }
   async recover() {
-    for (const meta of await this.shelf.list(this.state?.dataset)) {
+    for (const meta of await this.shelf.list(this.state?.dataset, this.state?.speaker)) {
       if (this.outbox.has(meta.id)) continue;
       const free = navigator.locks ? await new Promise((ok) => navigator.locks.request(`voxtral_nb.take.${meta.id}`, { ifAvailable: true }, (l) => ok(!!l))) : true;
       if (!free) continue; // another page is recording it just now
