@@ -1,0 +1,170 @@
+"""The recorder as the person in front of it uses it: what the browser tests of the recorder share.
+
+    with Server(folder) as server, browser(wav) as context:
+        rec = open_recorder(context, server, new_notebook(folder, "a.ipynb", [CELL]))
+        rec.agree(); rec.record(3); rec.keep()
+"""
+import json, re, time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from browser import MIC_RATE, best_match, cell, microphone_wav, open_notebook, reload, run_cell, screenshot, wait_for
+from voxtral_nb.audio import read_audio, resample
+from voxtral_nb.dataset import SpeechDataset
+from voxtral_nb.testing import asterisk_prompts
+
+CELL = "from voxtral_nb.recorder import Recorder\nrec = Recorder('voice', language='en')\nrec"
+RATE = 16_000 # takes and their source are compared at this rate
+TAIL = .5     # s that are recorded after stop
+
+# What the page saw, with the page's own clock: phases, what was said, the tracks that it was given, sounds that it played.
+# Times are taken in the page because a request from here takes tens of milliseconds.
+HOOKS = """(() => {
+  const seen = window.seen = { phases: [], said: [], tracks: [], played: 0, ran: 0 };
+  const look = () => {
+    for (const o of document.querySelectorAll('.vx')) if (o.lastPhase !== o.dataset.phase) seen.phases.push([o.lastPhase = o.dataset.phase, performance.now()]);
+    for (const o of document.querySelectorAll('.vx-status')) if (o.lastText !== o.textContent) seen.said.push([o.lastText = o.textContent, performance.now()]);
+  };
+  document.addEventListener('DOMContentLoaded', () => new MutationObserver(look).observe(document.body,
+    { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ['data-phase'] }));
+  const media = navigator.mediaDevices;
+  if (media) {
+    const ask = media.getUserMedia.bind(media);
+    media.getUserMedia = async (o) => { seen.asked = o; const s = await ask(o); seen.tracks.push(...s.getTracks()); return s; };
+  }
+  const play = Audio.prototype.play;
+  Audio.prototype.play = function() { seen.played++; seen.sound = this; return play.call(this); };
+})()"""
+
+
+def speech_wav(path, seconds=30, rate=MIC_RATE):
+    "What the microphone of a test hears: recorded prompts of Debian, one after the other."
+    parts, n = [], 0
+    for p, _ in asterisk_prompts():
+        x = read_audio(p, rate)
+        if len(x) < 1.5*rate: continue
+        parts += [x*.6/np.abs(x).max(), np.zeros(rate//5, np.float32)]
+        n += len(parts[-2]) + len(parts[-1])
+        if n > seconds*rate: break
+    return microphone_wav(path, np.concatenate(parts)[:int(seconds*rate)], rate)
+
+
+def heard(wav):
+    "What a microphone that plays `wav` over and over gives, at RATE; two rounds, so that a take may lie across the end."
+    x, sr = sf.read(wav, dtype="float32")
+    return np.tile(resample(x, sr, RATE), 2)
+
+
+def correlation(samples, rate, source):
+    "Of a take with its source, over the whole take."
+    return best_match(resample(np.asarray(samples, np.float32), rate, RATE), source, RATE)[1]
+
+
+class RecorderPage:
+    "A recorder that a page shows."
+    def __init__(self, page, i=0): self.page, self.i = page, i
+
+    @property
+    def root(self): return cell(self.page, self.i).locator(".vx")
+    def part(self, name): return self.root.locator(f"[data-vx={name}]")
+    @property
+    def status(self): return self.part("status").inner_text()
+    @property
+    def prompt(self): return self.part("prompt").inner_text()
+    @property
+    def progress(self): return self.part("progressText").inner_text()
+    def seen(self, what): return self.page.evaluate(f"() => window.seen.{what}")
+    def shot(self, name): return screenshot(self.root, name)
+
+    def show(self, timeout=30):
+        "Run the cell and wait until the recorder is there."
+        run_cell(self.page, self.i, 0)
+        return self.ready(timeout)
+    def ready(self, timeout=30):
+        self.root.and_(self.page.locator("[data-ready=true]")).wait_for(timeout=1000*timeout)
+        return self
+    def reload(self):
+        "Reload the page and run the cell again."
+        reload(self.page)
+        return self.show()
+
+    def phase(self, name, timeout=20): self.root.and_(self.page.locator(f"[data-phase={name}]")).wait_for(timeout=1000*timeout)
+    def click(self, name): self.part(name).click()
+    def key(self, k):
+        self.root.focus()
+        self.page.keyboard.press(k)
+    def wait_said(self, pattern, timeout=20):
+        "Wait until the status line says something, and return all of it."
+        return wait_for(lambda: (s := self.status) if re.search(pattern, self.status) else None, timeout, f"{pattern!r}; the recorder says {self.status!r}", .05) and self.status
+
+    def agree(self):
+        if self.part("agree").count():
+            self.click("agree")
+            self.wait_said("Thank you")
+        return self
+
+    def start(self):
+        self.root.focus()
+        self.page.keyboard.press("r")
+        self.phase("recording")
+    def stop(self, timeout=20):
+        self.page.keyboard.press("r")
+        self.phase("idle", timeout)
+    def record(self, seconds):
+        "A take of about `seconds`; how long it should be, by the page's clock."
+        self.start()
+        time.sleep(seconds)
+        self.stop()
+        return self.expected()
+    def expected(self):
+        "Seconds from start to stop of the last take, and the tail."
+        phases = self.seen("phases")
+        stop = next(t for p, t in reversed(phases) if p == "stopping")
+        start = next(t for p, t in reversed(phases) if p == "recording" and t < stop)
+        return (stop - start)/1000 + TAIL
+    def keep(self):
+        "Keep the take; the name of its file."
+        self.key("a")
+        return re.search(r"Saved as (\S+\.wav)", self.wait_said("Saved as "))[1]
+
+    def upload(self, *files):
+        self.click("tab-upload")
+        self.part("files").set_input_files([str(o) for o in files])
+    def live_tracks(self): return self.page.evaluate("() => window.seen.tracks.filter(t => t.readyState === 'live').length")
+
+
+def open_recorder(context, server, notebook, show=True):
+    "Open a notebook whose first cell shows a recorder. `server` as `open_notebook` takes it."
+    page = context.new_page()
+    page.add_init_script(HOOKS)
+    open_notebook(page, server, Path(notebook).name)
+    rec = RecorderPage(page)
+    return rec.show() if show else rec
+
+
+def rows(folder): return list(SpeechDataset.open(Path(folder)/"data.jsonl"))
+
+def check_clips(folder, source, expected=None, least=.95):
+    "The dataset is valid, and each clip that was recorded is what the microphone heard. `expected`: seconds of each of these clips."
+    ds = SpeechDataset.open(Path(folder)/"data.jsonl")
+    assert ds.validate().problems == []
+    for row in ds:
+        if row["source"] != "recording": continue
+        x, sr = sf.read(Path(folder)/row["audio_path"], dtype="float32")
+        assert sr == row["sampling_rate"] == MIC_RATE
+        r = correlation(x, sr, source)
+        assert r > least, f"{row['audio_path']} ({len(x)/sr:.2f} s) matches its source only at {r:.3f}"
+        if expected and (s := expected.get(Path(row["audio_path"]).name)):
+            assert abs(len(x)/sr - s) < .05, f"{row['audio_path']} has {len(x)/sr:.3f} s; between start and stop lay {s:.3f} s"
+    return ds
+
+
+def no_audio_in(notebook):
+    "A notebook file that holds neither audio nor the state of widgets."
+    text = Path(notebook).read_text(encoding="utf-8")
+    nb = json.loads(text)
+    assert "widgets" not in nb["metadata"], sorted(nb["metadata"])
+    assert len(text) < 60_000, f"{Path(notebook).name} has {len(text):,} bytes"
+    for word in ("RIFF", "UklGR", "data:audio", "getUserMedia"): assert word not in text, word

@@ -1,0 +1,47 @@
+"""A take of ten minutes, in real time. It has a file of its own so that it can wait on one worker while others work (conftest puts it first)."""
+import os, time
+
+import numpy as np
+import psutil
+import pytest
+import soundfile as sf
+from browser import Server, browser, new_notebook, save
+from recorder_page import CELL, RATE, check_clips, correlation, heard, no_audio_in, open_recorder, rows, speech_wav
+
+SECONDS = float(os.environ.get("VOXTRAL_NB_LONG_TAKE", 600))
+
+
+def test_ten_minutes(tmp_path):
+    "Every sample arrives, start and end match the source, the kernel's memory stays flat while the take comes in, and saving takes seconds."
+    wav, folder = speech_wav(tmp_path/"mic.wav", 60), tmp_path/"notebooks"
+    source = heard(wav)
+    with Server(folder) as server, browser(wav) as context:
+        notebook = new_notebook(folder, "long.ipynb", [CELL])
+        rec = open_recorder(context, server, notebook).agree()
+        kernel = psutil.Process(server.kernel_pid("long.ipynb"))
+        before = kernel.memory_info().rss
+        rec.start()
+        most = before
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            time.sleep(min(5, max(0, end - time.monotonic())))
+            most = max(most, kernel.memory_info().rss)
+            assert rec.root.get_attribute("data-phase") == "recording", rec.status
+        rec.stop(60)
+        seconds, t0 = rec.expected(), time.monotonic()
+        arrived = [(p, t) for p, t in rec.seen("phases")][-2:]
+        rec.shot("long")
+        after = kernel.memory_info().rss
+        assert "long" in rec.part("problems").inner_text().lower() or SECONDS < 30  # the gate warns, and does not refuse
+        name = rec.keep()
+        kept = time.monotonic() - t0
+        save(rec.page)
+        clips = check_clips(folder/"voice", source, {}, least=0)
+        x, sr = sf.read(folder/"voice"/clips[0]["audio_path"], dtype="float32")
+        first, last = correlation(x[:30*sr], sr, source), correlation(x[-30*sr:], sr, source)
+        print(f"\n{len(x)/sr:.3f} s of {seconds:.3f} s; first 30 s {first:.4f}, last 30 s {last:.4f}; kernel {before/1e6:.0f} MB, at most {most/1e6:.0f} MB while recording, "
+              f"{after/1e6:.0f} MB measured; stop to arrived {(arrived[1][1] - arrived[0][1])/1000:.2f} s; keep {kept:.2f} s")
+        assert abs(len(x)/sr - seconds) < .05 + 1e-4*seconds  # two clocks: that of the sound card and that of the page
+        assert min(first, last) > .95
+        assert most - before < 60e6
+        no_audio_in(notebook)
