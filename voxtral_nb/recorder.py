@@ -9,7 +9,7 @@ __all__ = ['CONSENT', 'FREE', 'RecorderError', 'Take', 'TakeFolder', 'Recorder',
            'colab_microphone']
 
 # %% ../nbs/05_recorder.ipynb #imports-std
-import difflib, getpass, html, inspect, json, os, re, secrets, shutil, threading, time, traceback, unicodedata
+import difflib, getpass, hashlib, html, inspect, json, math, os, re, secrets, shutil, threading, time, traceback, unicodedata
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -45,8 +45,8 @@ def _read_json(
     try: d = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError: return dict(default)
     except (OSError, ValueError) as e: raise RecorderError(f"{path} cannot be read ({e}); mend it, or move it away to start it anew") from None
-    if isinstance(d, dict): return d
-    raise RecorderError(f"{path} holds no JSON object; mend it, or move it away to start it anew")
+    if isinstance(d, dict) and all(isinstance(d.get(k, v), type(v)) for k,v in default.items()): return {**default, **d}
+    raise RecorderError(f"{path} does not hold what it should; mend it, or move it away to start it anew")
 
 # %% ../nbs/05_recorder.ipynb #edit-json
 @contextmanager
@@ -77,7 +77,6 @@ def _version(
     text:str, # the consent text
 )->str: # such as "3f2a91c0": another text, another version
     "Name a text by its content."
-    import hashlib
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 # %% ../nbs/05_recorder.ipynb #pseudonym
@@ -159,7 +158,7 @@ class TakeFolder:
         raise RecorderError("this take is not here any more: it was kept or discarded elsewhere")
 
     def pending(self, speaker)->list: # takes this speaker has to decide on, oldest first
-        return sorted((t for t in self.takes.values() if t.finished and not t.discarded and t.speaker==speaker), key=lambda t: t.created_at)
+        return sorted((t for t in self.takes.values() if t.finished and t.samples and not t.discarded and t.speaker==speaker), key=lambda t: t.created_at)
 
 # %% ../nbs/05_recorder.ipynb #shelf-begin
 @patch
@@ -214,7 +213,7 @@ def adopt(self:TakeFolder,
     "Take over the takes of processes that are gone."
     new = []
     for d in self.root.iterdir():
-        if d==self.folder or not d.is_dir(): continue
+        if d==self.folder or not d.is_dir() or d.is_symlink(): continue
         lock = FileLock(d/"lock")
         try: lock.acquire(timeout=0)
         except Timeout: continue # somebody is at work there
@@ -225,19 +224,28 @@ def adopt(self:TakeFolder,
                 if t.discarded or t.id in known: continue
                 if f.with_suffix(".pcm").exists(): os.replace(f.with_suffix(".pcm"), self.pcm(t.id))
                 self.takes[t.id] = t
-                new.append(t if t.finished else self.finish(t, interrupted=True))
+                if not t.finished: self.finish(t, interrupted=True)
                 self.save(t)
+                if t.samples: new.append(t)
+                else: self.drop(t) # killed before the first part; if the browser has it, it begins anew
         shutil.rmtree(d, ignore_errors=True)
-    return [o for o in new if o.samples]
+    return new
 
 # %% ../nbs/05_recorder.ipynb #take-file
 def _take(
     path:Path, # JSON file of a take
 )->Take:
     "Read a take's JSON file."
-    try: return Take(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        t = Take(**json.loads(path.read_text(encoding="utf-8")))
+        if t.id!=path.stem or not _ID.fullmatch(t.id): raise ValueError("its name is not its id")
+        if path.is_symlink() or path.with_suffix(".pcm").is_symlink(): raise ValueError("it is a link")
+        if not isinstance(t.sampling_rate, int) or not isinstance(t.prompt, dict): raise ValueError("a value is of the wrong kind")
+        prompt = Prompt(**t.prompt)
+        if not isinstance(prompt.id, str) or not isinstance(prompt.text, str): raise ValueError("its prompt is no text")
+        return t
     except (OSError, ValueError, TypeError) as e:
-        raise RecorderError(f"{path} cannot be read ({e}); the samples lie in {path.with_suffix('.pcm').name} beside it; move both away to go on") from None
+        raise RecorderError(f"{path} cannot be used ({e}); the samples lie in {path.with_suffix('.pcm').name} beside it; move both away to go on") from None
 
 # %% ../nbs/05_recorder.ipynb #share
 _FOLDERS = {} # (process, folder) -> `TakeFolder`
@@ -301,19 +309,30 @@ def _dataset_folder(
     if path.exists() and not path.is_dir(): raise RecorderError(f"{path} is a file; give a folder to record into")
     return path
 
+# %% ../nbs/05_recorder.ipynb #state-file
+@patch(as_prop=True)
+def _new_state(self:Recorder)->dict: return dict(dataset="", speakers=[], skipped={}, shown=self.n)
+
+@patch
+def _saved_state(self:Recorder)->dict: return _read_json(self._private/"state.json", self._new_state)
+
+@patch
+def _editing_state(self:Recorder): return _editing(self._private/"state.json", self._private/"lock", **self._new_state)
+
 # %% ../nbs/05_recorder.ipynb #rec-open
 @patch
 def _open(self:Recorder, speaker):
     "Open or make the dataset, and take over what earlier sessions left."
-    with _editing(self._private/"state.json", self._private/"lock", dataset=secrets.token_hex(16), speakers=[], skipped={}, shown=self.n) as d:
+    with self._editing_state() as d:
         if not (self.folder/"data.jsonl").exists(): SpeechDataset.create(self.folder)
         self.speaker = _check_speaker(speaker) if speaker is not None else (d["speakers"] or [f"speaker-{secrets.token_hex(3)}"])[0]
         if self.speaker not in d["speakers"]: d["speakers"].append(self.speaker)
         d["shown"] = max(d["shown"], self.n)
-        self.id = d["dataset"]
+        self.id = d["dataset"] = d["dataset"] or secrets.token_hex(16)
     self._takes = _take_folder(self._private/"takes")
     self._stamp = self._chosen = self._widget = None
     self._rev,self._undo,self._answers,self._files,self.errors = 0,[],OrderedDict(),{},[]
+    self._inbox = self._takes.folder/f"uploads-{secrets.token_hex(4)}" # where files arrive
     self._free = self.prompts is None and _free_prompt(self.language)
     self.uploads = Uploads(self.dataset, self.language, self.gate)
     with self._takes.lock: self._takes.adopt(self._index()["takes"])
@@ -326,6 +345,13 @@ def dataset(self:Recorder)->SpeechDataset: # opened anew, so with all that is th
     "The dataset on disk, ready to train on."
     return SpeechDataset.open(self.folder/"data.jsonl")
 
+# %% ../nbs/05_recorder.ipynb #length
+def _length(
+    row:dict, # of the dataset
+)->float|None: # s; None if the row does not say so believably
+    d = row.get("duration")
+    return float(d) if isinstance(d, (int, float)) and 0<=d<math.inf else None
+
 # %% ../nbs/05_recorder.ipynb #index
 @patch
 def _index(self:Recorder)->dict: # done: prompt ids of this speaker; takes: ids; seconds; n; last: newest rows
@@ -335,20 +361,12 @@ def _index(self:Recorder)->dict: # done: prompt ids of this speaker; takes: ids;
     if self._stamp!=stamp:
         done,takes,seconds,n,last,flagged = set(),set(),0.,0,[],0
         for row in self.dataset:
-            if row.get("speaker")==self.speaker and row.get("prompt_id"): done.add(row["prompt_id"])
-            if row.get("take"): takes.add(row["take"])
-            seconds += row["duration"] if isinstance(row.get("duration"), (int, float)) else 0
+            if row.get("speaker")==self.speaker and isinstance(row.get("prompt_id"), str): done.add(row["prompt_id"])
+            if isinstance(row.get("take"), str): takes.add(row["take"])
+            seconds += _length(row) or 0
             n,last,flagged = n+1,[*last[-29:], row],flagged + bool(row.get("flagged"))
         self._stamp,self._seen = stamp,dict(done=done, takes=takes, seconds=seconds, n=n, last=last, flagged=flagged)
     return self._seen
-
-# %% ../nbs/05_recorder.ipynb #state-file
-@patch
-def _saved_state(self:Recorder)->dict: # what `state.json` says
-    return _read_json(self._private/"state.json", dict(skipped={}, shown=self.n))
-
-@patch
-def _editing_state(self:Recorder): return _editing(self._private/"state.json", self._private/"lock")
 
 # %% ../nbs/05_recorder.ipynb #current
 @patch
@@ -401,10 +419,14 @@ def _answer(self:Recorder, msg, buffers):
         except TypeError as e: raise RecorderError(f"the page asks for {msg['op']!r} in another way than this version ({e}): reload the page") from None
         answer |= op(*call.args, **call.kwargs) or {}
     except (VoxtralNBError, OSError) as e: answer |= dict(ok=False, error=str(e))
-    except Exception as e: # a mistake of this package must reach the person who sits there, and whoever mends it
-        self.errors.append(traceback.format_exc())
-        answer |= dict(ok=False, error=f"{type(e).__name__}: {e}. This should not happen; recorder.errors[-1] has the details")
+    except Exception as e: answer |= self._bug(e)
     return answer
+
+@patch
+def _bug(self:Recorder, e): # what is raised in a message handler is shown nowhere else
+    "A mistake of this package must reach the person who sits there, and whoever mends it."
+    self.errors.append("".join(traceback.format_exception(e)))
+    return dict(ok=False, error=f"{type(e).__name__}: {e}. This should not happen; the recorder's .errors[-1] has the details")
 
 # %% ../nbs/05_recorder.ipynb #ping
 @_op
@@ -416,14 +438,15 @@ def _hello(self):
     self._takes.adopt(self._index()["takes"])
     for t in list(self._takes.takes.values()):
         f = self._takes.pcm(t.id)
-        if not t.finished and f.exists() and time.time() - f.stat().st_mtime>120: self._takes.finish(t, interrupted=True)
+        if not t.finished and f.exists() and f.stat().st_size and time.time() - f.stat().st_mtime>120: self._takes.finish(t, interrupted=True)
 
 # %% ../nbs/05_recorder.ipynb #consent-op
 @patch(as_prop=True)
 def consent(self:Recorder)->dict|None: # speaker, version, accepted_at, text; None if not yet agreed
     "What this speaker has agreed to."
     given = _read_json(self.folder/"consent.json", dict(consents=[]))["consents"]
-    return next((o for o in reversed(given) if o["speaker"]==self.speaker and o["version"]==_version(self.consent_text)), None)
+    mine = (self.speaker, _version(self.consent_text))
+    return next((o for o in reversed(given) if isinstance(o, dict) and (o.get("speaker"), o.get("version"))==mine), None)
 
 @_op
 def _agree(self, version):
@@ -522,13 +545,14 @@ def state(self:Recorder)->dict: # JSON-able
 # %% ../nbs/05_recorder.ipynb #shown-clip
 def _shown_clip(row):
     "What the page shows of a clip of the dataset."
-    return dict(id=row["audio_path"], text=row["text"], language=row.get("language"), seconds=row.get("duration"), flagged=bool(row.get("flagged")), dir=text_direction(row["text"]))
+    return dict(id=_name(row), file=Path(row["audio_path"]).name[:80], text=row["text"], language=row.get("language"), seconds=_length(row), flagged=bool(row.get("flagged")), dir=text_direction(row["text"]))
 
 @patch
 def _state_or_error(self:Recorder):
     "The state; if the folder cannot be read, what is wrong with it."
     try: return self.state()
     except (VoxtralNBError, OSError) as e: return dict(broken=str(e))
+    except Exception as e: return dict(broken=self._bug(e)["error"])
 
 # %% ../nbs/05_recorder.ipynb #text
 def _clean_text(
@@ -559,27 +583,30 @@ def _changing(self:Recorder,
 def _can_undo(self:Recorder,
     label:str, # what undoing does, for the button
     how, # function that does it
+    takes=(), # takes that it needs; they are deleted when it is forgotten
 ):
-    "Remember how to take back what was just done."
-    self._undo.append((label, how))
-    for t in sorted((t for t in self._takes.takes.values() if t.discarded), key=lambda t: t.created_at)[:-20]: self._takes.drop(t)
-    del self._undo[:-20]
+    "Remember how to take back what was just done; twenty steps are enough."
+    self._undo.append((label, how, takes))
+    while len(self._undo)>20:
+        for t in self._undo.pop(0)[2]:
+            if t.discarded and not any(t in o[2] for o in self._undo): self._takes.drop(t)
 
 @_op
-def _undo_last(self):
-    "Take back what was done last."
+def _undo_(self):
+    "Take back what was done last; what cannot be taken back any more is forgotten, so that it does not block what came before."
     if not self._undo: raise RecorderError("there is nothing to undo")
-    self._undo[-1][1]()
-    self._undo.pop()
-
-_OPS["undo"] = _OPS.pop("undo_last")
+    step = self._undo.pop()
+    try: step[1]()
+    except (OSError, DatasetError): # a full disk, a locked folder: may pass
+        self._undo.append(step)
+        raise
 
 # %% ../nbs/05_recorder.ipynb #discard
 @patch
 def _set_aside(self:Recorder, takes, discarded=True):
     "Discard takes, or bring them back."
+    if any(t.id not in self._takes.takes for t in takes): raise RecorderError("the take is not there any more; nothing was changed")
     for t in takes:
-        if t.id not in self._takes.takes: raise RecorderError("the take is not there any more")
         t.discarded = discarded
         self._takes.save(t)
 
@@ -588,7 +615,7 @@ def _discard(self, take):
     "Throw a take away."
     t = self._takes[take]
     self._set_aside([t])
-    self._can_undo("bring the take back", lambda: self._set_aside([t], False))
+    self._can_undo("bring the take back", lambda: self._set_aside([t], False), [t])
 
 # %% ../nbs/05_recorder.ipynb #keep
 @_op
@@ -607,11 +634,14 @@ def _keep(self, take, text, file=None):
     if self._free: self._free = _free_prompt(self.language)
     self._chosen = None
     def back():
-        self._remove(row["audio_path"])
-        self._set_aside(rest, False)
+        self._set_aside(rest, False) # first, so that the voice is never nowhere
+        try: self._remove(_name(row))
+        except (VoxtralNBError, OSError):
+            self._set_aside(rest)
+            raise
         if self._free: self._free = Prompt(**t.prompt)
         else: self._chosen = Prompt(**t.prompt)
-    self._can_undo(f"take {Path(row['audio_path']).name} out again", back)
+    self._can_undo(f"take {Path(row['audio_path']).name} out again", back, rest)
     return dict(saved=row["audio_path"])
 
 # %% ../nbs/05_recorder.ipynb #rounded
@@ -621,19 +651,35 @@ def _rounded(
     "The figures of a clip as its row holds them."
     return {k: round(v, 4) for k,v in quality.items() if k!="duration" and v is not None}
 
+# %% ../nbs/05_recorder.ipynb #clip-name
+def _name(
+    row:dict, # of the dataset
+)->str: # such as "wavs/recording_0003.wav#3f2a91c0d7e1"
+    "What the page calls a clip."
+    return f"{row['audio_path']}#{str(row.get('sha256') or '')[:12]}"
+
+def _find(
+    ds:SpeechDataset, # where to look
+    clip:str, # as `_name` gives it
+)->tuple: # (number of the row, row)
+    "The row of a clip."
+    found = next(((i,r) for i,r in enumerate(ds) if _name(r)==clip), None)
+    if found is None: raise RecorderError(f"{str(clip).split('#')[0][:100]} is not in the dataset any more, or another clip has its name by now")
+    return found
+
 # %% ../nbs/05_recorder.ipynb #remove
 @patch
 def _remove(self:Recorder,
-    clip:str, # `audio_path` of its row
+    clip:str, # as `_name` gives it
 )->dict: # the row
     "Take a clip out of the dataset."
     def change(ds):
-        row = next((r for r in ds if r["audio_path"]==clip), None)
-        if row is None: raise RecorderError(f"{clip} is not in the dataset any more")
-        ds.rewrite(r for r in ds if r["audio_path"]!=clip)
+        i,row = _find(ds, clip)
+        ds.rewrite(r for j,r in enumerate(ds) if j!=i)
         return row
     row = self._changing(change)
-    if re.fullmatch(r"wavs/recording_\d+\.wav", clip): (self.folder/clip).unlink(missing_ok=True) # ours; other files are only no longer named
+    own = re.fullmatch(r"wavs/recording_\d+\.wav", row["audio_path"])
+    if own: (self.folder/row["audio_path"]).unlink(missing_ok=True) # ours; other files are only no longer named
     return row
 
 # %% ../nbs/05_recorder.ipynb #skip
@@ -695,8 +741,7 @@ def _trash(self:Recorder, create=True)->SpeechDataset|None: # the dataset of del
 def _delete(self, clip):
     "Move a clip to the trash."
     ds = self.dataset
-    row = next((r for r in ds if r["audio_path"]==clip), None)
-    if row is None: raise RecorderError(f"{clip} is not in the dataset any more")
+    row = _find(ds, clip)[1]
     gone = self._move(row, ds, self._trash())
     self._remove(clip)
     def back():
@@ -704,14 +749,14 @@ def _delete(self, clip):
         self._changing(lambda ds: self._move(gone, trash, ds))
         trash.rewrite(r for r in trash if r["audio_path"]!=gone["audio_path"])
         trash.audio_file(gone).unlink(missing_ok=True)
-    self._can_undo(f"bring {Path(clip).name} back", back)
+    self._can_undo(f"bring {Path(row['audio_path']).name} back", back)
 
 # %% ../nbs/05_recorder.ipynb #again
 @_op
 def _again(self, clip):
     "Read the prompt of a saved clip once more; the clip goes to the trash."
-    row = next((r for r in self.dataset if r["audio_path"]==clip), None)
-    if row is None or not row.get("prompt_id"): raise RecorderError(f"{clip} was not read from a prompt")
+    row = _find(self.dataset, clip)[1]
+    if not row.get("prompt_id"): raise RecorderError(f"{row['audio_path']} was not read from a prompt")
     known = next((p for p in self.prompts or [] if p.id==row["prompt_id"]), None)
     _delete(self, clip)
     if not self._free: self._chosen = known or Prompt(row["prompt_id"], row["text"], row.get("language"))
@@ -731,9 +776,7 @@ def empty_trash(self:Recorder)->int: # clips deleted for good
 def _update(self:Recorder, clip, **changes):
     "Change the row of a clip; its old values."
     def change(ds):
-        i = next((i for i,r in enumerate(ds) if r["audio_path"]==clip), None)
-        if i is None: raise RecorderError(f"{clip} is not in the dataset any more")
-        old = ds[i]
+        i,old = _find(ds, clip)
         ds.update(i, **changes)
         return {k: old.get(k) for k in changes}
     return self._changing(change)
@@ -742,7 +785,7 @@ def _update(self:Recorder, clip, **changes):
 def _edit(self, clip, text):
     "Correct the transcript of a clip."
     old = self._update(clip, text=_clean_text(text))
-    self._can_undo(f"give {Path(clip).name} its old transcript", lambda: self._update(clip, **old))
+    self._can_undo(f"give {clip.split('#')[0].split('/')[-1]} its old transcript", lambda: self._update(clip, **old))
 
 @_op
 def _flag(self, take=None, clip=None, on=True):
@@ -760,9 +803,7 @@ def _audio(self, offset=0, take=None, clip=None):
     "A part of a take (raw 16-bit samples) or of a clip (the bytes of its file)."
     if take: path = self._takes.pcm(self._takes[take].id)
     else:
-        row = next((r for r in self.dataset if r["audio_path"]==clip), None)
-        if row is None: raise RecorderError(f"{clip} is not in the dataset any more")
-        path = self.folder/clip
+        path = self.dataset.audio_file(_find(self.dataset, clip)[1])
     if not isinstance(offset, int) or offset<0: raise RecorderError(f"there is no byte {offset!r}")
     with open(path, "rb") as f:
         f.seek(offset)
@@ -801,7 +842,7 @@ def _file_begin(self, file, name, size):
     self._consented()
     if not isinstance(file, str) or not _ID.fullmatch(file): raise RecorderError(f"{file!r} is no name of a file in transfer")
     if not isinstance(size, int) or size<0: raise RecorderError(f"{size!r} is no size of a file")
-    d = self._takes.folder/"uploads"
+    d = self._inbox
     d.mkdir(exist_ok=True)
     if size>(free := shutil.disk_usage(d).free - (50<<20)): raise RecorderError(f"{str(name)[:80]} needs {size/1e6:.0f} MB, but only {max(0, free)/1e6:.0f} MB of the disk are free")
     self._files[file] = dict(path=d/file, name=str(name), size=size)
@@ -839,7 +880,7 @@ def _upload_paste(self, text): return dict(n=len(self.uploads.paste(text)))
 @_op
 def _upload_remove(self, upload):
     f = self.uploads.remove(self.uploads.by_id(upload)).path
-    if f.parent==self._takes.folder/"uploads": f.unlink(missing_ok=True)
+    if f.parent==self._inbox: f.unlink(missing_ok=True)
 
 # %% ../nbs/05_recorder.ipynb #file-save
 @_op
@@ -849,7 +890,7 @@ def _upload_save(self):
     self.uploads.dataset = self.dataset
     rows,left = self.uploads.save(speaker=self.speaker, license=self.license, consent=version, created_at=_now())
     here = {o.path for o in left}
-    for f in (self._takes.folder/"uploads").glob("*"):
+    for f in self._inbox.glob("*"):
         if f not in here and f.name not in self._files: f.unlink(missing_ok=True)
     return dict(saved=len(rows), left=len(left))
 

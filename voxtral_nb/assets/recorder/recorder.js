@@ -17,7 +17,9 @@ class Kernel {
   constructor(model, onState, onSilence) {
     Object.assign(this, { model, onState, onSilence, open: new Map(), seq: 0, pinged: 0, every: PATIENCE });
     this.receive = (msg, buffers) => this.answer(msg, buffers || []);
+    this.changed = () => this.request("ping").catch(() => {}); // Jupyter says this when the kernel was restarted or killed: look whether it still knows us
     model.on("msg:custom", this.receive);
+    model.on("comm_live_update", this.changed);
     this.timer = setInterval(() => this.look(), 500);
   }
   request(op, args = {}, buffers = []) {
@@ -36,7 +38,7 @@ class Kernel {
     } catch (e) { this.gone = true; } // Jupyter throws when the kernel has forgotten this widget; look() goes on asking
   }
   answer(msg, buffers) {
-    if (msg.state) this.onState(msg.state);
+    try { if (msg.state) this.onState(msg.state); } catch (e) { console.error("recorder: this state cannot be shown", e); }
     const r = this.open.get(msg.id);
     if (!r) return;
     this.open.delete(msg.id);
@@ -53,7 +55,7 @@ class Kernel {
     this.every = Math.min(30000, this.every * 1.5);
     this.request("ping").catch(() => {});
   }
-  close() { clearInterval(this.timer); this.model.off("msg:custom", this.receive); }
+  close() { clearInterval(this.timer); this.model.off("msg:custom", this.receive); this.model.off("comm_live_update", this.changed); }
 }
 
 // ---- Shelf: the browser's own copy of takes that have not arrived -----------------------------------------------------------------------
@@ -170,7 +172,8 @@ class Microphone {
   }
   async listen(stream, run) {
     const track = stream.getAudioTracks()[0], rate = track.getSettings().sampleRate;
-    this.ctx = new AudioContext(rate ? { sampleRate: rate } : {}); // the device's own rate, where the browser tells it
+    this.ctx = new AudioContext();
+    if (rate && rate !== this.ctx.sampleRate) { this.ctx.close(); this.ctx = new AudioContext({ sampleRate: rate }); } // the device's own rate, where the browser tells it
     const url = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
     try { await this.ctx.audioWorklet.addModule(url); } finally { URL.revokeObjectURL(url); }
     await this.ctx.resume();
@@ -685,7 +688,7 @@ class App {
     if (!this.changed("saved", s.saved)) return;
     const small = (name, act, title, file, pressed) => h("button", { type: "button", class: "vx-small", title, "aria-label": `${title}: ${file}`, "data-vx": `clip-${name}`, ...(pressed === undefined ? {} : { "aria-pressed": String(pressed) }), onclick: act }, icon(name));
     this.clips.replaceChildren(...s.saved.map((o) => {
-      const file = o.id.split("/").pop();
+      const file = o.file;
       return h("li", { "data-clip": o.id }, h("span", { class: "vx-dim" }, `${file} · ${(o.seconds || 0).toFixed(1)} s`),
         h("input", { type: "text", value: o.text, dir: o.dir, lang: o.language || "", "aria-label": `Transcript of ${file}`, "data-vx": "clip-text", onchange: (e) => this.ask("edit", { clip: o.id, text: e.target.value }, "Corrected.") }),
         h("span", { class: "vx-clip-buttons" }, small("play", () => this.hear({ clip: o.id }, o.id), "Play", file), small("flag", () => this.ask("flag", { clip: o.id, on: !o.flagged }, ""), "Flag", file, o.flagged),
