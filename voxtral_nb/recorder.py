@@ -959,8 +959,8 @@ def widget(self:Recorder)->RecorderWidget:
 def _repr_mimebundle_(self:Recorder, **kwargs):
     "The widget where somebody can use it, and the summary everywhere."
     there = _somebody_there()
-    hint = "Run this cell to record." if there else "Run this notebook in Jupyter to record."
-    static = {"text/plain": repr(self), "text/html": f"<p>Recorder: {html.escape(repr(self.summary()))}. {hint}</p>"}
+    hint = f"{self.summary()!r}. Run this {'cell' if there else 'notebook in Jupyter'} to record."
+    static = {"text/plain": f"Recorder: {hint}", "text/html": f"<p>Recorder: {html.escape(hint)}</p>"}
     if not there: return static
     bundle = self.widget._repr_mimebundle_(**kwargs)
     data,meta = bundle if isinstance(bundle, tuple) else (bundle, {})
