@@ -193,6 +193,7 @@ def refresh(self:FeatureStore)->bool: # was there anything new?
     self._seen = now
     return True
 
+# %% ../nbs/08b_cache.ipynb #add-shard
 @patch
 def _add_shard(self:FeatureStore, shard:str):
     try: entries, data = _load_index(self.folder/f"{shard}.json", self.id), _stat(self.folder/f"{shard}.bin")
@@ -570,6 +571,7 @@ def cache_folder(
     "Where features are kept."
     return Path(cache_dir or os.environ.get("VOXTRAL_NB_CACHE") or "~/.cache/voxtral_nb").expanduser().absolute()/"features"
 
+# %% ../nbs/08b_cache.ipynb #gb-short
 def _gb(
     n:float, # bytes
 )->str: # 0.4 MB, 0.23 GB, 23.4 GB

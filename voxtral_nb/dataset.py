@@ -415,6 +415,7 @@ def _mend_tail(path:Path): # jsonl of ours
     warnings.warn(f"{path} ended in half a row, as a crash leaves it; cut off: {_half(tail)!r}", stacklevel=4)
     with open(path, "r+b") as f: f.truncate(at); os.fsync(f.fileno())
 
+# %% ../nbs/02_dataset.ipynb #mend-dataset
 @patch
 def _mend(self:SpeechDataset):
     "Repair what a crash left; called once a session, with the lock held."

@@ -226,6 +226,7 @@ def save(self:EvalReport,
     "Write the report and its clips."
     return atomic_write(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
+# %% ../nbs/09_evaluation.ipynb #report-load
 @patch(cls_method=True)
 def load(cls:EvalReport,
     path:str|Path, # file of `save`
