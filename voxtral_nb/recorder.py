@@ -337,7 +337,8 @@ def _open(self:Recorder, speaker):
     self.uploads = Uploads(self.dataset, self.language, self.gate)
     with self._takes.lock: self._takes.adopt(self._index()["takes"])
 
-def _free_prompt(language): return Prompt(f"free-{secrets.token_hex(5)}", "", language)
+def _free_prompt(language): return Prompt(f"{FREE}-{secrets.token_hex(5)}", "", language)
+def _is_free(id): return id.startswith(FREE + "-")
 
 # %% ../nbs/05_recorder.ipynb #dataset
 @patch(as_prop=True)
@@ -372,12 +373,12 @@ def _index(self:Recorder)->dict: # done: prompt ids of this speaker; takes: ids;
 @patch
 def _current(self:Recorder)->Prompt|None: # None when all that is on offer is done
     "The prompt to read now: the one chosen, else one with takes to decide on, else the next that is neither recorded nor skipped."
-    if self._free: return self._free
     s,done = self._saved_state(),self._index()["done"]
     skipped = set(s["skipped"].get(self.speaker, []))
     if self._chosen and self._chosen.id not in done: return self._chosen
-    for t in self._takes.pending(self.speaker):
-        if t.prompt["id"] not in done | skipped and not t.prompt["id"].startswith("free-"): return Prompt(**t.prompt)
+    for t in self._takes.pending(self.speaker): # also if another session has read it meanwhile: no take is out of reach
+        if t.prompt["id"] not in skipped: return Prompt(**t.prompt)
+    if self._free: return self._free
     return next((p for p in self.prompts[:s["shown"]] if p.id not in done | skipped), None)
 
 # %% ../nbs/05_recorder.ipynb #op
@@ -534,11 +535,11 @@ def state(self:Recorder)->dict: # JSON-able
     offered = [o.id for o in (self.prompts or [])[:s["shown"]]]
     skipped = [o for o in s["skipped"].get(self.speaker, []) if o in offered and o not in seen["done"]]
     consent = None if self.consent else dict(text=self.consent_text, version=_version(self.consent_text))
-    return dict(rev=self._rev, dataset=self.id, folder=self.folder.name, speaker=self.speaker, consent=consent, settings=self.settings, free=bool(self._free),
+    return dict(rev=self._rev, dataset=self.id, folder=self.folder.name, speaker=self.speaker, consent=consent, settings=self.settings, free=bool(p and _is_free(p.id)),
         prompt=None if p is None else dict(id=p.id, text=p.text, language=p.language, dir=text_direction(p.text) if p.text else "auto"),
         number=offered.index(p.id) + 1 if p and p.id in offered else None, total=len(offered), done=len(seen["done"].intersection(offered)), skipped=len(skipped),
         more=max(0, min(self.n, len(self.prompts or []) - len(offered))), seconds=round(seen["seconds"], 1), clips=seen["n"],
-        takes=[self._shown(t) for t in self._takes.pending(self.speaker) if p and (t.prompt["id"]==p.id or self._free and t.prompt["id"].startswith("free-"))],
+        takes=[self._shown(t) for t in self._takes.pending(self.speaker) if p and t.prompt["id"]==p.id],
         undo=self._undo[-1][0] if self._undo else None, saved=[_shown_clip(o) for o in reversed(seen["last"])],
         uploads=self.uploads.table(), notices=list(self.uploads.notices))
 
@@ -625,13 +626,13 @@ def _keep(self, take, text, file=None):
     if not t.finished: raise RecorderError("the take has not arrived yet; wait a moment")
     if t.id in self._index()["takes"]: raise RecorderError("this take is in the dataset already")
     if bad := [p for p in self.gate(AudioQuality(**t.quality)) if p.action=="refuse"]: raise RecorderError(f"{bad[0]} The take stays here until you discard it.")
-    text,old = _clean_text(text),self._chosen
-    extra = dict(prompt_id=None if self._free else t.prompt["id"], created_at=t.created_at, license=self.license, consent=version, take=t.id,
+    text = _clean_text(text)
+    extra = dict(prompt_id=None if _is_free(t.prompt["id"]) else t.prompt["id"], created_at=t.created_at, license=self.license, consent=version, take=t.id,
                  flagged=t.flagged or None, quality=_rounded(t.quality))
     row = self._changing(lambda ds: ds.append(self._takes.samples(t), text, t.sampling_rate, t.prompt["language"], self.speaker, True, **extra))
     rest = [t, *(o for o in self._takes.pending(self.speaker) if o.prompt["id"]==t.prompt["id"] and o is not t)]
     self._set_aside(rest)
-    if self._free: self._free = _free_prompt(self.language)
+    if self._free and self._free.id==t.prompt["id"]: self._free = _free_prompt(self.language)
     self._chosen = None
     def back():
         self._set_aside(rest, False) # first, so that the voice is never nowhere
@@ -639,8 +640,7 @@ def _keep(self, take, text, file=None):
         except (VoxtralNBError, OSError):
             self._set_aside(rest)
             raise
-        if self._free: self._free = Prompt(**t.prompt)
-        else: self._chosen = Prompt(**t.prompt)
+        self._chosen = Prompt(**t.prompt)
     self._can_undo(f"take {Path(row['audio_path']).name} out again", back, rest)
     return dict(saved=row["audio_path"])
 
@@ -698,7 +698,7 @@ def _skipping(self:Recorder,
 def _skip(self):
     "Go on to the next prompt; takes of this one stay."
     p = self._current()
-    if p is None or self._free: raise RecorderError("there is no prompt to skip")
+    if p is None or _is_free(p.id): raise RecorderError("there is no prompt to skip")
     self._chosen = None
     self._skipping(p.id, True)
     def back():
@@ -759,7 +759,7 @@ def _again(self, clip):
     if not row.get("prompt_id"): raise RecorderError(f"{row['audio_path']} was not read from a prompt")
     known = next((p for p in self.prompts or [] if p.id==row["prompt_id"]), None)
     _delete(self, clip)
-    if not self._free: self._chosen = known or Prompt(row["prompt_id"], row["text"], row.get("language"))
+    self._chosen = known or Prompt(row["prompt_id"], row["text"], row.get("language"))
 
 @patch
 def empty_trash(self:Recorder)->int: # clips deleted for good
@@ -787,6 +787,7 @@ def _edit(self, clip, text):
     old = self._update(clip, text=_clean_text(text))
     self._can_undo(f"give {clip.split('#')[0].split('/')[-1]} its old transcript", lambda: self._update(clip, **old))
 
+# %% ../nbs/05_recorder.ipynb #flag
 @_op
 def _flag(self, take=None, clip=None, on=True):
     "Mark a take or a clip to be looked at, or no longer."

@@ -257,18 +257,20 @@ class App {
     if (s.broken) { this.broken = s.broken; return this.paint(); }
     if (s.rev <= this.rev) return;
     this.broken = null;
-    if (s.prompt?.id !== this.state?.prompt?.id) { this.transcript.value = s.prompt?.text || ""; this.selected = null; this.heard = null; }
     this.rev = s.rev;
     this.state = s;
     this.paint();
   }
+  promptShown() { return this.reading?.prompt || this.state?.prompt; } // while a take is on its way, what it was read from: the state may be further already
   wait(seconds) {
     this.silence = seconds;
     this.paintStatus();
   }
   async ask(op, args, said) { // a request whose failure is shown
     try {
-      const a = await this.kernel.request(op, args);
+      const request = this.kernel.request(op, args);
+      this.moving = Promise.allSettled([this.moving, request]); // the prompt may change: recording waits
+      const a = await request;
       this.say(typeof said === "function" ? said(a) : said || "", "ok");
       return a;
     } catch (e) { this.say(e.message, "error"); return null; }
@@ -277,11 +279,16 @@ class App {
   // -- a take, from the microphone to the folder
   async toggle() {
     if (this.phase === "recording") return this.stop();
-    if (this.phase !== "idle" || !this.state || this.state.consent || !this.state.prompt) return;
+    if (this.phase !== "idle" || !this.state) return;
+    this.phase = "opening";
+    this.paint();
+    await this.moving;
+    this.phase = "idle";
+    if (this.state.consent || !this.state.prompt || this.closed) return this.paint();
     if (!(await this.openMic())) return;
     this.stopSound();
     const { prompt, dataset, speaker } = this.state;
-    const out = (this.out = new Outgoing({ rate: this.mic.rate, prompt: { id: prompt.id, text: prompt.text, language: prompt.language }, dataset, speaker, loud: 0, quiet: 0 }));
+    const out = (this.out = this.reading = new Outgoing({ rate: this.mic.rate, prompt: { id: prompt.id, text: prompt.text, language: prompt.language }, dataset, speaker, loud: 0, quiet: 0 }));
     this.outbox.set(out.id, out);
     this.holdLock(out);
     this.shelf.begin(out.meta);
@@ -343,6 +350,7 @@ class App {
     this.paint();
     const copied = this.copy(out);
     if (this.closed) return;
+    if (out.failed) return this.refused(out, new Error(out.failed)); // a part was refused while the recording went on
     await this.pump(out);
     await copied;
   }
@@ -386,6 +394,7 @@ class App {
     if (this.phase === "sending") this.phase = "idle";
     const take = this.state.takes.find((t) => t.id === out.id);
     this.selected = take ? out.id : this.selected;
+    if (this.reading === out) this.reading = null;
     if (out.recovered) return this.say(`A take of ${out.seconds.toFixed(1)} s that this browser had kept is back.`, "warn");
     if (take && this.state.settings.auto_keep && !take.problems.length && !this.state.free) return this.keep();
     this.say(out.said || `Take of ${out.seconds.toFixed(1)} s: listen to it, keep it, or record again.`, out.said ? "warn" : "info");
@@ -395,7 +404,8 @@ class App {
   async refused(out, e) {
     if (out.done && !out.bytes) { this.outbox.delete(out.id); this.shelf.drop(out.id); out.release?.(); }
     else out.failed = e.message;
-    if (this.phase === "sending") this.phase = "idle";
+    if (out.done && this.reading === out) this.reading = null;
+    if (this.phase === "sending" && out.done) this.phase = "idle";
     this.say(e.message, "error");
     this.paint();
   }
@@ -619,14 +629,15 @@ class App {
       h("button", { type: "button", class: "vx-button vx-keep", "data-vx": "agree", onclick: () => this.ask("agree", { version: s.consent.version }, "Thank you. Press Record, or R, and read the sentence aloud.").then(() => this.root.focus()) }, "I agree"));
   }
   paintPrompt(s) {
-    const p = s.prompt, note = this.shelf.broken ? " · this browser keeps no copy of takes" : "";
-    this.progressText.textContent = (s.free ? `${s.clips} clips · ${clock(s.seconds)} recorded` : `${s.number ? `Prompt ${s.number} of ${s.total}` : `${s.done} of ${s.total} prompts done`} · ${clock(s.seconds)} recorded`) + note;
+    const p = this.promptShown(), note = this.shelf.broken ? " · this browser keeps no copy of takes" : "";
+    this.progressText.textContent = (!s.total ? `${s.clips} clips · ${clock(s.seconds)} recorded` : `${s.number ? `Prompt ${s.number} of ${s.total}` : `${s.done} of ${s.total} prompts done`} · ${clock(s.seconds)} recorded`) + note;
     this.progress.style.width = s.total ? `${(100 * s.done) / s.total}%` : "0";
-    this.progress.parentElement.hidden = s.free;
+    this.progress.parentElement.hidden = !s.total;
+    if (p?.id !== this.promptId) { this.promptId = p?.id; this.transcript.value = p?.text || ""; this.selected = this.heard = null; }
     this.prompt.hidden = !p;
     this.prompt.textContent = p ? p.text || "Speak freely, then type what you said." : "";
     this.prompt.lang = p?.language || "";
-    this.prompt.dir = p?.dir || "auto";
+    this.prompt.dir = (p?.id === s.prompt?.id && p?.dir) || "auto";
     this.transcript.lang = p?.language || "";
     this.transcript.placeholder = s.free ? "Type what you said" : "";
     this.transcript.parentElement.hidden = !p;
