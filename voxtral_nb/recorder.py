@@ -498,15 +498,15 @@ def _part(self, take, offset, data):
 
 # %% ../nbs/05_recorder.ipynb #end-op
 @_op
-def _end(self, take, samples):
-    "All of a take has been sent."
+def _end(self, take, samples, interrupted=False):
+    "All of a take has been sent; `interrupted` if the speaker did not stop it."
     t = self._takes[take]
     if not t.finished:
         if (have := self._have(t))<2*samples: return dict(have=have)
         if not samples:
             self._takes.drop(t)
             raise RecorderError("no sound came from the microphone: is it muted or used by another program?")
-        self._takes.finish(t)
+        self._takes.finish(t, bool(interrupted))
     return dict(have=2*t.samples)
 
 # %% ../nbs/05_recorder.ipynb #known-op
@@ -615,6 +615,7 @@ def _set_aside(self:Recorder, takes, discarded=True):
 def _discard(self, take):
     "Throw a take away."
     t = self._takes[take]
+    if t.discarded: return # pressed twice
     self._set_aside([t])
     self._can_undo("bring the take back", lambda: self._set_aside([t], False), [t])
 
@@ -695,9 +696,10 @@ def _skipping(self:Recorder,
         if not skip and prompt in ids: ids.remove(prompt)
 
 @_op
-def _skip(self):
-    "Go on to the next prompt; takes of this one stay."
+def _skip(self, prompt=None):
+    "Go on to the next prompt; takes of this one stay. Nothing happens if it is not the one to read any more: pressed twice."
     p = self._current()
+    if prompt and p and p.id!=prompt: return
     if p is None or _is_free(p.id): raise RecorderError("there is no prompt to skip")
     self._chosen = None
     self._skipping(p.id, True)

@@ -162,6 +162,7 @@ class Microphone {
   async open(device) {
     this.close();
     const reason = blocked(), run = this.run;
+    this.wanted = device;
     if (reason) throw new Error(reason);
     const stream = await navigator.mediaDevices.getUserMedia({
       audio: { ...(device ? { deviceId: { exact: device } } : {}), channelCount: { ideal: 1 }, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
@@ -183,7 +184,7 @@ class Microphone {
     this.ctx.createMediaStreamSource(stream).connect(this.node);
     this.rate = this.ctx.sampleRate;
     this.device = track.getSettings().deviceId;
-    track.onended = () => { this.close(); this.onLost(); };
+    track.onended = () => this.onLost();
   }
   start() { this.busy = true; this.node.port.postMessage("start"); }
   stop(tail) { // the worklet counts the tail in samples; if it is gone, what has come is the take
@@ -300,7 +301,7 @@ class App {
     this.paint();
   }
   async openMic() {
-    if (this.mic.on) return true;
+    if (this.mic.on && this.mic.wanted === this.device.value) return true;
     this.phase = "opening";
     this.say("Waiting for the microphone: allow it if the browser asks.", "info");
     this.paint();
@@ -348,7 +349,7 @@ class App {
     this.phase = "sending";
     out.done = true;
     this.paint();
-    const copied = this.copy(out);
+    const copied = this.copy(out).then(() => this.shelf.begin({ ...out.meta, whole: !out.cut }));
     if (this.closed) return;
     if (out.failed) return this.refused(out, new Error(out.failed)); // a part was refused while the recording went on
     await this.pump(out);
@@ -357,7 +358,11 @@ class App {
   lost() { this.release("The microphone was unplugged or taken away."); }
   release(said) {
     if (!this.mic.on && this.phase !== "opening") return;
-    if (this.phase === "recording" || this.phase === "stopping") { this.phase = "stopping"; this.out.said = `${said} The take up to there is kept.`; this.mic.close(); }
+    if (this.phase === "recording" || this.phase === "stopping") {
+      this.phase = "stopping";
+      Object.assign(this.out, { said: `${said} The take up to there is here.`, cut: true });
+      this.mic.close();
+    }
     else { this.mic.close(); this.say(said, "info"); }
     this.loudness = 0;
     this.animate();
@@ -381,7 +386,7 @@ class App {
           if (out.sent <= from && ++stuck > 5) throw new Error("The kernel does not take this take. Download it, and upload it as a file.");
         }
         if (!out.done) break;
-        out.sent = (await this.kernel.request("end", { take: out.id, samples: out.bytes / 2 })).have;
+        out.sent = (await this.kernel.request("end", { take: out.id, samples: out.bytes / 2, interrupted: !!out.cut })).have;
         if (out.sent >= out.bytes) { await this.arrived(out); break; }
       }
     } catch (e) { await this.refused(out, e); } finally { out.busy = false; }
@@ -396,7 +401,7 @@ class App {
     this.selected = take ? out.id : this.selected;
     if (this.reading === out) this.reading = null;
     if (out.recovered) return this.say(`A take of ${out.seconds.toFixed(1)} s that this browser had kept is back.`, "warn");
-    if (take && this.state.settings.auto_keep && !take.problems.length && !this.state.free) return this.keep();
+    if (take && this.state.settings.auto_keep && !out.said && !take.problems.length && !this.state.free) return this.keep();
     this.say(out.said || `Take of ${out.seconds.toFixed(1)} s: listen to it, keep it, or record again.`, out.said ? "warn" : "info");
     this.paint();
     if (take && this.state.settings.check && !this.state.free) this.checkScript(out.id);
@@ -434,7 +439,7 @@ class App {
       if (!free) continue; // another page is recording it just now
       const parts = await this.shelf.parts(meta.id), { what } = await this.kernel.request("known", { take: meta.id });
       if (what === "kept" || what === "finished" || !parts?.length) { await this.shelf.drop(meta.id); continue; }
-      const out = new Outgoing({ ...meta, recovered: true, done: true });
+      const out = new Outgoing({ ...meta, recovered: true, done: true, cut: !meta.whole });
       parts.forEach((p) => out.add(p));
       out.shelved = out.bytes;
       this.outbox.set(out.id, out);
@@ -444,9 +449,13 @@ class App {
   }
 
   // -- hearing
-  stopSound() { if (this.sound) { this.sound.pause(); this.sound = null; this.paint(); } }
+  stopSound() { this.hearing = (this.hearing || 0) + 1; if (this.sound) { this.sound.pause(); this.sound = null; this.paint(); } }
   async hear(what, key) {
-    if (this.sound) { const same = this.sound.key === key; this.stopSound(); if (same) return; }
+    if (this.phase !== "idle") return;
+    const same = this.sound?.key === key;
+    this.stopSound();
+    if (same) return;
+    const run = this.hearing;
     try {
       const parts = [];
       for (let have = 0, size = 1; have < size; ) {
@@ -457,6 +466,7 @@ class App {
         have += a.buffers[0].byteLength;
       }
       const pcm = await new Blob(parts).arrayBuffer();
+      if (run !== this.hearing || this.phase !== "idle" || this.closed) return; // something else began meanwhile
       const url = URL.createObjectURL(what.take ? wav(pcm, this.state.takes.find((t) => t.id === what.take)?.rate || 48000) : new Blob([pcm], { type: "audio/wav" }));
       const sound = (this.sound = Object.assign(new Audio(url), { key }));
       sound.onended = sound.onpause = () => { URL.revokeObjectURL(url); if (this.sound === sound) this.sound = null; this.paint(); };
@@ -504,11 +514,11 @@ class App {
     const field = (name, tag, props, ...kids) => (this[name] = h(tag, { "data-vx": name, ...props }, ...kids));
     const tab = (name, label) => h("button", { type: "button", role: "tab", class: "vx-tab", "data-vx": `tab-${name}`, onclick: () => { this.view = name; this.paint(); } }, label);
     this.tabs = { record: tab("record", "Record"), upload: tab("upload", "Upload"), saved: tab("saved", "Saved") };
-    this.device = h("select", { "data-vx": "device", "aria-label": "Microphone", onchange: () => this.mic.on && this.phase === "idle" && (this.mic.close(), this.openMic()) }, h("option", { value: "" }, "Default microphone"));
+    this.device = h("select", { "data-vx": "device", "aria-label": "Microphone", onchange: () => this.mic.on && this.phase === "idle" && this.openMic() }, h("option", { value: "" }, "Default microphone"));
     this.bar = h("div", { class: "vx-level-bar" });
     this.buttons = {
       record: this.button("record", "r", "Record", () => this.toggle()), play: this.button("play", "p", "Play", () => this.take() && this.hear({ take: this.take().id }, this.take().id)),
-      keep: this.button("keep", "a", "Keep", () => this.keep()), skip: this.button("skip", "s", "Skip", () => this.ask("skip", {}, "Skipped.")),
+      keep: this.button("keep", "a", "Keep", () => this.keep()), skip: this.button("skip", "s", "Skip", () => this.ask("skip", { prompt: this.state.prompt.id }, "Skipped.")),
       flag: this.button("flag", "f", "Flag", () => this.ask("flag", { take: this.take().id, on: !this.take().flagged }, (a) => (this.take()?.flagged ? "Flagged: it is marked to be looked at." : "Not flagged any more."))),
       discard: this.button("discard", "d", "Discard", () => this.ask("discard", { take: this.take().id }, "Discarded.")), undo: this.button("undo", "z", "Undo", () => this.ask("undo", {}, "Undone.")),
     };
@@ -548,7 +558,7 @@ class App {
     if (e.target.matches("textarea, select, input:not([type=checkbox]):not([type=radio])")) { if (e.key === "Escape") this.root.focus(); return; }
     if (e.ctrlKey || e.metaKey || e.altKey || e.repeat) return;
     const k = /^[a-z]$/i.test(e.key) ? e.key.toLowerCase() : e.code?.startsWith("Key") ? e.code[3].toLowerCase() : "";
-    if (this.view !== "record" || !this.keys[k]) return;
+    if (this.view !== "record" || !this.keys[k] || !this.state || this.state.consent) return;
     e.preventDefault();
     this.keys[k].click();
   }
