@@ -792,7 +792,7 @@ def _data_record(
         if d is None: return None
         s, c = d.stats(), d.dataset
         n = dict(languages={k or "detected": n for k,n in s.languages.most_common()}, speakers=len(set(s.speakers) - {None}), words=s.words)
-        return dict(source=d.source, fingerprint=d.fingerprint, clips=len(c), hours=round(float(s.durations.sum())/3600, 4), skipped=len(d.skipped), **n,
+        return dict(source=d.source, fingerprint=d.fingerprint, clips=len(c), hours=round(float(s.durations.sum())/3600, 6), skipped=len(d.skipped), **n,
                     longest=round(float(s.durations.max()), 2))
     e = one(evaluation)
     return dict(train=one(train), eval=e and e | dict(speakers_heard=len(heard & set(evaluation.dataset["speaker"]))))
