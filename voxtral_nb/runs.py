@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/runs.html.md"""
 __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook', 'Parameter', 'notebook_parameters',
            'check_parameters', 'with_sample', 'config_from', 'eval_config', 'data_table', 'show_clips', 'show_errors',
            'write_result', 'free_folder', 'run_notebook', 'DryRun', 'dry_run', 'voxtral_train', 'eval_speech',
-           'evaluate_run', 'voxtral_eval', 'voxtral_run']
+           'evaluate_run', 'voxtral_eval', 'voxtral_demo', 'voxtral_run']
 
 # %% ../nbs/14_runs.ipynb #imports-std
 import argparse, ast, difflib, functools, io, json, math, os, re, shlex, sys, threading, time, tokenize
@@ -871,6 +871,52 @@ def _eval(
     print("The worst:")
     for o in r.worst(5).itertuples(): print(f"  {o.wer:4.0%}  said  {o.reference}\n        heard {o.hypothesis}")
     print(json.dumps(dict(wer=r.wer, cer=r.cer, n_clips=r.n_clips, output=str(a.output))))
+
+# %% ../nbs/14_runs.ipynb #demo-parser
+_DEMO_HELP = """Serve a page that transcribes speech with a fine-tuned model, on this machine only.
+
+examples:
+  voxtral-demo runs/lora
+      the final model of a run, with clips of its evaluation set to try
+  voxtral-demo someone/voxtral-mini-pt --language pt --port 8000
+  voxtral-demo runs/lora --space-folder my_space
+      write the folder of a Space instead: app.py, requirements.txt, README.md, and the weights
+  voxtral-run deploy_demo --model-id runs/lora --folder-only false
+      put it up as a Space"""
+
+def _demo_parser()->_Parser:
+    "The parser of voxtral-demo."
+    p = _Parser("voxtral-demo", description=_DEMO_HELP, usage="voxtral-demo MODEL [flags]")
+    p.add_argument("model", metavar="MODEL", help="a run's folder, the folder of a model or an adapter, a Hub id, or 'tiny'")
+    p.add_argument("--version", action="version", version=f"voxtral_nb {__version__}")
+    texts = dict(revision="branch, tag or commit of a Hub model", language="chosen at the start, as ISO 639-1 code [the one it was trained on, or automatic]",
+        title="of the page", device="auto, cpu, mps or cuda [auto]", dtype="auto, float32, bfloat16 or float16 [auto]", space_folder="write a Space there, and stop")
+    for n,h in texts.items(): p.add_argument("--" + n.replace("_", "-"), metavar="DIR" if n == "space_folder" else "TEXT", help=h)
+    numbers = dict(port="on this machine [the first free one from 7860]", examples="clips of the run's evaluation set to offer [3; none in a Space]", max_seconds="longest recording [120]",
+        max_megabytes="largest file [20]", max_queue="requests that may wait [16]", per_minute="requests of one visitor; 0 does not count them [10]")
+    for n,h in numbers.items(): p.add_argument("--" + n.replace("_", "-"), metavar="N", type=int, help=h)
+    return p
+
+# %% ../nbs/14_runs.ipynb #voxtral-demo
+def voxtral_demo(
+    argv:list[str]|None=None, # arguments; None takes the command line's
+):
+    "Console script: the page of a model."
+    p = _demo_parser()
+    a = vars(p.parse_args(argv))
+    return _run_command(p, lambda: _demo(a))
+
+def _demo(
+    a:dict, # parsed flags
+):
+    "What voxtral-demo does once its flags are understood."
+    from voxtral_nb.demo import Limits, launch_demo, space_folder
+    given = lambda *names: {n: a[n] for n in names if a[n] is not None}
+    limits = Limits(**{k.removeprefix("max_"): v for k,v in given("max_seconds", "max_megabytes", "max_queue", "per_minute").items()})
+    how = dict(limits=limits, **given("language", "title", "examples"))
+    _share_cores()
+    if a["space_folder"]: print(json.dumps(dict(space_folder=str(space_folder(a["model"], a["space_folder"], **how)))))
+    else: launch_demo(a["model"], wait=True, **how, **given("port", "revision", "device", "dtype"))
 
 # %% ../nbs/14_runs.ipynb #run-help
 def _first_lines(
