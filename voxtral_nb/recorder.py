@@ -220,16 +220,16 @@ def adopt(self:TakeFolder,
         except OSError as e: raise RecorderError(f"{d} cannot be written: {e.strerror or e}") from e
         with lock:
             for f in sorted(d.glob("*.json")):
-                t = _take(f)
-                if t.discarded or t.id in known: continue
-                if f.with_suffix(".pcm").exists(): os.replace(f.with_suffix(".pcm"), self.pcm(t.id))
+                t,pcm = _take(f),f.with_suffix(".pcm")
+                if t.discarded or t.id in known: pcm.unlink(missing_ok=True)
+                if not pcm.exists(): continue # done with, or killed before the first part: if the browser has it, it begins anew
+                self.save(t) # first, so that at no moment the samples lie where nothing speaks of them
+                os.replace(pcm, self.pcm(t.id))
                 self.takes[t.id] = t
-                if not t.finished: self.finish(t, interrupted=True)
-                self.save(t)
-                if t.samples: new.append(t)
-                else: self.drop(t) # killed before the first part; if the browser has it, it begins anew
-        shutil.rmtree(d, ignore_errors=True)
-    return new
+                new.append(t if t.finished else self.finish(t, interrupted=True))
+            left = any(d.glob("*.pcm")) # samples that no file speaks of are left to a person
+        if not left: shutil.rmtree(d, ignore_errors=True)
+    return [t for t in new if t.samples]
 
 # %% ../nbs/05_recorder.ipynb #take-file
 def _take(
@@ -330,7 +330,7 @@ def _open(self:Recorder, speaker):
         d["shown"] = max(d["shown"], self.n)
         self.id = d["dataset"] = d["dataset"] or secrets.token_hex(16)
     self._takes = _take_folder(self._private/"takes")
-    self._stamp = self._chosen = self._widget = None
+    self._ds = self._seen = self._chosen = self._widget = None
     self._rev,self._undo,self._answers,self._files,self.errors = 0,[],OrderedDict(),{},[]
     self._inbox = self._takes.folder/f"uploads-{secrets.token_hex(4)}" # where files arrive
     self._free = self.prompts is None and _free_prompt(self.language)
@@ -346,6 +346,15 @@ def dataset(self:Recorder)->SpeechDataset: # opened anew, so with all that is th
     "The dataset on disk, ready to train on."
     return SpeechDataset.open(self.folder/"data.jsonl")
 
+@patch
+def _rows(self:Recorder)->SpeechDataset: # for own use: twenty thousand rows are not read again for each take
+    "The dataset with all that is there now, read anew only if rows were changed."
+    try:
+        if self._ds is not None: self._ds._refresh()
+    except DatasetChanged: self._ds = None
+    if self._ds is None: self._ds = self.dataset
+    return self._ds
+
 # %% ../nbs/05_recorder.ipynb #length
 def _length(
     row:dict, # of the dataset
@@ -355,19 +364,18 @@ def _length(
 
 # %% ../nbs/05_recorder.ipynb #index
 @patch
-def _index(self:Recorder)->dict: # done: prompt ids of this speaker; takes: ids; seconds; n; last: newest rows
-    "What the recorder needs to know of the dataset."
-    s = (self.folder/"data.jsonl").stat()
-    stamp = s.st_ino, s.st_size, s.st_mtime_ns
-    if self._stamp!=stamp:
-        done,takes,seconds,n,last,flagged = set(),set(),0.,0,[],0
-        for row in self.dataset:
-            if row.get("speaker")==self.speaker and isinstance(row.get("prompt_id"), str): done.add(row["prompt_id"])
-            if isinstance(row.get("take"), str): takes.add(row["take"])
-            seconds += _length(row) or 0
-            n,last,flagged = n+1,[*last[-29:], row],flagged + bool(row.get("flagged"))
-        self._stamp,self._seen = stamp,dict(done=done, takes=takes, seconds=seconds, n=n, last=last, flagged=flagged)
-    return self._seen
+def _index(self:Recorder)->dict: # done: prompt ids of this speaker; takes: ids; seconds; flagged: clips; last: newest rows; n
+    "What the recorder needs to know of the dataset; rows that were only added are counted on."
+    ds = self._rows()
+    if self._seen is None or self._seen["of"]!=(id(ds), ds._ino):
+        self._seen = dict(of=(id(ds), ds._ino), done=set(), takes=set(), seconds=0., n=0, last=[], flagged=0)
+    s = self._seen
+    for row in ds[s["n"]:]:
+        if row.get("speaker")==self.speaker and isinstance(row.get("prompt_id"), str): s["done"].add(row["prompt_id"])
+        if isinstance(row.get("take"), str): s["takes"].add(row["take"])
+        s["seconds"] += _length(row) or 0
+        s["n"],s["last"],s["flagged"] = s["n"]+1,[*s["last"][-29:], row],s["flagged"] + bool(row.get("flagged"))
+    return s
 
 # %% ../nbs/05_recorder.ipynb #current
 @patch
@@ -375,7 +383,7 @@ def _current(self:Recorder)->Prompt|None: # None when all that is on offer is do
     "The prompt to read now: the one chosen, else one with takes to decide on, else the next that is neither recorded nor skipped."
     s,done = self._saved_state(),self._index()["done"]
     skipped = set(s["skipped"].get(self.speaker, []))
-    if self._chosen and self._chosen.id not in done: return self._chosen
+    if self._chosen: return self._chosen
     for t in self._takes.pending(self.speaker): # also if another session has read it meanwhile: no take is out of reach
         if t.prompt["id"] not in skipped: return Prompt(**t.prompt)
     if self._free: return self._free
@@ -397,7 +405,7 @@ def handle(self:Recorder,
 )->tuple: # (answer, binary parts)
     "Answer one request of the page; one that comes twice is answered twice and done once."
     with self._takes.lock:
-        key = msg.get("id")
+        key = str(msg.get("id"))
         if key not in self._answers:
             self._answers[key] = self._answer(msg, buffers)
             while len(self._answers)>50: self._answers.popitem(last=False)
@@ -407,19 +415,20 @@ def handle(self:Recorder,
         if msg.get("op") not in _SILENT: answer["state"] = self._state_or_error()
         return answer,out
 
-_SILENT = ("part", "ping", "audio", "known") # their answers carry no state
+_SILENT = ("part", "ping", "audio", "known", "file_begin", "file_part", "file_end") # their answers carry no state
 
 # %% ../nbs/05_recorder.ipynb #answer
 @patch
 def _answer(self:Recorder, msg, buffers):
     "Run an operation and put its result, or what is wrong, into words."
-    answer,op = dict(id=msg.get("id"), ok=True),_OPS.get(msg.get("op"))
+    answer,op = dict(id=msg.get("id"), ok=True),_OPS.get(str(msg.get("op")))
     try:
         if op is None: raise RecorderError(f"the page asks for {msg.get('op')!r}, which this version does not know: reload the page")
         try: call = inspect.signature(op).bind(self, **(msg.get("args") or {}), **(dict(data=buffers[0]) if buffers else {}))
         except TypeError as e: raise RecorderError(f"the page asks for {msg['op']!r} in another way than this version ({e}): reload the page") from None
         answer |= op(*call.args, **call.kwargs) or {}
-    except (VoxtralNBError, OSError) as e: answer |= dict(ok=False, error=str(e))
+    except VoxtralNBError as e: answer |= dict(ok=False, error=str(e))
+    except OSError as e: answer |= dict(ok=False, error=f"the disk refused: {e.strerror or e}. Free some space, or see to the folder's permissions; then press Retry, or do it again")
     except Exception as e: answer |= self._bug(e)
     return answer
 
@@ -491,6 +500,7 @@ def _part(self, take, offset, data):
     "A part of a take has come."
     t = self._takes[take]
     if not isinstance(offset, int) or offset<0 or offset%2: raise RecorderError(f"a part cannot begin at byte {offset!r}")
+    if t.discarded: raise RecorderError("this take was kept or discarded in another page meanwhile; download it if you need the rest")
     if t.finished and t.interrupted: t.finished = False # it was given up too early
     if t.finished: return dict(have=2*t.samples)
     if offset + len(data) > 2*t.sampling_rate*(self.settings["longest"] + 60): raise RecorderError("the take is longer than `longest` allows")
@@ -501,6 +511,7 @@ def _part(self, take, offset, data):
 def _end(self, take, samples, interrupted=False):
     "All of a take has been sent; `interrupted` if the speaker did not stop it."
     t = self._takes[take]
+    if t.discarded: raise RecorderError("this take was kept or discarded in another page meanwhile; download it if you need the rest")
     if not t.finished:
         if (have := self._have(t))<2*samples: return dict(have=have)
         if not samples:
@@ -575,8 +586,8 @@ def _changing(self:Recorder,
 ): # what it returns
     "Change the dataset; if somebody else was faster, look again first."
     for _ in range(5):
-        try: return change(self.dataset)
-        except DatasetChanged as e: last = e
+        try: return change(self._rows())
+        except DatasetChanged as e: last,self._ds = e,None
     raise last
 
 # %% ../nbs/05_recorder.ipynb #undo
@@ -742,7 +753,7 @@ def _trash(self:Recorder, create=True)->SpeechDataset|None: # the dataset of del
 @_op
 def _delete(self, clip):
     "Move a clip to the trash."
-    ds = self.dataset
+    ds = self._rows()
     row = _find(ds, clip)[1]
     gone = self._move(row, ds, self._trash())
     self._remove(clip)
@@ -757,8 +768,9 @@ def _delete(self, clip):
 @_op
 def _again(self, clip):
     "Read the prompt of a saved clip once more; the clip goes to the trash."
-    row = _find(self.dataset, clip)[1]
+    row = _find(self._rows(), clip)[1]
     if not row.get("prompt_id"): raise RecorderError(f"{row['audio_path']} was not read from a prompt")
+    if row.get("speaker")!=self.speaker: raise RecorderError(f"{row['audio_path']} was read by {row.get('speaker')}, and you are {self.speaker}")
     known = next((p for p in self.prompts or [] if p.id==row["prompt_id"]), None)
     _delete(self, clip)
     self._chosen = known or Prompt(row["prompt_id"], row["text"], row.get("language"))
@@ -806,7 +818,7 @@ def _audio(self, offset=0, take=None, clip=None):
     "A part of a take (raw 16-bit samples) or of a clip (the bytes of its file)."
     if take: path = self._takes.pcm(self._takes[take].id)
     else:
-        path = self.dataset.audio_file(_find(self.dataset, clip)[1])
+        path = self._rows().audio_file(_find(self._rows(), clip)[1])
     if not isinstance(offset, int) or offset<0: raise RecorderError(f"there is no byte {offset!r}")
     with open(path, "rb") as f:
         f.seek(offset)
@@ -866,7 +878,7 @@ def _file_end(self, file):
     if have<f["size"]: return dict(have=have)
     if not f["size"]: f["path"].touch()
     del self._files[file]
-    self.uploads.dataset = self.dataset # what is in it by now counts as there already
+    self.uploads.dataset = self._rows() # what is in it by now counts as there already
     try: self.uploads.add(f["path"], f["name"])
     except VoxtralNBError:
         f["path"].unlink(missing_ok=True)
@@ -876,6 +888,9 @@ def _file_end(self, file):
 # %% ../nbs/05_recorder.ipynb #file-edit
 @_op
 def _upload_text(self, upload, text): self.uploads.set_text(self.uploads.by_id(upload), text or None)
+
+@_op
+def _uploads(self): "The state, with the table of files."
 
 @_op
 def _upload_paste(self, text): return dict(n=len(self.uploads.paste(text)))
@@ -890,7 +905,7 @@ def _upload_remove(self, upload):
 def _upload_save(self):
     "Save the files that nothing is wrong with."
     version = self._consented()
-    self.uploads.dataset = self.dataset
+    self.uploads.dataset = self._rows()
     rows,left = self.uploads.save(speaker=self.speaker, license=self.license, consent=version, created_at=_now())
     here = {o.path for o in left}
     for f in self._inbox.glob("*"):

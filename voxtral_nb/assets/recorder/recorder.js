@@ -4,6 +4,7 @@
 const PART = 1 << 20; // bytes in a message: Jupyter's websocket drops messages over 10 MiB
 const TAIL = 0.5; // s that are recorded after "stop", so that endings are not cut
 const PATIENCE = 3000; // ms without an answer before somebody asks whether anybody is there
+const IDLE = 300000; // ms after which a microphone that nobody uses is switched off
 const HOLD = 10000; // ms after which a part is sent even if it is small
 
 const hex = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
@@ -66,22 +67,31 @@ class Shelf {
     try {
       const r = indexedDB.open("voxtral_nb.recorder", 1);
       r.onupgradeneeded = () => { r.result.createObjectStore("takes", { keyPath: "id" }); r.result.createObjectStore("parts"); };
-      this.db = await done(r);
+      const late = new Promise((_, no) => setTimeout(() => no(new Error("the browser's storage does not answer")), 2000));
+      this.db = await Promise.race([done(r), late]);
     } catch (e) { this.broken = e?.message || "no storage"; }
   }
-  async use(work) { // `work` gets the two stores; a full or closed storage is remembered and shown, and recording goes on without it
+  async use(work) { // `work` gets the two stores; undefined if it failed: a full or closed storage is shown, and recording goes on without it
     if (!this.db) return undefined;
     try {
       const t = this.db.transaction(["takes", "parts"], "readwrite");
-      return await work(t.objectStore("takes"), t.objectStore("parts"));
+      const over = new Promise((ok, no) => { t.oncomplete = () => ok(true); t.onabort = t.onerror = () => no(t.error || new Error("storage failed")); });
+      over.catch(() => {});
+      const result = await work(t.objectStore("takes"), t.objectStore("parts"));
+      await over; // only now it is kept
+      return result ?? true;
     } catch (e) { this.broken = e?.message || "storage failed"; return undefined; }
   }
+  range(id) { return IDBKeyRange.bound([id, 0], [id, Infinity]); }
   begin(take) { return this.use((takes) => done(takes.put(take))); }
   part(id, offset, buffer) { return this.use((_, parts) => done(parts.put(buffer, [id, offset]))); }
-  range(id) { return IDBKeyRange.bound([id, 0], [id, Infinity]); }
-  parts(id) { return this.use((_, parts) => done(parts.getAll(this.range(id)))); }
-  drop(id) { return this.use(async (takes, parts) => { await done(parts.delete(this.range(id))); await done(takes.delete(id)); }); }
-  async list(dataset, speaker) { return ((await this.use((takes) => done(takes.getAll()))) || []).filter((t) => t.dataset === dataset && t.speaker === speaker); }
+  async parts(id) { // without a hole: what follows one is left out
+    const [keys, values] = (await this.use((_, parts) => Promise.all([done(parts.getAllKeys(this.range(id))), done(parts.getAll(this.range(id)))]))) || [[], []];
+    let size = 0;
+    return values.filter((v, i) => keys[i][1] === size && (size += v.byteLength));
+  }
+  drop(id) { return this.use((takes, parts) => Promise.all([done(parts.delete(this.range(id))), done(takes.delete(id))])); }
+  async list() { return (await this.use((takes) => done(takes.getAll()))) || []; }
 }
 
 // ---- Outgoing: a take on its way ---------------------------------------------------------------------------------------------------------
@@ -117,19 +127,19 @@ const clamp = (v) => Math.max(-32768, Math.min(32767, Math.round(v * 32768)));
 class Tap extends AudioWorkletProcessor {
   constructor() {
     super();
-    Object.assign(this, { pcm: new Int16Array(2048), n: 0, peak: 0, seen: 0, on: false, left: Infinity });
+    Object.assign(this, { pcm: new Int16Array(2048), n: 0, peak: 0, take: 0, left: Infinity }); // take: number of the one that is recorded, 0 for none
     this.port.onmessage = ({ data }) => {
-      if (data === "start") { this.flush(); this.on = true; this.left = Infinity; }
-      else if (this.on && this.left === Infinity) this.left = data;
+      if (data.start) { this.flush(); this.take = data.start; this.left = Infinity; }
+      else if (this.take && this.left === Infinity) this.left = data.tail;
     };
   }
-  flush() { if (this.n) this.port.postMessage({ pcm: this.pcm.slice(0, this.on ? this.n : 0).buffer, peak: this.peak }); this.n = this.peak = 0; }
+  flush() { if (this.n) this.port.postMessage({ take: this.take, pcm: this.pcm.slice(0, this.take ? this.n : 0).buffer, peak: this.peak }); this.n = this.peak = 0; }
   process([input]) {
     const x = input[0] || new Float32Array(128);
     for (const v of x) {
       this.peak = Math.max(this.peak, Math.abs(v));
       this.pcm[this.n++] = clamp(v);
-      if (this.on && --this.left <= 0) { this.flush(); this.on = false; this.port.postMessage({ done: true }); }
+      if (this.take && --this.left <= 0) { this.flush(); this.port.postMessage({ take: this.take, done: true }); this.take = 0; }
       if (this.n === this.pcm.length) this.flush();
     }
     return true;
@@ -180,17 +190,27 @@ class Microphone {
     await this.ctx.resume();
     if (run !== this.run) throw new Error("The microphone was closed again.");
     this.node = new AudioWorkletNode(this.ctx, "voxtral-nb-tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
-    this.node.port.onmessage = ({ data }) => (data.done ? this.finished() : this.onBlock(data));
+    this.node.port.onmessage = ({ data }) => {
+      const mine = this.busy && data.take === this.take;
+      this.heardAt = now();
+      if (!data.done) this.onBlock(mine ? data : { peak: data.peak });
+      else if (mine) this.finished();
+    };
     this.ctx.createMediaStreamSource(stream).connect(this.node);
     this.rate = this.ctx.sampleRate;
     this.device = track.getSettings().deviceId;
     track.onended = () => this.onLost();
   }
-  start() { this.busy = true; this.node.port.postMessage("start"); }
-  stop(tail) { // the worklet counts the tail in samples; if it is gone, what has come is the take
+  start() {
+    this.busy = true;
+    this.take = (this.take || 0) + 1;
+    this.node.port.postMessage({ start: this.take });
+  }
+  stop(tail) { // the worklet counts the tail in samples; only when nothing has come from it for a second, what is there is the take
     if (!this.node) return this.finished();
-    this.node.port.postMessage(Math.max(1, Math.round(tail * this.rate)));
-    this.late = setTimeout(() => this.finished(), 1000 * tail + 1500);
+    this.node.port.postMessage({ tail: Math.max(1, Math.round(tail * this.rate)) });
+    const look = () => { this.late = setTimeout(() => (now() - this.heardAt < 1000 ? look() : this.finished()), 500); };
+    this.late = setTimeout(look, 1000 * (tail + 1));
   }
   finished() { clearTimeout(this.late); if (this.busy) { this.busy = false; this.onDone(); } }
   close() {
@@ -228,23 +248,27 @@ function icon(name) {
 
 class App {
   constructor(model, el) {
-    Object.assign(this, { state: null, rev: -1, phase: "idle", view: "record", outbox: new Map(), loudness: 0, live: [], selected: null, shown: {}, silence: 0, closed: false });
+    Object.assign(this, { state: null, rev: -1, phase: "idle", view: "record", outbox: new Map(), loudness: 0, live: [], selected: null, shown: {}, silence: 0, closed: false, leaving: new AbortController() });
     this.kernel = new Kernel(model, (s) => this.learn(s), (s) => this.wait(s));
     this.mic = new Microphone((b) => this.block(b), () => this.ended(), () => this.lost());
     this.shelf = new Shelf();
     this.build(el);
     this.hidden = () => document.visibilityState === "hidden" && this.release("The microphone was switched off while this page was hidden.");
     document.addEventListener("visibilitychange", this.hidden);
+    this.sizes = new ResizeObserver(() => (this.root.clientWidth ? this.paint() : this.release("The microphone was switched off while the recorder was hidden.")));
+    this.sizes.observe(this.root);
     this.start();
   }
 
   async start() {
-    await this.shelf.open();
-    try { await this.kernel.request("hello"); await this.recover(); } catch (e) { this.say(e.message, "error"); }
+    const opened = this.shelf.open();
+    try { await this.kernel.request("hello"); await opened; await this.recover(); } catch (e) { this.say(e.message, "error"); }
   }
 
   close() { // the cell was run again, cleared or deleted, or the page closes: the shelf has what has not arrived
     this.closed = true;
+    this.sizes.disconnect();
+    this.leaving.abort();
     this.mic.close();
     this.sound?.pause();
     this.kernel.close();
@@ -265,6 +289,7 @@ class App {
   promptShown() { return this.reading?.prompt || this.state?.prompt; } // while a take is on its way, what it was read from: the state may be further already
   wait(seconds) {
     this.silence = seconds;
+    if (this.kernel.gone && !this.out) for (const o of this.outbox.values()) o.release?.(); // the next view may bring them back
     this.paintStatus();
   }
   async ask(op, args, said) { // a request whose failure is shown
@@ -308,6 +333,7 @@ class App {
     try {
       await this.mic.open(this.device.value);
       this.devices();
+      this.usedAt = now();
       this.say("The microphone is on.", "ok");
       return true;
     } catch (e) { this.say(why(e), "error"); return false; } finally { if (this.phase === "opening") this.phase = "idle"; this.paint(); }
@@ -318,7 +344,9 @@ class App {
     if (peak >= 0.999) this.clippedAt = now();
     this.animate();
     const out = this.out;
-    if (!out || !pcm.byteLength) return;
+    if (this.phase !== "idle") this.usedAt = now();
+    else if (this.mic.on && now() - this.usedAt > IDLE) this.release("The microphone was switched off after five minutes without a recording.");
+    if (!out || !pcm?.byteLength) return;
     out.add(pcm);
     this.live.push(peak);
     if (out.bytes - out.shelved >= 2 * out.rate) this.copy(out);
@@ -330,10 +358,11 @@ class App {
     if (auto_stop && out.loud > 0.05 && out.quiet >= auto_stop) this.stop(0.05);
     else if (out.seconds >= longest) this.stop(0.05, `The take was stopped at ${clock(longest)}, the longest allowed.`);
   }
-  copy(out) { // the browser's own copy grows once a second
+  async copy(out) { // the browser's own copy grows once a second, until a part of it cannot be kept
+    if (out.holed || out.shelved === out.bytes) return;
     const from = out.shelved;
     out.shelved = out.bytes;
-    return this.shelf.part(out.id, from, out.slice(from, out.bytes));
+    if (!(await this.shelf.part(out.id, from, out.slice(from, out.bytes)))) out.holed = true;
   }
   stop(tail = TAIL, said = "") {
     if (this.phase !== "recording") return;
@@ -349,7 +378,7 @@ class App {
     this.phase = "sending";
     out.done = true;
     this.paint();
-    const copied = this.copy(out).then(() => this.shelf.begin({ ...out.meta, whole: !out.cut }));
+    const copied = this.copy(out).then(() => this.shelf.begin({ ...out.meta, bytes: out.cut ? Infinity : out.bytes }));
     if (this.closed) return;
     if (out.failed) return this.refused(out, new Error(out.failed)); // a part was refused while the recording went on
     await this.pump(out);
@@ -407,7 +436,7 @@ class App {
     if (take && this.state.settings.check && !this.state.free) this.checkScript(out.id);
   }
   async refused(out, e) {
-    if (out.done && !out.bytes) { this.outbox.delete(out.id); this.shelf.drop(out.id); out.release?.(); }
+    if (out.done && !out.bytes && out.begun) { this.outbox.delete(out.id); this.shelf.drop(out.id); out.release?.(); }
     else out.failed = e.message;
     if (out.done && this.reading === out) this.reading = null;
     if (this.phase === "sending" && out.done) this.phase = "idle";
@@ -433,19 +462,27 @@ class App {
   // -- takes that did not arrive: a page that was closed, a kernel that was killed
   holdLock(out) { navigator.locks?.request(`voxtral_nb.take.${out.id}`, () => new Promise((ok) => { out.release = ok; })); }
   async recover() {
-    for (const meta of await this.shelf.list(this.state?.dataset, this.state?.speaker)) {
-      if (this.outbox.has(meta.id)) continue;
-      const free = navigator.locks ? await new Promise((ok) => navigator.locks.request(`voxtral_nb.take.${meta.id}`, { ifAvailable: true }, (l) => ok(!!l))) : true;
-      if (!free) continue; // another page is recording it just now
-      const parts = await this.shelf.parts(meta.id), { what } = await this.kernel.request("known", { take: meta.id });
-      if (what === "kept" || what === "finished" || !parts?.length) { await this.shelf.drop(meta.id); continue; }
-      const out = new Outgoing({ ...meta, recovered: true, done: true, cut: !meta.whole });
-      parts.forEach((p) => out.add(p));
-      out.shelved = out.bytes;
-      this.outbox.set(out.id, out);
-      this.holdLock(out);
-      await this.pump(out);
+    const old = Date.now() - 30 * 86400e3;
+    for (const meta of await this.shelf.list()) {
+      if (Date.parse(meta.created_at) < old) await this.shelf.drop(meta.id); // nobody came for it
+      else if (meta.dataset === this.state?.dataset && meta.speaker === this.state?.speaker && !this.outbox.has(meta.id)) this.whenFree(meta);
     }
+  }
+  whenFree(meta) { // another view may be recording it just now: its turn comes when that view is done or gone
+    if (!navigator.locks) return this.bringBack(meta).catch((e) => this.say(e.message, "error"));
+    return navigator.locks.request(`voxtral_nb.take.${meta.id}`, { signal: this.leaving.signal }, () => this.bringBack(meta)).catch((e) => e.name === "AbortError" || this.say(e.message, "error"));
+  }
+  async bringBack({ id }) {
+    const meta = (await this.shelf.list()).find((m) => m.id === id);
+    if (!meta || this.closed) return;
+    const parts = await this.shelf.parts(id), { what } = await this.kernel.request("known", { take: id });
+    if (what === "kept" || what === "finished" || !parts.length) { await this.shelf.drop(id); return; }
+    const out = new Outgoing({ ...meta, bytes: 0, recovered: true, done: true });
+    parts.forEach((p) => out.add(p));
+    out.cut = out.bytes !== meta.bytes;
+    out.shelved = out.bytes;
+    this.outbox.set(id, out);
+    await this.pump(out);
   }
 
   // -- hearing
@@ -493,6 +530,7 @@ class App {
       } catch (e) { row.failed = e.message; }
       this.paint();
     }
+    await this.kernel.request("uploads").catch((e) => this.say(e.message, "error"));
     this.files.value = "";
     const bad = this.sending.filter((o) => o.failed).length;
     this.say(bad ? `${bad} files did not arrive.` : "Look at the list, add transcripts, then save.", bad ? "error" : "info");
@@ -625,7 +663,15 @@ class App {
     if (!this.changed("unsent", lost.map((o) => [o.id, o.failed]))) return;
     this.unsent.replaceChildren(...lost.map((o) => h("div", {}, `A take of ${o.seconds.toFixed(1)} s has not arrived. `,
       h("button", { type: "button", class: "vx-small", "data-vx": "retry", onclick: () => this.retry(o) }, "Retry"),
-      h("button", { type: "button", class: "vx-small", "data-vx": "download", onclick: () => this.download(o) }, "Download it"))));
+      h("button", { type: "button", class: "vx-small", "data-vx": "download", onclick: () => this.download(o) }, "Download it"),
+      h("button", { type: "button", class: "vx-small", "data-vx": "forget", onclick: () => this.forget(o) }, "Delete it"))));
+  }
+  async forget(out) {
+    this.outbox.delete(out.id);
+    await this.shelf.drop(out.id);
+    out.release?.();
+    this.say("The take was deleted from this browser.", "info");
+    this.paint();
   }
   download(out) {
     const a = h("a", { href: URL.createObjectURL(wav(out.slice(0, out.bytes), out.rate)), download: "take.wav" });
