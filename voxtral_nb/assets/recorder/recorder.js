@@ -3,6 +3,7 @@
 
 const PART = 1 << 20; // bytes in a message: Jupyter's websocket drops messages over 10 MiB
 const TAIL = 0.5; // s that are recorded after "stop", so that endings are not cut
+const SETTLE = 200; // ms from opening a microphone to the first sample that counts: devices click and stutter when they start
 const PATIENCE = 3000; // ms without an answer before somebody asks whether anybody is there
 const IDLE = 300000; // ms after which a microphone that nobody uses is switched off
 const HOLD = 10000; // ms after which a part is sent even if it is small
@@ -255,6 +256,8 @@ class App {
     this.build(el);
     this.hidden = () => document.visibilityState === "hidden" && this.release("The microphone was switched off while this page was hidden.");
     document.addEventListener("visibilitychange", this.hidden);
+    this.keydown = (e) => this.root.contains(e.target) && this.key(e); // on its way down, at the window: Notebook 7 listens at the document and heeds no attribute
+    window.addEventListener("keydown", this.keydown, true);
     this.sizes = new ResizeObserver(() => (this.root.clientWidth ? this.paint() : this.release("The microphone was switched off while the recorder was hidden.")));
     this.sizes.observe(this.root);
     this.start();
@@ -268,6 +271,7 @@ class App {
   close() { // the cell was run again, cleared or deleted, or the page closes: the shelf has what has not arrived
     this.closed = true;
     this.sizes.disconnect();
+    window.removeEventListener("keydown", this.keydown, true);
     this.leaving.abort();
     this.mic.close();
     this.sound?.pause();
@@ -332,6 +336,8 @@ class App {
     this.paint();
     try {
       await this.mic.open(this.device.value);
+      await new Promise((ok) => setTimeout(ok, SETTLE));
+      if (!this.mic.on) throw new Error("The microphone was closed again.");
       this.devices();
       this.usedAt = now();
       this.say("The microphone is on.", "ok");
@@ -584,7 +590,7 @@ class App {
     field("status", "div", { class: "vx-status", role: "status", "aria-live": "polite" });
     field("unsent", "div", { class: "vx-unsent" });
     field("who", "span", { class: "vx-who" });
-    this.root = h("div", { class: "vx", tabIndex: 0, role: "region", "aria-label": "Recorder", "data-vx": "root", "data-lm-suppress-shortcuts": "true", onkeydown: (e) => this.key(e) },
+    this.root = h("div", { class: "vx", tabIndex: 0, role: "region", "aria-label": "Recorder", "data-vx": "root", "data-lm-suppress-shortcuts": "true" },
       h("div", { class: "vx-head" }, h("div", { role: "tablist", class: "vx-tabs" }, Object.values(this.tabs)), this.who), this.consent, record, upload, saved, this.unsent, this.status);
     el.append(this.root);
     const reason = blocked();
