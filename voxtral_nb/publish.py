@@ -6,7 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/publish.html.md"""
 
 # %% auto #0
 __all__ = ['PublishError', 'Account', 'account', 'merge_adapter', 'model_files', 'Changes', 'Published', 'Verification',
-           'verify_model', 'publish_model', 'dataset_files', 'publish_dataset', 'DatasetVerification', 'verify_dataset']
+           'verify_model', 'publish_model', 'dataset_files', 'holds_dataset', 'publish_dataset', 'DatasetVerification',
+           'verify_dataset']
 
 # %% ../nbs/12_publish.ipynb #imports
 import fnmatch, hashlib, io, json, math, os, re, shutil, subprocess, sys, tempfile, time
@@ -480,10 +481,10 @@ def summary(self:Published)->str: # a few lines
 @patch
 def to_dict(self:Published)->dict: # plain values
     "The result as JSON can hold it."
-    v = self.verified
+    v, c = self.verified, self.changes
+    def n(k): return None if c is None else len(getattr(c, k))
     return dict(repo_id=self.repo_id, repo_type=self.repo_type, url=self.url, commit=self.commit, private=self.private, folder=self.folder and str(self.folder),
-                added=self.changes and len(self.changes.added), changed=self.changes and len(self.changes.changed), removed=self.changes and len(self.changes.removed),
-                bytes=self.changes and self.changes.size, verified=v and v.ok, **(dict(wer=v.wer, cer=v.cer) if isinstance(v, Verification) else {}))
+                added=n("added"), changed=n("changed"), removed=n("removed"), bytes=None if c is None else c.size, verified=v and v.ok, **(dict(wer=v.wer, cer=v.cer) if isinstance(v, Verification) and v.clips else {}))
 
 # %% ../nbs/12_publish.ipynb #push
 def _push(
@@ -844,6 +845,14 @@ def _parquet(
     out = io.BytesIO()
     pq.write_table(table.cast(features.arrow_schema), out, row_group_size=100)
     return out.getvalue()
+
+# %% ../nbs/12_publish.ipynb #holds-dataset
+def holds_dataset(
+    folder:str|Path, # a dataset's or a run's
+)->bool:
+    "Is this the folder of a dataset, rather than of a run?"
+    folder = Path(folder).expanduser()
+    return any((folder/o).is_file() for o in ("data.jsonl", "metadata.jsonl")) and not (folder/"training_config.json").exists()
 
 # %% ../nbs/12_publish.ipynb #publish-dataset
 _PARQUET_CONFIG = [dict(config_name="default", data_files=[dict(split="train", path="data/train-*")])]

@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/runs.html.md"""
 __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook', 'Parameter', 'notebook_parameters',
            'check_parameters', 'with_sample', 'config_from', 'eval_config', 'data_table', 'show_clips', 'show_errors',
            'write_result', 'free_folder', 'run_notebook', 'DryRun', 'dry_run', 'voxtral_train', 'eval_speech',
-           'evaluate_run', 'voxtral_eval', 'voxtral_demo', 'voxtral_run']
+           'evaluate_run', 'voxtral_eval', 'voxtral_publish', 'voxtral_demo', 'voxtral_run']
 
 # %% ../nbs/14_runs.ipynb #imports-std
 import argparse, ast, difflib, functools, io, json, math, os, re, shlex, sys, threading, time, tokenize
@@ -657,7 +657,7 @@ class _Parser(argparse.ArgumentParser):
         near = difflib.get_close_matches(rest[0].split("=")[0], self._option_string_actions, 1, .6) if rest[0].startswith("-") else []
         self.error(f"unknown argument {rest[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
 
-    def error(self, message): self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+    def error(self, message): self.exit(2, f"{self.prog}: error: {_SECRET_VALUE.sub('[token]', message)} (see {self.prog} --help)\n")
 
 # %% ../nbs/14_runs.ipynb #help-class
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -871,6 +871,75 @@ def _eval(
     print("The worst:")
     for o in r.worst(5).itertuples(): print(f"  {o.wer:4.0%}  said  {o.reference}\n        heard {o.hypothesis}")
     print(json.dumps(dict(wer=r.wer, cer=r.cer, n_clips=r.n_clips, output=str(a.output))))
+
+# %% ../nbs/14_runs.ipynb #publish-parser
+_PUBLISH_HELP = """Put a run's model, or a dataset folder, on the Hugging Face Hub, and prove that it works from there.
+
+examples:
+  voxtral-publish runs/pt
+      the final model of a run to a new private repository of yours that is called pt
+  voxtral-publish runs/pt someone/voxtral-mini-pt --weights best --license apache-2.0
+  voxtral-publish runs/pt --dry-run --output-dir try
+      write what would be sent, and say what it would change; nothing is sent
+  voxtral-publish my_speech --license cc-by-4.0
+      a dataset folder; only clips that are new go up
+
+Log in once with `hf auth login`, or set HF_TOKEN; the token needs the right to write."""
+
+def _publish_parser()->_Parser:
+    "The parser of voxtral-publish."
+    p = _Parser("voxtral-publish", description=_PUBLISH_HELP, usage="voxtral-publish FOLDER [REPO] [flags]")
+    p.add_argument("folder", metavar="FOLDER", help="a run's folder, or a dataset's")
+    p.add_argument("repo", metavar="REPO", nargs="?", help="user/name, or name [the name of the folder]")
+    p.add_argument("--version", action="version", version=f"voxtral_nb {__version__}")
+    p.add_argument("--dry-run", action="store_true", help="write what would be sent to --output-dir, and send nothing")
+    p.add_argument("--output-dir", metavar="DIR", help="where a dry run writes [publish/NAME]")
+    who = p.add_mutually_exclusive_group()
+    who.add_argument("--private", dest="private", action="store_true", default=None, help="only for you; a new repository is [on]")
+    who.add_argument("--public", dest="private", action="store_false", default=None, help="for everybody")
+    p.add_argument("--license", metavar="TEXT", help="of the weights, or of rows that name none")
+    p.add_argument("--no-verify", dest="verify", action="store_false", help="do not load it back")
+    p.add_argument("--message", metavar="TEXT", help="title of the commit")
+    m = p.add_argument_group("models")
+    m.add_argument("--weights", choices=("final", "best"), default="final", help="which of the run's models [final]")
+    m.add_argument("--merge", action="store_true", help="adapter and base as one model")
+    m.add_argument("--base", metavar="ID", help="Hub id of the adapter's base, in place of what the run says")
+    m.add_argument("--data-license", metavar="TEXT", help="of the training data")
+    m.add_argument("--dataset", dest="datasets", metavar="ID", action="append", default=[], help="Hub id of the training data, if it is published; may be repeated")
+    m.add_argument("--private-data", action="store_true", help="name no data and show no transcript")
+    m.add_argument("--optimizer", action="store_true", help="the last checkpoint with the optimizer's state too")
+    m.add_argument("--verify-clips", metavar="N", type=int, default=100, help="evaluation clips to verify with at most; 0 takes all [100]")
+    d = p.add_argument_group("datasets")
+    d.add_argument("--format", choices=("files", "parquet"), default="files", help="audio files and metadata.jsonl, or Parquet [files]")
+    d.add_argument("--column", dest="columns", metavar="NAME", action="append", default=[], help="a further key of the rows to publish; may be repeated")
+    return p
+
+# %% ../nbs/14_runs.ipynb #voxtral-publish
+def voxtral_publish(
+    argv:list[str]|None=None, # arguments; None takes the command line's
+):
+    "Console script: a run or a dataset to the Hub."
+    p = _publish_parser()
+    a = p.parse_args(argv)
+    return _run_command(p, lambda: _publish(p, a))
+
+def _publish(
+    p:_Parser, # whose name stands before messages
+    a:argparse.Namespace, # parsed flags
+):
+    "What voxtral-publish does once its flags are understood."
+    from voxtral_nb.publish import holds_dataset, publish_dataset, publish_model
+    _refuse_secrets(vars(a))
+    if a.verify_clips < 0: raise ConfigError(f"verify_clips: {a.verify_clips} is not allowed; allowed: 0 or more")
+    name = (a.repo or Path(a.folder).resolve().name).rstrip("/").rpartition("/")[2]
+    how = dict(private=a.private, license=a.license, verify=a.verify, message=a.message, dry_run=(a.output_dir or str(Path("publish")/name)) if a.dry_run else None)
+    _share_cores()
+    if holds_dataset(a.folder): done = publish_dataset(a.folder, a.repo, format=a.format, columns=tuple(a.columns), **how)
+    else: done = publish_model(a.folder, a.repo, verify_clips=a.verify_clips or None, datasets=tuple(a.datasets), **how,
+        **{k: getattr(a, k) for k in ("weights", "merge", "base", "data_license", "private_data", "optimizer")})
+    print(done.summary())
+    print(json.dumps(done.to_dict()))
+    if not done.ok: p.exit(1, f"{p.prog}: what was pushed did not verify\n")
 
 # %% ../nbs/14_runs.ipynb #demo-parser
 _DEMO_HELP = """Serve a page that transcribes speech with a fine-tuned model, on this machine only.
