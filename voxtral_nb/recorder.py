@@ -11,7 +11,7 @@ __all__ = ['CONSENT', 'FREE', 'RecorderError', 'Take', 'TakeFolder', 'Recorder',
 # %% ../nbs/05_recorder.ipynb #imports-std
 import difflib, getpass, hashlib, html, inspect, json, math, os, re, secrets, shutil, threading, time, traceback, unicodedata
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -362,6 +362,18 @@ def _length(
     d = row.get("duration")
     return float(d) if isinstance(d, (int, float)) and 0<=d<math.inf else None
 
+# %% ../nbs/05_recorder.ipynb #mine
+@patch
+def _mine(self:Recorder, take)->Take:
+    "A take of this speaker."
+    if (t := self._takes[take]).speaker==self.speaker: return t
+    raise RecorderError(f"this take was read by {t.speaker}, and you are {self.speaker}: run the cell again")
+
+@patch
+def _pending(self:Recorder)->list: # oldest first
+    "Takes to decide on: of this speaker, and not clips already."
+    return [t for t in self._takes.pending(self.speaker) if t.id not in self._index()["takes"]]
+
 # %% ../nbs/05_recorder.ipynb #index
 @patch
 def _index(self:Recorder)->dict: # done: prompt ids of this speaker; takes: ids; seconds; flagged: clips; last: newest rows; n
@@ -384,7 +396,7 @@ def _current(self:Recorder)->Prompt|None: # None when all that is on offer is do
     s,done = self._saved_state(),self._index()["done"]
     skipped = set(s["skipped"].get(self.speaker, []))
     if self._chosen: return self._chosen
-    for t in self._takes.pending(self.speaker): # also if another session has read it meanwhile: no take is out of reach
+    for t in self._pending(): # also if another session has read it meanwhile: no take is out of reach
         if t.prompt["id"] not in skipped: return Prompt(**t.prompt)
     if self._free: return self._free
     return next((p for p in self.prompts[:s["shown"]] if p.id not in done | skipped), None)
@@ -550,7 +562,7 @@ def state(self:Recorder)->dict: # JSON-able
         prompt=None if p is None else dict(id=p.id, text=p.text, language=p.language, dir=text_direction(p.text) if p.text else "auto"),
         number=offered.index(p.id) + 1 if p and p.id in offered else None, total=len(offered), done=len(seen["done"].intersection(offered)), skipped=len(skipped),
         more=max(0, min(self.n, len(self.prompts or []) - len(offered))), seconds=round(seen["seconds"], 1), clips=seen["n"],
-        takes=[self._shown(t) for t in self._takes.pending(self.speaker) if p and t.prompt["id"]==p.id],
+        takes=[self._shown(t) for t in self._pending() if p and t.prompt["id"]==p.id],
         undo=self._undo[-1][0] if self._undo else None, saved=[_shown_clip(o) for o in reversed(seen["last"])],
         uploads=self.uploads.table(), notices=list(self.uploads.notices))
 
@@ -618,14 +630,13 @@ def _undo_(self):
 def _set_aside(self:Recorder, takes, discarded=True):
     "Discard takes, or bring them back."
     if any(t.id not in self._takes.takes for t in takes): raise RecorderError("the take is not there any more; nothing was changed")
-    for t in takes:
-        t.discarded = discarded
-        self._takes.save(t)
+    for t in takes: t.discarded = discarded
+    for t in takes: self._takes.save(t)
 
 @_op
 def _discard(self, take):
     "Throw a take away."
-    t = self._takes[take]
+    t = self._mine(take)
     if t.discarded: return # pressed twice
     self._set_aside([t])
     self._can_undo("bring the take back", lambda: self._set_aside([t], False), [t])
@@ -634,7 +645,7 @@ def _discard(self, take):
 @_op
 def _keep(self, take, text, file=None):
     "Make a clip of a take."
-    t,version = self._takes[take],self._consented()
+    t,version = self._mine(take),self._consented()
     if not t.finished: raise RecorderError("the take has not arrived yet; wait a moment")
     if t.id in self._index()["takes"]: raise RecorderError("this take is in the dataset already")
     if bad := [p for p in self.gate(AudioQuality(**t.quality)) if p.action=="refuse"]: raise RecorderError(f"{bad[0]} The take stays here until you discard it.")
@@ -642,8 +653,8 @@ def _keep(self, take, text, file=None):
     extra = dict(prompt_id=None if _is_free(t.prompt["id"]) else t.prompt["id"], created_at=t.created_at, license=self.license, consent=version, take=t.id,
                  flagged=t.flagged or None, quality=_rounded(t.quality))
     row = self._changing(lambda ds: ds.append(self._takes.samples(t), text, t.sampling_rate, t.prompt["language"], self.speaker, True, **extra))
-    rest = [t, *(o for o in self._takes.pending(self.speaker) if o.prompt["id"]==t.prompt["id"] and o is not t)]
-    self._set_aside(rest)
+    rest = [t, *(o for o in self._pending() if o.prompt["id"]==t.prompt["id"] and o is not t)]
+    with suppress(OSError): self._set_aside(rest) # a full disk, after the clip is saved: the next session sees that it is, and lets the take go
     if self._free and self._free.id==t.prompt["id"]: self._free = _free_prompt(self.language)
     self._chosen = None
     def back():
@@ -666,9 +677,10 @@ def _rounded(
 # %% ../nbs/05_recorder.ipynb #clip-name
 def _name(
     row:dict, # of the dataset
-)->str: # such as "wavs/recording_0003.wav#3f2a91c0d7e1"
+)->str: # 32 hexadecimal digits, or such as "wavs/recording_0003.wav#3f2a91c0d7e1"
     "What the page calls a clip."
-    return f"{row['audio_path']}#{str(row.get('sha256') or '')[:12]}"
+    take = row.get("take")
+    return take if isinstance(take, str) and _ID.fullmatch(take) else f"{row['audio_path']}#{str(row.get('sha256') or '')[:12]}"
 
 def _find(
     ds:SpeechDataset, # where to look
@@ -676,7 +688,7 @@ def _find(
 )->tuple: # (number of the row, row)
     "The row of a clip."
     found = next(((i,r) for i,r in enumerate(ds) if _name(r)==clip), None)
-    if found is None: raise RecorderError(f"{str(clip).split('#')[0][:100]} is not in the dataset any more, or another clip has its name by now")
+    if found is None: raise RecorderError("this clip is not in the dataset any more; what is there by now was left alone")
     return found
 
 # %% ../nbs/05_recorder.ipynb #remove
@@ -799,7 +811,7 @@ def _update(self:Recorder, clip, **changes):
 def _edit(self, clip, text):
     "Correct the transcript of a clip."
     old = self._update(clip, text=_clean_text(text))
-    self._can_undo(f"give {clip.split('#')[0].split('/')[-1]} its old transcript", lambda: self._update(clip, **old))
+    self._can_undo(f"give a clip its old transcript ({old['text'][:40]})", lambda: self._update(clip, **old))
 
 # %% ../nbs/05_recorder.ipynb #flag
 @_op
@@ -807,7 +819,7 @@ def _flag(self, take=None, clip=None, on=True):
     "Mark a take or a clip to be looked at, or no longer."
     if clip: old = self._update(clip, flagged=True if on else None)
     else:
-        t = self._takes[take]
+        t = self._mine(take)
         t.flagged = bool(on); self._takes.save(t)
 
 # %% ../nbs/05_recorder.ipynb #audio-op
@@ -816,7 +828,7 @@ _PART = 1<<20 # bytes in a message: Jupyter's websocket drops messages over 10 M
 @_op
 def _audio(self, offset=0, take=None, clip=None):
     "A part of a take (raw 16-bit samples) or of a clip (the bytes of its file)."
-    if take: path = self._takes.pcm(self._takes[take].id)
+    if take: path = self._takes.pcm(self._mine(take).id)
     else:
         path = self._rows().audio_file(_find(self._rows(), clip)[1])
     if not isinstance(offset, int) or offset<0: raise RecorderError(f"there is no byte {offset!r}")
@@ -843,7 +855,7 @@ def _word_diff(
 def _check(self, take):
     "Transcribe a take and compare it with its script."
     if self.check is None: raise RecorderError("no check was given: Recorder(..., check=...)")
-    t = self._takes[take]
+    t = self._mine(take)
     x = resample(self._takes.samples(t)/np.float32(32768), t.sampling_rate, SAMPLE_RATE)
     try: heard = self.check(x, t.prompt["language"])
     except Exception as e: raise RecorderError(f"the function given as check failed ({type(e).__name__}: {e}); the take is kept as it is") from e
@@ -937,7 +949,7 @@ class RecordingSummary:
 @patch
 def summary(self:Recorder)->RecordingSummary:
     "Where this dataset and this speaker stand."
-    with self._takes.lock: s,seen,pending = self.state(),self._index(),len(self._takes.pending(self.speaker))
+    with self._takes.lock: s,seen,pending = self.state(),self._index(),len(self._pending())
     trash = self._trash(create=False)
     return RecordingSummary(self.folder.name, s["clips"], s["seconds"], None if self._free else s["total"], s["done"], s["skipped"], seen["flagged"], pending,
                             len(trash) if trash else 0, self.speaker)

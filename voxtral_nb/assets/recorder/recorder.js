@@ -435,7 +435,7 @@ class App {
     const take = this.state.takes.find((t) => t.id === out.id);
     this.selected = take ? out.id : this.selected;
     if (this.reading === out) this.reading = null;
-    if (out.recovered) return this.say(`A take of ${out.seconds.toFixed(1)} s that this browser had kept is back.`, "warn");
+    if (out.recovered) return this.say(`A take of ${(take?.seconds || out.seconds).toFixed(1)} s that this browser had kept is back.`, "warn");
     if (take && this.state.settings.auto_keep && !out.said && !take.problems.length && !this.state.free) return this.keep();
     this.say(out.said || `Take of ${out.seconds.toFixed(1)} s: listen to it, keep it, or record again.`, out.said ? "warn" : "info");
     this.paint();
@@ -568,13 +568,13 @@ class App {
     };
     const record = h("section", { class: "vx-page", "data-page": "record", role: "tabpanel" },
       field("progressText", "div", { class: "vx-progress" }), h("div", { class: "vx-track" }, field("progress", "div", { class: "vx-fill" })),
-      field("prompt", "div", { class: "vx-prompt" }),
+      field("prompt", "div", { class: "vx-prompt", "aria-live": "polite" }),
       field("finished", "div", { class: "vx-finished", hidden: true }),
       h("label", { class: "vx-field" }, h("span", {}, "Transcript"), field("transcript", "textarea", { rows: 2, spellcheck: true, dir: "auto" })),
       h("div", { class: "vx-sound" }, field("wave", "canvas", { class: "vx-wave", role: "img" }), field("time", "span", { class: "vx-time" })),
       h("div", { class: "vx-buttons" }, Object.values(this.buttons)),
       field("takes", "div", { class: "vx-takes", role: "radiogroup", "aria-label": "Takes" }), field("problems", "ul", { class: "vx-problems" }), field("diff", "div", { class: "vx-diff", "aria-label": "What was heard" }),
-      h("div", { class: "vx-mic" }, h("button", { type: "button", class: "vx-small", "data-vx": "mic", onclick: () => this.toggleMic() }, "Microphone on"), this.device,
+      h("div", { class: "vx-mic" }, h("button", { type: "button", class: "vx-small", "data-vx": "mic", onclick: () => this.toggleMic() }, "Switch microphone on"), this.device,
         field("level", "div", { class: "vx-level", role: "meter", "aria-label": "Level", "aria-valuemin": "-60", "aria-valuemax": "0" }, this.bar), field("clip", "span", { class: "vx-clip" }, "clipping")));
     const upload = h("section", { class: "vx-page", "data-page": "upload", role: "tabpanel" },
       field("drop", "div", { class: "vx-drop", ondragover: (e) => e.preventDefault(), ondrop: (e) => { e.preventDefault(); this.send([...e.dataTransfer.files]); } },
@@ -593,14 +593,17 @@ class App {
     this.root = h("div", { class: "vx", tabIndex: 0, role: "region", "aria-label": "Recorder", "data-vx": "root", "data-lm-suppress-shortcuts": "true" },
       h("div", { class: "vx-head" }, h("div", { role: "tablist", class: "vx-tabs" }, Object.values(this.tabs)), this.who), this.consent, record, upload, saved, this.unsent, this.status);
     el.append(this.root);
+    for (const box of [this.table, this.clips]) box.addEventListener("focusout", () => setTimeout(() => this.paint())); // what could not be shown under a typing hand
     const reason = blocked();
     if (reason) this.say(reason, "error");
     this.paint();
   }
   key(e) {
+    if ((e.ctrlKey || e.metaKey) && e.key === "s") return; // the notebook may save itself
     e.stopPropagation();
+    if (e.ctrlKey || e.metaKey) return;
     if (e.target.matches("textarea, select, input:not([type=checkbox]):not([type=radio])")) { if (e.key === "Escape") this.root.focus(); return; }
-    if (e.ctrlKey || e.metaKey || e.altKey || e.repeat) return;
+    if (e.altKey || e.repeat) return;
     const k = /^[a-z]$/i.test(e.key) ? e.key.toLowerCase() : e.code?.startsWith("Key") ? e.code[3].toLowerCase() : "";
     if (this.view !== "record" || !this.keys[k] || !this.state || this.state.consent) return;
     e.preventDefault();
@@ -624,6 +627,11 @@ class App {
     const was = this.device.value;
     this.device.replaceChildren(h("option", { value: "" }, "Default microphone"), ...all.map((d, i) => h("option", { value: d.deviceId }, d.label || `Microphone ${i + 1}`)));
     this.device.value = all.some((d) => d.deviceId === was) ? was : "";
+  }
+  refill(box, nodes) { // build a list anew; the focus stays where it was in it
+    const all = () => [...box.querySelectorAll("input, button")], at = all().indexOf(document.activeElement);
+    box.replaceChildren(...nodes);
+    if (at >= 0) all()[Math.min(at, all().length - 1)]?.focus({ preventScroll: true });
   }
   changed(name, value) { // has what `name` shows changed? Lists are built anew only then, and never under a typing hand
     const s = JSON.stringify(value), box = { takes: this.takes, saved: this.clips, uploads: this.table }[name];
@@ -661,12 +669,12 @@ class App {
     this.paintUploads(s);
     this.paintClips(s);
     this.paintWave(take);
-    this.root.querySelector("[data-vx=mic]").textContent = this.mic.on ? "Microphone off" : "Microphone on";
-    if (held && !this.root.contains(document.activeElement)) this.root.focus({ preventScroll: true });
+    this.root.querySelector("[data-vx=mic]").textContent = `Switch microphone ${this.mic.on ? "off" : "on"}`;
+    if (held && (!this.root.contains(document.activeElement) || !document.activeElement.offsetParent)) this.root.focus({ preventScroll: true }); // what had it is gone or hidden
   }
   paintUnsent() {
     const lost = [...this.outbox.values()].filter((o) => o.failed);
-    if (!this.changed("unsent", lost.map((o) => [o.id, o.failed]))) return;
+    if (!this.changed("unsent", lost.map((o) => [o.id, o.failed, o.done]))) return;
     this.unsent.replaceChildren(...lost.map((o) => h("div", {}, `A take of ${o.seconds.toFixed(1)} s has not arrived. `,
       h("button", { type: "button", class: "vx-small", "data-vx": "retry", onclick: () => this.retry(o) }, "Retry"),
       h("button", { type: "button", class: "vx-small", "data-vx": "download", onclick: () => this.download(o) }, "Download it"),
@@ -688,7 +696,7 @@ class App {
     this.consent.hidden = !s.consent || this.view === "saved";
     if (!s.consent || !this.changed("consent", s.consent)) return;
     this.consent.replaceChildren(h("h3", {}, "Before you record"), ...s.consent.text.split("\n").map((p) => h("p", {}, p)), h("p", { class: "vx-dim" }, `Stored with the date as version ${s.consent.version}, for ${s.speaker}.`),
-      h("button", { type: "button", class: "vx-button vx-keep", "data-vx": "agree", onclick: () => this.ask("agree", { version: s.consent.version }, "Thank you. Press Record, or R, and read the sentence aloud.").then(() => this.root.focus()) }, "I agree"));
+      h("button", { type: "button", class: "vx-button vx-keep", "data-vx": "agree", onclick: () => this.ask("agree", { version: s.consent.version }, "Thank you. Press Record, or R, and speak.").then(() => this.root.focus()) }, "I agree"));
   }
   paintPrompt(s) {
     const p = this.promptShown(), note = this.shelf.broken ? " · this browser keeps no copy of takes" : "";
@@ -751,23 +759,23 @@ class App {
     this.save.setAttribute("aria-disabled", String(!good));
     this.pasted.parentElement.hidden = this.use.hidden = this.save.hidden = !s.uploads.length;
     if (!this.changed("uploads", [s.uploads, s.notices])) return;
-    this.table.replaceChildren(...s.notices.map((t) => h("div", { class: "vx-warn" }, t)), ...(s.uploads.length ? [h("table", {}, h("thead", {}, h("tr", {}, ["File", "Length", "Transcript", ""].map((t) => h("th", { scope: "col" }, t)))),
+    this.refill(this.table, [...s.notices.map((t) => h("div", { class: "vx-warn" }, t)), ...(s.uploads.length ? [h("table", {}, h("thead", {}, h("tr", {}, ["File", "Length", "Transcript", ""].map((t) => h("th", { scope: "col" }, t)))),
       h("tbody", {}, s.uploads.map((o) => h("tr", { class: o.problems.length ? "vx-bad" : "" }, h("td", { class: "vx-name" }, o.name), h("td", {}, o.seconds ? `${o.seconds.toFixed(1)} s` : "–"),
         h("td", {}, h("input", { type: "text", value: o.text || "", dir: "auto", "data-vx": "upload-text", "aria-label": `Transcript of ${o.name}`, onchange: (e) => this.ask("upload_text", { upload: o.id, text: e.target.value }) }),
           [...o.problems.map((p) => h("div", { class: "vx-refuse" }, p)), ...o.warnings.map((p) => h("div", { class: "vx-warn" }, p))]),
-        h("td", {}, h("button", { type: "button", class: "vx-small", "aria-label": `Remove ${o.name}`, onclick: () => this.ask("upload_remove", { upload: o.id }, "Removed.") }, "Remove"))))))] : []));
+        h("td", {}, h("button", { type: "button", class: "vx-small", "aria-label": `Remove ${o.name}`, onclick: () => this.ask("upload_remove", { upload: o.id }, "Removed.") }, "Remove"))))))] : [])]);
   }
   paintClips(s) {
     if (!this.changed("saved", s.saved)) return;
     const small = (name, act, title, file, pressed) => h("button", { type: "button", class: "vx-small", title, "aria-label": `${title}: ${file}`, "data-vx": `clip-${name}`, ...(pressed === undefined ? {} : { "aria-pressed": String(pressed) }), onclick: act }, icon(name));
-    this.clips.replaceChildren(...s.saved.map((o) => {
+    this.refill(this.clips, [...s.saved.map((o) => {
       const file = o.file;
       return h("li", { "data-clip": o.id }, h("span", { class: "vx-dim" }, `${file} · ${(o.seconds || 0).toFixed(1)} s`),
         h("input", { type: "text", value: o.text, dir: o.dir, lang: o.language || "", "aria-label": `Transcript of ${file}`, "data-vx": "clip-text", onchange: (e) => this.ask("edit", { clip: o.id, text: e.target.value }, "Corrected.") }),
         h("span", { class: "vx-clip-buttons" }, small("play", () => this.hear({ clip: o.id }, o.id), "Play", file), small("flag", () => this.ask("flag", { clip: o.id, on: !o.flagged }, ""), "Flag", file, o.flagged),
           small("again", () => this.ask("again", { clip: o.id }, "Read it once more; the old clip is in the trash.").then((a) => { if (a) this.view = "record"; this.paint(); }), "Record again", file),
           small("discard", () => this.ask("delete", { clip: o.id }, `${file} is in the trash.`), "Delete", file)));
-    }), ...(s.clips > s.saved.length ? [h("li", { class: "vx-dim" }, `and ${s.clips - s.saved.length} earlier ones`)] : []), ...(s.undo ? [h("li", { class: "vx-wide" }, h("button", { type: "button", class: "vx-small", "data-vx": "undo-saved", onclick: () => this.ask("undo", {}, "Undone.") }, `Undo: ${s.undo}`))] : []));
+    }), ...(s.clips > s.saved.length ? [h("li", { class: "vx-dim" }, `and ${s.clips - s.saved.length} earlier ones`)] : []), ...(s.undo ? [h("li", { class: "vx-wide" }, h("button", { type: "button", class: "vx-small", "data-vx": "undo-saved", onclick: () => this.ask("undo", {}, "Undone.") }, `Undo: ${s.undo}`))] : [])]);
   }
 }
 
