@@ -563,13 +563,13 @@ def state(self:Recorder)->dict: # JSON-able
         number=offered.index(p.id) + 1 if p and p.id in offered else None, total=len(offered), done=len(seen["done"].intersection(offered)), skipped=len(skipped),
         more=max(0, min(self.n, len(self.prompts or []) - len(offered))), seconds=round(seen["seconds"], 1), clips=seen["n"],
         takes=[self._shown(t) for t in self._pending() if p and t.prompt["id"]==p.id],
-        undo=self._undo[-1][0] if self._undo else None, saved=[_shown_clip(o) for o in reversed(seen["last"])],
+        undo=self._undo[-1][0] if self._undo else None, saved=[_shown_clip(o, self.speaker) for o in reversed(seen["last"])],
         uploads=self.uploads.table(), notices=list(self.uploads.notices))
 
 # %% ../nbs/05_recorder.ipynb #shown-clip
-def _shown_clip(row):
-    "What the page shows of a clip of the dataset."
-    return dict(id=_name(row), file=Path(row["audio_path"]).name[:80], text=row["text"], language=row.get("language"), seconds=_length(row), flagged=bool(row.get("flagged")), dir=text_direction(row["text"]))
+def _shown_clip(row, speaker):
+    "What the page shows of a clip of the dataset; `again`: can this speaker read it once more?"
+    return dict(id=_name(row), again=bool(row.get("prompt_id")) and row.get("speaker")==speaker, file=Path(row["audio_path"]).name[:80], text=row["text"], language=row.get("language"), seconds=_length(row), flagged=bool(row.get("flagged")), dir=text_direction(row["text"]))
 
 @patch
 def _state_or_error(self:Recorder):

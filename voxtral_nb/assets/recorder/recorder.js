@@ -194,13 +194,17 @@ class Microphone {
     this.node.port.onmessage = ({ data }) => {
       const mine = this.busy && data.take === this.take;
       this.heardAt = now();
+      this.first?.();
       if (!data.done) this.onBlock(mine ? data : { peak: data.peak });
       else if (mine) this.finished();
     };
+    const sounds = new Promise((ok, no) => { this.first = ok; setTimeout(() => no(new Error(`The microphone gives no sound: is it muted or used by another program? ${UPLOAD}`)), 5000); });
     this.ctx.createMediaStreamSource(stream).connect(this.node);
     this.rate = this.ctx.sampleRate;
     this.device = track.getSettings().deviceId;
     track.onended = () => this.onLost();
+    await sounds; // a graph that is built may still take a quarter of a second to run
+    if (run !== this.run) throw new Error("The microphone was closed again.");
   }
   start() {
     this.busy = true;
@@ -453,7 +457,7 @@ class App {
   async checkScript(id) {
     this.heard = { id, text: "listening …" };
     this.paint();
-    try { this.heard = { id, ...(await this.kernel.request("check", { take: id })) }; } catch (e) { this.heard = { id, text: e.message }; }
+    try { this.heard = { ...(await this.kernel.request("check", { take: id })), id }; } catch (e) { this.heard = { id, text: e.message }; }
     this.paint();
   }
   async keep() {
@@ -773,7 +777,7 @@ class App {
       return h("li", { "data-clip": o.id }, h("span", { class: "vx-dim" }, `${file} · ${(o.seconds || 0).toFixed(1)} s`),
         h("input", { type: "text", value: o.text, dir: o.dir, lang: o.language || "", "aria-label": `Transcript of ${file}`, "data-vx": "clip-text", onchange: (e) => this.ask("edit", { clip: o.id, text: e.target.value }, "Corrected.") }),
         h("span", { class: "vx-clip-buttons" }, small("play", () => this.hear({ clip: o.id }, o.id), "Play", file), small("flag", () => this.ask("flag", { clip: o.id, on: !o.flagged }, ""), "Flag", file, o.flagged),
-          small("again", () => this.ask("again", { clip: o.id }, "Read it once more; the old clip is in the trash.").then((a) => { if (a) this.view = "record"; this.paint(); }), "Record again", file),
+          ...(!o.again ? [] : [small("again", () => this.ask("again", { clip: o.id }, "Read it once more; the old clip is in the trash.").then((a) => { if (a) this.view = "record"; this.paint(); }), "Record again", file)]),
           small("discard", () => this.ask("delete", { clip: o.id }, `${file} is in the trash.`), "Delete", file)));
     }), ...(s.clips > s.saved.length ? [h("li", { class: "vx-dim" }, `and ${s.clips - s.saved.length} earlier ones`)] : []), ...(s.undo ? [h("li", { class: "vx-wide" }, h("button", { type: "button", class: "vx-small", "data-vx": "undo-saved", onclick: () => this.ask("undo", {}, "Undone.") }, `Undo: ${s.undo}`))] : [])]);
   }
