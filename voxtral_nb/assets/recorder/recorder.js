@@ -199,6 +199,7 @@ class Microphone {
       else if (mine) this.finished();
     };
     const sounds = new Promise((ok, no) => { this.first = ok; setTimeout(() => no(new Error(`The microphone gives no sound: is it muted or used by another program? ${UPLOAD}`)), 5000); });
+    sounds.catch(() => {}); // it is awaited below, if nothing else goes wrong before
     this.ctx.createMediaStreamSource(stream).connect(this.node);
     this.rate = this.ctx.sampleRate;
     this.device = track.getSettings().deviceId;
