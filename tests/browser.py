@@ -12,7 +12,7 @@ every getUserMedia, also while another stream is open, and runs on while the str
 channels), of 16-bit or 32-bit float samples; 24-bit ones are silence. When a file that does not loop has ended, its last 10 ms are repeated for ever: end it in silence.
 On a busy machine 10 ms are now and then lost or doubled, more so in an AudioContext of another rate than the device's or with latencyHint "playback": judge a take by `follow`.
 """
-import asyncio, ctypes, json, os, shutil, signal, socket, subprocess, sys, tempfile, threading, time, urllib.request
+import asyncio, ctypes, json, os, secrets, shutil, signal, socket, subprocess, sys, tempfile, threading, time, urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,8 @@ import nbformat
 import numpy as np
 import psutil
 
-APPS = dict(lab=("jupyterlab", "LabApp", "lab/tree"), notebook=("notebook", "JupyterNotebookApp", "notebooks"))
+# Each page of Lab has a workspace of its own: the default one is kept by the server, and would open the notebooks of other pages again.
+APPS = dict(lab=("jupyterlab", "LabApp", "lab/workspaces/{}/tree"), notebook=("notebook", "JupyterNotebookApp", "notebooks"))
 # Nothing asks, pops up or saves by itself: a file is written when the test says save, and a toast never lies over a button.
 SETTINGS = {"@jupyterlab/apputils-extension:notification": dict(fetchNews="false", checkForUpdates=False, doNotDisturbMode=True),
     "@jupyterlab/docmanager-extension:plugin": dict(autosave=False)}
@@ -291,7 +292,7 @@ def _ready(page, timeout):
 def open_notebook(page, server, name, timeout=60):
     "Open notebook `name` and wait for its kernel. `server` is a Server, or for a proxy or another host the pair (Server, url)."
     server, url = server if isinstance(server, tuple) else (server, server.url)
-    page.goto(f"{url}/{server.page}/{name}")
+    page.goto(f"{url}/{server.page.format(secrets.token_hex(4))}/{name}")
     _ready(page, timeout)
     return page
 

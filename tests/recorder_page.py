@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from browser import MIC_RATE, best_match, cell, microphone_wav, open_notebook, reload, run_cell, screenshot, wait_for
+from browser import MIC_RATE, best_match, cell, cell_output_text, follow, microphone_wav, open_notebook, reload, run_cell, screenshot, wait_for
 from voxtral_nb.audio import read_audio, resample
 from voxtral_nb.dataset import SpeechDataset
 from voxtral_nb.testing import asterisk_prompts
@@ -83,7 +83,8 @@ class RecorderPage:
         run_cell(self.page, self.i, 0)
         return self.ready(timeout)
     def ready(self, timeout=30):
-        self.root.and_(self.page.locator("[data-ready=true]")).wait_for(timeout=1000*timeout)
+        try: self.root.and_(self.page.locator("[data-ready=true]")).wait_for(timeout=1000*timeout)
+        except Exception as e: raise AssertionError(f"no recorder is there; the cell shows {cell_output_text(self.page, self.i)[-2000:]!r}; {self.page.context.log[-5:]}") from e
         return self
     def reload(self):
         "Reload the page and run the cell again."
@@ -154,10 +155,10 @@ def check_clips(folder, source, expected=None, least=.95):
         if row["source"] != "recording": continue
         x, sr = sf.read(Path(folder)/row["audio_path"], dtype="float32")
         assert sr == row["sampling_rate"] == MIC_RATE
-        r = correlation(x, sr, source)
-        assert r > least, f"{row['audio_path']} ({len(x)/sr:.2f} s) matches its source only at {r:.3f}"
-        if expected and (s := expected.get(Path(row["audio_path"]).name)):
-            assert abs(len(x)/sr - s) < .05, f"{row['audio_path']} has {len(x)/sr:.3f} s; between start and stop lay {s:.3f} s"
+        r, name = correlation(x, sr, source), Path(row["audio_path"]).name
+        assert r > least, f"{name} ({len(x)/sr:.2f} s) matches its source only at {r:.3f}; in pieces {follow(resample(x, sr, RATE), source, RATE)}"
+        if expected and (s := expected.get(name)):
+            assert abs(len(x)/sr - s) < .05, f"{name} has {len(x)/sr:.3f} s; between start and stop lay {s:.3f} s; whole {r:.3f}, in pieces {follow(resample(x, sr, RATE), source, RATE)}"
     return ds
 
 

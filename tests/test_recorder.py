@@ -1,5 +1,5 @@
 """The recorder in a real browser: JupyterLab and Notebook 7, a microphone that plays recorded speech, lost connections, killed kernels, hostile input."""
-import json, os, re, shutil, subprocess, time
+import base64, json, os, re, subprocess, time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,8 +68,8 @@ def dialogs(page):
     return texts
 
 def no_errors(context):
-    "Nothing went wrong in the page unseen."
-    assert not (bad := [o for o in context.log if o.startswith("uncaught")]), bad
+    "Nothing went wrong in the page unseen. (Notebook 7 has an error of its own about a `schema`, also in a notebook with nothing but 1 + 1.)"
+    assert not (bad := [o for o in context.log if o.startswith("uncaught") and "reading 'schema'" not in o]), bad
 
 
 # The whole story
@@ -163,3 +163,556 @@ def test_story(desk, source, tmp_path):
     # training on it starts
     d = dry_run(RunConfig(model_id="tiny", train_data=str(folder), eval_fraction=.3, max_seconds=10, on_bad="skip", max_steps=2, batch_size=2, output_dir=str(tmp_path/"run"), tracking="none", device="cpu"))
     assert d.to_dict(), d
+
+
+# Where there is no microphone
+
+VSCODE = "document.addEventListener('DOMContentLoaded', () => { document.body.dataset.vscodeThemeKind = 'vscode-light'; })"
+
+def can_upload(rec, source, tmp_path):
+    "Files still go where sound cannot."
+    sf.write(tmp_path/"mine.ogg", source[:3*RATE], RATE)
+    (tmp_path/"mine.txt").write_text("What I said.")
+    rec.upload(tmp_path/"mine.ogg", tmp_path/"mine.txt")
+    rec.wait_said("Look at the list")
+    rec.click("save")
+    rec.wait_said("1 files saved|1 file saved")
+    assert [(r["text"], r["source"]) for r in rows(rec.folder)] == [("What I said.", "upload")]
+
+
+def test_permission_denied(desk, source, mic, tmp_path):
+    with browser(mic, permission=False) as context:
+        rec = desk.open(context=context)
+        rec.click("record")
+        said = rec.wait_said("did not give the microphone")
+        assert "Allow it" in said and "upload" in said and rec.root.get_attribute("data-phase") == "idle"
+        rec.shot("denied")
+        can_upload(rec, source, tmp_path)
+        rec.click("tab-record")
+        context.grant_permissions(["microphone"]) # what the message says to do
+        rec.record(2)
+        rec.keep()
+        check_clips(rec.folder, source)
+
+
+def test_no_microphone(desk, source, tmp_path):
+    with browser(fake_device=False) as context:
+        rec = desk.open(context=context)
+        rec.click("record")
+        said = rec.wait_said("No microphone was found")
+        assert "Plug one in" in said and "upload" in said
+        rec.shot("no-microphone")
+        can_upload(rec, source, tmp_path)
+
+
+def test_insecure_origin(desk, source, mic, tmp_path):
+    "Plain http from another machine: the way out is said at once, with the numbers of this very page."
+    with browser(mic, host_rules="MAP recorder.test 127.0.0.1") as context:
+        rec = desk.open(url=f"http://recorder.test:{desk.server.port}", context=context, agree=False)
+        port = desk.server.port
+        for said in (rec.status, rec.agree() and (rec.click("record") or rec.wait_said("plain http"))):
+            assert "https" in said and f"ssh -L {port}:localhost:{port} recorder.test" in said and f"http://localhost:{port}" in said and "upload" in said, said
+        assert rec.seen("tracks") == []
+        rec.shot("insecure")
+        can_upload(rec, source, tmp_path)
+
+
+def test_vscode(desk, source, tmp_path):
+    with browser() as context:
+        context.add_init_script(VSCODE)
+        rec = desk.open(context=context, agree=False)
+        assert "VS Code" in rec.status and "JupyterLab in a browser" in rec.status
+        rec.agree().click("record")
+        assert "VS Code" in rec.wait_said("VS Code") and rec.seen("tracks") == []
+        rec.shot("vscode")
+        can_upload(rec, source, tmp_path)
+
+
+# Lost connections, killed kernels, closed pages
+
+def test_connection_cut_in_mid_take(desk, source):
+    "The recording goes on, says where it is, and arrives whole when the connection is back. What was kept before is there."
+    with Proxy(desk.server.port) as proxy:
+        rec = desk.open(url=proxy.url)
+        long = {}
+        seconds = rec.record(2.5)
+        long[rec.keep()] = seconds
+        rec.start(); time.sleep(1.5)
+        proxy.cut()
+        time.sleep(5)
+        dialogs(rec.page)
+        rec.click("record")
+        rec.wait_said("does not answer")
+        assert "safe in this browser" in rec.status
+        rec.shot("connection-cut")
+        seconds = rec.expected()
+        proxy.mend()
+        reconnect(rec.page)
+        dialogs(rec.page)
+        rec.phase("idle", 60)
+        rec.wait_said("Take of")
+        long[rec.keep()] = seconds
+        assert len(check_clips(rec.folder, source, long)) == 2
+
+
+def test_stalled_connection(desk, source):
+    "Silence instead of an answer: the page says so, and what was asked for happens once."
+    with Proxy(desk.server.port) as proxy:
+        rec = desk.open(url=proxy.url)
+        rec.start(); time.sleep(2)
+        proxy.stall()
+        rec.key("r")
+        rec.wait_said("does not answer")
+        rec.shot("stalled")
+        seconds = rec.expected()
+        proxy.mend()
+        rec.phase("idle", 40)
+        rec.wait_said("Take of")
+        proxy.stall()
+        rec.key("a")
+        rec.wait_said("does not answer")
+        assert rows(rec.folder) == []
+        proxy.mend()
+        name = re.search(r"\S+\.wav", rec.wait_said("Saved as", 40))[0]
+        time.sleep(1)
+        assert len(check_clips(rec.folder, source, {name.strip(): seconds})) == 1
+
+
+def test_kernel_killed_in_mid_take(desk, source):
+    "The take is back when the cell has been run again, whole, and waits to be kept; the clip that was saved just before the crash is there."
+    rec = desk.open()
+    seconds = rec.record(2.5)
+    first = rec.keep()
+    desk.server.kill_kernel(rec.name) # right after "saved"
+    wait_for(lambda: dialogs(rec.page) or "run this cell again" in rec.status, 30, "JupyterLab to notice")
+    wait_idle(rec.page); dialogs(rec.page)
+    rec.show()
+    assert [Path(r["audio_path"]).name for r in rows(rec.folder)] == [first]
+    rec.start(); time.sleep(12.5) # longer than HOLD: a part has arrived
+    desk.server.kill_kernel(rec.name)
+    time.sleep(2)
+    dialogs(rec.page)
+    rec.click("record")
+    rec.phase("sending") # the tail is recorded
+    second = rec.expected()
+    rec.wait_said("run this cell again", 40)
+    assert "comes back then" in rec.status
+    rec.shot("kernel-killed")
+    wait_idle(rec.page); dialogs(rec.page)
+    rec.show()
+    rec.wait_said("is back")
+    rec.shot("take-is-back")
+    assert rec.prompt == EN[1].text
+    name = rec.keep()
+    assert [r["prompt_id"] for r in check_clips(rec.folder, source, {first: seconds, name: second})] == [EN[0].id, EN[1].id]
+
+
+def test_page_closed_in_mid_take(desk, source):
+    "What the browser had copied, all but the last second, comes back in another page, marked as cut off."
+    rec = desk.open()
+    save(rec.page)
+    rec.start(); time.sleep(4)
+    rec.page.close()
+    page = desk.context.new_page()
+    page.add_init_script(HOOKS)
+    again = RecorderPage(open_notebook(page, desk.server, rec.name)).show()
+    again.wait_said("is back|kept")
+    again.shot("page-closed")
+    assert "interrupted" in again.part("takes").inner_text() and again.prompt == EN[0].text
+    again.keep()
+    ds = check_clips(rec.folder, source)
+    assert 2.2 < ds[0]["duration"] < 4.6
+
+
+# The microphone is let go
+
+HIDE = """hidden => { Object.defineProperty(document, 'visibilityState', { value: hidden ? 'hidden' : 'visible', configurable: true });
+    document.dispatchEvent(new Event('visibilitychange')); }"""
+
+def test_microphone_is_released(desk, source):
+    "By its button, when the page is hidden, also in mid-take, and when the cell is cleared or run again."
+    rec = desk.open()
+    rec.click("mic"); rec.wait_said("microphone is on")
+    assert rec.live_tracks() == 1
+    rec.click("mic"); rec.wait_said("microphone is off")
+    assert rec.live_tracks() == 0
+    rec.record(1)
+    assert rec.live_tracks() == 1
+    rec.page.evaluate(HIDE, True)
+    assert rec.live_tracks() == 0 and rec.root.get_attribute("data-mic") == "off"
+    rec.wait_said("hidden")
+    rec.page.evaluate(HIDE, False)
+    rec.click("discard"); rec.wait_said("Discarded")
+    rec.start(); time.sleep(2.5)
+    rec.page.evaluate(HIDE, True)
+    assert rec.live_tracks() == 0
+    rec.phase("idle"); rec.wait_said("The take up to there")
+    rec.page.evaluate(HIDE, False)
+    name = rec.keep()
+    assert 2.2 < rows(rec.folder)[0]["duration"] < 3.2, name
+    check_clips(rec.folder, source)
+    rec.start(); time.sleep(.5)
+    rec.show() # run again
+    wait_for(lambda: rec.live_tracks() == 0, 5, "the microphone to be released when the cell is run again")
+    rec.start(); time.sleep(.5)
+    assert rec.live_tracks() == 1
+    rec.page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-cell-output')")
+    rec.root.wait_for(state="detached")
+    wait_for(lambda: rec.live_tracks() == 0, 5, "the microphone to be released when the output is cleared")
+    no_errors(desk.context)
+
+
+# Keyboard, labels, width, themes
+
+def cells(page): return page.locator(".jp-Notebook .jp-Cell").evaluate_all("os => os.map(o => [o.className.match(/jp-(Code|Markdown|Raw)Cell/)[1], o.querySelector('.cm-content')?.textContent])")
+
+def test_keyboard(desk, source):
+    "The keys act only while the recorder has the focus, and never reach the notebook."
+    rec = desk.open(more=["'second'", "'third'"])
+    page, before = rec.page, cells(rec.page)
+    rec.root.focus()
+    for k in ("d", "d", "b", "x", "m", "y", "c", "v", "0", "0", "i", "i", "j", "k", "Delete", "Shift+M", "Control+Enter"): page.keyboard.press(k)
+    assert cells(page) == before and not page.locator(".jp-Dialog").count()
+    assert rec.root.get_attribute("data-phase") == "idle" and rec.prompt == EN[0].text
+    rec.key("r"); rec.phase("recording"); time.sleep(1.5)
+    rec.key("d"); rec.key("s"); rec.key("a") # not while recording
+    assert rec.root.get_attribute("data-phase") == "recording" and cells(page) == before
+    rec.key("r"); rec.phase("idle")
+    # letters typed in a field are letters
+    rec.part("transcript").focus(); page.keyboard.press("End")
+    page.keyboard.type(" rasdfpz")
+    assert rec.part("transcript").input_value() == EN[0].text + " rasdfpz"
+    assert rec.root.get_attribute("data-phase") == "idle" and rec.part("take").count() == 0 and rows(rec.folder) == []
+    page.keyboard.press("Escape") # back to the recorder
+    assert rec.root.evaluate("o => document.activeElement === o")
+    page.keyboard.press("f"); rec.wait_said("Flagged")
+    assert rec.part("flag").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("d"); rec.wait_said("Discarded")
+    page.keyboard.press("z"); rec.wait_said("Undone")
+    page.keyboard.press("a"); rec.wait_said("Saved as")
+    assert rows(rec.folder)[0]["flagged"] is True and cells(page) == before
+    # without the focus nothing is done
+    cell(page, 1).locator(".cm-content").click()
+    page.keyboard.type("r a s")
+    time.sleep(.5)
+    assert rec.root.get_attribute("data-phase") == "idle" and len(rows(rec.folder)) == 1 and rec.prompt == EN[1].text
+    assert [o for o, _ in cells(page)] == ["Code"]*3
+    # every step with Tab and Enter
+    rec.root.focus()
+    names = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        n = page.evaluate("() => document.activeElement.closest('.vx') && document.activeElement.dataset.vx")
+        if n is None: break
+        names.append(n)
+    assert {"tab-upload", "tab-saved", "transcript", "record", "keep", "skip", "undo", "mic"} <= set(names), names
+
+
+NAMED = ("button", "textbox", "combobox", "tab", "radio", "meter", "image", "img", "checkbox", "region", "tabpanel", "radiogroup", "status")
+def unnamed(page, session):
+    "What a screen reader could not name in the recorder."
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    byid = {n["nodeId"]: n for n in nodes}
+    top = next(n for n in nodes if n.get("role", {}).get("value") == "region" and n.get("name", {}).get("value") == "Recorder")
+    todo, found, bad = [top["nodeId"]], [], []
+    while todo:
+        n = byid.get(todo.pop())
+        if n is None: continue
+        todo += n.get("childIds", [])
+        role, name = n.get("role", {}).get("value"), n.get("name", {}).get("value", "")
+        if n.get("ignored") or role not in NAMED: continue
+        found.append((role, name))
+        if not name.strip() and role not in ("status", "tabpanel"): bad.append(role)
+    return found, bad
+
+
+CONTRAST = """root => { // texts that are hard to read: [text, contrast]
+  const rgba = (c) => { const g = document.createElement('canvas').getContext('2d', { willReadFrequently: true }); g.clearRect(0, 0, 1, 1); g.fillStyle = c; g.fillRect(0, 0, 1, 1); return [...g.getImageData(0, 0, 1, 1).data]; };
+  const lum = (c) => c.slice(0, 3).map((v) => (v /= 255) <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0);
+  const ground = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; } return [255, 255, 255]; };
+  const bad = [], walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  for (let n; (n = walk.nextNode()); ) {
+    const e = n.parentElement;
+    if (!n.textContent.trim() || !e.checkVisibility() || e.closest('[aria-disabled=true], .vx-clip, select')) continue;
+    const [a, b] = [lum(rgba(getComputedStyle(e).color)), lum(ground(e))].sort((x, y) => y - x), r = (a + .05)/(b + .05);
+    if (r < 4.5) bad.push([n.textContent.slice(0, 40), +r.toFixed(2)]);
+  }
+  return bad; }"""
+OUTSIDE = """root => { const r = root.getBoundingClientRect(); // what sticks out of the recorder to the side
+  return [root.scrollWidth > root.clientWidth ? `the recorder is ${root.scrollWidth} wide in ${root.clientWidth}` : null, ...[...root.querySelectorAll('*')].filter((e) => e.checkVisibility() && !e.closest('option, .vx-table'))
+    .filter((e) => { const b = e.getBoundingClientRect(); return b.width && (b.right > r.right + 1 || b.left < r.left - 1); }).map((e) => `${e.tagName} ${e.className} ${e.textContent.slice(0, 30)}`)].filter(Boolean); }"""
+
+def states(rec, source, tmp_path):
+    "Bring a recorder into one state after the other: consent, ready, recording, review, takes, saved, uploads, all done."
+    yield "consent"
+    rec.agree(); yield "ready"
+    rec.start(); time.sleep(1); yield "recording"
+    rec.stop(); rec.record(.1); yield "review" # too short: a problem is shown
+    rec.part("take").first.click(); rec.keep(); yield "kept"
+    sf.write(tmp_path/"one.wav", source[:2*RATE], RATE); (tmp_path/f"{'long name ' * 12}.wav").write_bytes(b"")
+    rec.upload(*tmp_path.glob("*.wav")); rec.wait_said("Look at the list"); yield "uploads"
+    rec.click("tab-saved"); yield "saved"
+    rec.click("tab-record")
+    for _ in range(2): rec.key("s"); rec.wait_said("Skipped"); time.sleep(.3)
+    rec.part("unskip").wait_for(); yield "all-done"
+
+PROMPTS = "prompts=['The first sentence of three.', 'The second one is somewhat longer than the first one was.', 'The third.'], language='en'"
+
+@pytest.mark.parametrize("theme", ["light", "dark", "phone"])
+def test_looks(desk, source, mic, tmp_path, theme):
+    "In each state: everything has a name for screen readers, texts stand out from the ground, and nothing sticks out, on a telephone either."
+    size = dict(width=390, height=844) if theme == "phone" else dict(width=1280, height=1000)
+    with browser(mic, **size, dark=theme == "dark") as context:
+        rec = desk.open(PROMPTS, context=context, agree=False)
+        # it is a setting that the server keeps
+        rec.page.evaluate(f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {'Dark' if theme == 'dark' else 'Light'}' }})")
+        rec.page.locator(f"body[data-jp-theme-light={str(theme != 'dark').lower()}]").wait_for(state="attached")
+        if theme == "phone": rec.page.evaluate("() => { window.jupyterapp.shell.collapseLeft?.(); window.jupyterapp.shell.collapseRight?.(); }")
+        session, wrong, everything = context.new_cdp_session(rec.page), [], set()
+        for state in states(rec, source, tmp_path):
+            time.sleep(.4)
+            rec.shot(f"{theme}-{state}")
+            found, bad = unnamed(rec.page, session)
+            everything |= set(found)
+            wrong += [(state, "no name", o) for o in bad]
+            wrong += [(state, "contrast", o) for o in rec.root.evaluate(CONTRAST)]
+            wrong += [(state, "outside", o) for o in rec.root.evaluate(OUTSIDE)]
+            wrong += [(state, "shows", o) for o in ("null", "undefined", "NaN", "[object") if o in rec.root.inner_text()]
+            if state == "uploads":
+                assert rec.root.locator(".vx-name").first.bounding_box()["width"] >= 80
+                assert rec.part("table").evaluate("o => o.scrollWidth <= o.clientWidth")
+        screenshot(rec.page, f"{theme}-page")
+        assert wrong == []
+        names = {n for _, n in everything}
+        assert any(n.startswith("Record") for n in names) and {"Level", "Microphone", "Transcript of one.wav"} <= names, sorted(names)
+
+
+def test_right_to_left(desk, source):
+    "Arabic, given by hand as there are no phrases: read from the right, in prompt and transcript."
+    rec = desk.open("prompts=['صباح الخير يا صديقي.', 'Good morning.'], language='ar'")
+    look = lambda name: rec.part(name).evaluate("o => getComputedStyle(o).direction")
+    assert rec.part("prompt").get_attribute("dir") == "rtl" and rec.part("prompt").get_attribute("lang") == "ar"
+    assert (look("prompt"), look("transcript")) == ("rtl", "rtl")
+    rec.shot("arabic")
+    rec.record(1.5); rec.keep()
+    assert rows(rec.folder)[0]["text"] == "صباح الخير يا صديقي." and look("prompt") == "ltr"
+    rec.click("tab-saved")
+    assert rec.part("clip-text").get_attribute("dir") == "rtl"
+
+
+# Other front ends, two at once, nobody there
+
+def test_notebook_7(desk, source, mic, tmp_path):
+    with Server(tmp_path/"nb", app="notebook") as server, browser(mic, width=390, height=844) as context:
+        d = Desk(server, context, "seven")
+        rec = d.open()
+        long = {}
+        for _ in range(2):
+            seconds = rec.record(2)
+            long[rec.keep()] = seconds
+        before = cells(rec.page)
+        rec.root.focus()
+        for k in "ddb": rec.page.keyboard.press(k)
+        time.sleep(.3)
+        assert cells(rec.page) == before
+        screenshot(rec.page, "notebook7")
+        assert rec.root.evaluate(OUTSIDE) == []
+        check_clips(rec.folder, source, long)
+        save(rec.page)
+        no_audio_in(d.notebooks[rec.name])
+        no_errors(context)
+
+
+def test_two_recorders_on_one_folder(desk, source):
+    "Two kernels, two pages, recording at the same time: every clip is there once, under a name of its own, and each sees the other's."
+    a = desk.open(folder="shared")
+    b = desk.open(folder="shared")
+    kept = []
+    for _ in range(3):
+        a.page.bring_to_front(); a.start()
+        b.page.bring_to_front(); b.start()
+        time.sleep(1.5)
+        for o in (a, b): o.key("r")
+        for o in (a, b): o.phase("idle"); o.wait_said("Take of")
+        for o in (a, b): o.key("a") # neither waits for the other
+        for o in (a, b): kept.append(re.search(r"recording_\d+\.wav", o.wait_said("Saved as"))[0])
+    assert len(set(kept)) == 6
+    ds = check_clips(a.folder, source)
+    assert sorted(Path(r["audio_path"]).name for r in ds) == sorted(kept)
+    a.key("s"); a.wait_said("Skipped"); a.click("tab-saved")
+    assert a.root.locator("[data-clip]").count() == 6
+
+
+HOSTILE = """<img src=x onerror="window.seen.ran=1"><script>window.seen.ran=1</script><b>bold</b>"""
+
+def test_hostile_texts(desk, source, tmp_path):
+    "HTML in prompts, transcripts and file names is text; names that point elsewhere are names."
+    rec = desk.open(f"prompts=[{HOSTILE!r}, 'Two.'], language='en', consent={HOSTILE!r}, check=lambda x, language: {HOSTILE!r}", agree=False,
+        more=["from IPython.display import display\ndisplay(rec.dataset, rec.uploads); rec.summary()"])
+    assert HOSTILE in rec.part("consent").inner_text()
+    rec.agree()
+    assert rec.prompt == HOSTILE
+    rec.record(1.5)
+    wait_for(lambda: HOSTILE.split(">")[0] in rec.part("diff").inner_text(), 10, "what the check heard")
+    rec.keep()
+    assert rows(rec.folder)[0]["text"] == HOSTILE
+    page = rec.page
+    rec.click("tab-saved")
+    assert rec.part("clip-text").input_value() == HOSTILE
+    def sound(i):
+        sf.write(tmp_path/"x.wav", source[i*RATE:(i + 2)*RATE], RATE)
+        return (tmp_path/"x.wav").read_bytes()
+    liar = sound(9)
+    names = ["../../outside.wav", "<img src=x onerror=window.seen.ran=1>.wav", "a\u0007b\n.wav", "n"*300 + ".wav", "/etc/passwd.wav"]
+    files = [dict(name=n, buffer=sound(i)) for i, n in enumerate(names)]
+    files += [dict(name="zero.wav", buffer=b""), dict(name="liar.wav", buffer=liar[:4] + b"\xff\xff\xff\xff" + liar[8:40] + b"\xf0\xff\xff\xff" + liar[44:])]
+    rec.click("tab-upload")
+    # names as only a hand-made request can send them: Chromium itself cuts paths off
+    page.evaluate("""async ([el, files]) => { const t = new DataTransfer(); for (const f of files) t.items.add(new File([Uint8Array.from(atob(f.data), c => c.charCodeAt(0))], f.name));
+        document.querySelector(el).dispatchEvent(new DragEvent('drop', { dataTransfer: t, bubbles: true, cancelable: true })); }""",
+        [".vx [data-vx=drop]", [dict(name=f["name"], data=base64.b64encode(f["buffer"]).decode()) for f in files]])
+    rec.wait_said("Look at the list|did not arrive")
+    table = rec.part("table").inner_text()
+    assert rec.root.locator("tbody tr").count() == len(files), table
+    assert "<img src=x onerror=window.seen.ran=1>.wav" in table and "outside.wav" in table
+    rec.shot("hostile")
+    for i, f in enumerate(rec.part("upload-text").all()): f.fill(f"{HOSTILE} {i}"); page.keyboard.press("Tab")
+    wait_for(lambda: rec.part("save").inner_text() == "Save 6 of 7 files", 10, "all but the empty one to be ready")
+    rec.click("save"); rec.wait_said("6 files saved, 1 left")
+    rec.click("tab-saved"); rec.shot("hostile-saved")
+    run_cell(page, 1)
+    time.sleep(.5)
+    assert not page.evaluate("() => window.seen.ran") and page.locator("img[src=x]").count() == 0
+    assert not [f for f in desk.server.folder.parent.rglob("*outside*")] and not [f for f in desk.server.folder.rglob("*passwd*")]
+    ds = SpeechDataset.open(rec.folder/"data.jsonl")
+    assert ds.validate().problems == [] and all(re.fullmatch(r"wavs/[\w.-]+", r["audio_path"]) for r in ds)
+
+
+# A disk that takes no more
+
+@contextmanager
+def small_disk(path, size="3m"):
+    "A file system of 3 MB at `path`; without the right to mount, the test is skipped."
+    path.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True).returncode: pytest.skip("no right to mount a small disk")
+    try: yield path
+    finally: subprocess.run(["umount", "-l", path], check=True)
+
+def fill(path, leave=0):
+    "Fill the disk that holds `path`, but for `leave` bytes."
+    f = path/"filler"
+    with open(f, "wb", buffering=0) as o:
+        try:
+            while True: o.write(bytes(1 << 14))
+        except OSError: pass
+        o.truncate(max(0, o.tell() - leave))
+    return f
+
+
+def test_full_disk(desk, source):
+    "A message that says what to do; the take stays in the browser, and Retry works once there is room. The same when keeping."
+    with small_disk(desk.server.folder/"full") as disk:
+        rec = desk.open(folder="full/voice")
+        seconds = rec.record(2)
+        long = {rec.keep(): seconds}
+        filler = fill(disk, 100_000)
+        seconds = rec.record(2.5)
+        said = rec.wait_said("disk")
+        assert "free some space" in said.lower() and rec.part("retry").count() == 1, said
+        rec.shot("full-disk")
+        rec.click("retry"); time.sleep(1)
+        assert rec.part("retry").count() == 1 and len(rows(rec.folder)) == 1 # still full
+        filler.unlink()
+        rec.click("retry")
+        rec.part("retry").wait_for(state="detached")
+        rec.wait_said("Take of")
+        filler = fill(disk, 60_000)
+        rec.key("a")
+        rec.wait_said("space|full|disk")
+        rec.shot("full-disk-keep")
+        assert len(rows(rec.folder)) == 1
+        filler.unlink()
+        long[rec.keep()] = seconds
+        assert len(check_clips(rec.folder, source, long)) == 2
+        assert [f.name for f in (rec.folder/"wavs").iterdir()].__len__() == 2 # no half file
+
+
+@contextmanager
+def read_only(path):
+    "A folder in which nothing can be written: for root another, read-only mount of it at its place."
+    dirs = [path, *(f for f in path.rglob("*") if f.is_dir())]
+    if os.geteuid() == 0:
+        for c in (["mount", "--bind", path, path], ["mount", "-o", "remount,bind,ro", path]): subprocess.run(c, check=True)
+    else:
+        for d in dirs: d.chmod(0o555)
+    try: yield
+    finally:
+        if os.geteuid() == 0: subprocess.run(["umount", "-l", path], check=True)
+        else:
+            for d in dirs: d.chmod(0o755)
+
+def test_read_only_folder(desk, source):
+    "What was recorded stays where it is until the folder takes it."
+    rec = desk.open(folder="ro/voice")
+    long, disk = {}, rec.folder.parent
+    seconds = rec.record(2)
+    denied = "[Rr]ead-only|[Pp]ermission"
+    with read_only(disk):
+        rec.key("a")
+        rec.wait_said(denied)
+        assert rows(rec.folder) == []
+        rec.shot("read-only")
+        rec.record(1.5)
+        rec.part("retry").wait_for()
+        assert re.search(denied, rec.status), rec.status
+    rec.click("retry")
+    rec.part("retry").wait_for(state="detached")
+    rec.wait_said("Take of")
+    rec.part("take").first.click()
+    long[rec.keep()] = seconds
+    check_clips(rec.folder, source, long)
+    with read_only(disk):
+        page = open_recorder(desk.context, desk.server, desk.notebook(folder="ro/other"), show=False).page
+        run_cell(page, 0)
+        assert "cannot be written" in cell_output_text(page, 0) and re.search(denied, cell_output_text(page, 0))
+
+
+# Nobody in front of it; how long it takes
+
+def test_headless(tmp_path):
+    "papermill runs over the cell, and the notebook says where the dataset stands."
+    import papermill
+    nb = new_notebook(tmp_path, "headless.ipynb", [f"from voxtral_nb.recorder import Recorder\nrec = Recorder({str(tmp_path/'voice')!r}, language='en')\nrec", "len(rec.dataset)"])
+    papermill.execute_notebook(nb, tmp_path/"out.ipynb", progress_bar=False, cwd=tmp_path)
+    out = json.loads((tmp_path/"out.ipynb").read_text())
+    data = out["cells"][0]["outputs"][0]["data"]
+    assert "application/vnd.jupyter.widget-view+json" not in data and "0 of 10 prompts" in "".join(data["text/plain"]), data
+    no_audio_in(tmp_path/"out.ipynb")
+
+
+def test_seconds_from_stop_to_saved(desk, source):
+    "Ten seconds of speech, kept by themselves: from stop to `saved`."
+    rec = desk.open("language='en', auto_keep=True")
+    seconds, long = [], {}
+    for i in range(int(os.environ.get("VOXTRAL_NB_TAKES", 1))):
+        rec.start(); time.sleep(10); rec.key("r")
+        name = rec.wait_said("Saved as")[9:-1]
+        stop = [t for p, t in rec.seen("phases") if p == "stopping"][-1]
+        saved = [t for s, t in rec.seen("said") if s.startswith("Saved as")][-1]
+        seconds.append((saved - stop)/1000)
+        long[name] = rec.expected()
+    print(f"\nstop to saved: {', '.join(f'{s:.2f}' for s in seconds)} s, of which {.5} s are recorded; median {np.median(seconds):.2f} s")
+    assert max(seconds) < 5
+    check_clips(rec.folder, source, long)
+
+
+def test_stop_on_silence(desk, tmp_path):
+    "With auto_stop the take ends by itself once the speaker is silent."
+    x = heard(speech_wav(tmp_path/"speech.wav", 3))[:3*RATE]
+    sf.write(tmp_path/"once.wav", np.concatenate([x, np.zeros(8*RATE)]), RATE, subtype="PCM_16")
+    with browser(tmp_path/"once.wav", loop=False) as context:
+        rec = desk.open("language='en', auto_stop=1.5", context=context)
+        rec.key("r"); rec.phase("recording")
+        rec.phase("idle", 15)
+        rec.keep()
+        assert 3.5 < rows(rec.folder)[0]["duration"] < 6.5
