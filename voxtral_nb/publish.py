@@ -465,7 +465,7 @@ class Published:
     private:bool|None # None after a dry run
     changes:Changes|None # None: not compared, in a dry run without a network
     folder:Path|None=None # of a dry run: what would be there
-    verified:"Verification|None"=None # None: not verified
+    verified:object=None # `Verification` or `DatasetVerification`; None: not verified
 
     @property
     def ok(self)->bool: return self.verified is None or self.verified.ok # false only if it was verified and is not what it should be
