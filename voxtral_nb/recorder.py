@@ -652,7 +652,8 @@ def _keep(self, take, text, file=None):
     text = _clean_text(text)
     extra = dict(prompt_id=None if _is_free(t.prompt["id"]) else t.prompt["id"], created_at=t.created_at, license=self.license, consent=version, take=t.id,
                  flagged=t.flagged or None, quality=_rounded(t.quality))
-    row = self._changing(lambda ds: ds.append(self._takes.samples(t), text, t.sampling_rate, t.prompt["language"], self.speaker, True, **extra))
+    try: row = self._changing(lambda ds: ds.append(self._takes.samples(t), text, t.sampling_rate, t.prompt["language"], self.speaker, True, **extra))
+    except DatasetError as e: raise RecorderError(f"{e}. The take stays here: see to the folder, then press Keep again") from e
     rest = [t, *(o for o in self._pending() if o.prompt["id"]==t.prompt["id"] and o is not t)]
     with suppress(OSError): self._set_aside(rest) # a full disk, after the clip is saved: the next session sees that it is, and lets the take go
     if self._free and self._free.id==t.prompt["id"]: self._free = _free_prompt(self.language)

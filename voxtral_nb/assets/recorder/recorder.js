@@ -561,7 +561,7 @@ class App {
   build(el) {
     this.keys = {};
     const field = (name, tag, props, ...kids) => (this[name] = h(tag, { "data-vx": name, ...props }, ...kids));
-    const tab = (name, label) => h("button", { type: "button", role: "tab", class: "vx-tab", "data-vx": `tab-${name}`, onclick: () => { this.view = name; this.paint(); } }, label);
+    const tab = (name, label) => h("button", { type: "button", role: "tab", class: "vx-tab", "data-vx": `tab-${name}`, onclick: () => { this.view = name; if (this.phase === "idle") this.say(""); this.paint(); } }, label);
     this.tabs = { record: tab("record", "Record"), upload: tab("upload", "Upload"), saved: tab("saved", "Saved") };
     this.device = h("select", { "data-vx": "device", "aria-label": "Microphone", onchange: () => this.mic.on && this.phase === "idle" && this.openMic() }, h("option", { value: "" }, "Default microphone"));
     this.bar = h("div", { class: "vx-level-bar" });
@@ -718,9 +718,9 @@ class App {
     this.transcript.parentElement.hidden = !p;
     this.finished.hidden = !!p;
     if (p || !this.changed("finished", [s.total, s.skipped, s.more])) return;
-    this.finished.replaceChildren(h("p", {}, `All ${s.total} prompts are ${s.skipped ? "recorded or skipped" : "recorded"}.`),
+    this.finished.replaceChildren(...[h("p", {}, `All ${s.total} prompts are ${s.skipped ? "recorded or skipped" : "recorded"}.`),
       s.more ? h("button", { type: "button", class: "vx-button", "data-vx": "more", onclick: () => this.ask("more", {}, "") }, `${s.more} more`) : null,
-      s.skipped ? h("button", { type: "button", class: "vx-button", "data-vx": "unskip", onclick: () => this.ask("unskip", {}, "") }, `The ${s.skipped} skipped ones`) : null);
+      s.skipped ? h("button", { type: "button", class: "vx-button", "data-vx": "unskip", onclick: () => this.ask("unskip", {}, "") }, `The ${s.skipped} skipped ones`) : null].filter(Boolean));
   }
   paintTakes(s, take) {
     if (this.changed("takes", [s.takes.map((t) => [t.id, t.seconds, t.interrupted, t.flagged]), take?.id]))
