@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from browser import Proxy, Server, browser, cell, cell_output_text, new_notebook, open_notebook, reconnect, restart_kernel, run_cell, save, screenshot, wait_for, wait_idle
-from recorder_page import HOOKS, RATE, RecorderPage, check_clips, correlation, heard, no_audio_in, open_recorder, rows, speech_wav
+from recorder_page import HOOKS, RATE, RecorderPage, check_clips, heard, no_audio_in, open_recorder, rows, speech_wav
 from voxtral_nb.audio import read_audio
 from voxtral_nb.config import RunConfig
 from voxtral_nb.dataset import SpeechDataset
@@ -96,7 +96,7 @@ def test_story(desk, source, tmp_path):
     rec.shot("review")
     rec.key("p")
     wait_for(lambda: rec.seen("played") == 1, 10, "the take to be played")
-    assert abs(rec.page.evaluate("() => window.seen.sound.duration") - seconds) < .05
+    assert abs(rec.page.evaluate("() => window.seen.sound.duration") - seconds) < .25
     rec.key("p")
     long[rec.keep()] = seconds
     rec.shot("kept")
@@ -312,11 +312,12 @@ def test_page_closed_in_mid_take(desk, source):
     rec = desk.open()
     save(rec.page)
     rec.start(); time.sleep(4)
+    assert "keeps no copy" not in rec.progress, rec.progress
     rec.page.close()
     page = desk.context.new_page()
     page.add_init_script(HOOKS)
     again = RecorderPage(open_notebook(page, desk.server, rec.name)).show()
-    again.wait_said("is back|kept")
+    wait_for(lambda: "is back" in again.status, 20, f"the take; {again.status!r}, {again.progress!r}")
     again.shot("page-closed")
     assert "interrupted" in again.part("takes").inner_text() and again.prompt == EN[0].text
     again.keep()
