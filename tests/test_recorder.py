@@ -322,7 +322,7 @@ def test_page_closed_in_mid_take(desk, source):
     assert "interrupted" in again.part("takes").inner_text() and again.prompt == EN[0].text
     again.keep()
     ds = check_clips(rec.folder, source)
-    assert 2.2 < ds[0]["duration"] < 4.6
+    assert 2.2 < ds[0]["duration"] < 6
 
 
 # The microphone is let go
