@@ -68,8 +68,9 @@ class Shelf {
     try {
       const r = indexedDB.open("voxtral_nb.recorder", 1);
       r.onupgradeneeded = () => { r.result.createObjectStore("takes", { keyPath: "id" }); r.result.createObjectStore("parts"); };
-      const late = new Promise((_, no) => setTimeout(() => no(new Error("the browser's storage does not answer")), 2000));
-      this.db = await Promise.race([done(r), late]);
+      this.opened = done(r).then((db) => Object.assign(this, { db, broken: null }));
+      const late = new Promise((_, no) => setTimeout(() => no(new Error("the browser's storage does not answer")), 3000));
+      await Promise.race([this.opened, late]); // it may still come later: `opened`
     } catch (e) { this.broken = e?.message || "no storage"; }
   }
   async use(work) { // `work` gets the two stores; undefined if it failed: a full or closed storage is shown, and recording goes on without it
@@ -270,7 +271,12 @@ class App {
 
   async start() {
     const opened = this.shelf.open();
-    try { await this.kernel.request("hello"); await opened; await this.recover(); } catch (e) { this.say(e.message, "error"); }
+    try {
+      await this.kernel.request("hello");
+      await opened;
+      if (this.shelf.db) await this.recover();
+      else this.shelf.opened?.then(() => this.recover()).catch((e) => console.warn("recorder: no storage", e));
+    } catch (e) { this.say(e.message, "error"); }
   }
 
   close() { // the cell was run again, cleared or deleted, or the page closes: the shelf has what has not arrived
