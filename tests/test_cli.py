@@ -20,7 +20,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run"])
+@pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run", "voxtral-demo"])
 def test_help_answers_at_once(script):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     r = sh(BIN/script, "--help", check=True)

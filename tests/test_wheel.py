@@ -46,7 +46,7 @@ def test_it_is_the_wheel_that_is_imported(run, venv):
     assert all(o.startswith(str(venv)) for o in r.stdout.split()), r.stdout
 
 
-@pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run"])
+@pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run", "voxtral-demo"])
 def test_help(run, script):
     assert "examples:" in run(script, "--help", check=True).stdout
 

@@ -1,4 +1,4 @@
-"""A page where people speak to a fine-tuned Voxtral: on this machine, in a notebook, or as a Space. It serves the weights that it names, or does not start.
+"""A page to speak to a fine-tuned Voxtral: on this machine, in a notebook, or as a Space. It serves the weights that it names, or does not start.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/demo.html.md"""
 
@@ -6,26 +6,26 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/demo.html.md"""
 
 # %% auto #0
 __all__ = ['DemoError', 'Limits', 'demo_template', 'DemoSource', 'demo_source', 'demo_app', 'launch_demo', 'space_requirements',
-           'space_folder', 'Deployment', 'deploy_demo']
+           'space_folder', 'UnpaidError', 'Deployment', 'deploy_demo']
 
 # %% ../nbs/13_demo.ipynb #imports-std
 import functools, hashlib, importlib.metadata, importlib.util, json, os, re, shutil, sys, tempfile, time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 # %% ../nbs/13_demo.ipynb #imports-own
 from .cards import RunFacts, _codes, _language_name, _one_line, eval_results, read_run, space_card
 from .config import ConfigError, VoxtralNBError, atomic_write, check_language
 from .languages import LANGUAGES
 from .models import _base_of, _locate
+from .publish import _ask, _check_target, _client, _full_name, _redact, _refuse_tokens, account
 from .tiny import TINY, sample_speech, tiny_path
 
 # %% ../nbs/13_demo.ipynb #error
 class DemoError(VoxtralNBError, RuntimeError):
     "A demo cannot be made, started or deployed: the message says why, and what to do."
-    status:int|None = None # of the Hub's answer, where it was one
 
 # %% ../nbs/13_demo.ipynb #limits
 @dataclass(frozen=True)
@@ -49,13 +49,15 @@ def demo_template()->Path: # copy it, edit the copy, and give it as `template`
     return _SPACE/"app.py.txt"
 
 # %% ../nbs/13_demo.ipynb #load-app
+def _missing(package:str)->DemoError: return DemoError(f"a demo needs {package}, which is not installed: pip install 'voxtral_nb[demo]'")
+
 @functools.cache
 def _app(
     file:Path, # app.py of a demo's folder, or a template
 ): # module; it looks for demo.json where it lies
     "Import an app, without running it."
     for o in ("gradio", "gradio_client"):
-        if importlib.util.find_spec(o) is None: raise DemoError(f"a demo needs {o}, which is not installed: pip install 'voxtral_nb[demo]'")
+        if importlib.util.find_spec(o) is None: raise _missing(o)
     name = f"voxtral_nb_demo_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     loader = SourceFileLoader(name, str(file))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
@@ -88,7 +90,8 @@ def _figures(
     "The figures of a card as a page shows them."
     def one(o):
         args = o.metric_args or {}
-        return dict(name=o.metric_name or o.metric_type.upper(), value=o.metric_value, unit=args.get("unit"), data=o.dataset_name, clips=args.get("clips"), normalizer=args.get("normalizer"))
+        more = {k: args.get(k) for k in ("unit", "clips", "normalizer")}
+        return dict(name=o.metric_name or o.metric_type.upper(), value=o.metric_value, data=o.dataset_name, **more)
     return tuple(one(o) for o in results if isinstance(o.metric_value, (int, float)))
 
 # %% ../nbs/13_demo.ipynb #base-local
@@ -97,10 +100,14 @@ def _local_base(
 )->dict: # model: a folder or a Hub id; name, revision, weights
     "The base of an adapter, which must be there."
     where, revision = _base_of(json.loads((folder/"adapter_config.json").read_text(encoding="utf-8")), str(folder), None)
-    if not Path(where).is_dir(): return dict(model=where, name=where, revision=revision)
-    kind, files = _weight_files(Path(where))
-    if kind != "full": raise DemoError(f"{folder}: the base of this adapter, {where}, is an adapter itself; merge that one first")
-    return dict(model=where, name=TINY if Path(where) == tiny_path() else Path(where).name, revision=None, weights={f.name: _sha256(f) for f in files})
+    return _base_in(Path(where)) if Path(where).is_dir() else dict(model=where, name=where, revision=revision)
+
+def _base_in(folder:Path)->dict: # as `_local_base` gives it
+    "A base model of this machine."
+    kind, files = _weight_files(folder)
+    if kind != "full": raise DemoError(f"{folder} is an adapter itself, so no other can sit on it; merge it first")
+    name = TINY if folder == tiny_path() else folder.name
+    return dict(model=str(folder), name=name, revision=None, weights={f.name: _sha256(f) for f in files})
 
 def _weight_files(folder:Path)->tuple[str,list[Path]]: # "adapter" or "full", its files
     "What `folder` holds, as the app sees it."
@@ -111,21 +118,31 @@ def _weight_files(folder:Path)->tuple[str,list[Path]]: # "adapter" or "full", it
 def _sha256(file:Path)->str:
     with open(file, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
+# %% ../nbs/13_demo.ipynb #run-of
+def _run_of(
+    path:Path, # folder
+)->RunFacts|None: # None: it is no run's, nor the model of one
+    "The run that a folder is, or whose model it holds."
+    if (path/"training_config.json").exists(): return read_run(path)
+    weights = {"final-model": "final", "best-model": "best"}.get(path.name)
+    return read_run(path.parent, weights) if weights and (path.parent/"training_config.json").exists() else None
+
 # %% ../nbs/13_demo.ipynb #source-local
 def _local_source(
     model, # "tiny", the folder of a run, or of a model
 )->DemoSource:
     "What a folder of this machine holds."
-    path = Path(model).expanduser()
-    run = (read_run(path) if (path/"training_config.json").exists() else
-           read_run(path.resolve().parent, path.resolve().name[:-6]) if path.name in ("final-model", "best-model") and (path.resolve().parent/"training_config.json").exists() else None)
-    folder = run.model_dir.resolve() if run else Path(_locate(model))
+    path = tiny_path() if str(model) == TINY else Path(model).expanduser().resolve()
+    run = _run_of(path)
+    folder = run.model_dir.resolve() if run else Path(_locate(path))
     kind, files = _weight_files(folder)
-    name = TINY if folder == tiny_path() else path.resolve().name if run is None or path.name != f"{run.weights}-model" else path.resolve().parent.name
     base = _local_base(folder) if kind == "adapter" else None
-    if base and run and not base["revision"] and not base.get("weights"): base["revision"] = (run.record.get("base") or {}).get("commit") # what it was trained on
-    return DemoSource(str(folder), name, None, kind, {f.name: _sha256(f) for f in files}, base, tuple(_codes(run)) if run else ("en",) if name == TINY else (),
-                      _figures(eval_results(run)) if run else (), run=run)
+    if base and run and not (base["revision"] or base.get("weights")):
+        base["revision"] = (run.record.get("base") or {}).get("commit") # that it was trained on
+    weights, figures = {f.name: _sha256(f) for f in files}, _figures(eval_results(run)) if run else ()
+    codes = tuple(_codes(run)) if run else ("en",) if folder == tiny_path() else ()
+    name = TINY if folder == tiny_path() else run.run_dir.resolve().name if run else path.name
+    return DemoSource(str(folder), name, None, kind, weights, base, codes, figures, run=run)
 
 # %% ../nbs/13_demo.ipynb #source-hub
 def _hub_weights(
@@ -137,25 +154,31 @@ def _hub_weights(
     adapter = [o for o in files if o == "adapter_model.safetensors"]
     full = [o for o in files if re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", o)]
     if adapter and full: raise DemoError(f"{info.id} holds an adapter and a full model; which one is meant cannot be told")
-    if not (adapter or full): raise DemoError(f"{info.id} holds no weights: neither adapter_model.safetensors nor model.safetensors; publish a model there first")
+    if not (adapter or full): raise DemoError(f"{info.id} holds no weights, neither adapter_model.safetensors nor model.safetensors")
     def sha(name): return files[name].lfs.sha256 if files[name].lfs else _sha256(_download(api, info, name))
     return "adapter" if adapter else "full", {o: sha(o) for o in sorted(adapter or full)}
 
 # %% ../nbs/13_demo.ipynb #base-hub
-def _download(api, info, name:str)->Path: return Path(_asking(f"{name} of {info.id}", api.hf_hub_download, info.id, name, revision=info.sha)) # a file of a model
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+
+def _download(api, info, name:str)->Path: # a file of a model
+    return Path(_ask(f"reading {name} of {info.id}", api, lambda: api.hf_hub_download(info.id, name, revision=info.sha)))
+
+def _info(api, model:str, revision:str|None=None): # ModelInfo with the files' metadata
+    return _ask(f"looking at the model {model}", api, lambda: api.model_info(model, revision=revision, files_metadata=True))
 
 def _hub_base(
     api, # huggingface_hub.HfApi
     info, # ModelInfo of the adapter
 )->dict: # model, name, revision
-    "The base of an adapter on the Hub, at the commit that it is at now."
+    "The base of an adapter on the Hub, at the commit that it is at now; the tiny model is not on the Hub, but here."
     d = json.loads(_download(api, info, "adapter_config.json").read_text(encoding="utf-8"))
     name = d.get("base_model_name_or_path")
-    if not name or not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
-        raise DemoError(f"the adapter {info.id} belongs to {_one_line(name or 'no model that it names', 200)}, which is not on the Hub, so nobody else can load it: push it merged (merge=True), "
-                        "or publish its base and name that in adapter_config.json")
-    base = _asking(f"the base model {name}", api.model_info, name, revision=d.get("revision"))
-    return dict(model=name, name=name, revision=base.sha)
+    if PurePosixPath(name or "").parts[-3:] == ("voxtral_nb", "assets", TINY): return _base_in(tiny_path())
+    if not name or not _HUB_ID.fullmatch(name):
+        raise DemoError(f"the adapter {info.id} belongs to {_one_line(name or 'no model that it names', 200)}, which is not on the Hub, so nobody "
+                        "else can load it: push it merged (merge=True), or publish its base and name that in adapter_config.json")
+    return dict(model=name, name=name, revision=_info(api, name, d.get("revision")).sha)
 
 # %% ../nbs/13_demo.ipynb #card-hub
 def _hub_card(
@@ -173,6 +196,12 @@ def _is_language(code)->bool:
     try: return check_language(code) is not None
     except ConfigError: return False
 
+# %% ../nbs/13_demo.ipynb #hub
+def _hub(api=None): # HfApi; a public model needs no token
+    from huggingface_hub import HfApi, constants
+    if constants.HF_HUB_OFFLINE: raise DemoError("HF_HUB_OFFLINE is set, so the Hub cannot be asked: unset it, or give a folder")
+    return HfApi() if api is None else api
+
 # %% ../nbs/13_demo.ipynb #demo-source
 def demo_source(
     model:str|Path, # folder of a run or of a model, "tiny", or a Hub id
@@ -181,63 +210,12 @@ def demo_source(
 )->DemoSource:
     "Find out what a demo of `model` would serve."
     if str(model) == TINY or Path(model).expanduser().exists(): return _local_source(model)
-    if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", str(model)): raise DemoError(f"{model}: there is no such folder, and it is no Hub id (user/name) either")
+    if not _HUB_ID.fullmatch(str(model)): raise DemoError(f"{model}: there is no such folder, and it is no Hub id (user/name) either")
     api = _hub(api)
-    info = _asking(f"the model {model}", api.model_info, str(model), revision=revision, files_metadata=True)
+    info = _info(api, str(model), revision)
     (kind, weights), (languages, figures) = _hub_weights(api, info), _hub_card(api, info)
-    return DemoSource(info.id, info.id, info.sha, kind, weights, _hub_base(api, info) if kind == "adapter" else None, languages, figures, bool(info.private))
-
-# %% ../nbs/13_demo.ipynb #asking
-_AGAIN, _WAITS = (429, 500, 502, 503, 504), (1, 2, 4, 8) # statuses that may pass; seconds before each new try
-
-def _hub(api=None):
-    from huggingface_hub import HfApi
-    return HfApi() if api is None else api
-
-def _asking(
-    what:str, # that the call is about
-    call, # a method of HfApi
-    *args, **kwargs, # its arguments
-):
-    "Ask the Hub, several times where that may help."
-    from httpx2 import TransportError
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    for wait in (*_WAITS, None):
-        try: return call(*args, **kwargs)
-        except OfflineModeIsEnabled: raise DemoError(f"{what}: the Hub is switched off on this machine (HF_HUB_OFFLINE)") from None
-        except HfHubHTTPError as e:
-            status = getattr(e.response, "status_code", None)
-            if status not in _AGAIN or wait is None: raise _hub_error(what, e, status) from None
-            time.sleep(min(60, _seconds(e.response.headers.get("Retry-After")) or wait))
-        except (TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError) as e:
-            if wait is None: raise DemoError(f"{what}: the Hub cannot be reached ({_one_line(e, 200)}); is there a network? Running this again goes on") from None
-            time.sleep(wait)
-
-def _seconds(text)->int: return int(text) if (text or "").isdigit() else 0
-
-def _hub_error(what:str, e:Exception, status:int|None)->DemoError:
-    error = DemoError(_hub_said(what, e, status))
-    error.status = status
-    return error
-
-# %% ../nbs/13_demo.ipynb #hub-said
-def _hub_said(
-    what:str, # that was asked for
-    e, # HfHubHTTPError
-    status:int|None, # HTTP status
-)->str: # message
-    "What an answer of the Hub means."
-    from huggingface_hub import constants
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-    login = f"log in with `hf auth login`, or set HF_TOKEN to a token with the right to write ({constants.ENDPOINT}/settings/tokens)"
-    said = _one_line(getattr(e, "server_message", None) or str(e), 200)
-    if isinstance(e, GatedRepoError): return f"{what} is gated: accept its terms on its page, then {login}"
-    if isinstance(e, RevisionNotFoundError): return f"{what} has no such revision"
-    if isinstance(e, RepositoryNotFoundError): return f"{what} is not on the Hub, or it is private: check the name, and {login}"
-    if status == 401: return f"{what}: the Hub does not know who is asking (401): {login}"
-    if status == 403: return f"{what}: the token may not do that (403: {said}): {login}"
-    if status == 429: return f"{what}: too many requests (429); running this again later goes on where it stopped"
-    return f"{what}: the Hub answered with {status}: {said}" + ("; running this again goes on" if status and status >= 500 else "")
+    base = _hub_base(api, info) if kind == "adapter" else None
+    return DemoSource(info.id, info.id, info.sha, kind, weights, base, languages, figures, bool(info.private))
 
 # %% ../nbs/13_demo.ipynb #languages
 def _choices(
@@ -257,8 +235,8 @@ def _rows(
     c = run.config
     if not n or not c.eval_data or not Path(c.eval_data).exists(): return []
     d = load_speech(c.eval_data, language=c.language, on_bad="skip").dataset
-    return [dict(audio=r["audio"]["path"], label=r["text"], language=r["language"]) for i in dict.fromkeys(round(k*(len(d)-1)/max(1, n-1)) for k in range(n))
-            if (r := d[i])["audio"]["path"]]
+    rows = [d[i] for i in dict.fromkeys(round(k*(len(d)-1)/max(1, n-1)) for k in range(n))]
+    return [dict(audio=r["audio"]["path"], label=r["text"], language=r["language"]) for r in rows if r["audio"]["path"]]
 
 def _examples(
     source:DemoSource, # what is served
@@ -280,6 +258,7 @@ def _fingerprint(d:dict)->str: return hashlib.sha256(json.dumps(d, sort_keys=Tru
 def _put_examples(
     dest:Path, # folder of the demo
     clips:list[dict], # from `_examples`
+    language:str, # of those that name none
 )->list[dict]: # with `audio` relative to `dest`
     "Copy the example clips."
     out = []
@@ -287,7 +266,8 @@ def _put_examples(
         to = dest/"examples"/f"{i+1}{Path(o['audio']).suffix.lower()}"
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(o["audio"], to)
-        out.append(dict(audio=to.relative_to(dest).as_posix(), label=_one_line(o.get("label") or f"Clip {i+1}", 60), language=check_language(o.get("language"))))
+        label = _one_line(o.get("label") or f"Clip {i+1}", 60)
+        out.append(dict(audio=to.relative_to(dest).as_posix(), label=label, language=check_language(o.get("language")) or language))
     return out
 
 # %% ../nbs/13_demo.ipynb #demo-folder
@@ -304,11 +284,12 @@ def _write_demo(
     **more, # device, dtype: for the app
 )->dict: # what is in demo.json
     "Write app.py, demo.json and the example clips."
-    what = "a LoRA adapter" if source.kind == "adapter" else "a full model"
-    d = dict(title=_one_line(title or f"Speech to text: {source.name}", 100), about=f"Speak or choose a recording, and read what {source.name} makes of it: Voxtral, fine-tuned as {what}.",
-             model=model, name=source.name, revision=source.commit, weights=source.weights, base=base, language=check_language(language) or (source.languages[0] if len(source.languages) == 1 else ""),
-             languages=_choices(source.languages + ((language,) if language else ())), limits=asdict(limits), examples=_put_examples(dest, clips), figures=list(source.figures),
-             max_new_tokens=source.run.config.max_new_tokens if source.run else 256, **more)
+    chosen = check_language(language) or (source.languages[0] if len(source.languages) == 1 else "")
+    what = f"{source.name} makes of it: Voxtral, fine-tuned as {'a LoRA adapter' if source.kind == 'adapter' else 'a full model'}."
+    d = dict(title=_one_line(title or f"Speech to text: {source.name}", 100), about=f"Speak or choose a recording, and read what {what}",
+             model=model, name=source.name, revision=source.commit, weights=source.weights, base=base, figures=list(source.figures),
+             language=chosen, languages=_choices(source.languages + ((chosen,) if chosen else ())), examples=_put_examples(dest, clips, chosen),
+             limits=asdict(limits), max_new_tokens=source.run.config.max_new_tokens if source.run else 256, **more)
     shutil.copyfile(template or demo_template(), dest/"app.py")
     d["id"] = _fingerprint(dict(d, app=_sha256(dest/"app.py"), examples=[(o, _sha256(dest/o["audio"])) for o in d["examples"]]))
     atomic_write(dest/"demo.json", json.dumps(d, indent=1, ensure_ascii=False) + "\n")
@@ -331,9 +312,10 @@ def demo_app(
     "Load a model and make its page."
     source = demo_source(model, revision, api)
     folder = tempfile.TemporaryDirectory(prefix="voxtral_nb_demo_")
-    _write_demo(Path(folder.name), source, _examples(source, examples), limits, title, language, template, source.model, source.base, device=device, dtype=dtype)
+    clips, where = _examples(source, examples), (source.model, source.base)
+    settings = _write_demo(Path(folder.name), source, clips, limits, title, language, template, *where, device=device, dtype=dtype)
     app = _app(Path(folder.name)/"app.py")
-    try: page = app.build(app.Transcriber(json.loads((Path(folder.name)/"demo.json").read_text(encoding="utf-8"))))
+    try: page = app.build(app.Transcriber(settings))
     except app.NotStarted as e: raise DemoError(str(e)) from None
     page.voxtral_nb = (app, limits, folder) # the folder lives as long as the page
     return page
@@ -368,18 +350,8 @@ def space_requirements(
     "What the app needs, at the versions installed here: those that it was tried with."
     def pin(o): return f"{o}=={importlib.metadata.version(o.split('[')[0]).split('+')[0]}"
     try: pins = [pin(o) for o in _NEEDS if kind == "adapter" or o != "peft"]
-    except importlib.metadata.PackageNotFoundError as e: raise DemoError(f"a demo needs {e.name}, which is not installed: pip install 'voxtral_nb[demo]'") from None
+    except importlib.metadata.PackageNotFoundError as e: raise _missing(e.name) from None
     return "\n".join(([_CPU_TORCH] if hardware.startswith("cpu") else []) + pins) + "\n"
-
-# %% ../nbs/13_demo.ipynb #secrets
-_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}")
-
-def _no_secret(
-    folder:Path, # that is to be published
-):
-    "Raise `DemoError` if a file of `folder` holds a token."
-    for f in sorted(folder.rglob("*")):
-        if f.is_file() and f.suffix != ".safetensors" and _TOKEN.search(f.read_bytes()): raise DemoError(f"{f.name} holds what looks like a token of the Hub; take it out, and revoke the token")
 
 # %% ../nbs/13_demo.ipynb #copy-weights
 _MOST = 1e9 # bytes of weights that a Space's own repository may carry
@@ -393,13 +365,41 @@ def _copied(
     app = _app(demo_template())
     files = sorted({f for o in app.FILES for f in Path(folder).glob(o)})
     if (size := sum(f.stat().st_size for f in files)) > _MOST:
-        raise DemoError(f"{folder} is {size/1e9:.1f} GB, more than a Space should carry: publish the model first (voxtral-publish), and make the demo of its Hub id")
+        raise DemoError(f"{folder} is {size/1e9:.1f} GB, more than a Space should carry: publish the model first, and make the demo of its Hub id")
     (dest/name).mkdir(parents=True)
     for f in files: shutil.copyfile(f, dest/name/f.name)
     if (c := dest/name/"adapter_config.json").exists(): # the path of the base on this machine is nobody's business
         d = json.loads(c.read_text(encoding="utf-8"))
-        if os.path.isabs(d.get("base_model_name_or_path") or ""): c.write_text(json.dumps(d | dict(base_model_name_or_path="base"), indent=2), encoding="utf-8")
+        if os.path.isabs(d.get("base_model_name_or_path") or ""): c.write_text(json.dumps(d | dict(base_model_name_or_path="base"), indent=2))
     return name
+
+# %% ../nbs/13_demo.ipynb #space-card
+def _space_readme(
+    source:DemoSource, # what is served
+    base:dict|None, # of an adapter
+    title:str, # of the page
+    hardware:str, # of the Space
+    limits:Limits, # for visitors
+    license:str|None, # of the Space
+)->str: # README.md
+    "The card of a Space."
+    models = ([] if source.local else [source.model]) + ([base["model"]] if base and not base.get("weights") else [])
+    python = "3.12.12" if hardware.startswith("zero") else "3.11" # ZeroGPU has some versions only
+    return space_card(title, models, sdk_version=importlib.metadata.version("gradio"), python_version=python, license=license, run=source.run,
+                      hardware=None if hardware == "cpu-basic" else hardware, limits=_limits_table(limits), privacy=_PRIVACY)
+
+# %% ../nbs/13_demo.ipynb #space-base
+def _space_base(
+    source:DemoSource, # what is served
+    dest:Path, # folder of the Space
+    api, # huggingface_hub.HfApi
+)->dict|None: # of an adapter
+    "The base as a Space finds it: in its folder, or on the Hub at a commit."
+    base = source.base
+    if base and base.get("weights"): return base | dict(model=_copied(dest, "base", base["model"]))
+    if base and not base["revision"]:
+        return base | dict(revision=_info(_hub(api), base["model"]).sha)
+    return base
 
 # %% ../nbs/13_demo.ipynb #space-folder
 def space_folder(
@@ -417,17 +417,11 @@ def space_folder(
 )->Path: # `dest`
     "Write a Space: app.py, demo.json, requirements.txt, README.md, and the weights unless they are on the Hub."
     source, dest = model if isinstance(model, DemoSource) else demo_source(model, api=api), _cleared(Path(dest))
-    where = _copied(dest, "model", source.model) if source.local else source.model
-    base = source.base
-    if base and base.get("weights"): base = base | dict(model=_copied(dest, "base", base["model"]))
-    elif base and not base["revision"]: base = base | dict(revision=_asking(f"the base model {base['model']}", _hub(api).model_info, base["model"]).sha)
+    where, base = _copied(dest, "model", source.model) if source.local else source.model, _space_base(source, dest, api)
     d = _write_demo(dest, source, _examples(source, examples), limits, title, language, template, where, base)
     (dest/"requirements.txt").write_text(space_requirements(source.kind, hardware))
-    on_hub = [o for o in ([] if source.local else [source.model]) + ([base["model"]] if base and not base.get("weights") else [])]
-    card = space_card(d["title"], on_hub, sdk_version=importlib.metadata.version("gradio"), python_version="3.12.12" if hardware.startswith("zero") else "3.11", license=license, run=source.run,
-        hardware=None if hardware == "cpu-basic" else hardware, limits=_limits_table(limits), privacy=_PRIVACY)
-    (dest/"README.md").write_text(card, encoding="utf-8")
-    _no_secret(dest)
+    (dest/"README.md").write_text(_space_readme(source, base, d["title"], hardware, limits, license), encoding="utf-8")
+    _refuse_tokens({f.relative_to(dest).as_posix(): f for f in sorted(dest.rglob('*')) if f.is_file()})
     return dest
 
 # %% ../nbs/13_demo.ipynb #space-words
@@ -435,7 +429,8 @@ _PRIVACY = "Recordings are deleted within two hours and not used for anything el
 
 def _limits_table(l:Limits)->dict: # name -> value
     "The limits, for people."
-    return {"seconds of audio": l.seconds, "megabytes": l.megabytes, "requests that may wait": l.queue} | ({"requests of a visitor in a minute": l.per_minute} if l.per_minute else {})
+    some = {"requests of a visitor in a minute": l.per_minute} if l.per_minute else {}
+    return {"seconds of audio": l.seconds, "megabytes": l.megabytes, "requests that may wait": l.queue} | some
 
 def _cleared(
     dest:Path, # folder to write
@@ -448,34 +443,6 @@ def _cleared(
     dest.mkdir(parents=True, exist_ok=True)
     return dest
 
-# %% ../nbs/13_demo.ipynb #writer
-def _writer(
-    api, # huggingface_hub.HfApi
-)->str: # name of the user
-    "Who is asking; `DemoError` if the token cannot write."
-    from huggingface_hub import constants
-    from huggingface_hub.errors import LocalTokenNotFoundError
-    where = f"{constants.ENDPOINT}/settings/tokens"
-    try: who = _asking("your account", api.whoami)
-    except LocalTokenNotFoundError: raise DemoError(f"nobody is logged in: `hf auth login`, or set HF_TOKEN to a token with the right to write ({where})") from None
-    if ((who.get("auth") or {}).get("accessToken") or {}).get("role") == "read":
-        raise DemoError(f"the token of {who['name']} can only read; make one with the right to write at {where}, then `hf auth login` or HF_TOKEN")
-    return who["name"]
-
-# %% ../nbs/13_demo.ipynb #space-name
-def _space_name(
-    space:str|None, # "user/name" or "name"; None: the model's name and "-demo"
-    source:DemoSource, # what is served
-    user:str, # who deploys
-)->str: # "user/name"
-    "Where the demo goes."
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-    name = space or re.sub(r"[^A-Za-z0-9]+", "-", source.name.rpartition("/")[2]).strip("-") + "-demo"
-    full = name if "/" in name else f"{user}/{name}"
-    try: validate_repo_id(full)
-    except HFValidationError as e: raise DemoError(f"{full!r} is no name for a Space: {_one_line(e, 200)}") from None
-    return full
-
 # %% ../nbs/13_demo.ipynb #secrets-of
 def _secrets(
     api, # huggingface_hub.HfApi
@@ -487,8 +454,10 @@ def _secrets(
     if source.private: names.setdefault("HF_TOKEN", "SPACE_HF_TOKEN")
     for key, var in names.items():
         if not os.environ.get(var):
-            why = f"{source.model} is private, so its Space needs a token that can read it" if key == "HF_TOKEN" and var == "SPACE_HF_TOKEN" else f"the Space's secret {key} is taken from it"
-            raise DemoError(f"the environment variable {var} is not set: {why}" + (f"; make a fine-grained one, for reading only, at {api.endpoint}/settings/tokens" if key == "HF_TOKEN" else ""))
+            own = f"{source.model} is private, so its Space needs a token that can read it"
+            why = own if var == "SPACE_HF_TOKEN" else f"the Space's secret {key} is taken from it"
+            make = f"; make a fine-grained one, for reading only, at {api.endpoint}/settings/tokens" if key == "HF_TOKEN" else ""
+            raise DemoError(f"the environment variable {var} is not set: {why}{make}")
         out.append(dict(key=key, value=os.environ[var]))
         if key == "HF_TOKEN": _only_reads(api, source, os.environ[var], var)
     return out
@@ -503,25 +472,20 @@ def _only_reads(
     "A Space gets no token that can write, and none that is of no use to it."
     from huggingface_hub import HfApi
     own = HfApi(endpoint=api.endpoint, token=token)
-    role = ((_asking(f"the token in {var}", own.whoami).get("auth") or {}).get("accessToken") or {}).get("role")
-    if role == "write": raise DemoError(f"the token in {var} can write everything that is yours; whoever gets at the Space would have it. Make one for reading only at {api.endpoint}/settings/tokens")
-    if not source.local: _asking(f"the token in {var}, reading {source.model},", own.auth_check, source.model)
+    if account(own).role == "write":
+        raise DemoError(f"the token in {var} can write everything that is yours, and whoever gets at the Space would have it; "
+                        f"make one for reading only at {api.endpoint}/settings/tokens")
+    if not source.local: _ask(f"reading {source.model} with the token in {var}", own, lambda: own.auth_check(source.model))
 
 # %% ../nbs/13_demo.ipynb #existing
-def _existing(
-    api, # huggingface_hub.HfApi
-    space:str, # "user/name"
-): # its `SpaceInfo`; None: there is none yet
-    "The Space as it is; `DemoError` if it is something that is not to be replaced."
-    from huggingface_hub.errors import RepositoryNotFoundError
-    def look():
-        try: return api.space_info(space)
-        except RepositoryNotFoundError: return None
-    info = _asking(f"the Space {space}", look)
-    files = {o.rfilename for o in info.siblings or ()} if info else set()
-    if info and "demo.json" not in files and files - {".gitattributes", "README.md"}:
-        raise DemoError(f"the Space {space} is there and holds something else than a demo of this package ({', '.join(sorted(files)[:4])}); give another name")
-    return info
+def _refuse_others(
+    info, # `SpaceInfo`
+):
+    "A Space that somebody made for something else is not to be replaced."
+    files = {o.rfilename for o in info.siblings or ()}
+    if "demo.json" not in files and files - {".gitattributes", "README.md"}:
+        there = ", ".join(sorted(files)[:4])
+        raise DemoError(f"the Space {info.id} is there and holds something else than a demo of this package ({there}); give another name")
 
 # %% ../nbs/13_demo.ipynb #create
 _HARDWARE = ("cpu-basic", "zero-a10g") # what "auto" tries, in this order
@@ -536,22 +500,35 @@ def _create(
     say, # called with lines
 )->str: # hardware that it got
     "Make a Space."
-    tries = _HARDWARE if hardware == "auto" else (hardware,)
-    for i,h in enumerate(tries):
-        try:
-            _asking(f"the Space {space}", api.create_repo, space, repo_type="space", space_sdk="gradio", space_hardware=h, private=private, exist_ok=True, space_secrets=secrets or None,
-                    space_variables=[dict(key=k, value=v) for k,v in variables.items()] or None)
-            return h
-        except DemoError as e:
-            if getattr(e, "status", None) != 402: raise
-            if i+1 == len(tries): raise _unpaid(space, h, e) from None
-            say(f"{h} needs a paid plan for this account (402); trying {tries[i+1]} instead")
+    given = dict(space_secrets=secrets or None, space_variables=[dict(key=k, value=v) for k,v in variables.items()] or None)
+    def make(h): return api.create_repo(space, repo_type="space", space_sdk="gradio", space_hardware=h, private=private, exist_ok=True, **given)
+    if hardware != "auto":
+        _ask(f"making the Space {space}", api, lambda: _paying(space, hardware, make, hardware))
+        return hardware
+    for h, other in zip(_HARDWARE, (*_HARDWARE[1:], None)):
+        try: return _ask(f"making the Space {space}", api, lambda: _paying(space, h, make, h)) and h
+        except UnpaidError:
+            if other is None: raise
+            say(f"{h} needs a paid plan for this account (402); trying {other} instead")
 
-def _unpaid(space:str, hardware:str, e:Exception)->DemoError:
-    "What to do without a paid plan."
-    zero = "hardware='zero-a10g' (ZeroGPU), where the account has it, or " if hardware != "zero-a10g" else ""
-    return DemoError(f"{space}: the Hub wants a paid plan for {hardware} (402). What is left is {zero}the folder alone (space_folder, or folder_only=True in the run notebook), to be run anywhere with `python app.py`. "
-                     f"The Hub said: {_one_line(e, 300)}")
+# %% ../nbs/13_demo.ipynb #unpaid
+class UnpaidError(DemoError):
+    "The account's plan does not have what a Space was to run on."
+
+def _paying(
+    space:str, # "user/name"
+    hardware:str, # that it shall run on
+    call, *args, # what may be refused for want of payment
+): # what `call` returns
+    "Say what is left when the Hub asks for payment."
+    from huggingface_hub.errors import HfHubHTTPError
+    try: return call(*args)
+    except HfHubHTTPError as e:
+        if e.response.status_code != 402: raise
+        said = _redact(getattr(e, "server_message", None) or "no message")
+        zero = "" if hardware.startswith("zero") else "hardware='zero-a10g' (ZeroGPU), where the account has it, or "
+        raise UnpaidError(f"{space}: the Hub wants a paid plan for {hardware} (402: {_one_line(said, 300)}). What is left is {zero}the folder alone "
+                          "(space_folder, or folder_only=True in the run notebook), which runs anywhere with `python app.py`") from None
 
 # %% ../nbs/13_demo.ipynb #update
 def _update(
@@ -564,16 +541,15 @@ def _update(
 )->str: # hardware that it has
     "Bring the settings of a Space up to date; each change restarts it, so only what differs is set."
     name, now = info.id, info.runtime
-    has = _asking(f"the variables of {name}", api.get_space_variables, name)
+    has = _ask(f"reading the variables of {name}", api, lambda: api.get_space_variables(name))
     for k,v in variables.items():
         if k not in has or has[k].value != v:
-            _asking(f"the variable {k} of {name}", api.add_space_variable, name, k, v)
+            _ask(f"setting the variable {k} of {name}", api, lambda: api.add_space_variable(name, k, v))
             say(f"variable {k} set")
-    for o in secrets: _asking(f"the secret {o['key']} of {name}", api.add_space_secret, name, o["key"], o["value"])
+    for o in secrets: _ask(f"setting the secret {o['key']} of {name}", api, lambda: api.add_space_secret(name, o["key"], o["value"]))
     current = (now and (now.requested_hardware or now.hardware)) or _HARDWARE[0]
     if hardware in ("auto", current): return str(current)
-    try: _asking(f"the hardware of {name}", api.request_space_hardware, name, hardware)
-    except DemoError as e: raise (_unpaid(name, hardware, e) if getattr(e, "status", None) == 402 else e) from None
+    _ask(f"changing the hardware of {name}", api, lambda: _paying(name, hardware, api.request_space_hardware, name, hardware))
     say(f"hardware: {current} -> {hardware}")
     return hardware
 
@@ -589,16 +565,17 @@ def _log_tail(
     "The end of a Space's log, without tokens."
     try: lines = list(api.fetch_space_logs(space, build=build))
     except Exception as e: return f"(its log cannot be read: {_one_line(e, 200)})"
-    return re.sub(r"hf_[A-Za-z0-9]{8,}", "hf_…", "".join(o if o.endswith("\n") else o + "\n" for o in lines[-n:])).rstrip()
+    return _redact("".join(o if o.endswith("\n") else o + "\n" for o in lines[-n:])).rstrip()
 
 def _why_broken(api, space:str, stage:str, runtime)->str:
     "What went wrong with a Space, in its own words."
     said = (runtime.raw or {}).get("errorMessage")
     log = "" if stage in ("CONFIG_ERROR", "NO_APP_FILE", "DELETING") else _log_tail(api, space, stage == "BUILD_ERROR")
-    return f"the Space {space} does not run: {stage}" + (f": {_one_line(said, 300)}" if said else "") + (f"\n{log}" if log else "") + f"\nSee {api.endpoint}/spaces/{space}?logs={'build' if stage == 'BUILD_ERROR' else 'container'}"
+    see = f"See {api.endpoint}/spaces/{space}?logs={'build' if stage == 'BUILD_ERROR' else 'container'}"
+    return "\n".join(o for o in (f"the Space {space} does not run: {stage}" + (f": {_one_line(said, 300)}" if said else ""), log, see) if o)
 
 # %% ../nbs/13_demo.ipynb #ask-space
-def _client(
+def _app_client(
     host:str, # address of the app
     token:str|None, # for a private Space
 ): # gradio_client.Client
@@ -608,7 +585,7 @@ def _client(
 
 def _about(host:str, token:str|None)->tuple[dict,str]: # what it serves; why that cannot be told
     "Ask an app which weights it has loaded."
-    try: return _client(host, token).predict(api_name="/about"), ""
+    try: return _app_client(host, token).predict(api_name="/about"), ""
     except Exception as e: return {}, _one_line(f"{type(e).__name__}: {e}", 200) # it may be starting, or still be the one before
 
 # %% ../nbs/13_demo.ipynb #wait-for
@@ -624,21 +601,22 @@ def _wait_for(
     "Wait until the Space serves what went up."
     start, last, why, woken = time.monotonic(), None, "", False
     while True:
-        runtime = _asking(f"the Space {space}", api.get_space_runtime, space)
+        runtime = _ask(f"looking at the Space {space}", api, lambda: api.get_space_runtime(space))
         stage = getattr(runtime.stage, "value", str(runtime.stage))
         if stage != last: say(f"[{time.monotonic()-start:4.0f} s] {stage}")
         last = stage
         if stage in _BROKEN: raise DemoError(_why_broken(api, space, stage, runtime))
         if stage in ("PAUSED", "STOPPED", "SLEEPING") and not woken:
-            _asking(f"the Space {space}", api.restart_space, space)
+            _ask(f"restarting the Space {space}", api, lambda: api.restart_space(space))
             woken = True
         if stage == "RUNNING":
-            host = _asking(f"the Space {space}", api.space_info, space).host
+            host = _ask(f"looking at the Space {space}", api, lambda: api.space_info(space)).host
             about, why = _about(host, token)
             if about.get("demo") == made["id"]: return host
             why = why or "it still serves the version before"
         if time.monotonic() - start > timeout:
-            raise DemoError(f"the Space {space} is not ready after {timeout:.0f} s: {stage}{why and f' ({why})'}; see {api.endpoint}/spaces/{space}, or run this again, which goes on waiting")
+            raise DemoError(f"the Space {space} is not ready after {timeout:.0f} s: {stage}{why and f' ({why})'}; see {api.endpoint}/spaces/{space}, "
+                            "or run this again, which goes on waiting")
         time.sleep(every)
 
 # %% ../nbs/13_demo.ipynb #try-it
@@ -650,14 +628,15 @@ def _try(
     host:str, # address of the app
     token:str|None, # for a private Space
     source:DemoSource, # what it must serve
-    clip:dict, # audio, language
+    clip:dict, # audio, and perhaps language
+    language:str, # otherwise
 )->tuple[str,float]: # what it heard, seconds that it took
     "One real request."
     from gradio_client import handle_file
-    client, start = _client(host, token), time.perf_counter()
+    client, start = _app_client(host, token), time.perf_counter()
     about = client.predict(api_name="/about")
     if about["weights"] != source.weights: raise DemoError(f"{host} serves other weights than {source.name}: {about['weights']}")
-    try: text, _ = client.predict(handle_file(str(clip["audio"])), clip.get("language") or "", api_name="/transcribe")
+    try: text, _ = client.predict(handle_file(str(clip["audio"])), clip.get("language") or language, api_name="/transcribe")
     except Exception as e: raise DemoError(f"{host} runs, but a request failed: {_one_line(e, 300)}") from None
     return text, time.perf_counter() - start
 
@@ -685,8 +664,8 @@ def _checked_variables(
     "Variables are seen by everybody: no token among them."
     out = {str(k): str(v) for k,v in (variables or {}).items()}
     for k,v in out.items():
-        if _TOKEN.search(v.encode()) or re.search(r"token|secret|password|api_?key", k, re.I):
-            raise DemoError(f"variable {k}: variables can be read by everybody; give it as a secret, e.g. secrets={{{k!r}: 'NAME_OF_AN_ENVIRONMENT_VARIABLE'}}")
+        if _redact(v) != v or re.search(r"token|secret|password|api_?key", k, re.I):
+            raise DemoError(f"variable {k}: variables can be read by everybody; give it as a secret: secrets={{{k!r}: 'AN_ENVIRONMENT_VARIABLE'}}")
     return out
 
 # %% ../nbs/13_demo.ipynb #deploy
@@ -707,15 +686,19 @@ def deploy_demo(
     **folder, # title, language, examples, limits, license, template: see `space_folder`
 )->Deployment:
     "Put a demo up as a Space, or bring the one that is there up to date."
-    api, variables = _hub(api), _checked_variables(variables)
-    user, source = _writer(api), demo_source(model, revision, api)
-    space, hidden, clips = _space_name(space, source, user), _secrets(api, source, secrets), _examples(source, folder.pop("examples", 0))
-    info = _existing(api, space)
+    api, variables = _client(api), _checked_variables(variables)
+    who, source = account(api), demo_source(model, revision, api)
+    space = _full_name(space, f"{source.name.rpartition('/')[2]}-demo", who)
+    if info := _check_target(api, who, space, "space"): _refuse_others(info)
+    hidden, clips = _secrets(api, source, secrets), _examples(source, folder.pop("examples", 0))
     with tempfile.TemporaryDirectory() as tmp:
-        space_folder(source, tmp, examples=clips, api=api, hardware="cpu-basic" if hardware == "auto" else hardware, **folder) # what is wrong with it shows before anything is made
-        hardware = _update(api, info, hardware, hidden, variables, say) if info else _create(api, space, hardware, private, hidden, variables, say)
-        made = json.loads((space_folder(source, tmp, examples=clips, api=api, hardware=hardware, **folder)/"demo.json").read_text(encoding="utf-8"))
-        up = _asking(f"the files of {space}", api.upload_folder, repo_id=space, repo_type="space", folder_path=tmp, commit_message=f"Demo of {source.name}", delete_patterns="*")
+        def write(hardware): return space_folder(source, tmp, examples=clips, api=api, hardware=hardware, **folder)
+        write(_HARDWARE[0] if hardware == "auto" else hardware) # what is wrong with it shows before anything is made
+        hardware = (_update(api, info, hardware, hidden, variables, say) if info else
+                    _create(api, space, hardware, private, hidden, variables, say))
+        made = json.loads((write(hardware)/"demo.json").read_text(encoding="utf-8"))
+        up = _ask(f"sending the files of {space}", api, lambda: api.upload_folder(repo_id=space, repo_type="space", folder_path=tmp,
+                  commit_message=f"Demo of {source.name}", delete_patterns="*"))
     d = Deployment(space, f"{api.endpoint}/spaces/{space}", None, hardware, up.oid, not info or up.oid != info.sha, source.name, source.weights)
     say(f"{d.url}: {'files of commit ' + d.commit[:8] if d.changed else 'nothing to change'}, {hardware}")
     return _answered(api, d, source, made, clips, timeout, every, say) if wait else d
@@ -724,9 +707,9 @@ def deploy_demo(
 def _answered(api, d:Deployment, source:DemoSource, made:dict, clips:list[dict], timeout:float, every:float, say)->Deployment:
     "Wait for the Space, and make one request."
     from huggingface_hub import get_token
-    hidden = _asking(f"the Space {d.space}", api.space_info, d.space).private
+    hidden = _ask(f"looking at the Space {d.space}", api, lambda: api.space_info(d.space)).private
     token = (api.token or get_token()) if hidden else None
     host = _wait_for(api, d.space, made, token, timeout, every, say)
-    text, seconds = _try(host, token, source, _clip(source, clips))
+    text, seconds = _try(host, token, source, _clip(source, clips), made["language"])
     say(f"it answers in {seconds:.1f} s, with the weights that were meant")
     return replace(d, host=host, text=text, seconds=round(seconds, 2))

@@ -961,8 +961,8 @@ def _demo_parser()->_Parser:
     texts = dict(revision="branch, tag or commit of a Hub model", language="chosen at the start, as ISO 639-1 code [the one it was trained on, or automatic]",
         title="of the page", device="auto, cpu, mps or cuda [auto]", dtype="auto, float32, bfloat16 or float16 [auto]", space_folder="write a Space there, and stop")
     for n,h in texts.items(): p.add_argument("--" + n.replace("_", "-"), metavar="DIR" if n == "space_folder" else "TEXT", help=h)
-    numbers = dict(port="on this machine [the first free one from 7860]", examples="clips of the run's evaluation set to offer [3; none in a Space]", max_seconds="longest recording [120]",
-        max_megabytes="largest file [20]", max_queue="requests that may wait [16]", per_minute="requests of one visitor; 0 does not count them [10]")
+    numbers = dict(port="on this machine [the first free one from 7860]", examples="clips of the run's evaluation set to offer [3; none in a Space]", limit_seconds="longest recording [120]",
+        limit_megabytes="largest file [20]", limit_queue="requests that may wait [16]", limit_per_minute="requests of one visitor; 0 does not count them [10]")
     for n,h in numbers.items(): p.add_argument("--" + n.replace("_", "-"), metavar="N", type=int, help=h)
     return p
 
@@ -981,7 +981,7 @@ def _demo(
     "What voxtral-demo does once its flags are understood."
     from voxtral_nb.demo import Limits, launch_demo, space_folder
     given = lambda *names: {n: a[n] for n in names if a[n] is not None}
-    limits = Limits(**{k.removeprefix("max_"): v for k,v in given("max_seconds", "max_megabytes", "max_queue", "per_minute").items()})
+    limits = Limits(**{k.removeprefix("limit_"): v for k,v in given("limit_seconds", "limit_megabytes", "limit_queue", "limit_per_minute").items()})
     how = dict(limits=limits, **given("language", "title", "examples"))
     _share_cores()
     if a["space_folder"]: print(json.dumps(dict(space_folder=str(space_folder(a["model"], a["space_folder"], **how)))))

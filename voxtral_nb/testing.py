@@ -1142,9 +1142,10 @@ def _build(self:FakeSpace):
     for p,data in files.items(): (folder/p).parent.mkdir(parents=True, exist_ok=True); (folder/p).write_bytes(data)
     env = self.hub.env(**self.variables, **self.secrets, SPACE_ID=self.name)
     def start():
-        try: self.host_url = f"http://127.0.0.1:{self.app(folder, env)}"
-        except Exception as e: self._broken = f"{type(e).__name__}: {e}"
-        finally: ready.set()
+        try: url,bad = f"http://127.0.0.1:{self.app(folder, env)}",None
+        except Exception as e: url,bad = None,f"{type(e).__name__}: {e}"
+        if self._ready is ready: self.host_url,self._broken = url or self.host_url,bad # an older build that ends later counts no more
+        ready.set()
     threading.Thread(target=start, daemon=True).start()
 
 # %% ../nbs/97_testing.ipynb #space_stage
