@@ -104,9 +104,11 @@ class RecorderPage:
     def key(self, k):
         self.root.focus()
         self.page.keyboard.press(k)
-    def wait_said(self, pattern, timeout=20):
+    def wait_said(self, pattern, timeout=30):
         "Wait until the status line says something, and return all of it."
-        return wait_for(lambda: (s := self.status) if re.search(pattern, self.status) else None, timeout, f"{pattern!r}; the recorder says {self.status!r}", .05) and self.status
+        said = lambda: s if re.search(pattern, s := self.status) else None
+        try: return wait_for(said, timeout, f"{pattern!r}", .05)
+        except AssertionError as e: raise AssertionError(f"{e}; the recorder says {self.status!r}, {self.progress!r}; {self.page.context.log[-4:]}") from None
 
     def agree(self):
         if self.part("agree").count():
