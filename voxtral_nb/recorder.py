@@ -9,7 +9,7 @@ __all__ = ['CONSENT', 'FREE', 'RecorderError', 'Take', 'TakeFolder', 'Recorder',
            'colab_microphone']
 
 # %% ../nbs/05_recorder.ipynb #imports-std
-import difflib, getpass, hashlib, html, inspect, json, math, os, re, secrets, shutil, threading, time, traceback, unicodedata
+import difflib, getpass, hashlib, html, inspect, json, math, os, re, secrets, shutil, threading, time, traceback, unicodedata, weakref
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -144,6 +144,7 @@ class TakeFolder:
         root:Path, # `.recorder/takes` of a dataset
     ):
         self.root,self.folder,self.takes,self.lock = root,root/secrets.token_hex(8),{},threading.RLock()
+        self.recorders = weakref.WeakSet() # those who share it
         try:
             self.folder.mkdir(parents=True)
             self._held = FileLock(self.folder/"lock"); self._held.acquire(timeout=0)
@@ -335,6 +336,7 @@ def _open(self:Recorder, speaker):
     self._inbox = self._takes.folder/f"uploads-{secrets.token_hex(4)}" # where files arrive
     self._free = self.prompts is None and _free_prompt(self.language)
     self.uploads = Uploads(self.dataset, self.language, self.gate)
+    self._takes.recorders.add(self)
     with self._takes.lock: self._takes.adopt(self._index()["takes"])
 
 def _free_prompt(language): return Prompt(f"{FREE}-{secrets.token_hex(5)}", "", language)
@@ -424,8 +426,16 @@ def handle(self:Recorder,
         answer = dict(self._answers[key])
         out = answer.pop("_buffers", [])
         if out: del self._answers[key] # reading again does no harm, keeping megabytes does
-        if msg.get("op") not in _SILENT: answer["state"] = self._state_or_error()
+        if msg.get("op") not in _SILENT:
+            answer["state"] = self._state_or_error()
+            if msg.get("op")!="hello": self._tell_others()
         return answer,out
+
+@patch
+def _tell_others(self:Recorder):
+    "Show what was changed in the other recorders of this kernel on this folder too."
+    for o in list(self._takes.recorders):
+        if o is not self and o._widget is not None: o._widget.send(dict(state=o._state_or_error()))
 
 _SILENT = ("part", "ping", "audio", "known", "file_begin", "file_part", "file_end") # their answers carry no state
 

@@ -260,7 +260,10 @@ class App {
     this.mic = new Microphone((b) => this.block(b), () => this.ended(), () => this.lost());
     this.shelf = new Shelf();
     this.build(el);
-    this.hidden = () => document.visibilityState === "hidden" && this.release("The microphone was switched off while this page was hidden.");
+    this.hidden = () => {
+      if (document.visibilityState === "hidden") this.release("The microphone was switched off while this page was hidden.");
+      else this.kernel.request("hello").catch(() => {}); // somebody else may have recorded meanwhile
+    };
     document.addEventListener("visibilitychange", this.hidden);
     this.keydown = (e) => this.root.contains(e.target) && this.key(e); // on its way down, at the window: Notebook 7 listens at the document and heeds no attribute
     window.addEventListener("keydown", this.keydown, true);
