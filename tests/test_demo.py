@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from browser import browser, free_port, microphone_wav, screenshot, wait_for
+from browser import Server, browser, free_port, microphone_wav, new_notebook, open_notebook, run_cell, screenshot, wait_for
 from conftest import BIN, sh
 from voxtral_nb.config import RunConfig
 from voxtral_nb.demo import Limits, _app, space_folder
@@ -181,6 +181,22 @@ def test_it_fits_a_phone_and_the_dark(url):
         page = opened(context, url)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), "it must be scrolled sideways"
         page.screenshot(path=str(screenshot(page, "demo-phone")), full_page=True)
+
+
+def test_it_shows_under_its_cell_in_a_notebook(right, tmp_path):
+    with Server(tmp_path/"nb") as server, browser() as context:
+        new_notebook(server.folder, "a.ipynb", ["from voxtral_nb.demo import launch_demo\npage = launch_demo('tiny')", "page.close(verbose=False)"])
+        page = open_notebook(context.new_page(), server, "a.ipynb")
+        run_cell(page, 0, timeout=120)
+        frame = page.frame_locator(".jp-OutputArea iframe").first
+        frame.locator("#go").wait_for(timeout=60_000)
+        choose(frame, right[0])
+        frame.locator("#speech [aria-label='Clear']").wait_for()
+        frame.locator("#go").click()
+        page.wait_for_timeout(500)
+        wait_for(lambda: frame.locator("#time textarea").input_value(), 60, "the transcript")
+        screenshot(page, "demo-notebook")
+        run_cell(page, 1)
 
 
 # Limits

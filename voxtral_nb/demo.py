@@ -164,9 +164,23 @@ _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 def _download(api, info, name:str)->Path: # a file of a model
     return Path(_ask(f"reading {name} of {info.id}", api, lambda: api.hf_hub_download(info.id, name, revision=info.sha)))
 
-def _info(api, model:str, revision:str|None=None): # ModelInfo with the files' metadata
-    return _ask(f"looking at the model {model}", api, lambda: api.model_info(model, revision=revision, files_metadata=True))
+# %% ../nbs/13_demo.ipynb #info
+def _info(
+    api, # huggingface_hub.HfApi
+    model:str, # Hub id
+    revision:str|None=None, # branch, tag or commit
+): # ModelInfo with the files' metadata
+    "Look at a model on the Hub."
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    def look():
+        try: return api.model_info(model, revision=revision, files_metadata=True)
+        except GatedRepoError: raise
+        except RepositoryNotFoundError: # also what the Hub says of a private one to those who may not see it
+            raise DemoError(f"there is no model {model} on the Hub, or it is private: check the name, or log in with `hf auth login`") from None
+        except RevisionNotFoundError: raise DemoError(f"the model {model} has no revision {revision!r} on the Hub") from None
+    return _ask(f"looking at the model {model}", api, look)
 
+# %% ../nbs/13_demo.ipynb #base-hub-of
 def _hub_base(
     api, # huggingface_hub.HfApi
     info, # ModelInfo of the adapter
