@@ -318,7 +318,8 @@ def space_python(run, tmp_path_factory):
     sh(sys.executable, "-m", "venv", tmp/"v", check=True)
     sh(tmp/"v"/"bin"/"python", "-m", "pip", "install", "-q", "--no-compile", "-r", tmp/"requirements.txt", check=True, timeout=900)
     assert sh(tmp/"v"/"bin"/"python", "-c", "import voxtral_nb", cwd=tmp).returncode == 1
-    return tmp/"v"/"bin"/"python"
+    yield tmp/"v"/"bin"/"python"
+    shutil.rmtree(tmp, ignore_errors=True)  # a gigabyte and a half
 
 
 def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space_python, tmp_path):
