@@ -256,26 +256,32 @@ def test_connection_cut_in_mid_take(desk, source):
 
 
 def test_stalled_connection(desk, source):
-    "Silence instead of an answer: the page says so, and what was asked for happens once."
+    "Silence instead of an answer: the page says so. What was on its way is sent again, whether it was only late or is lost for good, and done once."
     with Proxy(desk.server.port) as proxy:
-        rec = desk.open(url=proxy.url)
-        rec.start(); time.sleep(2)
-        proxy.stall()
-        rec.key("r")
-        rec.wait_said("does not answer")
-        rec.shot("stalled")
-        seconds = rec.expected()
-        proxy.mend()
-        rec.phase("idle", 40)
-        rec.wait_said("Take of")
-        proxy.stall()
-        rec.key("a")
-        rec.wait_said("does not answer")
-        assert rows(rec.folder) == []
-        proxy.mend()
-        name = re.search(r"\S+\.wav", rec.wait_said("Saved as", 40))[0]
-        time.sleep(1)
-        assert len(check_clips(rec.folder, source, {name.strip(): seconds})) == 1
+        rec, long = desk.open(url=proxy.url), {}
+        for lost in (True, False):
+            rec.start(); time.sleep(2)
+            def late(key):
+                proxy.stall()
+                rec.key(key)
+                rec.wait_said("does not answer")
+                rec.shot("stalled")
+                if lost:
+                    proxy.cut() # with what was held
+                    proxy.mend()
+                    dialogs(rec.page)
+                    reconnect(rec.page)
+                else: proxy.mend()
+            late("r")
+            seconds = rec.expected()
+            rec.phase("idle", 40)
+            rec.wait_said("Take of")
+            before = len(rows(rec.folder))
+            late("a")
+            long[re.search(r"recording_\S+\.wav", rec.wait_said("Saved as", 40))[0]] = seconds
+            time.sleep(1)
+            assert len(rows(rec.folder)) == before + 1
+        assert len(check_clips(rec.folder, source, long)) == 2
 
 
 def test_kernel_killed_in_mid_take(desk, source):
@@ -371,6 +377,7 @@ def test_keyboard(desk, source):
     "The keys act only while the recorder has the focus, and never reach the notebook."
     rec = desk.open(more=["'second'", "'third'"])
     page, before = rec.page, cells(rec.page)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:enter-command-mode')") # where single letters are commands
     rec.root.focus()
     for k in ("d", "d", "b", "x", "m", "y", "c", "v", "0", "0", "i", "i", "j", "k", "Delete", "Shift+M", "Control+Enter"): page.keyboard.press(k)
     assert cells(page) == before and not page.locator(".jp-Dialog").count()
@@ -398,6 +405,8 @@ def test_keyboard(desk, source):
     time.sleep(.5)
     assert rec.root.get_attribute("data-phase") == "idle" and len(rows(rec.folder)) == 1 and rec.prompt == EN[1].text
     assert [o for o, _ in cells(page)] == ["Code"]*3
+    page.keyboard.press("Escape"); page.keyboard.press("b") # the notebook's own keys are as they were
+    wait_for(lambda: len(cells(page)) == 4, 5, "a cell below")
     # every step with Tab and Enter
     rec.root.focus()
     names = []
