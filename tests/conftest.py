@@ -56,6 +56,11 @@ def tree(tmp_path_factory):
     return dest
 
 
+def pytest_collection_modifyitems(items):
+    "The take of ten minutes waits for its clock, not for the processor: it begins first, and the other worker does the rest meanwhile."
+    items.sort(key=lambda o: "test_recorder_long" not in o.nodeid)
+
+
 # The last line of a test run is JSON, after pytest's own. With xdist only the process that collects the results prints.
 def _untracked(): return set(subprocess.run(["git", "ls-files", "-o", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines())
 
