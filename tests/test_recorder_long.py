@@ -2,7 +2,6 @@
 import os, time
 
 import psutil
-import pytest
 import soundfile as sf
 from browser import Server, browser, new_notebook, save
 from recorder_page import CELL, correlation, heard, matches, no_audio_in, open_recorder, rows, speech_wav
