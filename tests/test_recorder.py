@@ -459,7 +459,7 @@ def states(rec, source, tmp_path):
     yield "consent"
     rec.agree(); yield "ready"
     rec.start(); time.sleep(1); yield "recording"
-    rec.stop(); rec.record(.1); yield "review" # too short: a problem is shown
+    rec.stop(); rec.record(.1); yield "review" # too short: a warning
     rec.part("take").first.click(); rec.keep(); yield "kept"
     sf.write(tmp_path/"one.wav", source[:2*RATE], RATE); (tmp_path/f"{'long name ' * 12}.wav").write_bytes(b"")
     rec.upload(*tmp_path.glob("*.wav")); rec.wait_said("Look at the list"); yield "uploads"
@@ -468,14 +468,14 @@ def states(rec, source, tmp_path):
     for _ in range(2): rec.key("s"); rec.wait_said("Skipped"); time.sleep(.3)
     rec.part("unskip").wait_for(); yield "all-done"
 
-PROMPTS = "prompts=['The first sentence of three.', 'The second one is somewhat longer than the first one was.', 'The third.'], language='en'"
+PROMPTS = "prompts=['The first sentence of three.', 'The second one is somewhat longer than the first one was.', 'The third.'], language='en', gate=QualityGate(min_seconds=1.5, refuse=())"
 
 @pytest.mark.parametrize("theme", ["light", "dark", "phone"])
 def test_looks(desk, source, mic, tmp_path, theme):
     "In each state: everything has a name for screen readers, texts stand out from the ground, and nothing sticks out, on a telephone either."
     size = dict(width=390, height=844) if theme == "phone" else dict(width=1280, height=1000)
     with browser(mic, **size, dark=theme == "dark") as context:
-        rec = desk.open(PROMPTS, context=context, agree=False)
+        rec = desk.open(PROMPTS, context=context, agree=False, before="from voxtral_nb.audio import QualityGate\n")
         # it is a setting that the server keeps
         rec.page.evaluate(f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {'Dark' if theme == 'dark' else 'Light'}' }})")
         rec.page.locator(f"body[data-jp-theme-light={str(theme != 'dark').lower()}]").wait_for(state="attached")
@@ -490,6 +490,7 @@ def test_looks(desk, source, mic, tmp_path, theme):
             wrong += [(state, "contrast", o) for o in rec.root.evaluate(CONTRAST)]
             wrong += [(state, "outside", o) for o in rec.root.evaluate(OUTSIDE)]
             wrong += [(state, "shows", o) for o in ("null", "undefined", "NaN", "[object") if o in rec.root.inner_text()]
+            if state == "review": assert "too short" in rec.part("problems").inner_text() and "Keep anyway" in rec.part("keep").inner_text()
             if state == "uploads":
                 assert rec.root.locator(".vx-name").first.bounding_box()["width"] >= 80
                 assert rec.part("table").evaluate("o => o.scrollWidth <= o.clientWidth")
