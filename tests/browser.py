@@ -172,7 +172,7 @@ class Proxy:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
             self._conns.add(up_writer)
             await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
-        except OSError: pass
+        except (OSError, asyncio.CancelledError): pass # cancelled at the end: Python 3.11 would log it as an error
         finally: writer.close()
 
     async def _pump(self, reader, writer):

@@ -21,13 +21,14 @@ TAIL = .5     # s that are recorded after stop
 # What the page saw, with the page's own clock: phases, what was said, the tracks that it was given, sounds that it played.
 # Times are taken in the page because a request from here takes tens of milliseconds.
 HOOKS = """(() => {
-  const seen = window.seen = { phases: [], said: [], tracks: [], played: 0, ran: 0 };
+  const seen = window.seen = { phases: [], said: [], tracks: [], played: 0, ran: 0, keys: 0 };
   const look = () => {
     for (const o of document.querySelectorAll('.vx')) if (o.lastPhase !== o.dataset.phase) seen.phases.push([o.lastPhase = o.dataset.phase, performance.now()]);
     for (const o of document.querySelectorAll('.vx-status')) if (o.lastText !== o.textContent) seen.said.push([o.lastText = o.textContent, performance.now()]);
   };
   document.addEventListener('DOMContentLoaded', () => new MutationObserver(look).observe(document.body,
     { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ['data-phase'] }));
+  window.addEventListener('keydown', e => e.target.closest?.('.vx') && seen.keys++, true);
   const media = navigator.mediaDevices;
   if (media) {
     const ask = media.getUserMedia.bind(media);
@@ -70,6 +71,16 @@ def matches(samples, rate, source, least=.95, slip=.05):
     return "" if near > least and moved < slip else f"correlation {r:.3f}; of its half seconds {near:.3f}, which move by {moved:.3f} s"
 
 
+def dialogs(page):
+    "Close what JupyterLab asks, as a person would; its text."
+    texts = []
+    while (d := page.locator(".jp-Dialog")).count():
+        texts.append(d.last.inner_text())
+        page.keyboard.press("Escape")
+        time.sleep(.2)
+    return texts
+
+
 class RecorderPage:
     "A recorder that a page shows."
     def __init__(self, page, i=0): self.page, self.i = page, i
@@ -102,8 +113,14 @@ class RecorderPage:
     def phase(self, name, timeout=20): self.root.and_(self.page.locator(f"[data-phase={name}]")).wait_for(timeout=1000*timeout)
     def click(self, name): self.part(name).click()
     def key(self, k):
-        self.root.focus()
-        self.page.keyboard.press(k)
+        "Press a key on the recorder. What JupyterLab asks meanwhile (a lost connection: seconds later on a busy machine) takes the focus: it is closed, and the key pressed again."
+        before = self.seen("keys")
+        def reached():
+            dialogs(self.page)
+            self.root.focus()
+            self.page.keyboard.press(k)
+            return self.seen("keys") > before
+        wait_for(reached, 10, f"the key {k} to reach the recorder")
     def wait_said(self, pattern, timeout=30):
         "Wait until the status line says something, and return all of it."
         said = lambda: s if re.search(pattern, s := self.status) else None
@@ -117,11 +134,10 @@ class RecorderPage:
         return self
 
     def start(self):
-        self.root.focus()
-        self.page.keyboard.press("r")
+        self.key("r")
         self.phase("recording")
     def stop(self, timeout=20):
-        self.page.keyboard.press("r")
+        self.key("r")
         self.phase("idle", timeout)
     def record(self, seconds):
         "A take of about `seconds`; how long it should be, by the page's clock."

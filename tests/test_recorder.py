@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from browser import Proxy, Server, browser, cell, cell_output_text, new_notebook, open_notebook, reconnect, restart_kernel, run_cell, save, screenshot, wait_for, wait_idle
-from recorder_page import HOOKS, RATE, RecorderPage, check_clips, heard, no_audio_in, open_recorder, rows, speech_wav
+from recorder_page import HOOKS, RATE, RecorderPage, check_clips, dialogs, heard, no_audio_in, open_recorder, rows, speech_wav
 from voxtral_nb.audio import read_audio
 from voxtral_nb.config import RunConfig
 from voxtral_nb.dataset import SpeechDataset
@@ -59,15 +59,6 @@ def desk(lab, chrome, request):
     yield d
     d.close()
 
-
-def dialogs(page):
-    "Close what JupyterLab asks, as a person would; its text."
-    texts = []
-    while (d := page.locator(".jp-Dialog")).count():
-        texts.append(d.last.inner_text())
-        page.keyboard.press("Escape")
-        time.sleep(.2)
-    return texts
 
 def no_errors(context):
     "Nothing went wrong in the page unseen. (Notebook 7 has an error of its own about a `schema`, also in a notebook with nothing but 1 + 1.)"

@@ -59,9 +59,12 @@ def escape_markdown(
 # %% ../nbs/11_cards.ipynb #filters
 def _percent(x, digits=1): return Markdown("–" if x is None or not math.isfinite(x) else f"{100*x:.{digits}f}%")
 def _number(x): return Markdown("–" if x is None else f"{x:,}" if isinstance(x, int) else f"{x:,.4g}")
+
+# %% ../nbs/11_cards.ipynb #filters-2
 def _py(x): return Markdown(json.dumps(_one_line(x), ensure_ascii=False) if isinstance(x, str) else repr(x)) # a JSON string is a Python string
 def _sh(x): return Markdown(shlex.join([_one_line(o) for o in ([x] if isinstance(x, str) else x)]))
 
+# %% ../nbs/11_cards.ipynb #filters-3
 def _code(
     text, # a name, a version, a hash
 )->Markdown:
@@ -83,6 +86,7 @@ def _cell(x)->str: return "–" if x is None else x if isinstance(x, Markdown) e
 
 def _is_number(x)->bool: return isinstance(x, (int, float, type(None))) or bool(re.fullmatch(r"[–\d.,%×/→ ]+", str(x)))
 
+# %% ../nbs/11_cards.ipynb #table-2
 def _table(
     rows:Sequence[Sequence], # cells: numbers, text, Markdown, None
     *head:str, # titles of the columns
@@ -396,6 +400,7 @@ def _changes(before, after): # (better, same, worse) clips
 
 def _same_clips(a, b): return a is not None and b is not None and a.table.reference.tolist() == b.table.reference.tolist()
 
+# %% ../nbs/11_cards.ipynb #measured-2
 def _report_rows(
     b:EvalReport|None, # before
     a:EvalReport|None, # after; None: only rates are known
@@ -681,6 +686,7 @@ def _snr(
 
 def _counts(c:Counter)->list[list]: return [[k, n] for k,n in c.most_common(20)] if set(c) - {None} else []
 
+# %% ../nbs/11_cards.ipynb #dataset-facts-2
 def _dataset_facts(
     ds:SpeechDataset,
     rows:Sequence[dict], # of it

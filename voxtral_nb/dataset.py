@@ -43,6 +43,8 @@ class BadRow:
     def __str__(self): return f"{self.file} {self.unit} {self.line}: {self.reason}" + (f": {_short(self.text)}" if self.text else "")
 
 def _short(text, n=120): return text if len(text)<=n else text[:n-1]+"…"
+
+# %% ../nbs/02_dataset.ipynb #badrow-2
 def _half(raw): return _short(raw.decode(errors="replace").strip("\0"))
 
 # %% ../nbs/02_dataset.ipynb #badrow_raise
@@ -262,6 +264,7 @@ def _sum(raw): return crc32(raw.rstrip()) # of a line, whether or not it has its
 @patch
 def _changed(self:SpeechDataset): return DatasetChanged(f"{self.jsonl} was changed since it was opened: open it again")
 
+# %% ../nbs/02_dataset.ipynb #ds_raw-2
 @patch
 def _raw(self:SpeechDataset,
     f, # the open jsonl
@@ -314,6 +317,7 @@ def _rows(self:SpeechDataset, indices):
 @patch
 def __iter__(self:SpeechDataset): return self._rows(range(len(self)))
 
+# %% ../nbs/02_dataset.ipynb #ds_items-2
 @patch
 def __getitem__(self:SpeechDataset,
     i:int|slice, # which row, or rows

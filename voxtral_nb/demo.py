@@ -109,6 +109,7 @@ def _base_in(folder:Path)->dict: # as `_local_base` gives it
     name = TINY if folder == tiny_path() else folder.name
     return dict(model=str(folder), name=name, revision=None, weights={f.name: _sha256(f) for f in files})
 
+# %% ../nbs/13_demo.ipynb #base-local-2
 def _weight_files(folder:Path)->tuple[str,list[Path]]: # "adapter" or "full", its files
     "What `folder` holds, as the app sees it."
     app = _app(demo_template())

@@ -842,6 +842,7 @@ def _assumes(e:MemoryEstimate)->str:
     audio = f"{s.windows} windows of audio" if s.windows else "audio from the cache"
     return f"{e.device}, {e.dtype}; a batch of {s.rows} rows of up to {s.length} tokens ({s.labels} of transcripts), {audio}"
 
+# %% ../nbs/07_models.ipynb #memory_estimate_repr-2
 @patch
 def __repr__(self:MemoryEstimate): return "\n".join([*(f"{k:22}{v:9.3f} GB" for k,v in _rows_of(self)), _assumes(self)])
 

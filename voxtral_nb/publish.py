@@ -235,6 +235,7 @@ def _public(
     if os.path.isabs(o) or PureWindowsPath(o).drive or o.startswith("~"): return _end(o)
     return _LOCAL.sub(lambda m: _end(m[0]), o)
 
+# %% ../nbs/12_publish.ipynb #public-2
 def _json(o)->bytes: return (json.dumps(o, indent=1, ensure_ascii=False) + "\n").encode()
 
 # %% ../nbs/12_publish.ipynb #records
@@ -399,6 +400,7 @@ def _compare(
     gone = [k for k in sorted(there) if k not in files and _is_like(k, ours)]
     return Changes(removed=tuple(gone), size=size, **{k: tuple(v) for k,v in kind.items()})
 
+# %% ../nbs/12_publish.ipynb #compare-2
 def _tree(
     api, repo_id, repo_type, revision, # of what
 )->dict: # path -> RepoFile
@@ -478,6 +480,7 @@ def summary(self:Published)->str: # a few lines
     if self.verified: lines.append(self.verified.summary())
     return "\n".join(lines)
 
+# %% ../nbs/12_publish.ipynb #published-2
 @patch
 def to_dict(self:Published)->dict: # plain values
     "The result as JSON can hold it."
@@ -906,6 +909,7 @@ def _read_back(
     def sha(x): return hashlib.sha256(x["bytes"] if x["bytes"] is not None else Path(x["path"]).read_bytes()).hexdigest()
     return [{**{k: r.get(k) for k in a["keys"]}, "audio": sha(r["audio"])} for r in d]
 
+# %% ../nbs/12_publish.ipynb #verify-dataset-2
 def verify_dataset(
     dataset:SpeechDataset|str|Path, # or its folder
     repo_id:str, # "user/name" of a dataset repository that it was pushed to

@@ -317,6 +317,7 @@ def _new_state(self:Recorder)->dict: return dict(dataset="", speakers=[], skippe
 @patch
 def _saved_state(self:Recorder)->dict: return _read_json(self._private/"state.json", self._new_state)
 
+# %% ../nbs/05_recorder.ipynb #state-file-2
 @patch
 def _editing_state(self:Recorder): return _editing(self._private/"state.json", self._private/"lock", **self._new_state)
 
@@ -340,6 +341,8 @@ def _open(self:Recorder, speaker):
     with self._takes.lock: self._takes.adopt(self._index()["takes"])
 
 def _free_prompt(language): return Prompt(f"{FREE}-{secrets.token_hex(5)}", "", language)
+
+# %% ../nbs/05_recorder.ipynb #rec-open-2
 def _is_free(id): return id.startswith(FREE + "-")
 
 # %% ../nbs/05_recorder.ipynb #dataset
@@ -487,6 +490,7 @@ def _agree(self, version):
     with _editing(self.folder/"consent.json", self._private/"lock", consents=[]) as d:
         if self.consent is None: d["consents"].append(dict(speaker=self.speaker, version=version, accepted_at=_now(), text=self.consent_text))
 
+# %% ../nbs/05_recorder.ipynb #consent-op-2
 @patch
 def _consented(self:Recorder)->str: # version
     if self.consent: return self.consent["version"]
@@ -915,6 +919,7 @@ def _upload_text(self, upload, text): self.uploads.set_text(self.uploads.by_id(u
 @_op
 def _uploads(self): "The state, with the table of files."
 
+# %% ../nbs/05_recorder.ipynb #file-edit-2
 @_op
 def _upload_paste(self, text): return dict(n=len(self.uploads.paste(text)))
 

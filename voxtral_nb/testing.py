@@ -585,8 +585,9 @@ def api(self:FakeHub,
     token:str|None=None, # one of this Hub's; None asks without one, whatever is stored on this machine
 ):
     "A `huggingface_hub.HfApi` of this process that talks to this Hub."
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, is_offline_mode
     from huggingface_hub.utils._runtime import is_xet_available
+    if is_offline_mode(): raise TestingError("HF_HUB_OFFLINE was set when huggingface_hub was imported, which then asks no Hub: set it to 0 before, or use `run`")
     if is_xet_available():
         raise TestingError("the fake Hub has no Xet storage: set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported, or use `run`")
     return HfApi(endpoint=self.endpoint, token=token or False)
@@ -738,6 +739,7 @@ def _last_change(repo, rev, path):
     c = next((a for a,b in zip(chain, chain[1:]) if oid(a)!=oid(b)), chain[-1])
     return dict(id=c.sha, title=c.title, date=c.date)
 
+# %% ../nbs/97_testing.ipynb #read_tree-2
 def _expanded(repo, rev, entries):
     return [{**e, "lastCommit": _last_change(repo, rev, e["path"])} if e["type"]=="file" else e for e in entries]
 
@@ -1197,6 +1199,7 @@ def _restart(hub, h, id): s = hub._my_space(h, id); s._build(); h.json(s._runtim
 @_on("POST", "/api/spaces/{id}/pause")
 def _pause(hub, h, id): s = hub._my_space(h, id); s._paused = True; h.json(s._runtime())
 
+# %% ../nbs/97_testing.ipynb #restart-2
 @_on("POST", "/api/spaces/{id}/sleeptime")
 def _sleep_time(hub, h, id): s = hub._my_space(h, id); s.sleep_time = h.data["seconds"]; h.json(s._runtime())
 
@@ -1250,5 +1253,6 @@ def _send_log(h, text):
 @_on("GET", "/api/spaces/{id}/logs/build")
 def _build_log(hub, h, id): _send_log(h, hub._my_space(h, id).build_log)
 
+# %% ../nbs/97_testing.ipynb #space_logs-2
 @_on("GET", "/api/spaces/{id}/logs/run")
 def _run_log(hub, h, id): s = hub._my_space(h, id); _send_log(h, "\n".join(o for o in (s.run_log, s._broken) if o))

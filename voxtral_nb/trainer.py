@@ -424,6 +424,7 @@ def _model_inputs(
     if "attention_bias" in batch: out["attention_mask"] = _weighted_mask(batch["attention_mask"], batch["attention_bias"], dtype)
     return out
 
+# %% ../nbs/10_trainer.ipynb #model-inputs-2
 def _attention_dtype(model)->torch.dtype:
     "What the attention of `model` is computed in, here and now."
     p = next(model.parameters())
@@ -564,6 +565,7 @@ def _best(
     def rank(o): return o[f"eval_{primary}"], o["eval_loss"] if math.isfinite(o["eval_loss"]) else math.inf
     return min(_evaluations(history), key=rank, default=None)
 
+# %% ../nbs/10_trainer.ipynb #evaluations-2
 def _stalled(
     history:Sequence[dict], # `log_history` of a trainer state
     primary:str, # "wer" or "cer"
@@ -725,6 +727,7 @@ def end_workers(self:VoxtralTrainer):
     it._shutdown_workers()
     loader._iterator = None
 
+# %% ../nbs/10_trainer.ipynb #run-loop-2
 @patch
 def _is_done(self:VoxtralTrainer, checkpoint:Path)->bool:
     "Is there no step left to train after `checkpoint`? Then take it as it is."

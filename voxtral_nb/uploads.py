@@ -342,6 +342,7 @@ def _assigned(self:Uploads,
 def _count(n, what): return f"{n} {what}{'' if n == 1 else 's'}"
 def _some(names, n=3): return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
+# %% ../nbs/04b_uploads.ipynb #in-order-2
 @patch
 def _in_order(self:Uploads,
     t:Transcripts, # lines without names
@@ -471,6 +472,7 @@ def set_language(self:Uploads,
     self._at(i).spoken = check_language(language)
     self.update()
 
+# %% ../nbs/04b_uploads.ipynb #set-text-2
 @patch
 def remove(self:Uploads,
     i:int|Upload, # its number in `items`, or itself
@@ -521,6 +523,7 @@ def _marks(
 
 _CELL = "text-align:left;vertical-align:top;padding:.4em .7em;border-top:1px solid rgba(128,128,128,.35);white-space:normal;overflow-wrap:anywhere"
 
+# %% ../nbs/04b_uploads.ipynb #html-2
 def _html_row(
     u:Upload, # to be shown
 )->str: # HTML
