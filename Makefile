@@ -39,7 +39,7 @@ test-packages: $(VENV)/.dev
 
 # Two test processes of one thread each use two cores better than one process of two threads. The last line is JSON.
 test: $(VENV)/.dev test-packages  ## run every notebook's tests, then the end-to-end tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist worksteal --durations=15 $(PYTEST_ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist worksteal --durations=15 --tb=short --show-capture=stdout $(PYTEST_ARGS)
 
 # BENCH_ARGS go to both parts (--smoke, --out FOLDER), BENCH_TRAIN_ARGS and BENCH_QUALITY_ARGS to one; see the files. Wants a quiet machine.
 bench: $(VENV)/.dev  ## training against the published recipe: speed, memory, time to the same WER (about 90 minutes on two cores)
