@@ -175,7 +175,7 @@ def rows(folder): return list(SpeechDataset.open(Path(folder)/"data.jsonl"))
 
 def check_clips(folder, source, expected={}):
     """The dataset is valid, and each clip that was recorded is what the microphone heard. `expected`: file name -> seconds that it should have.
-    The median is within 50 ms; a single one may be further off on a busy machine, where the page's clock and the sound's are read apart."""
+    Half of them are within 50 ms; a single one may be further off on a busy machine, where the page's clock and the sound's are read apart."""
     ds, off = SpeechDataset.open(Path(folder)/"data.jsonl"), {}
     assert ds.validate().problems == []
     for row in ds:
@@ -186,9 +186,9 @@ def check_clips(folder, source, expected={}):
         assert not (why := matches(x, sr, source)), f"{name}, {len(x)/sr:.2f} s: {why}"
         if name in expected: off[name] = len(x)/sr - expected[name]
     assert set(off) == set(expected), (off, expected)
-    busy = os.getloadavg()[0] > 2*os.cpu_count()
-    assert not off or np.median(np.abs(list(off.values()))) < (.15 if busy else .05), f"seconds by which clips are longer than they should be: {off}"
-    assert max(map(abs, off.values()), default=0) < .25, off
+    by, busy = sorted(map(abs, off.values())), os.getloadavg()[0] > os.cpu_count()
+    assert not off or by[(len(by) - 1)//2] < (.15 if busy else .05), f"seconds by which clips are longer than they should be: {off}"
+    assert max(by, default=0) < .25, off
     return ds
 
 

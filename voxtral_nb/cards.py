@@ -12,6 +12,7 @@ __all__ = ['CardError', 'Markdown', 'escape_markdown', 'card_template', 'check_c
 import json, math, re, shlex, unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -246,11 +247,25 @@ def _read_json(
     what:str, # what its absence means, and what to do
 )->dict:
     "Read a file of a run."
-    try: return json.loads(path.read_text(encoding="utf-8"))
+    try: d = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError: raise CardError(f"{path.name} is missing in {path.parent}: {what}") from None
     except OSError as e: raise CardError(f"{path} cannot be read: {e.strerror}") from None
     except ValueError: raise CardError(f"{path} is damaged: it holds no JSON") from None
+    if not isinstance(d, dict): raise CardError(f"{path} is damaged: it holds no record, but {str(d)[:40]!r}")
+    return d
 
+# %% ../nbs/11_cards.ipynb #of-this-version
+@contextmanager
+def _as_written(
+    run:Path, # folder
+):
+    "What reads a run's records: a `CardError` if they hold something else than a run of this version writes."
+    try: yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as e:
+        if isinstance(e, VoxtralNBError): raise
+        raise CardError(f"the records in {run} are not what a run of voxtral_nb {__version__} leaves ({type(e).__name__}: {e}): they were changed, or another version wrote them") from e
+
+# %% ../nbs/11_cards.ipynb #read-training
 def _read_training(
     run:Path, # folder
 )->dict: # training_config.json
@@ -259,7 +274,7 @@ def _read_training(
     f = run/"training_config.json"
     near = [p.parent for p in (run.absolute().parent/f.name, *sorted(run.glob(f"*/{f.name}"))) if p.exists()]
     d = _read_json(f, "this is no run folder" + (f"; did you mean {near[0]}?" if near else "; give the output_dir of a run"))
-    if not isinstance(d, dict) or not {"config", "data"} <= set(d): raise CardError(f"{f} is not the record of a run")
+    if not {"config", "data"} <= set(d): raise CardError(f"{f} is not the record of a run")
     return d
 
 # %% ../nbs/11_cards.ipynb #read-model
@@ -271,6 +286,7 @@ def _read_model(
     from voxtral_nb.trainer import _weights_problem
     if not folder.is_dir(): raise CardError(f"{folder.name} is missing in {folder.parent}: {go_on}")
     if problem := _weights_problem(folder): raise CardError(f"{folder} is not whole ({problem}): {go_on}")
+    if not any((folder/o).is_file() for o in ("tekken.json", "tokenizer.json")): raise CardError(f"{folder} is not whole (tekken.json, the tokenizer, is missing): {go_on}")
     adapter = _read_json(folder/"adapter_config.json", go_on) if (folder/"adapter_model.safetensors").exists() else None
     p = _read_json(folder/"processor_config.json", go_on)
     return adapter, int((p.get("feature_extractor") or p).get("chunk_length", 30))
@@ -290,8 +306,13 @@ def read_run(
     go_on = f"the run did not come to its end; go on with voxtral-train --config {shlex.quote(str(run/'training_config.json'))} --resume auto"
     results = _read_json(run/"train_results.json", go_on)
     measured, state = (_read_json(run/o, "") if (run/o).exists() else {} for o in ("eval_results.json", "trainer_state.json"))
+    with _as_written(run): return _run_facts(run, weights, cfg, record, results, measured, state, go_on)
+
+# %% ../nbs/11_cards.ipynb #facts-of-run
+def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, measured:dict, state:dict, go_on:str)->RunFacts:
+    "The facts of a run, of what its files hold."
     best, history = measured.get("best"), state.get("log_history", [])
-    if weights == "best" and not best: raise CardError(f"{run}: nothing was measured in this run, so there is no best model; give weights='final'")
+    if weights == "best" and not best: raise CardError(f"{run}: nothing was measured in this run, so there is no best model; take the final one (weights='final')")
     adapter, window = _read_model(run/f"{weights}-model", go_on)
     before, after = (measured.get(o) and EvalReport.from_dict(measured[o]) for o in ("before", "after"))
     at, step = _measured_step(results, history), best["step"] if weights == "best" else results["steps"]
@@ -621,10 +642,11 @@ def _model_facts(
     m, cfg, adapter, r = run.record.get("machine") or {}, run.config, run.adapter is not None and not merged, run.record
     (data, data_head), (course, course_head) = _data_rows(run, private), _course(run.history)
     examples, worst = ([], []) if private else _examples(run)
+    unnamed = (run.data["train"].get("languages") or {}).get("detected", 0)
     f, speech = _base(run), _speech(codes)
     f |= dict(adapter=adapter, merged=merged, method=cfg.method, quantized=cfg.quantization == "4bit", private=private)
-    f |= dict(speech=speech, speech_languages=speech.removesuffix(" speech"), codes=list(codes), language=codes[0] if codes else None)
-    f |= dict(dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, max_new_tokens=cfg.max_new_tokens, install=_install(run, adapter))
+    f |= dict(speech="speech" if unnamed else speech, unnamed=unnamed, speech_languages=speech.removesuffix(" speech"), codes=list(codes), language=codes[0] if codes else None)
+    f |= dict(dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, max_new_tokens=cfg.max_new_tokens, install=_install(run, adapter) + ["voxtral_nb"]*(adapter and f["base_is_tiny"]))
     f |= dict(measured=_measured(run, private), examples=examples, worst=worst, plots=[(_PLOTS[o], Markdown(o)) for o in run.plots])
     f |= dict(train=run.data["train"], data=data, data_head=data_head, settings=_setting_rows(run), course=course, course_head=course_head)
     f |= dict(hardware=_hardware(run), versions=", ".join(f"{k} {v}" for k,v in (r.get("versions") or {}).items()) or "Not recorded.")
@@ -639,7 +661,7 @@ def model_card(
     data_license:str|None=None, # of the training data
     datasets:Sequence[str]=(), # Hub ids under which the training data is published, if it is
     private_data:bool=False, # no names of data, no transcripts, no examples
-    verified:dict|None=None, # what loading it back from the Hub gave: ok, at, clips, wer, cer, equal; see below
+    verified:dict|None=None, # what loading it back from the Hub gave: ok, at, clips, wer, cer, equal, perhaps error; see below
     merged:bool=False, # are the weights those of the base with the adapter merged in?
     language:str|Sequence[str]|None=None, # ISO 639-1, in place of what the data named
     template:str|Path|None=None, # file; None: `card_template()`
@@ -647,14 +669,16 @@ def model_card(
     "The card of a fine-tuned model."
     run = run if isinstance(run, RunFacts) else read_run(run)
     if merged and run.adapter is None: raise CardError(f"merged: {run.model_dir} holds a whole model, there is no adapter to merge")
-    if private_data and datasets: raise CardError(f"private_data: datasets={list(datasets)} would name the data; leave one of them out")
-    datasets, codes = [_repo_name(o) for o in ([datasets] if isinstance(datasets, str) else datasets)], _codes(run, language)
+    if private_data and datasets: raise CardError(f"private_data hides what the data is called, and datasets ({', '.join(datasets)}) would name it: leave one of them out")
+    datasets = [_repo_name(o) for o in ([datasets] if isinstance(datasets, str) else datasets)]
     lacks = set() if verified is None else {"ok", "at", "clips", "wer", "cer", "equal"} - set(verified)
     if lacks: raise CardError(f"verified lacks {', '.join(sorted(lacks))}")
     name = _one_line(_repo_name(repo_id).rpartition("/")[2] if repo_id else run.config.run_name or Path(run.config.output_dir).name)
-    data = _model_metadata(run, name, codes, license, datasets, private_data, merged)
-    given = dict(name=name, repo=repo_id or run.model_dir.name, license=license, data_license=data_license, verified=verified, metadata=_front(data))
-    return _render(template, "model", _model_facts(run, codes, private_data, merged) | given)
+    with _as_written(run.run_dir):
+        codes = _codes(run, language)
+        data, facts = _model_metadata(run, name, codes, license, datasets, private_data, merged), _model_facts(run, codes, private_data, merged)
+    given = dict(name=name, repo=repo_id or run.model_dir.name, license=license, data_license=data_license, verified=verified and {"error": "", **verified}, metadata=_front(data))
+    return _render(template, "model", facts | given)
 
 # %% ../nbs/11_cards.ipynb #consent
 def _consents(

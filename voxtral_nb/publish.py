@@ -10,7 +10,7 @@ __all__ = ['PublishError', 'Account', 'account', 'merge_adapter', 'model_files',
            'verify_dataset']
 
 # %% ../nbs/12_publish.ipynb #imports
-import fnmatch, hashlib, io, json, math, os, re, shutil, subprocess, sys, tempfile, time
+import contextlib, fnmatch, hashlib, io, json, math, os, re, shutil, subprocess, sys, tempfile, time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -114,7 +114,7 @@ def _explain(
     if status is None: return None
     means, do = _advice(status, api, _asked_to_wait(e))
     said = (getattr(e, "server_message", None) or "") if status else f"{type(e).__name__}: {e}"
-    said = " ".join(_redact(said).split())[:300]
+    said = " ".join(_redact(said).split())[:300].rstrip(".")
     return PublishError(f"{what}: {means}{f' (HTTP {status})' if status else ''}" + (f"; it says: {said}" if said else "") + f". What to do: {do}")
 
 # %% ../nbs/12_publish.ipynb #ask
@@ -219,9 +219,11 @@ def _look(api, repo_id, repo_type): # RepoInfo, or None if there is no such repo
     return _ask(f"looking at {repo_type} {repo_id}", api, f)
 
 # %% ../nbs/12_publish.ipynb #public
-_LOCAL = re.compile(r"(?<![\w.:/<-])(?:~|/(?=[\w.~]))[^\s'\",;()]*|\b[A-Za-z]:\\[^\s'\",;()]*")
+_PATH = r"(?:file://|~|/(?=[\w.~])|(?:\.\.?[/\\])+|[A-Za-z]:\\)"
+_LOCAL = re.compile(rf"'{_PATH}[^']*'|\"{_PATH}[^\"]*\"|(?<![\w.:/<-]){_PATH}[^\s'\",;()]*") # in quotes with its spaces
 
 def _end(path:str)->str: # of a path of this machine: what may be told
+    if path[0] in "'\"": return f"{path[0]}{_end(path[1:-1])}{path[0]}"
     p = PureWindowsPath(path) if "\\" in path else PurePosixPath(path)
     return f"{p.parent.name}/{p.name}" if p.name in ("data.jsonl", "metadata.jsonl") and p.parent.name else p.name
 
@@ -250,8 +252,8 @@ def _records(
     for f in ("training_config.json", "train_results.json", "eval_results.json", "trainer_state.json"):
         if not (run.run_dir/f).exists(): continue
         d = json.loads((run.run_dir/f).read_text(encoding="utf-8"))
-        if f == "training_config.json":
-            if private_data: d = _without_names(d)
+        if f == "training_config.json" and private_data: d = _without_names(d)
+        elif f == "train_results.json" and private_data: d = {**d, "run_dir": "private"}
         elif f == "eval_results.json" and private_data: d = {k: {a: b for a,b in v.items() if a != "clips"} if isinstance(v, dict) else v for k,v in d.items() if k != "samples"}
         out[f"training_results/{f}"] = _json(d if f == "eval_results.json" else _public(d))
     return out | {f"training_results/{o}": run.run_dir/o for o in run.plots}
@@ -261,7 +263,7 @@ def _without_names(
 )->dict:
     "The record of a run on data that is not to be named."
     config = {k: ("private" if k == "train_data" else None) if k in _NAMES_DATA else v for k,v in d["config"].items()}
-    config["train_split"] = config_fields()["train_split"].default
+    config |= dict(train_split=config_fields()["train_split"].default, output_dir="private", run_name=None, project=config_fields()["project"].default)
     return {**d, "config": config, "command": None, "data": {k: v and {**v, "source": "private"} for k,v in d["data"].items()}}
 
 # %% ../nbs/12_publish.ipynb #base
@@ -275,14 +277,14 @@ def _adapter_base(
     "The base of an adapter as others can find it; `PublishError` if they cannot."
     known, said = _base(run), run.adapter.get("base_model_name_or_path")
     if base is None and known["base_is_tiny"]: return _TINY_BASE
-    if base is None and not said: raise PublishError(f"{run.model_dir/'adapter_config.json'} does not say which model the adapter belongs to: give base='user/name'")
+    if base is None and not said: raise PublishError(f"{run.model_dir/'adapter_config.json'} does not say which model the adapter belongs to: name it (base='user/name', --base user/name)")
     if base is None and known["base_is_local"]:
         gone = "" if Path(said).is_dir() else ", and that is not there any more"
         raise PublishError(f"the adapter belongs to a model in a folder of this machine ({said}){gone}: without it nobody can use the adapter; "
-                           "publish that model first and give base='user/name', or give merge=True to publish one whole model")
+                           "publish that model first and name it (base='user/name', --base user/name), or publish one whole model (merge=True, --merge)")
     name = base or said
     if api and _look(api, name, "model") is None:
-        raise PublishError(f"the adapter belongs to {name}, which is not on the Hub, or which this token may not see: give base='user/name', or merge=True")
+        raise PublishError(f"the adapter belongs to {name}, which is not on the Hub, or which this token may not see: name another (base='user/name', --base user/name), or publish one whole model (merge=True, --merge)")
     return name
 
 # %% ../nbs/12_publish.ipynb #merge
@@ -316,8 +318,6 @@ def _run(
 # %% ../nbs/12_publish.ipynb #model-files
 _NOT_SENT = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt", "training_args.bin", "README.md", "*.tmp", ".*")
 
-def _is_like(name:str, patterns)->bool: return any(fnmatch.fnmatch(name, o) for o in patterns)
-
 def model_files(
     run:RunFacts, # from `read_run`
     *,
@@ -328,7 +328,7 @@ def model_files(
 )->dict: # path in the repository -> file, or bytes; without README.md
     "What a run comes to in a repository."
     folder = merged or run.model_dir
-    out = {p.name: p for p in sorted(folder.iterdir()) if p.is_file() and not _is_like(p.name, _NOT_SENT)}
+    out = {p.name: p for p in sorted(folder.iterdir()) if p.is_file() and not any(fnmatch.fnmatch(p.name, o) for o in _NOT_SENT)}
     if optimizer:
         from voxtral_nb.trainer import newest_checkpoint
         ckpt = newest_checkpoint(run.run_dir)
@@ -353,9 +353,11 @@ def _refuse_tokens(
             raise PublishError(f"{k} holds what looks like a token of the Hub: take it out of {'the data' if isinstance(v, bytes) else v}, and revoke the token")
 
 # %% ../nbs/12_publish.ipynb #ours
-_MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json", "processor_config.json", "preprocessor_config.json",
-                "tokenizer_config.json", "tekken.json", "training_results/*", "checkpoint-*/*")
-_DATASET_FILES = ("metadata.jsonl", "wavs/recording_*.wav", "audio/*", "data/train-*.parquet")
+_MODEL_FILES = (r"(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?", r"(config|(generation|adapter|processor|preprocessor|tokenizer)_config|tekken)\.json",
+                r"training_results/((training_config|train_results|eval_results|trainer_state)\.json|(loss|wer)\.png)", r"checkpoint-\d+/[^/]+")
+_DATASET_FILES = (r"metadata\.jsonl", r"wavs/recording_\d+\.wav", r"audio/[0-9a-f]{20}\.\w+", r"data/train-\d{5}\.parquet")
+
+def _is_ours(path:str, patterns)->bool: return any(re.fullmatch(o, path) for o in patterns) # may a push have put it there?
 
 # %% ../nbs/12_publish.ipynb #changes
 @dataclass(frozen=True)
@@ -367,7 +369,9 @@ class Changes:
     same:tuple=() # as they are there already
     size:int=0 # bytes of what is added or changed
 
-    def __bool__(self): return bool(self.added or self.changed or self.removed)
+    @property
+    def paths(self)->set: return {*self.added, *self.changed, *self.removed}
+    def __bool__(self): return bool(self.paths)
     def __str__(self):
         lines = [f"  {k} {p}" for k,ps in zip("+~-", (self.added, self.changed, self.removed)) for p in (ps if len(ps) <= 30 else (*ps[:25], f"... and {len(ps)-25} more"))]
         return "\n".join([*lines, f"  {len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed, {len(self.same)} as they are; {_size(self.size)}"])
@@ -397,7 +401,7 @@ def _compare(
         o = there.get(k)
         new = "added" if o is None else "same" if (o.lfs.sha256 == sha if o.lfs else o.blob_id == git) else "changed"
         kind[new].append(k); size += n*(new != "same")
-    gone = [k for k in sorted(there) if k not in files and _is_like(k, ours)]
+    gone = [k for k in sorted(there) if k not in files and _is_ours(k, ours)]
     return Changes(removed=tuple(gone), size=size, **{k: tuple(v) for k,v in kind.items()})
 
 # %% ../nbs/12_publish.ipynb #compare-2
@@ -450,7 +454,7 @@ def _make(
         return info
     how = {True: "private", False: "public"}[bool(info.private)]
     if private is not None and private != bool(info.private):
-        raise PublishError(f"{repo_type} {repo_id} exists and is {how}: change that on {_page(api, repo_id, repo_type)}/settings, or leave private= out to keep it as it is")
+        raise PublishError(f"{repo_type} {repo_id} exists and is {how}: change that on {_page(api, repo_id, repo_type)}/settings, or say nothing of it here to keep it as it is")
     print(f"{repo_type} {repo_id} exists and is {how}; it stays so")
     return info
 
@@ -499,13 +503,15 @@ def _push(
     private:bool|None, # None: private if it is new
     message:str, # title of the commit
     ours, # patterns of paths that a push may take away
+    card_later:bool=False, # does a commit with the card follow anyway? then none for the card alone
 )->Published:
     "Make the repository hold `files`."
     _refuse_tokens(files)
     info = _make(api, repo_id, repo_type, info, private)
     changes = _compare(files, _tree(api, repo_id, repo_type, info.sha), ours)
     print(f"{repo_id}:\n{changes}" if changes else f"{repo_id} holds all of it already")
-    commit = _commit(api, repo_id, repo_type, files, changes, info.sha, message, ours) if changes else info.sha
+    todo = changes and not (card_later and changes.paths == {"README.md"})
+    commit = _commit(api, repo_id, repo_type, files, changes, info.sha, message, ours) if todo else info.sha
     return Published(repo_id, repo_type, _page(api, repo_id, repo_type), commit, bool(info.private), changes)
 
 # %% ../nbs/12_publish.ipynb #dry
@@ -516,6 +522,7 @@ def _write_dry(
     "Write what would be sent."
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir(): raise PublishError(f"dry run: {folder} is a file; give a folder")
+    if any(folder.resolve() in o.resolve().parents for o in files.values() if isinstance(o, Path)): raise PublishError(f"dry run: {folder} holds what is to be published; give another folder")
     if folder.is_dir() and any(folder.iterdir()):
         if not _is_dry_run(folder): raise PublishError(f"dry run: {folder} is not empty; give another folder")
         shutil.rmtree(folder)
@@ -528,7 +535,7 @@ def _write_dry(
 def _is_dry_run(folder:Path)->bool: # does it hold what an earlier dry run wrote, and nothing else?
     card = folder/"README.md"
     there = [o.relative_to(folder).as_posix() for o in folder.rglob("*") if not o.is_dir()]
-    return card.is_file() and b"Written by voxtral_nb" in card.read_bytes() and all(o == "README.md" or _is_like(o, _MODEL_FILES + _DATASET_FILES) for o in there)
+    return card.is_file() and b"Written by voxtral_nb" in card.read_bytes() and all(o == "README.md" or _is_ours(o, _MODEL_FILES + _DATASET_FILES) for o in there)
 
 # %% ../nbs/12_publish.ipynb #dry-run
 def _dry(
@@ -583,20 +590,22 @@ class Verification:
     ok:bool # is it what was claimed?
     at:str # when, UTC
     commit:str # that was loaded
-    clips:int # transcribed; 0: nothing was measured in the run, so it was only loaded
+    clips:int # transcribed; 0: nothing was measured in the run, so it was only loaded, or it did not load
     wer:float # of what came from the Hub
     cer:float
     equal:int # clips with the same text as in the run
     claimed_wer:float # on the same clips
     claimed_cer:float
+    error:str="" # why it does not load
 
     def summary(self)->str: # a line
         "The outcome in words."
+        if self.error: return f"NOT VERIFIED: {self.error}"
         if not self.clips: return "verified: it loads from the Hub; nothing was measured in the run, so there is nothing to compare"
         said = f"WER {self.wer:.1%} (claimed {self.claimed_wer:.1%}), CER {self.cer:.1%} (claimed {self.claimed_cer:.1%}), {self.equal} of {self.clips} texts the same"
         return f"verified: {said}" if self.ok else f"NOT VERIFIED: what the Hub serves is not what was claimed: {said}"
 
-    def for_card(self)->dict: return {k: getattr(self, k) for k in ("ok", "at", "clips", "wer", "cer", "equal")} # as `model_card` takes it
+    def for_card(self)->dict: return {k: getattr(self, k) for k in ("ok", "at", "clips", "wer", "cer", "equal", "error")} # as `model_card` takes it
 
 def _now()->str: return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
@@ -611,9 +620,9 @@ def _eval_rows(
     from voxtral_nb.sources import load_run_data
     if _figures(run) is None: return [], [], 0
     try: speech = load_run_data(run.config, verbose=False)[1]
-    except (VoxtralNBError, OSError) as e: raise PublishError(f"the evaluation clips are needed to verify, but {e}; go where the run was started, or publish with verify=False") from None
+    except (VoxtralNBError, OSError) as e: raise PublishError(f"the evaluation clips are needed to verify, but {e}; go where the run was started, or publish without verifying (verify=False, --no-verify)") from None
     if speech is None or speech.fingerprint != run.data["eval"]["fingerprint"]:
-        raise PublishError("the evaluation data is not what it was when the run was measured, so nothing can be compared; bring it back, or publish with verify=False")
+        raise PublishError("the evaluation data is not what it was when the run was measured, so nothing can be compared; bring it back, or publish without verifying (verify=False, --no-verify)")
     ds, n = speech.dataset, len(speech.dataset)
     ids = list(range(n)) if most is None or most >= n else np.linspace(0, n-1, most).round().astype(int).tolist()
     def audio(i):
@@ -638,7 +647,13 @@ def _claim(
     model, processor = load_voxtral(run.model_dir, verbose=False)
     return evaluate(model, processor, rows, batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language, progress=False)
 
+# %% ../nbs/12_publish.ipynb #not-loaded
+class _NotLoaded(PublishError):
+    "What was pushed does not load."
+
 # %% ../nbs/12_publish.ipynb #fresh
+_NETWORK = r"(?i)connect(ion)? ?(to|error|timeout|reset|refused)|time[d ]?out|too many requests|\b(429|50[0234])\b"
+
 def _fresh(
     task:str, # name of a function of this module that takes a dict and returns one
     what:dict, # for it; JSON
@@ -652,7 +667,8 @@ def _fresh(
         r = subprocess.run([sys.executable, "-c", code], input=json.dumps({**what, "cache": str(Path(tmp)/"cache")}), env=env, cwd=tmp, capture_output=True, text=True)
     if r.returncode:
         said = list(dict.fromkeys(o for o in r.stderr.splitlines() if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b", o))) or [f"it ended with {r.returncode}"]
-        raise PublishError(f"what was pushed does not load from the Hub in a fresh process: {_redact(' / '.join(said[-2:]))[:600]}")
+        if re.search(_NETWORK, " ".join(said)): raise PublishError(f"the Hub did not answer while what was pushed was loaded back ({_redact(' / '.join(said[-2:]))[:300]}): run it again")
+        raise _NotLoaded(f"what was pushed does not load from the Hub in a fresh process: {_redact(' / '.join(said[-2:]))[:600]}")
     return json.loads(r.stdout.strip().splitlines()[-1])
 
 # %% ../nbs/12_publish.ipynb #load-back
@@ -705,9 +721,12 @@ def verify_model(
             except EntryNotFoundError: return {}
         d, c = _ask(f"looking at {repo_id}", api, adapter), run.config
         print(f"verifying: loading {repo_id} from the Hub in a fresh process" + (f", {len(rows)} clips" if rows else ""))
-        back = _fresh("_transcribe_back", dict(repo=repo_id, commit=commit, base=d.get("base_model_name_or_path"), base_revision=d.get("revision"), rows=rows,
-            dtype=(run.record.get("machine") or {}).get("dtype"), batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language), api)
-        if not rows: return Verification(True, _now(), commit, 0, math.nan, math.nan, 0, math.nan, math.nan)
+        what = dict(repo=repo_id, commit=commit, base=d.get("base_model_name_or_path"), base_revision=d.get("revision"), rows=rows,
+            dtype=(run.record.get("machine") or {}).get("dtype"), batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language)
+        none = Verification(True, _now(), commit, 0, math.nan, math.nan, 0, math.nan, math.nan)
+        try: back = _fresh("_transcribe_back", what, api)
+        except _NotLoaded as e: return replace(none, ok=False, error=str(e))
+        if not rows: return none
         return _judge(EvalReport.from_dict(back), _claim(run, rows, ids, n), commit)
 
 def _judge(
@@ -743,7 +762,7 @@ def publish_model(
     "Put a run's model on the Hub, with its card, its results, and proof that it works from there."
     run = _run(run_dir, weights)
     if merge and run.adapter is None: raise PublishError(f"merge: {run.model_dir} holds a whole model, there is no adapter to merge")
-    if base is not None and (merge or run.adapter is None): raise PublishError("base: is for an adapter that is published as one; leave it out")
+    if base is not None and (merge or run.adapter is None): raise PublishError("base is for an adapter that is published as one: leave it out")
     api, name, info = _begin(api, repo, run.config.run_name or run.run_dir.resolve().name, "model", dry_run is not None)
     found = None if merge or run.adapter is None else _adapter_base(run, base, api)
     if base: run = replace(run, adapter={**run.adapter, "base_model_name_or_path": base})
@@ -754,12 +773,12 @@ def publish_model(
         files = model_files(run, base=found, merged=merge_adapter(run, Path(tmp)/"merged") if merge else None, private_data=private_data, optimizer=optimizer)
         files |= {"README.md": readme}
         if dry_run is not None: return _dry(dry_run, name, "model", files, api, info, _MODEL_FILES)
-        done = _push(api, name, "model", files, info, private, message or _message(run, merge), _MODEL_FILES)
+        done = _push(api, name, "model", files, info, private, message or _message(run, merge), _MODEL_FILES, card_later=verify)
     if not verify: return done
     try: v = verify_model(run, name, commit=done.commit, clips=verify_clips, api=api)
-    except PublishError as e: raise PublishError(f"{name} was pushed ({done.url}), but it does not verify: {e}") from None
-    if v.clips: done = replace(done, commit=_update_card(api, name, card(v.for_card()), done.commit, v))
-    return replace(done, verified=v)
+    except PublishError as e: raise PublishError(f"{name} was pushed ({done.url}), but it could not be verified, and its card was left as it is: {e}") from None
+    try: return replace(done, commit=_update_card(api, name, card(v.for_card()), done.commit, v), verified=v)
+    except PublishError as e: raise PublishError(f"{name} was pushed ({done.url}; {v.summary()}), but that could not be written into its card: {e}") from None
 
 # %% ../nbs/12_publish.ipynb #card
 def _card(run, name, license, data_license, datasets, private_data, merged, verified)->bytes: # the arguments are those of `publish_model`
@@ -792,6 +811,38 @@ def _speakers(
         out[s] = f"speaker_{n}"
     return out
 
+# %% ../nbs/12_publish.ipynb #ending
+_ENDINGS = dict(WAV=".wav", WAVEX=".wav", FLAC=".flac", OGG=".ogg", MP3=".mp3", MPEG=".mp3", AIFF=".aiff", AU=".au", CAF=".caf", W64=".w64", RF64=".rf64")
+
+def _ending(
+    file:Path, # audio
+    where:str, # for messages
+)->str: # such as ".wav"
+    "The ending under which `load_dataset` takes a file for audio: its own, or that of its format."
+    import soundfile as sf
+    from datasets.packaged_modules.audiofolder.audiofolder import AudioFolder
+    if (e := file.suffix.lower()) in AudioFolder.EXTENSIONS: return e
+    try: kind = sf.info(str(file)).format
+    except sf.LibsndfileError: kind = None
+    if kind not in _ENDINGS: raise PublishError(f"{where}: {file.name} is neither named nor made like audio that load_dataset reads; convert it to WAV or FLAC")
+    return _ENDINGS[kind]
+
+# %% ../nbs/12_publish.ipynb #types
+def _check_types(
+    rows:list, # as they will be published
+    format:str, # "files" or "parquet"
+):
+    "`PublishError` if columns would come back as something else."
+    import pyarrow as pa, pyarrow.json
+    data = b"".join(json.dumps(r).encode() + b"\n" for r in rows)
+    try: table = pyarrow.json.read_json(io.BytesIO(data), read_options=pyarrow.json.ReadOptions(block_size=len(data)))
+    except pa.ArrowInvalid as e:
+        m = re.search(r"Column\(/?(.*?)\) changed from (\w+) to (\w+) in row (\d+)", str(e))
+        said = f"{m[1]} is of type {m[2]} in the rows before, and of type {m[3]} in row {int(m[4])+1}" if m else str(e)
+        raise PublishError(f"{said}: a column has one type; change the rows with rewrite(), or leave the column at home") from None
+    if format == "files" and (dates := [o.name for o in table.schema if pa.types.is_temporal(o.type) and o.name != "created_at"]):
+        raise PublishError(f"every {dates[0]} is a date, such as {rows[0][dates[0]]}, and load_dataset makes a time of it: publish as Parquet (format='parquet', --format parquet)")
+
 # %% ../nbs/12_publish.ipynb #dataset-rows
 _COLUMNS = "text language speaker duration sampling_rate source prompt_id created_at license consent quality".split()
 
@@ -803,12 +854,13 @@ def _published_rows(
     "Rows as others may read them."
     rows, out = list(ds), []
     if not rows: raise PublishError(f"{ds.folder} holds no clips; there is nothing to publish")
-    who, left, root = _speakers(rows), {}, ds.folder.resolve()
+    if gone := [k for k in columns if all(r.get(k) is None for r in rows)]: raise PublishError(f"no row has a column {gone[0]}; there are: {', '.join(sorted({k for r in rows for k in r}))}")
+    who, left = _speakers(rows), {}
     keys = [k for k in (*_COLUMNS, *columns) if any(r.get(k) is not None for r in rows)]
     for i,r in enumerate(rows):
         file = ds.audio_file(r)
         if not file.is_file(): raise PublishError(f"row {i+1} of {ds.jsonl}: its audio {r['audio_path']} is not there; validate() finds all such rows")
-        name = r["audio_path"] if re.fullmatch(r"wavs/recording_\d+\.wav", r["audio_path"]) else f"audio/{_hashes(file)[1][:20]}{file.suffix.lower()}"
+        name = r["audio_path"] if re.fullmatch(r"wavs/recording_\d+\.wav", r["audio_path"]) else f"audio/{_hashes(file)[1][:20]}{_ending(file, f'row {i+1} of {ds.jsonl}')}"
         out.append((file, {"file_name": name, **{k: who.get(r.get(k), r.get(k)) if k == "speaker" else r.get(k) for k in keys}}))
         for k in r: left[k] = k not in keys
     if more := sorted(k for k,v in left.items() if v and k not in ("audio_path", "sha256") and k not in keys): say(f"columns that stay at home: {', '.join(more)} (columns= publishes them)")
@@ -829,8 +881,9 @@ def dataset_files(
     try: ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset)
     except DatasetError as e: raise PublishError(str(e)) from None
     rows = _published_rows(ds, columns)
+    _check_types([r for _,r in rows], format)
     if format == "parquet": return {f"data/train-{i//_SHARD:05d}.parquet": _parquet(rows[i:i+_SHARD]) for i in range(0, len(rows), _SHARD)}
-    if len(rows) > _MOST_FILES: raise PublishError(f"{len(rows)} clips are more than the Hub takes as single files in a folder: give format='parquet'")
+    if len(rows) > _MOST_FILES: raise PublishError(f"{len(rows)} clips are more than the Hub takes as single files in a folder: publish them as Parquet (format='parquet', --format parquet)")
     return {"metadata.jsonl": b"".join(json.dumps(r, ensure_ascii=False).encode() + b"\n" for _,r in rows), **{r["file_name"]: f for f,r in rows}}
 
 # %% ../nbs/12_publish.ipynb #parquet
@@ -882,7 +935,9 @@ def publish_dataset(
     files |= {"README.md": readme}
     if dry_run is not None: return _dry(dry_run, name, "dataset", files, api, info, _DATASET_FILES)
     done = _push(api, name, "dataset", files, info, private, message or f"{len(ds)} clips", _DATASET_FILES)
-    return replace(done, verified=verify_dataset(ds, name, commit=done.commit, format=format, columns=columns, api=api)) if verify else done
+    if not verify: return done
+    try: return replace(done, verified=verify_dataset(ds, name, commit=done.commit, format=format, columns=columns, api=api))
+    except PublishError as e: raise PublishError(f"{name} was pushed ({done.url}), but it could not be verified: {e}") from None
 
 # %% ../nbs/12_publish.ipynb #verify-dataset
 @dataclass(frozen=True)
@@ -907,7 +962,24 @@ def _read_back(
     with _undecoded(): d = load_dataset(a["repo"], revision=a["commit"], split="train", cache_dir=a["cache"])
     d = d.cast_column("audio", Audio(decode=False))
     def sha(x): return hashlib.sha256(x["bytes"] if x["bytes"] is not None else Path(x["path"]).read_bytes()).hexdigest()
-    return [{**{k: r.get(k) for k in a["keys"]}, "audio": sha(r["audio"])} for r in d]
+    return [{**_comparable(r, a["keys"]), "audio": sha(r["audio"])} for r in d]
+
+# %% ../nbs/12_publish.ipynb #comparable
+def _plain(
+    v, # value of a row
+): # the same whether it went through JSON, Arrow or neither
+    "Numbers are floats, what is not there is None, times are in UTC."
+    if isinstance(v, dict): return {k: o for k in sorted(v) if (o := _plain(v[k])) is not None} or None
+    if isinstance(v, list): return [_plain(o) for o in v]
+    if isinstance(v, datetime): return (v.astimezone(timezone.utc).replace(tzinfo=None) if v.tzinfo else v).isoformat()
+    return float(v) if isinstance(v, int) and not isinstance(v, bool) else v
+
+def _comparable(r:dict, keys)->dict: # of a row
+    "The values of a row by which it is compared."
+    out = {k: _plain(r.get(k)) for k in keys}
+    if isinstance(o := out.get("created_at"), str): # load_dataset makes a time of it
+        with contextlib.suppress(ValueError): out["created_at"] = _plain(datetime.fromisoformat(o))
+    return out
 
 # %% ../nbs/12_publish.ipynb #verify-dataset-2
 def verify_dataset(
@@ -922,10 +994,11 @@ def verify_dataset(
     "Read a dataset back from the Hub in a fresh process, and compare row by row."
     ds, api = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset), _client(api)
     sent = _published_rows(ds, columns, lambda o: None)
-    keys = [k for k in ("text", "language", "speaker", "source", "prompt_id", "license", "consent") if k in sent[0][1]]
-    was = [{**{k: r[k] for k in keys}, "audio": _hashes(f)[1]} for f,r in sent]
+    keys = [k for k in sent[0][1] if k != "file_name"]
+    was = [{**_comparable(r, keys), "audio": _hashes(f)[1]} for f,r in sent]
     print(f"verifying: reading {repo_id} back from the Hub in a fresh process")
-    got = _fresh("_read_back", dict(repo=repo_id, commit=commit, keys=keys), api)
+    try: got = _fresh("_read_back", dict(repo=repo_id, commit=commit, keys=keys), api)
+    except _NotLoaded as e: return DatasetVerification(False, 0, len(was), (str(e),))
     order = lambda rs: sorted(json.dumps(o, sort_keys=True) for o in rs)
     wrong = [f"sent but not there: {o[:120]}" for o in order(was) if o not in set(order(got))][:3]
     return DatasetVerification(not wrong and len(got) == len(was), len(got), len(was), tuple(wrong))
