@@ -102,7 +102,7 @@ def _refuse_secrets(
     "Raise if a parameter is, or holds, a token."
     for k,v in params.items():
         if _SECRET_NAME.search(k) or _SECRET_VALUE.search(repr(v)):
-            raise NotebookError(f"parameter {k!r} looks like a secret, and parameters are stored in the output notebook; "
+            raise NotebookError(f"parameter {k!r} looks like a secret, and parameters are kept in files that others read; "
                 "set the environment variable HF_TOKEN instead, or log in once with `hf auth login`")
 
 # %% ../nbs/14_runs.ipynb #check-value
@@ -914,6 +914,17 @@ def _publish_parser()->_Parser:
     d.add_argument("--column", dest="columns", metavar="NAME", action="append", default=[], help="a further key of the rows to publish; may be repeated")
     return p
 
+# %% ../nbs/14_runs.ipynb #refuse-flags
+def _refuse_flags(
+    p:_Parser,
+    a:argparse.Namespace, # parsed flags
+    group:str, # title of a group of flags
+    kind:str, # what is there, in words
+):
+    "Raise if a flag was given that is of no use here."
+    for o in next(g for g in p._action_groups if g.title == group)._group_actions:
+        if getattr(a, o.dest) != o.default: raise ConfigError(f"{o.option_strings[0]} is for {group}, and {a.folder} is {kind}: leave it out")
+
 # %% ../nbs/14_runs.ipynb #voxtral-publish
 def voxtral_publish(
     argv:list[str]|None=None, # arguments; None takes the command line's
@@ -930,6 +941,8 @@ def _publish(
     "What voxtral-publish does once its flags are understood."
     from voxtral_nb.publish import holds_dataset, publish_dataset, publish_model
     _refuse_secrets(vars(a))
+    _refuse_flags(p, a, "models" if holds_dataset(a.folder) else "datasets", "a dataset" if holds_dataset(a.folder) else "a run")
+    if a.output_dir and not a.dry_run: raise ConfigError("output_dir: this is where a dry run writes: add --dry-run, or leave it out to publish")
     if a.verify_clips < 0: raise ConfigError(f"verify_clips: {a.verify_clips} is not allowed; allowed: 0 or more")
     name = (a.repo or Path(a.folder).resolve().name).rstrip("/").rpartition("/")[2]
     how = dict(private=a.private, license=a.license, verify=a.verify, message=a.message, dry_run=(a.output_dir or str(Path("publish")/name)) if a.dry_run else None)
@@ -984,7 +997,9 @@ def _demo(
     limits = Limits(**{k.removeprefix("limit_"): v for k,v in given("limit_seconds", "limit_megabytes", "limit_queue", "limit_per_minute").items()})
     how = dict(limits=limits, **given("language", "title", "examples"))
     _share_cores()
-    if a["space_folder"]: print(json.dumps(dict(space_folder=str(space_folder(a["model"], a["space_folder"], **how)))))
+    if a["space_folder"]:
+        if no := [o for o in ("port", "device", "dtype") if a[o] is not None]: raise ConfigError(f"{no[0]}: it is for a page on this machine, not for the folder of a Space: leave it out")
+        print(json.dumps(dict(space_folder=str(space_folder(a["model"], a["space_folder"], **how, **given("revision"))))))
     else: launch_demo(a["model"], wait=True, **how, **given("port", "revision", "device", "dtype"))
 
 # %% ../nbs/14_runs.ipynb #run-help
