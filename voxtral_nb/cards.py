@@ -332,7 +332,7 @@ def _base(
     "The model that the run began with."
     made, given = run.record.get("base") or {}, run.config.model_id
     said = (run.adapter or {}).get("base_model_name_or_path") or given # an adapter knows its base; another adapter may have been trained further
-    tiny = given == TINY or PurePosixPath(said).parts[-3:] == ("voxtral_nb", "assets", TINY)
+    tiny = said == TINY or PurePosixPath(said).parts[-3:] == ("voxtral_nb", "assets", TINY)
     local = tiny or not _HUB_ID.fullmatch(said) or (made["local"] if made and said == given else Path(said).is_dir())
     name = PurePosixPath(said.replace("\\", "/").rstrip("/")).name
     if tiny: shown = Markdown("the tiny Voxtral of voxtral_nb")

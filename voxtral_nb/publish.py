@@ -10,7 +10,7 @@ __all__ = ['PublishError', 'Account', 'account', 'merge_adapter', 'model_files',
            'verify_dataset']
 
 # %% ../nbs/12_publish.ipynb #imports
-import contextlib, fnmatch, hashlib, io, json, math, os, re, shutil, subprocess, sys, tempfile, time
+import contextlib, hashlib, io, json, math, os, re, shutil, subprocess, sys, tempfile, time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from fastcore.basics import patch
 
 # %% ../nbs/12_publish.ipynb #imports-own
-from .cards import CardError, RunFacts, _base, _figures, dataset_card, model_card, read_run
+from .cards import CardError, RunFacts, _base, _figures, card_template, dataset_card, model_card, read_run
 from .config import VoxtralNBError, atomic_write, config_fields
 from .dataset import DatasetError, SpeechDataset
 from .evaluation import EvalReport, evaluate, score
@@ -183,7 +183,8 @@ def _full_name(
 )->str: # "user/name"; without a user if nobody is known
     "What the repository is called."
     from huggingface_hub.utils import HFValidationError, validate_repo_id
-    name = _short_name(default) if repo is None else repo.strip().removeprefix("https://huggingface.co/").removeprefix("datasets/").rstrip("/")
+    name = _short_name(default) if repo is None else repo.strip()
+    if m := re.fullmatch(r"https?://[^/]+/(?:datasets/|spaces/)?([^/]+/[^/]+)(?:/.*)?", name): name = m[1] # copied from a browser
     if "/" not in name and who: name = f"{who.name}/{name}"
     try: validate_repo_id(name)
     except HFValidationError as e: raise PublishError(f"{repo or name!r} is no name for a repository: {' '.join(str(e).split())[:200]}") from None
@@ -315,8 +316,15 @@ def _run(
     try: return read_run(run_dir, weights)
     except CardError as e: raise PublishError(str(e)) from None
 
+# %% ../nbs/12_publish.ipynb #ours
+_MODEL_FILES = (r"(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?", r"(config|(generation|adapter|processor|preprocessor|tokenizer)_config|tekken)\.json",
+                r"training_results/((training_config|train_results|eval_results|trainer_state)\.json|(loss|wer)\.png)", r"checkpoint-\d+/[^/]+")
+_DATASET_FILES = (r"metadata\.jsonl", r"wavs/recording_\d+\.wav", r"audio/[0-9a-f]{20}\.\w+", r"data/train-\d{5}\.parquet")
+
+def _is_ours(path:str, patterns)->bool: return any(re.fullmatch(o, path) for o in patterns) # may a push have put it there?
+
 # %% ../nbs/12_publish.ipynb #model-files
-_NOT_SENT = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt", "training_args.bin", "README.md", "*.tmp", ".*")
+_NOT_SENT = ("README.md", "training_args.bin") # what transformers and peft write, and a card replaces
 
 def model_files(
     run:RunFacts, # from `read_run`
@@ -328,7 +336,9 @@ def model_files(
 )->dict: # path in the repository -> file, or bytes; without README.md
     "What a run comes to in a repository."
     folder = merged or run.model_dir
-    out = {p.name: p for p in sorted(folder.iterdir()) if p.is_file() and not any(fnmatch.fnmatch(p.name, o) for o in _NOT_SENT)}
+    there = [p for p in sorted(folder.iterdir()) if p.name not in _NOT_SENT and not p.name.startswith(".")]
+    out = {p.name: p for p in there if p.is_file() and _is_ours(p.name, _MODEL_FILES)}
+    if more := [p.name for p in there if p.name not in out]: print(f"stays at home, because it is no part of a model: {', '.join(more)}")
     if optimizer:
         from voxtral_nb.trainer import newest_checkpoint
         ckpt = newest_checkpoint(run.run_dir)
@@ -351,13 +361,6 @@ def _refuse_tokens(
         data = v if isinstance(v, bytes) else v.read_bytes()
         if re.search(rb"\bhf_[A-Za-z0-9]{30,}", data) or any(t in data for t in own):
             raise PublishError(f"{k} holds what looks like a token of the Hub: take it out of {'the data' if isinstance(v, bytes) else v}, and revoke the token")
-
-# %% ../nbs/12_publish.ipynb #ours
-_MODEL_FILES = (r"(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?", r"(config|(generation|adapter|processor|preprocessor|tokenizer)_config|tekken)\.json",
-                r"training_results/((training_config|train_results|eval_results|trainer_state)\.json|(loss|wer)\.png)", r"checkpoint-\d+/[^/]+")
-_DATASET_FILES = (r"metadata\.jsonl", r"wavs/recording_\d+\.wav", r"audio/[0-9a-f]{20}\.\w+", r"data/train-\d{5}\.parquet")
-
-def _is_ours(path:str, patterns)->bool: return any(re.fullmatch(o, path) for o in patterns) # may a push have put it there?
 
 # %% ../nbs/12_publish.ipynb #changes
 @dataclass(frozen=True)
@@ -521,6 +524,7 @@ def _write_dry(
 )->Path: # `folder`
     "Write what would be sent."
     folder = Path(folder).expanduser()
+    if folder.is_symlink(): folder = folder.resolve()
     if folder.exists() and not folder.is_dir(): raise PublishError(f"dry run: {folder} is a file; give a folder")
     if any(folder.resolve() in o.resolve().parents for o in files.values() if isinstance(o, Path)): raise PublishError(f"dry run: {folder} holds what is to be published; give another folder")
     if folder.is_dir() and any(folder.iterdir()):
@@ -756,6 +760,7 @@ def publish_model(
     verify:bool=True, # load it back and measure, and write into the card what came out?
     verify_clips:int|None=100, # evaluation clips to verify with, spread evenly; None: all
     message:str|None=None, # title of the commit
+    template:str|Path|None=None, # of the card, in place of `card_template()`
     dry_run:str|Path|None=None, # folder to write what would be sent to; nothing goes to the Hub
     api=None, # HfApi; None: with HF_TOKEN or the stored login
 )->Published:
@@ -768,7 +773,7 @@ def publish_model(
     if base: run = replace(run, adapter={**run.adapter, "base_model_name_or_path": base})
     with tempfile.TemporaryDirectory() as tmp:
         if verify and dry_run is None: _eval_rows(run, 1, Path(tmp)) # before anything is sent
-        def card(verified=None): return _card(run, name, license, data_license, datasets, private_data, merge, verified)
+        def card(verified=None): return _card(run, name, license, data_license, datasets, private_data, merge, verified, template)
         readme = card()
         files = model_files(run, base=found, merged=merge_adapter(run, Path(tmp)/"merged") if merge else None, private_data=private_data, optimizer=optimizer)
         files |= {"README.md": readme}
@@ -781,9 +786,9 @@ def publish_model(
     except PublishError as e: raise PublishError(f"{name} was pushed ({done.url}; {v.summary()}), but that could not be written into its card: {e}") from None
 
 # %% ../nbs/12_publish.ipynb #card
-def _card(run, name, license, data_license, datasets, private_data, merged, verified)->bytes: # the arguments are those of `publish_model`
+def _card(run, name, license, data_license, datasets, private_data, merged, verified, template)->bytes: # the arguments are those of `publish_model`
     "README.md."
-    try: return model_card(run, name, license=license, data_license=data_license, datasets=datasets, private_data=private_data, merged=merged, verified=verified).encode()
+    try: return model_card(run, name, license=license, data_license=data_license, datasets=datasets, private_data=private_data, merged=merged, verified=verified, template=template).encode()
     except CardError as e: raise PublishError(f"the card cannot be written: {e}") from None
 
 def _update_card(
@@ -923,6 +928,7 @@ def publish_dataset(
     license:str|None=None, # of the rows that name none
     verify:bool=True, # load it back and compare?
     message:str|None=None, # title of the commit
+    template:str|Path|None=None, # of the card, in place of `card_template("dataset")`
     dry_run:str|Path|None=None, # folder to write what would be sent to; nothing goes to the Hub
     api=None, # HfApi; None: with HF_TOKEN or the stored login
 )->Published:
@@ -930,7 +936,7 @@ def publish_dataset(
     files = dataset_files(dataset, format=format, columns=columns)
     ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset)
     api, name, info = _begin(api, repo, ds.folder.resolve().name, "dataset", dry_run is not None)
-    try: readme = dataset_card(ds, name, license=license, configs=_PARQUET_CONFIG if format == "parquet" else None).encode()
+    try: readme = dataset_card(ds, name, license=license, configs=_PARQUET_CONFIG if format == "parquet" else None, template=template).encode()
     except CardError as e: raise PublishError(f"the card cannot be written: {e}") from None
     files |= {"README.md": readme}
     if dry_run is not None: return _dry(dry_run, name, "dataset", files, api, info, _DATASET_FILES)

@@ -900,6 +900,7 @@ def _publish_parser()->_Parser:
     p.add_argument("--license", metavar="TEXT", help="of the weights, or of rows that name none")
     p.add_argument("--no-verify", dest="verify", action="store_false", help="do not load it back")
     p.add_argument("--message", metavar="TEXT", help="title of the commit")
+    p.add_argument("--template", metavar="FILE", help="of the card: an edited copy of the one that comes with the package")
     m = p.add_argument_group("models")
     m.add_argument("--weights", choices=("final", "best"), default="final", help="which of the run's models [final]")
     m.add_argument("--merge", action="store_true", help="adapter and base as one model")
@@ -945,7 +946,7 @@ def _publish(
     if a.output_dir and not a.dry_run: raise ConfigError("output_dir: this is where a dry run writes: add --dry-run, or leave it out to publish")
     if a.verify_clips < 0: raise ConfigError(f"verify_clips: {a.verify_clips} is not allowed; allowed: 0 or more")
     name = (a.repo or Path(a.folder).resolve().name).rstrip("/").rpartition("/")[2]
-    how = dict(private=a.private, license=a.license, verify=a.verify, message=a.message, dry_run=(a.output_dir or str(Path("publish")/name)) if a.dry_run else None)
+    how = dict(private=a.private, license=a.license, verify=a.verify, message=a.message, template=a.template, dry_run=(a.output_dir or str(Path("publish")/name)) if a.dry_run else None)
     _share_cores()
     if holds_dataset(a.folder): done = publish_dataset(a.folder, a.repo, format=a.format, columns=tuple(a.columns), **how)
     else: done = publish_model(a.folder, a.repo, verify_clips=a.verify_clips or None, datasets=tuple(a.datasets), **how,
