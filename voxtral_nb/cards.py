@@ -123,8 +123,10 @@ def _render(
         if left := re.search(r".*\b(?:TODO|FIXME|XXX)\b.*", source): raise CardError(f"template {path} is not finished: {left[0].strip()[:80]}")
         text = env.from_string(source).render(**facts)
     except OSError as e: raise CardError(f"template {path} cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError: raise CardError(f"template {path} cannot be read: it is not in UTF-8") from None
     except jinja2.TemplateSyntaxError as e: raise CardError(f"template {path} line {e.lineno}: {e.message}") from None
     except jinja2.UndefinedError as e: raise CardError(f"template {path}: {e.message}; the facts there are: {', '.join(sorted(facts))}") from None
+    except (jinja2.TemplateError, TypeError, ZeroDivisionError) as e: raise CardError(f"template {path}: {type(e).__name__}: {e}") from e
     text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
     check_card(text, kind)
     return text
@@ -308,13 +310,26 @@ def read_run(
     measured, state = (_read_json(run/o, "") if (run/o).exists() else {} for o in ("eval_results.json", "trainer_state.json"))
     with _as_written(run): return _run_facts(run, weights, cfg, record, results, measured, state, go_on)
 
+# %% ../nbs/11_cards.ipynb #report
+def _report(
+    d:dict, # of eval_results.json
+    file:Path, # for messages
+)->EvalReport:
+    "What was measured; its figures must be those of its clips."
+    o = EvalReport.from_dict(d)
+    errors, words = (int(o.table[k].sum()) for k in ("errors", "words"))
+    if len(o.table) == o.n_clips and words and abs(errors/words - o.wer) > 1e-4:
+        raise CardError(f"{file} was changed: its clips come to a WER of {errors/words:.1%}, and it says {o.wer:.1%}")
+    return o
+
 # %% ../nbs/11_cards.ipynb #facts-of-run
 def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, measured:dict, state:dict, go_on:str)->RunFacts:
     "The facts of a run, of what its files hold."
     best, history = measured.get("best"), state.get("log_history", [])
     if weights == "best" and not best: raise CardError(f"{run}: nothing was measured in this run, so there is no best model; take the final one (weights='final')")
     adapter, window = _read_model(run/f"{weights}-model", go_on)
-    before, after = (measured.get(o) and EvalReport.from_dict(measured[o]) for o in ("before", "after"))
+    before, after = (measured.get(o) and _report(measured[o], run/"eval_results.json") for o in ("before", "after"))
+    if after is None and results.get("wer_after") is not None: raise CardError(f"eval_results.json is missing in {run}, or not whole, although the run was measured: bring it back")
     at, step = _measured_step(results, history), best["step"] if weights == "best" else results["steps"]
     plots = tuple(o for o in _PLOTS if (run/o).exists())
     return RunFacts(run, weights, cfg, record, results, history, adapter, window, before, after if at == step else None, best, plots)
@@ -708,6 +723,9 @@ def _snr(
     v = sorted(q["snr_db"] for r in rows if isinstance(q := r.get("quality"), dict) and isinstance(q.get("snr_db"), (int, float)))
     return dict(clips=len(v), median=Markdown(f"{v[len(v)//2]:.0f}"), lowest=Markdown(f"{v[0]:.0f}")) if v else None
 
+def _source_name(o:str|None)->str|None: # where a clip is from; of a folder on this machine only its end
+    return PurePosixPath(o.replace("\\", "/").rstrip("/")).name if isinstance(o, str) and re.match(r"/|~|\.\.?[/\\]|file:|[A-Za-z]:\\", o) else o
+
 def _counts(c:Counter)->list[list]: return [[k, n] for k,n in c.most_common(20)] if set(c) - {None} else []
 
 # %% ../nbs/11_cards.ipynb #dataset-facts-2
@@ -728,7 +746,7 @@ def _dataset_facts(
     f["summary"] = [("clips", s.clips), ("audio", f["length"]), ("length of a clip", f"{d.min():.1f} to {d.max():.1f} s, median {sorted(d)[len(d)//2]:.1f} s"),
                     ("words", s.words), *([("voices", voices)] if voices else [])]
     f["languages"] = [[_language_name(k) if k else "not named", s.languages[k], _duration(per[k])] for k in langs]
-    f |= dict(no_language=s.languages[None], sources=_counts(count("source")), recorded=(days[0], days[-1]) if days else None, snr=_snr(rows))
+    f |= dict(no_language=s.languages[None], sources=_counts(Counter(_source_name(r.get("source")) for r in rows)), recorded=(days[0], days[-1]) if days else None, snr=_snr(rows))
     f |= dict(prompted=sum(bool(r.get("prompt_id")) for r in rows), rates=", ".join(f"{k/1000:g} kHz ({n:,} clips)" for k,n in rates.most_common(6)))
     f |= dict(zip(("consents", "consent_texts", "no_consent"), _consents(ds, rows)), licenses=_counts(Counter(r.get("license") or license for r in rows)))
     some = [] if private else [(r, float(d[i])) for i in sorted({round(i*(s.clips-1)/4) for i in range(5)}) for r in [rows[i]]]

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from fastcore.basics import patch
 
 # %% ../nbs/12_publish.ipynb #imports-own
-from .cards import CardError, RunFacts, _base, _figures, card_template, dataset_card, model_card, read_run
+from .cards import CardError, RunFacts, _base, _figures, _source_name, card_template, dataset_card, model_card, read_run
 from .config import VoxtralNBError, atomic_write, config_fields
 from .dataset import DatasetError, SpeechDataset
 from .evaluation import EvalReport, evaluate, score
@@ -642,7 +642,7 @@ def _claim(
     ids:list, # their numbers in the evaluation set
     n:int, # its size
 )->EvalReport: # of the same clips
-    "What the run's own model makes of the clips."
+    "What the run's own model makes of the clips; `read_run` has seen to it that its figures are those of its clips."
     c = run.config
     if run.after is not None and run.after.n_clips == n:
         t = run.after.table.iloc[ids]
@@ -866,7 +866,7 @@ def _published_rows(
         file = ds.audio_file(r)
         if not file.is_file(): raise PublishError(f"row {i+1} of {ds.jsonl}: its audio {r['audio_path']} is not there; validate() finds all such rows")
         name = r["audio_path"] if re.fullmatch(r"wavs/recording_\d+\.wav", r["audio_path"]) else f"audio/{_hashes(file)[1][:20]}{_ending(file, f'row {i+1} of {ds.jsonl}')}"
-        out.append((file, {"file_name": name, **{k: who.get(r.get(k), r.get(k)) if k == "speaker" else r.get(k) for k in keys}}))
+        out.append((file, {"file_name": name, **{k: who.get(r.get(k), r.get(k)) if k == "speaker" else _source_name(r.get(k)) if k == "source" else r.get(k) for k in keys}}))
         for k in r: left[k] = k not in keys
     if more := sorted(k for k,v in left.items() if v and k not in ("audio_path", "sha256") and k not in keys): say(f"columns that stay at home: {', '.join(more)} (columns= publishes them)")
     if made := sum(k != v for k,v in who.items()): say(f"{made} speaker{'s' if made > 1 else ''} of other origin became numbers")
