@@ -670,9 +670,11 @@ def _fresh(
         code = f"import json, sys; from voxtral_nb import publish; o = publish.{task}(json.load(sys.stdin)); print(); print(json.dumps(o))"
         r = subprocess.run([sys.executable, "-c", code], input=json.dumps({**what, "cache": str(Path(tmp)/"cache")}), env=env, cwd=tmp, capture_output=True, text=True)
     if r.returncode:
-        said = list(dict.fromkeys(o for o in r.stderr.splitlines() if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b", o))) or [f"it ended with {r.returncode}"]
-        if re.search(_NETWORK, " ".join(said)): raise PublishError(f"the Hub did not answer while what was pushed was loaded back ({_redact(' / '.join(said[-2:]))[:300]}): run it again")
-        raise _NotLoaded(f"what was pushed does not load from the Hub in a fresh process: {_redact(' / '.join(said[-2:]))[:600]}")
+        lines = r.stderr.splitlines()
+        errors = [i for i,o in enumerate(lines) if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b", o)]
+        said = [lines[errors[0]]]*(len(errors) > 1) + [" ".join(" ".join(lines[errors[-1]:]).split())] if errors else [f"it ended with {r.returncode}"]
+        if re.search(_NETWORK, " ".join(said)): raise PublishError(f"the Hub did not answer while what was pushed was loaded back ({_redact(' / '.join(said))[:300]}): run it again")
+        raise _NotLoaded(f"what was pushed does not load from the Hub in a fresh process: {_redact(' / '.join(said))[:600]}")
     return json.loads(r.stdout.strip().splitlines()[-1])
 
 # %% ../nbs/12_publish.ipynb #load-back
