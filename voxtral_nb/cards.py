@@ -597,6 +597,10 @@ def _local_name(path:str)->str: # what to call a path of the run's machine
     p = PurePosixPath(path.replace("\\", "/").rstrip("/"))
     return f"{p.parent.name}/{p.name}" if p.name in ("data.jsonl", "metadata.jsonl") and p.parent.name else p.name
 
+def _is_sample(c:RunConfig)->bool: # is it the speech that voxtral-train takes for the tiny model when none is named?
+    return c.model_id == TINY and [PurePosixPath(str(o).replace("\\", "/")).parts[-4:] for o in (c.train_data, c.eval_data)] == [
+        ("voxtral_nb", "assets", "speech", f"accent_{o}.jsonl") for o in ("train", "eval")]
+
 def repeat_command(
     run:RunFacts,
     private_data:bool=False, # hide what the data is called?
@@ -605,8 +609,9 @@ def repeat_command(
     c, made = run.config, run.record.get("base") or {}
     def data(kind, given): return f"{kind}.jsonl" if private_data else given if _set(run, kind, False)["hub"] else _local_name(given)
     on_hub = c.model_id == TINY or not made.get("local") and _HUB_ID.fullmatch(c.model_id)
-    out = ["voxtral-train", "--model-id", c.model_id if on_hub else _local_name(c.model_id), "--train-data", data("train", c.train_data)]
-    if c.eval_data is not None or private_data and c.eval_split: out += ["--eval-data", data("eval", c.eval_data)]
+    out = ["voxtral-train", "--model-id", c.model_id if on_hub else _local_name(c.model_id)]
+    if not _is_sample(c): out += ["--train-data", data("train", c.train_data)]
+    if not _is_sample(c) and (c.eval_data is not None or private_data and c.eval_split): out += ["--eval-data", data("eval", c.eval_data)]
     if revision := made.get("commit") or c.model_revision: out += ["--model-revision", revision]
     for f in config_fields().values():
         v = getattr(c, f.name)

@@ -12,7 +12,7 @@ __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook
 
 # %% ../nbs/14_runs.ipynb #imports-std
 import argparse, ast, difflib, functools, io, json, math, os, re, shlex, sys, threading, time, tokenize
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -781,7 +781,7 @@ def _train(
     a:argparse.Namespace, # parsed flags
 ):
     "What voxtral-train does once its flags are understood."
-    cfg = _train_config(a)
+    with redirect_stdout(sys.stderr): cfg = _train_config(a) # what it says is no part of a config that is shown
     if a.show_config:
         import yaml
         return print(yaml.safe_dump(cfg.to_dict(), sort_keys=False, allow_unicode=True), end="")
