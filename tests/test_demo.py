@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 
 from browser import Server, browser, free_port, microphone_wav, new_notebook, open_notebook, run_cell, screenshot, wait_for
 from conftest import BIN, sh
 from voxtral_nb.config import RunConfig
-from voxtral_nb.demo import Limits, _app, space_folder
+from voxtral_nb.demo import Limits, _app, demo_template, space_folder
 from voxtral_nb.evaluation import EvalReport
 from voxtral_nb.testing import FakeHub, write_test_audio
 from voxtral_nb.tiny import sample_speech, tiny_path
@@ -176,6 +177,33 @@ def test_everything_can_be_reached_and_used_by_keyboard(right, url):
         assert page.locator("#transcript textarea").input_value() == right[1]
 
 
+def test_what_was_heard_is_read_out_and_goes_with_its_clip(run, right, url):
+    "Names and roles for those who hear the page; no text stays beside a clip that it is not of, or beside a refusal."
+    heard = lambda page: (page.get_by_role("textbox", name="Transcript", exact=True).input_value(), page.get_by_role("textbox", name="Time", exact=True).input_value(), page.locator("#said p[role=status]").inner_text())
+    with browser() as context:
+        page = opened(context, url)
+        choose(page, right[0])
+        chosen(page)
+        transcribed(page)
+        wait_for(lambda: page.locator("#said p").inner_text(), 5, "what is read out")
+        text, note, said = heard(page)
+        assert text == right[1] and said == f"{text} {note}"
+        for name in ("Transcript", "Time"):
+            box = page.get_by_role("textbox", name=name, exact=True)
+            assert box.is_enabled() and not box.is_editable()
+            page.keyboard.press("Tab") if name == "Time" else box.focus()
+            assert page.evaluate("document.activeElement.getAttribute('aria-label')") == name
+        page.get_by_role("button", name=ROWS[0]["text"], exact=True).click() # another clip
+        wait_for(lambda: heard(page) == ("", "", ""), 5, "the old text to go")
+        transcribed(page)
+        wait_for(lambda: all(heard(page)), 5, "the text")
+        page.locator("#speech [aria-label='Clear']").click()
+        wait_for(lambda: heard(page) == ("", "", ""), 5, "the old text to go")
+        page.locator("#go").click()
+        assert "There is no audio yet" in toast(page) and heard(page) == ("", "", "")
+        screenshot(page, "demo-refused-after-text")
+
+
 def test_it_fits_a_phone_and_the_dark(url):
     with browser(width=390, height=844, dark=True) as context:
         page = opened(context, url)
@@ -185,7 +213,7 @@ def test_it_fits_a_phone_and_the_dark(url):
 
 def test_it_shows_under_its_cell_in_a_notebook(right, tmp_path):
     with Server(tmp_path/"nb") as server, browser() as context:
-        new_notebook(server.folder, "a.ipynb", ["from voxtral_nb.demo import launch_demo\npage = launch_demo('tiny')", "page.close(verbose=False)"])
+        new_notebook(server.folder, "a.ipynb", ["from voxtral_nb.demo import launch_demo\npage = launch_demo('tiny')", "page.close()"])
         page = open_notebook(context.new_page(), server, "a.ipynb")
         run_cell(page, 0, timeout=120)
         frame = page.frame_locator(".jp-OutputArea iframe").first
@@ -237,6 +265,121 @@ def test_thirty_requests_at_once_are_answered_or_refused_and_the_page_lives_on(r
     assert ask(url, right[0])[0] == right[1]
 
 
+SLOW = """    def __call__(self, x, language=None):
+        print("begins", flush=True)
+        time.sleep(WAIT)
+        try: return self.heard(x, language)
+        finally: print("ends", flush=True)
+
+    def heard(self, x, language=None):
+"""
+
+@contextmanager
+def slow_app(run, right, tmp_path, wait, **limits):
+    "An app that takes its time and deletes what it was sent after three seconds: its address, a client, what it printed, the folder of its temporary files."
+    import httpx
+    folder, port, tmp = space_folder(run[0], tmp_path/"space", examples=[str(right[0])], limits=Limits(**limits)), free_port(), tmp_path/"tmp"
+    tmp.mkdir()
+    app, text = folder/"app.py", (folder/"app.py").read_text()
+    for old, new in (("    def __call__(self, x, language=None):\n", SLOW.replace("WAIT", str(wait))), ("(3600, 3600)", "(2, 2)")):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    app.write_text(text)
+    with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port), TMPDIR=str(tmp))) as url, httpx.Client(base_url=f"{url}/gradio_api", timeout=60) as http:
+        yield url, http, folder/f"server-{port}.log", tmp
+
+
+def uploaded(http, path, name=None):
+    "Where the app has put a file."
+    r = http.post("/upload", files=dict(files=(name or path.name, path.read_bytes())))
+    r.raise_for_status()
+    return dict(path=r.json()[0], meta={"_type": "gradio.FileData"})
+
+
+def answer(http, *data):
+    "What comes of a request, as text."
+    r = http.post("/call/transcribe", json=dict(data=data))
+    return http.get(f"/call/transcribe/{r.json()['event_id']}").text
+
+
+def test_nobody_gets_past_the_queue(run, right, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+    with slow_app(run, right, tmp_path, .3, queue=8, per_minute=100) as (url, http, log, _):
+        clip = uploaded(http, right[0])
+        config = http.get(f"{url}/config").json()
+        n = next(o["id"] for o in config["dependencies"] if o["api_name"] == "transcribe")
+        ways = [("/run/transcribe", {}), ("/api/transcribe", {}), ("/run/predict", dict(fn_index=n)), ("/call/transcribe", {}), ("/queue/join", dict(fn_index=n))]
+        def post(i):
+            way, more = ways[i%5]
+            return way, http.post(way, json=dict(data=[clip, "en"], session_hash=f"s{i}", **more)).status_code
+        with ThreadPoolExecutor(40) as pool: codes = list(pool.map(post, range(40)))
+        assert {c for w, c in codes if w.startswith(("/run", "/api"))} == {404}
+        waiting = [c for w, c in codes if w.startswith(("/call", "/queue"))]
+        assert set(waiting) == {200, 503} and waiting.count(200) in (8, 9), waiting
+        lines = lambda: [o for o in log.read_text().splitlines() if o in ("begins", "ends")]
+        wait_for(lambda: lines().count("ends") == waiting.count(200), 30, "those that wait")
+        assert lines() == ["begins", "ends"]*waiting.count(200), "two were worked on at once"
+        assert ask(url, right[0])[0] == right[1]
+
+
+def test_uploads_are_few_small_and_deleted_and_what_cannot_be_read_is_told(run, right, tmp_path):
+    "Also: examples outlive the uploads, and a text that comes late is not shown when its clip is gone."
+    (text := tmp_path/"notes.wav").write_text("not a sound\n"*500)
+    (large := tmp_path/"large.wav").write_bytes(b"\0"*600_000)
+    with slow_app(run, right, tmp_path, 1.5, megabytes=1, per_minute=20) as (url, http, log, tmp):
+        r = http.post("/upload", files=[("files", (f"{i}.wav", large.read_bytes())) for i in range(3)])
+        assert r.status_code == 413 and "maximum allowed size, 1 MB" in r.text
+        assert not [o for o in tmp.rglob("*.wav")]
+        gone = uploaded(http, right[0], "gone.ogg")
+        for f, name in ((right[0], "speech.raw"), (text, "notes.raw"), (text, "notes.mp3"), (text, "notes.txt")):
+            assert "no audio that can be read here" in answer(http, uploaded(http, f, name), "en"), name
+        away = dict(path=f"{url}/config", meta={"_type": "gradio.FileData"})
+        for data in ((away, "en"), (gone, away)): assert "An address is not fetched here" in answer(http, *data)
+        wait_for(lambda: not Path(gone["path"]).exists(), 10, "the upload to be deleted")
+        assert "was deleted in the meantime" in answer(http, gone, "en")
+        with browser() as context:
+            page = opened(context, url)
+            page.get_by_role("button", name="Clip 1", exact=True).click()
+            chosen(page)
+            assert transcribed(page) == right[1]
+            page.locator("#go").click()
+            page.wait_for_timeout(700)
+            page.locator("#speech [aria-label='Clear']").click() # while the clip is worked on
+            wait_for(lambda: log.read_text().count("ends") == 2, 20, "the end of its work")
+            page.wait_for_timeout(1000)
+            assert page.locator("#transcript textarea").input_value() == ""
+        codes = [http.post("/upload", files=dict(files=("a.wav", b"x"))) for _ in range(40)]
+        assert codes[0].status_code == 200 and codes[-1].status_code == 429 and "many uploads within a minute" in codes[-1].text
+        assert "Traceback" not in log.read_text()
+
+
+def test_what_visitors_sent_goes_with_the_process(run, right, tmp_path):
+    "However it ends; what a process that was killed left goes when the next one starts."
+    folders = []
+    for i, sig in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)):
+        (tmp_path/str(i)).mkdir()
+        port, folder = free_port(), space_folder(run[0], tmp_path/str(i)/"space")
+        with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port), TMPDIR=str(tmp_path))) as url:
+            assert ask(url, right[0])[0] == right[1]
+            mine = [o for o in tmp_path.glob("voxtral_demo_*")]
+            assert len(mine) == 1 and mine[0] not in folders and list(mine[0].rglob("*.ogg")), mine
+            folders += mine
+            os.kill(int(mine[0].name.split("_")[2]), sig)
+            wait_for(lambda: not mine[0].exists() if sig != signal.SIGKILL else not (Path("/proc")/mine[0].name.split("_")[2]/"exe").exists(), 20, "the end")
+        assert "Traceback" not in (folder/f"server-{port}.log").read_text()
+    assert folders[0].exists() is False and not list(tmp_path.rglob("*.ogg"))
+
+
+def test_a_visitor_on_a_space_cannot_forge_the_address(run, tmp_path, monkeypatch):
+    from starlette.requests import Request
+    app = _app(demo_template())
+    def who(*passed_on): return app.visitor(Request(dict(type="http", client=("10.0.0.9", 1), headers=[(b"x-forwarded-for", o.encode()) for o in passed_on])))
+    assert who("9.9.9.9") == "10.0.0.9"
+    monkeypatch.setenv("SPACE_ID", "me/demo")
+    for passed_on in (["8.8.8.8"], ["9.9.9.9, 8.8.8.8"], ["9.9.9.9", "8.8.8.8"], ["9.9.9.9, 8.8.8.8, 10.1.2.3"], ["anything, 8.8.8.8"]): assert who(*passed_on) == "8.8.8.8"
+    for passed_on in ([], ["10.1.2.3"], ["anything"]): assert who(*passed_on) == "10.0.0.9"
+
+
 def test_a_visitor_may_ask_so_often(run, right, tmp_path):
     port = free_port()
     folder = space_folder(run[0], tmp_path/"space", limits=Limits(per_minute=3))
@@ -264,11 +407,31 @@ def damaged(folder, what):
     if what == "weights that have no place":
         save_file(load_file(adapter) | {k.replace("layers.0", "layers.9"): v for k, v in load_file(adapter).items() if "layers.0" in k}, adapter)
         change(lambda d: d.pop("weights"))
+    config, base = folder/"model"/"adapter_config.json", folder/"base"/"config.json"
+    def rewrite(f, **new): f.write_text(json.dumps(json.loads(f.read_text()) | new))
+    if what == "weights that the config names":
+        save_file({k: v*2 for k, v in load_file(folder/"base"/"model.safetensors").items()}, folder/"base"/"other.safetensors")
+        rewrite(base, transformers_weights="other.safetensors")
+    if what == "a second adapter's config": shutil.copy(config, folder/"base")
+    if what == "an index": # of files elsewhere
+        (folder/"base"/"model.safetensors").rename(folder/"other.safetensors")
+        (folder/"base"/"model.safetensors.index.json").write_text('{"weight_map": {"a": "../other.safetensors"}}')
+    if what == "no adapter config": config.unlink()
+    if what == "damaged adapter config": config.write_text(config.read_text()[:-9])
+    if what == "odd adapter config": config.write_text("[]")
+    if what == "no tokenizer": [f.unlink() for f in folder.rglob("tekken.json")]
+    if what == "no processor": [f.unlink() for f in folder.rglob("processor_config.json")]
+    if what.startswith(("device", "dtype")): change(lambda d: d.update([what.split()]))
     if what == "not on the Hub": change(lambda d: d.update(model="me/gone", revision=None))
 
 
 @pytest.mark.parametrize("what, words", [("another adapter", "does not hold the weights that this demo was made for"), ("another base", "base does not hold the weights"),
-    ("no weights", "not its weights"), ("weights that have no place", "have no place in the base"), ("not on the Hub", "me/gone cannot be fetched")])
+    ("no weights", "not its weights"), ("weights that have no place", "have no place in the base"), ("not on the Hub", "me/gone cannot be fetched"),
+    ("weights that the config names", "names weights of its own"), ("a second adapter's config", "an adapter and a full model"), ("an index", "no safetensors file beside it"),
+    ("no adapter config", "adapter_config.json cannot be read: FileNotFoundError"), ("damaged adapter config", "adapter_config.json cannot be read: JSONDecodeError"),
+    ("odd adapter config", "no JSON object"), ("no tokenizer", "the processor in .* cannot be loaded"), ("no processor", "the processor in .* cannot be loaded"),
+    ("device nonsense", "the device nonsense cannot be used here"), ("dtype float8", "the dtype float8 is not allowed; allowed: auto, float32")]
+    + [("device cuda", "the device cuda cannot be used here")]*(not torch.cuda.is_available()))
 def test_it_does_not_load_other_weights(run, tmp_path, what, words):
     folder = space_folder(run[0], tmp_path/"space")
     damaged(folder, what)
@@ -282,6 +445,19 @@ def test_it_ends_in_words_when_the_base_is_missing(run, tmp_path):
     r = subprocess.run([sys.executable, "app.py"], cwd=folder, capture_output=True, text=True, timeout=120)
     assert r.returncode == 1 and r.stdout == ""
     assert r.stderr == "The demo does not start: the base model of the adapter run is missing: there is no folder base\n"
+
+
+@pytest.mark.parametrize("damage, flags, words", [
+    ("[]", [], "adapter_config.json is damaged or missing"),
+    (None, ["--port", 99999], "port 99999 is not allowed"),
+    (None, ["--device", "foo"], "device 'foo' is unknown"),
+    (None, ["--dtype", "float8"], "dtype 'float8' is unknown"),
+    ('{"peft_type": "LORA", "base_model_name_or_path": "me/base"}', [], "me/base")])  # nobody answers for the Hub
+def test_what_cannot_be_served_is_said_in_words(run, tmp_path, damage, flags, words):
+    adapter = shutil.copytree(run[0]/"final-model", tmp_path/"adapter")
+    if damage: (adapter/"adapter_config.json").write_text(damage)
+    r = sh(BIN/"voxtral-demo", adapter, *flags, cwd=tmp_path, env=os.environ | dict(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9"), timeout=120)
+    assert r.returncode and words in r.stderr and "Traceback" not in r.stdout + r.stderr, r.stderr[-2000:]
 
 
 # A Space
