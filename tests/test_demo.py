@@ -1,5 +1,5 @@
 """The page of a model as people meet it: a real process, a real browser with a microphone that plays a file, and a Space that starts in an environment without voxtral_nb."""
-import json, os, re, shutil, signal, subprocess, sys, time, urllib.request
+import json, os, re, shutil, signal, subprocess, sys, threading, time, urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -500,20 +500,21 @@ def space_python(run, tmp_path_factory):
 
 def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space_python, tmp_path):
     "A private adapter on the Hub, its base beside it: deployed, served by a process as a Space would start it, asked once; then once more with a change. No token is written anywhere."
-    adapter, token, processes, said = tmp_path/"adapter", None, [], []
+    adapter, token, processes, one_build = tmp_path/"adapter", None, [], threading.Lock()
     shutil.copytree(run[0]/"final-model", adapter)
     c = adapter/"adapter_config.json"
     c.write_text(json.dumps(json.loads(c.read_text()) | dict(base_model_name_or_path="me/tiny-voxtral")))
     (adapter/"README.md").write_text("---\nlanguage: [en]\nmodel-index:\n- name: m\n  results:\n  - task: {type: automatic-speech-recognition}\n    dataset: {name: '<script>alert(1)</script>', type: d}\n"
         "    metrics:\n    - {type: wer, value: 12.5, name: WER, args: {unit: percent, clips: 20}}\n---\n")
     def serve(folder, env):
-        for p in processes: stop(p)  # a new build replaces what runs
-        port = free_port()
-        with open(folder/"log", "w") as log:
-            processes.append(subprocess.Popen([space_python, "app.py"], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env={k: v for k, v in env.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | dict(GRADIO_SERVER_PORT=str(port), OMP_NUM_THREADS="1")))
+        with one_build, open(folder/"log", "w") as log:  # a secret and a commit each begin one, at about the same time
+            for o in processes: stop(o)  # a new build replaces what runs
+            port = free_port()
+            p = subprocess.Popen([space_python, "app.py"], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                env={k: v for k, v in env.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | dict(GRADIO_SERVER_PORT=str(port), OMP_NUM_THREADS="1"))
+            processes.append(p)
         def up():
-            if processes[-1].poll() is not None: raise RuntimeError((folder/"log").read_text()[-3000:])
+            if p.poll() is not None: raise RuntimeError((folder/"log").read_text()[-3000:])
             try: return urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5).status == 200
             except OSError: return False
         wait_for(up, 400, "the Space", .5)
