@@ -21,7 +21,7 @@ from .cards import RunFacts, _codes, _language_name, _one_line, eval_results, re
 from .config import ConfigError, VoxtralNBError, atomic_write, check_language
 from .languages import LANGUAGES
 from .models import ModelError, _base_of, _locate, pick_device
-from .publish import _TOKEN, _ask, _check_target, _client, _full_name, _look, _redact, _refuse_tokens, _status, account
+from .publish import PublishError, _TOKEN, _ask, _check_target, _client, _full_name, _look, _redact, _refuse_tokens, _status, account
 from .tiny import TINY, sample_speech, tiny_path
 
 # %% ../nbs/13_demo.ipynb #error
@@ -628,6 +628,7 @@ def _build(
     api, # huggingface_hub.HfApi
 ):
     "Write all files of a Space."
+    if template and Path(template).is_file(): _refuse_tokens({"app.py": Path(template)})
     d = _write_demo(dest, source, clips, limits, title, language, template,
                     _copied(dest, "model", source.model) if source.local else source.model, _space_base(source, dest, api))
     (dest/"requirements.txt").write_text(space_requirements(source.kind, hardware))
@@ -841,7 +842,11 @@ def _send(
     def commit():
         todo = [CommitOperationAdd(o, str(folder/o)) for o in write] + [CommitOperationDelete(o) for o in remove]
         return api.create_commit(space, todo, commit_message=message, repo_type="space", parent_commit=info.sha)
-    return _ask(f"sending the files of {space}", api, commit).oid, True
+    try: return _ask(f"sending the files of {space}", api, commit).oid, True
+    except PublishError: # of a second attempt, where only the answer to the first was lost?
+        info, write, remove, _ = _changes(api, space, folder, overwrite)
+        if write + remove: raise
+        return info.sha, True
 
 # %% ../nbs/13_demo.ipynb #create
 _HARDWARE = ("cpu-basic", "zero-a10g") # what "auto" tries, in this order
