@@ -416,6 +416,7 @@ def damaged(folder, what):
     if what == "an index": # of files elsewhere
         (folder/"base"/"model.safetensors").rename(folder/"other.safetensors")
         (folder/"base"/"model.safetensors.index.json").write_text('{"weight_map": {"a": "../other.safetensors"}}')
+    if what == "another scale": rewrite(config, lora_alpha=320)
     if what == "no adapter config": config.unlink()
     if what == "damaged adapter config": config.write_text(config.read_text()[:-9])
     if what == "odd adapter config": config.write_text("[]")
@@ -428,6 +429,7 @@ def damaged(folder, what):
 @pytest.mark.parametrize("what, words", [("another adapter", "does not hold the weights that this demo was made for"), ("another base", "base does not hold the weights"),
     ("no weights", "not its weights"), ("weights that have no place", "have no place in the base"), ("not on the Hub", "me/gone cannot be fetched"),
     ("weights that the config names", "names weights of its own"), ("a second adapter's config", "an adapter and a full model"), ("an index", "no safetensors file beside it"),
+    ("another scale", "model/adapter_config.json is not what this demo was made with"),
     ("no adapter config", "adapter_config.json cannot be read: FileNotFoundError"), ("damaged adapter config", "adapter_config.json cannot be read: JSONDecodeError"),
     ("odd adapter config", "no JSON object"), ("no tokenizer", "the processor in .* cannot be loaded"), ("no processor", "the processor in .* cannot be loaded"),
     ("device nonsense", "the device nonsense cannot be used here"), ("dtype float8", "the dtype float8 is not allowed; allowed: auto, float32")]

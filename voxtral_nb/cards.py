@@ -601,6 +601,7 @@ def _is_sample(c:RunConfig)->bool: # is it the speech that voxtral-train takes f
     return c.model_id == TINY and [PurePosixPath(str(o).replace("\\", "/")).parts[-4:] for o in (c.train_data, c.eval_data)] == [
         ("voxtral_nb", "assets", "speech", f"accent_{o}.jsonl") for o in ("train", "eval")]
 
+# %% ../nbs/11_cards.ipynb #command-2
 def repeat_command(
     run:RunFacts,
     private_data:bool=False, # hide what the data is called?
@@ -731,9 +732,10 @@ def _snr(
 def _source_name(o:str|None)->str|None: # where a clip is from; of a folder on this machine only its end
     return PurePosixPath(o.replace("\\", "/").rstrip("/")).name if isinstance(o, str) and re.match(r"/|~|\.\.?[/\\]|file:|[A-Za-z]:\\", o) else o
 
+# %% ../nbs/11_cards.ipynb #dataset-facts-2
 def _counts(c:Counter)->list[list]: return [[k, n] for k,n in c.most_common(20)] if set(c) - {None} else []
 
-# %% ../nbs/11_cards.ipynb #dataset-facts-2
+# %% ../nbs/11_cards.ipynb #counts
 def _dataset_facts(
     ds:SpeechDataset,
     rows:Sequence[dict], # of it

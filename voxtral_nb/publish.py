@@ -30,7 +30,7 @@ class PublishError(VoxtralNBError, RuntimeError):
     "Something cannot be published, or is not what it was after it was: the message says why, and what to do."
 
 # %% ../nbs/12_publish.ipynb #redact
-_TOKEN = re.compile(r"\b(?:hf|api_org|oauth)_[A-Za-z0-9]{10,}")
+_TOKEN = re.compile(r"\b(?:hf|hf_oauth|hf_jwt|api_org)_[A-Za-z0-9]{10,}")
 
 def _redact(
     text, # anything that may be shown

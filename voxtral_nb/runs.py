@@ -978,6 +978,7 @@ def _demo_parser()->_Parser:
     numbers = dict(port="on this machine [the first free one from 7860]", examples="clips of the run's evaluation set to offer [3; none in a Space]", limit_seconds="longest recording [120]",
         limit_megabytes="largest file [20]", limit_queue="requests that may wait [16]", limit_per_minute="requests of one visitor; 0 does not count them [10]")
     for n,h in numbers.items(): p.add_argument("--" + n.replace("_", "-"), metavar="N", type=int, help=h)
+    p.add_argument("--overwrite", action="store_true", help="with --space-folder: also files that were changed since they were written")
     return p
 
 # %% ../nbs/14_runs.ipynb #voxtral-demo
@@ -998,9 +999,10 @@ def _demo(
     limits = Limits(**{k.removeprefix("limit_"): v for k,v in given("limit_seconds", "limit_megabytes", "limit_queue", "limit_per_minute").items()})
     how = dict(limits=limits, **given("language", "title", "examples"))
     _share_cores()
+    if a["overwrite"] and not a["space_folder"]: raise ConfigError("overwrite: it is for --space-folder")
     if a["space_folder"]:
         if no := [o for o in ("port", "device", "dtype") if a[o] is not None]: raise ConfigError(f"{no[0]}: it is for a page on this machine, not for the folder of a Space: leave it out")
-        print(json.dumps(dict(space_folder=str(space_folder(a["model"], a["space_folder"], **how, **given("revision"))))))
+        print(json.dumps(dict(space_folder=str(space_folder(a["model"], a["space_folder"], overwrite=a["overwrite"], **how, **given("revision"))))))
     else: launch_demo(a["model"], wait=True, **how, **given("port", "revision", "device", "dtype"))
 
 # %% ../nbs/14_runs.ipynb #run-help
