@@ -54,7 +54,7 @@ def serving(*command, cwd, port, env=None):
     log = Path(cwd)/f"server-{port}.log"
     with open(log, "w") as f:
         p = subprocess.Popen([str(o) for o in command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **(env or {})})
+            env={**os.environ, **(env or {})}, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) # under nohup it would inherit to ignore it
     def answers():
         assert p.poll() is None, f"it ended with {p.returncode}:\n{log.read_text()[-3000:]}"
         try: return urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5).status == 200
