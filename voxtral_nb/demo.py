@@ -21,7 +21,7 @@ from .cards import RunFacts, _codes, _language_name, _one_line, eval_results, re
 from .config import ConfigError, VoxtralNBError, atomic_write, check_language
 from .languages import LANGUAGES
 from .models import ModelError, _base_of, _locate, pick_device
-from .publish import PublishError, _TOKEN, _ask, _check_target, _client, _full_name, _look, _redact, _refuse_tokens, _status, account
+from .publish import PublishError, _TOKEN, _ask, _check_target, _client, _full_name, _hashes as _file_hashes, _look, _redact, _refuse_tokens, _status, account
 from .tiny import TINY, sample_speech, tiny_path
 
 # %% ../nbs/13_demo.ipynb #error
@@ -799,10 +799,6 @@ def _put_before(
     raise DemoError(f"the Space {info.id} is there and holds something else than a demo of this package ({there}); give another name")
 
 # %% ../nbs/13_demo.ipynb #space-changes
-def _git_hash(file:Path)->str: # what the Hub shows of a file that is not in LFS
-    data = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
 def _changes(
     api, # huggingface_hub.HfApi
     space:str, # "user/name"
@@ -816,7 +812,7 @@ def _changes(
     @functools.cache
     def there(p):
         if (o := have.get(p)) is None or o.lfs: return o and o.lfs.sha256
-        if p in new and o.blob_id == _git_hash(folder/p): return new[p]
+        if p in new and o.blob_id == _file_hashes(folder/p)[0]: return new[p]
         return _sha256(_download(api, info, p, "space"))
     write, remove, changed = _compare(old, there, new)
     changed = [] if overwrite or not old else changed

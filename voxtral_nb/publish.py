@@ -656,7 +656,7 @@ class _NotLoaded(PublishError):
     "What was pushed does not load."
 
 # %% ../nbs/12_publish.ipynb #fresh
-_NETWORK = r"(?i)connect(ion)? ?(to|error|timeout|reset|refused)|time[d ]?out|too many requests|\b(429|50[0234])\b"
+_NETWORK = r"(?i)\b(Connect|Connection|Read|Write|Pool)\w*(Error|Timeout)\b|couldn't connect|connection (refused|reset|aborted)|\b(429|50[0234]) (client|server) error"
 
 def _fresh(
     task:str, # name of a function of this module that takes a dict and returns one
