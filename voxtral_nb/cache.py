@@ -27,7 +27,7 @@ from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 
 from .audio import AudioError, _array, _check_file, _naming, _source, audio_info, read_audio
-from .collator import AudioWindows, VoxtralDataCollator
+from .collator import _SILENCE, AudioWindows, VoxtralDataCollator
 from .config import RunConfig, VoxtralNBError, _fsync_folder, atomic_write
 from .models import base_voxtral, pick_device, pick_dtype
 
@@ -388,16 +388,15 @@ class _Kept:
 
     def tokens(self,
         samples:int, # length of a clip
-    )->int: # of the rest of its windows nothing is kept
-        "The clip's `[AUDIO]` tokens in training."
-        c, w = self.collate, self.collate.prompt.windows
-        return w.tokens_of(samples, c.tail_seconds) if c.packing == "split" else w.count(samples)*w.tokens
+    )->list[int]: # of the rest of its windows nothing is kept
+        "Which audio tokens of the clip's windows are kept: those that training gives to the language model."
+        return [i for i,_ in self.collate.kept_audio(samples)]
     def size(self,
         samples:int, # length of a clip
     )->int: # bytes
         "How large the entry of a clip will be."
         w, fe = self.collate.prompt.windows, self.collate.prompt.processor.feature_extractor
-        n = self.tokens(samples)
+        n = len(self.tokens(samples))
         if self.level == "mel": # as `TranscriptionPrompt.mel`
             n = min(w.count(samples)*w.frames, 16*math.ceil((samples + fe.n_fft//2 + fe.hop_length)/fe.hop_length/16))
         return n*self.width*self.dtype.itemsize
@@ -417,7 +416,7 @@ def _kept(
     return _Kept("embeds", collate, dtype, c.text_config.hidden_size)
 
 # %% ../nbs/08b_cache.ipynb #settings
-_FORMAT = 1 # counted up when the meaning of an entry changes
+_FORMAT = 2 # counted up when the meaning of an entry changes
 
 def _settings(
     kept:_Kept, # what is kept
@@ -431,9 +430,9 @@ def _settings(
     parts = dict(audio_tower=m.audio_tower) | (dict(projector=m.multi_modal_projector) if kept.level == "embeds" else {})
     c = m.config.audio_config # of the architecture what the weights' names and shapes do not tell
     arch = dict(heads=c.num_attention_heads, activation=c.activation_function, scaled=c.scale_embedding, projector=m.config.projector_hidden_act)
-    tail = kept.collate.tail_seconds if kept.collate.packing == "split" else "window"
+    silence = [kept.collate.tail_seconds, _SILENCE] if kept.collate.packing == "split" else "whole"
     return d | dict(weights=weights_fingerprint(parts), architecture=arch, attention=m.audio_tower.config._attn_implementation,
-                    device=next(m.audio_tower.parameters()).device.type, tail=tail)
+                    device=next(m.audio_tower.parameters()).device.type, silence=silence)
 
 # %% ../nbs/08b_cache.ipynb #frozen
 @contextmanager
@@ -467,7 +466,7 @@ class _Encoder:
         mel = [p.windows_of(o["mel"], p.windows.count(o["samples"])) for o in clips]
         with _frozen(self.tower, self.projector), torch.autocast(self.device.type, self.kept.dtype) if lower else nullcontext():
             x = self.tower(torch.cat(mel).to(self.device), return_dict=True).last_hidden_state
-            x = [o.reshape(-1, self.width)[:self.kept.tokens(c["samples"])] for o,c in zip(x.split([len(o) for o in mel]), clips)]
+            x = [o.reshape(-1, self.width)[self.kept.tokens(c["samples"])] for o,c in zip(x.split([len(o) for o in mel]), clips)]
             n, x = [len(o) for o in x], torch.cat(x) # the projector has less to do when the rest is gone
             if self.kept.level == "embeds": x = self.projector(x)
         return list(x.to(self.kept.dtype).cpu().split(n))
@@ -522,18 +521,6 @@ def _lengths(
         return d if d is not None and math.isfinite(d) and d > 0 else audio_info(dataset[i]["audio"], sr).duration
     return [max(1, round(seconds(i, d)*sr)) for i,d in enumerate(known)]
 
-# %% ../nbs/08b_cache.ipynb #windows-run
-def _windows_run(
-    kept:_Kept, # knows windows and packing
-    cfg:RunConfig, # batch_size
-    lengths:list[int], # samples of each clip
-)->tuple[float,float]: # windows of one pass in training, and to compute each clip once
-    "How many windows the encoder has to run over, without a cache and to make one."
-    w = kept.collate.prompt.windows
-    alone = sum(map(w.count, lengths))
-    if cfg.packing != "split": return alone, alone
-    return max(sum(map(kept.tokens, lengths))/w.tokens, len(lengths)/cfg.batch_size), alone
-
 # %% ../nbs/08b_cache.ipynb #passes
 def _processes()->tuple[int,int]: # number of this one, and how many there are
     "Of those that `accelerate launch` or `torchrun` started."
@@ -549,8 +536,6 @@ def _passes(
 
 # %% ../nbs/08b_cache.ipynb #why-not
 def _why_not(
-    model, # Voxtral, prepared for training
-    processor, # its processor
     cfg:RunConfig, # the run
     lengths:list[int], # samples of each clip
     passes:float, # through the data
@@ -558,11 +543,8 @@ def _why_not(
     "Why the encoder's output cannot be cached, or need not be."
     if not lengths: return "there are no clips"
     if "audio_tower" in cfg.trained_parts: return "the audio encoder is trained"
-    if cfg.packing == "window": return "with packing='window' the encoder hears clips together, in other company in each epoch"
-    one, make = _windows_run(_kept(model, processor, cfg, "encoder"), cfg, lengths)
-    if passes <= 1: return "each clip is heard once"
-    if 2*passes*one >= make: return None
-    return f"to encode each clip once would take {make:,.0f} windows, to share windows in {passes:.1f} passes takes {passes*one:,.0f}"
+    if cfg.packing == "window": return "with packing='window' the encoder hears clips together, and others in each epoch"
+    return "each clip is heard once" if passes <= 1 else None
 
 # %% ../nbs/08b_cache.ipynb #folder
 def cache_folder(
@@ -719,7 +701,7 @@ def cache_rows(
     if _processes()[0]: say, progress = (lambda o: None), False
     if cfg.cache == "none" or not len(dataset): return dataset
     lengths = _lengths(dataset, AudioWindows(processor).sampling_rate)
-    if cfg.cache == "auto" and (why := _why_not(model, processor, cfg, lengths, _passes(cfg, len(lengths)) if passes is None else passes)):
+    if cfg.cache == "auto" and (why := _why_not(cfg, lengths, _passes(cfg, len(lengths)) if passes is None else passes)):
         say(f"cache: none; {why}")
         return dataset
     kept = _kept(model, processor, cfg, "mel" if cfg.cache == "mel" else "encoder")

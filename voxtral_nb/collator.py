@@ -214,7 +214,7 @@ class VoxtralDataCollator:
         max_transcript_tokens:int=448, # of one clip, `</s>` included; Whisper's limit
         on_long:str="error", # "error" or "drop": what to do with a clip whose transcript is longer. Never a cut: it would teach to stop early
         gap_seconds:float=.3, # silence between clips in one window, and kept after each clip where the rest is left out
-        packing:str="none", # "split": clips share windows in the encoder, see below. (For "window" the rows come packed: see `PackedDataset`)
+        packing:str="none", # "split": most of the silence is left out for the language model, see below. (For "window" the rows come packed: see `PackedDataset`)
     ):
         if packing not in ("none", "split", "window"): raise CollatorError(f"packing: {packing!r} is not allowed; allowed: 'none', 'split' or 'window'")
         if on_long not in ("error", "drop"): raise CollatorError(f"on_long: {on_long!r} is not allowed; allowed: 'error' or 'drop'")
@@ -272,14 +272,25 @@ def _fits(self:VoxtralDataCollator,
     return False
 
 # %% ../nbs/08_collator.ipynb #silence_of
-_SILENCE = 32 # audio tokens of silence that one stands for
+_SILENCE = 8 # audio tokens of silence that one stands for
 
 def _silence_of(
     first:int, # audio token at which the silence begins
     end:int, # number of audio tokens in the clip's windows
 )->list[tuple[int,int]]: # place, and number of tokens that the one at this place stands for
-    "Every 32nd token of a silence, with its weight."
+    "Every 8th token of a silence, with its weight."
     return [(i + n//2, n) for i in range(first, end, _SILENCE) for n in [min(_SILENCE, end-i)]]
+
+# %% ../nbs/08_collator.ipynb #kept_audio
+@patch
+def kept_audio(self:VoxtralDataCollator,
+    n_samples:int, # length of a clip
+)->list[tuple[int,int]]: # place in the clip's windows, and how many tokens it stands for
+    "The audio tokens of a clip that the language model is given in training."
+    w = self.prompt.windows
+    whole = w.count(n_samples)*w.tokens
+    n = w.tokens_of(n_samples, self.tail_seconds) if self.packing == "split" else whole
+    return [(i, 1) for i in range(n)] + _silence_of(n, whole)
 
 # %% ../nbs/08_collator.ipynb #example
 @dataclass
@@ -290,8 +301,7 @@ class _Example:
     positions:list[int] # of each token
     bias:list[float] # log of how many tokens each one stands for
     heard:dict # from `_heard`
-    tokens:int # audio tokens of the clip
-    silence:int # audio tokens that stand for the silence after it: copies of the clip's last one
+    audio:list[int] # which audio tokens of the clip's windows are in it
 
 @patch
 def _example(self:VoxtralDataCollator,
@@ -300,14 +310,12 @@ def _example(self:VoxtralDataCollator,
 )->_Example:
     "What is given and learned of one row."
     heard, w = self._heard(clips), self.prompt.windows
-    whole = w.count(heard["samples"])*w.tokens
-    n = w.tokens_of(heard["samples"], self.tail_seconds) if self.packing == "split" else whole
     head, tail = self.prompt.around(self._language(row))
-    learned, silence = self.prompt.transcript_ids(" ".join(t.strip() for _,t,_ in clips)), _silence_of(n, whole)
-    given, at = head + [self.prompt.audio_id]*(n+len(silence)) + tail, len(head)
-    positions = [*range(at+n), *(at+i for i,_ in silence), *range(at+whole, at+whole+len(tail)+len(learned))]
-    bias = [0.]*(at+n) + [math.log(k) for _,k in silence] + [0.]*(len(tail)+len(learned))
-    return _Example(given+learned, [-100]*len(given) + learned, positions, bias, heard, n, len(silence))
+    learned, kept = self.prompt.transcript_ids(" ".join(t.strip() for _,t,_ in clips)), self.kept_audio(heard["samples"])
+    given, at, whole = head + [self.prompt.audio_id]*len(kept) + tail, len(head), w.count(heard["samples"])*w.tokens
+    positions = [*range(at), *(at+i for i,_ in kept), *range(at+whole, at+whole+len(tail)+len(learned))]
+    bias = [0.]*at + [math.log(k) for _,k in kept] + [0.]*(len(tail)+len(learned))
+    return _Example(given+learned, [-100]*len(given) + learned, positions, bias, heard, [i for i,_ in kept])
 
 # %% ../nbs/08_collator.ipynb #audio_inputs
 @patch
@@ -315,14 +323,17 @@ def _audio_inputs(self:VoxtralDataCollator,
     examples:list[_Example], # rows of the batch
 )->dict: # `input_features` and perhaps `audio_keep`, or `audio_states`, or `audio_embeds`
     "The audio of a batch, as the model takes it."
-    kinds = {next((k for k in _HEARD if k in o.heard), None) for o in examples}
+    kinds, w = {next((k for k in _HEARD if k in o.heard), None) for o in examples}, self.prompt.windows
     if len(kinds) > 1 or None in kinds: raise CollatorError(f"the rows of a batch hold different things for audio: {', '.join(map(str, kinds))}")
-    if (kind := kinds.pop()) == "mel":
-        if self.packing == "split": return self._shared_windows(examples)
-        return dict(input_features=torch.cat([self.prompt.windows_of(o.heard["mel"], self.prompt.windows.count(o.heard["samples"])) for o in examples]))
-    for o in examples:
-        if len(o.heard[kind]) < o.tokens: raise CollatorError(f"a row has {len(o.heard[kind])} audio {kind} for {o.tokens} [AUDIO] tokens; make its cache anew")
-    return {f"audio_{kind}": torch.cat([x for o in examples for x in (o.heard[kind][:o.tokens], o.heard[kind][o.tokens-1:o.tokens].expand(o.silence, -1))])}
+    if (kind := kinds.pop()) != "mel":
+        for o in examples:
+            if len(o.heard[kind]) != len(o.audio): raise CollatorError(f"a row has {len(o.heard[kind])} audio {kind} for {len(o.audio)} [AUDIO] tokens; make its cache anew")
+        return {f"audio_{kind}": torch.cat([o.heard[kind] for o in examples])}
+    windows = [w.count(o.heard["samples"]) for o in examples]
+    mel = dict(input_features=torch.cat([self.prompt.windows_of(o.heard["mel"], n) for o,n in zip(examples, windows)]))
+    if self.packing != "split": return mel
+    first = w.tokens*np.cumsum([0, *windows])
+    return mel | dict(audio_keep=torch.cat([torch.tensor(o.audio) + at for o,at in zip(examples, first)]))
 
 # %% ../nbs/08_collator.ipynb #call
 @patch
@@ -512,15 +523,14 @@ _SLACK = .005 # s a clip; durations in a jsonl are often rounded to hundredths
 
 def _fill(
     clips, # numbers of clips, in the order to place them
-    durations, # of all clips, s, or tokens
-    window:float, # s, or tokens
-    gap:float, # between clips
-    slack:float=_SLACK, # added to each clip
+    durations, # of all clips, s
+    window:float, # s
+    gap:float, # s between clips
 )->list[list[int]]: # windows
     "Put each clip into the fullest window that still has room for it."
     windows, room = [], [] # room: (what is left, number of the window), sorted
     for i in clips:
-        need = durations[i]+slack
+        need = durations[i]+_SLACK
         k = bisect.bisect_left(room, (need+gap,))
         if k < len(room):
             left, w = room.pop(k)
@@ -531,24 +541,6 @@ def _fill(
             windows.append([i])
         if left > 0: bisect.insort(room, (left, w))
     return windows
-
-# %% ../nbs/08_collator.ipynb #shared_windows
-@patch
-def _shared_windows(self:VoxtralDataCollator,
-    examples:list[_Example], # rows of the batch
-)->dict: # input_features (windows, n_mels, frames) float32; audio_keep int64: the rows' audio tokens, among those of all windows in a line
-    "Put the clips of a batch into as few windows as hold them."
-    w, need = self.prompt.windows, [o.tokens for o in examples]
-    step, windows, start = w.frames//w.tokens, [], {}
-    for group in _fill(sorted(range(len(need)), key=lambda i: -need[i]), need, w.tokens, gap=0, slack=0):
-        n, parts, at = w.count(examples[group[0]].heard["samples"]), [], sum(map(len, windows))*w.tokens
-        for i in group:
-            mel, start[i] = examples[i].heard["mel"], at
-            parts += [mel[:, :need[i]*step], mel[:, -1:].expand(-1, max(0, need[i]*step - mel.shape[1]))]
-            at += need[i]
-        windows.append(self.prompt.windows_of(torch.cat([*parts, mel[:, -1:]], 1)[:, :n*w.frames], n))
-    keep = torch.cat([torch.arange(start[i], start[i]+o.tokens+o.silence).clamp(max=start[i]+o.tokens-1) for i,o in enumerate(examples)])
-    return dict(input_features=torch.cat(windows), audio_keep=keep)
 
 # %% ../nbs/08_collator.ipynb #pack_check
 def _by_voice(

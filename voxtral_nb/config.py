@@ -306,7 +306,7 @@ class _Rows:
 class _Windows:
     "How clips and transcripts fill the model's input."
     packing:str = _opt("split",
-        "'split' lets the clips of a batch share windows in the encoder, and cuts them apart for the language model, without their padding. "
+        "'split' gives each clip a window of its own in the encoder, and leaves out most of its silence for the language model. "
         "'window' makes one example of the clips in a window. 'none' gives each clip a whole window.", choices=("none", "split", "window"))
     packing_gap_seconds:float = _opt(.3, "Silence between two clips in a shared window; with 'split' also the silence kept after each clip.", low=0)
     packing_single_share:float = _opt(.3,
@@ -444,7 +444,7 @@ def _conflicts(
         (c.cache == "encoder" and "audio_tower" in c.trained_parts,
             "cache: 'encoder' keeps what the audio encoder gives, but this run trains the encoder; set cache='mel' or train_audio_tower=False"),
         (c.cache in ("mel", "encoder") and c.packing == "window",
-            f"cache: {c.cache!r} keeps clips one by one, but packing='window' joins their sound, in other company in each epoch; "
+            f"cache: {c.cache!r} keeps clips one by one, but packing='window' joins their sound, and that of others in each epoch; "
             "set packing='split' or cache='none'"),
         (not c.trained_parts, "train_language_model, train_projector, train_audio_tower: no part is left to train; set one of them to True"),
         (c.max_seconds is not None and c.max_seconds <= c.min_seconds,

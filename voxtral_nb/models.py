@@ -601,19 +601,6 @@ def _window(
     ears = config.audio_config
     return ears.max_source_positions/50, ears.max_source_positions*ears.hidden_size//ears.intermediate_size
 
-def _sharing(
-    tokens:list[int], # of each clip
-    room:int, # tokens of a window
-)->int: # windows
-    "How many windows hold the clips when they share them."
-    left, more = [], 0
-    for n in sorted(tokens, reverse=True):
-        more += n > room and math.ceil(n/room)
-        k = next((k for k,o in enumerate(left) if o >= n), None)
-        if n <= room and k is None: left.append(room - n)
-        elif n <= room: left[k] -= n
-    return len(left) + more
-
 # %% ../nbs/07_models.ipynb #assumed
 _PROMPT_TOKENS = 10 # around the audio: <s>[INST][BEGIN_AUDIO] ... [/INST]lang:en[TRANSCRIBE]
 
@@ -628,9 +615,8 @@ def _assumed(
     tokens, whole = 1 + math.ceil(4*seconds) if tokens is None else tokens, max(1, math.ceil(seconds/window))
     clips = max(1, int((window+gap)//(seconds+gap))) if cfg.packing == "window" else 1 # of an example
     heard = min(whole*room, math.ceil((seconds+gap)*room/window)) if cfg.packing == "split" else whole*room
-    windows = _sharing([heard]*n, room) if cfg.packing == "split" else n*whole
-    audio = heard + math.ceil((whole*room - heard)/32) # of the silence that is left out, one token in 32 stays: see `VoxtralDataCollator`
-    return BatchShape(n, _PROMPT_TOKENS + audio + clips*tokens, n*clips*tokens, 0 if cfg.cache == "encoder" else windows, n*audio)
+    audio = heard + math.ceil((whole*room - heard)/8) # of the silence that is left out, one token in 8 stays: see `VoxtralDataCollator`
+    return BatchShape(n, _PROMPT_TOKENS + audio + clips*tokens, n*clips*tokens, 0 if cfg.cache == "encoder" else n*whole, n*audio)
 
 # %% ../nbs/07_models.ipynb #planned
 def _planned(

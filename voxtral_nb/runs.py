@@ -408,9 +408,7 @@ def _lengths_of(
     ds, # the training rows
 )->list[tuple[int,int]]: # audio tokens and characters of each row
     "How long the rows are, in what a step's time goes with."
-    w = collate.prompt.windows
-    samples = [round(o*w.sampling_rate) for o in ds["duration"]]
-    audio = [w.tokens_of(o, collate.tail_seconds) if collate.packing == "split" else w.count(o)*w.tokens for o in samples]
+    audio = [len(collate.kept_audio(round(o*collate.prompt.windows.sampling_rate))) for o in ds["duration"]]
     return list(zip(audio, map(len, ds["text"])))
 
 # %% ../nbs/14_runs.ipynb #dry-pick
@@ -440,7 +438,7 @@ def _cache_plan(
     from voxtral_nb.collator import AudioWindows
     if cfg.cache == "none": return "none", "none", 0
     lengths = c._lengths(ds, AudioWindows(processor).sampling_rate)
-    if cfg.cache == "auto" and (why := c._why_not(model, processor, cfg, lengths, c._passes(cfg, len(lengths)))): return "none", f"none; {why}", 0
+    if cfg.cache == "auto" and (why := c._why_not(cfg, lengths, c._passes(cfg, len(lengths)))): return "none", f"none; {why}", 0
     level = "mel" if cfg.cache == "mel" else "encoder"
     kept = c._kept(model, processor, cfg, level)
     size, store = sum(map(kept.size, lengths)), c.FeatureStore(c.cache_folder(cfg.cache_dir), c._settings(kept, model))
@@ -500,16 +498,12 @@ def _largest_batch(
 
 # %% ../nbs/14_runs.ipynb #dry-windows
 def _windows_heard(
-    cfg:RunConfig, # batch_size, packing
+    seconds:list[float], # of each row
     steps:list[list[list]], # of an epoch
-    lengths:list[tuple[int,int]], # of each row
-    per_window:int, # audio tokens of a window
+    windows, # AudioWindows of the model
 )->int:
     "How many windows go through the encoder in these steps."
-    from voxtral_nb.models import _sharing
-    if cfg.packing != "split": return sum(max(lengths[i][0] for i in o)//per_window for step in steps for o in step)
-    batches = [step[i:i+cfg.batch_size] for step in steps for i in range(0, len(step), cfg.batch_size)]
-    return sum(_sharing([lengths[i][0] for o in batch for i in o], per_window) for batch in batches)
+    return sum(windows.count(round(max(seconds[i] for i in o)*windows.sampling_rate)) for step in steps for o in step)
 
 # %% ../nbs/14_runs.ipynb #dry-words
 def _time(
@@ -574,7 +568,7 @@ class _Planned:
         self.level, self.cache, self.cache_bytes = _cache_plan(cfg, self.ds, self.model, self.processor)
         self.epoch_steps = t._steps_per_epoch(cfg, len(stream))
         self.total, self.done = t._total_steps(cfg, self.epoch_steps), int(self.ckpt.name[11:]) if self.ckpt else 0
-        heard = _windows_heard(cfg, steps, self.lengths, self.audio.tokens)*len(stream)/sum(map(len, steps))
+        heard = _windows_heard(self.ds["duration"], steps, self.audio)*len(stream)/sum(map(len, steps))
         self.windows = 0 if self.level == "encoder" else round(heard)
 
 # %% ../nbs/14_runs.ipynb #dry-describe
