@@ -99,7 +99,7 @@ def pick_device(
         raise ModelError(f"device {device!r}: PyTorch sees no such device on this machine; there is: {', '.join(k for k,n in there.items() if n)}")
     if kind == "cuda" and int(index or 0) >= there[kind]:
         raise ModelError(f"device {device!r}: this machine has {there[kind]} CUDA device(s), numbered from 0")
-    if kind == "cuda" and not index and "LOCAL_RANK" in os.environ: device = f"cuda:{os.environ['LOCAL_RANK']}"
+    if kind == "cuda" and not index: device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" # torch.cuda.set_device takes no device without a number
     return torch.device(device)
 
 # %% ../nbs/07_models.ipynb #pick_dtype
