@@ -1,9 +1,10 @@
 """The public recipe against our engine on one GPU, for a model of the sizes of Voxtral-Mini-3B-2507 with random weights: nothing is downloaded.
 
     python benchmarks/gpu.py [--methods lora full] [--seconds 1 3 10 28] [--clips-a-step 32] [--minutes 8]
+    python benchmarks/gpu.py --check
 
 A step is one optimiser update on the same number of clips for both, forward, backward and AdamW, in bf16, from batches that lie ready on the GPU. It is cut
-into micro-batches, of 4 clips and twice as many each time until that is no faster or does not fit; each engine is shown at its fastest. Peak memory is
+into micro-batches, of 8 clips and twice as many each time until that is no faster or does not fit (of fewer, where 8 do not fit); each engine is shown at its fastest. Peak memory is
 compared at the same micro-batch. With LoRA ours may train from its feature cache (`cache="auto"` decides, for three passes): the time to make it is
 measured on its own and is in the figure of a run, three passes, but for the fingerprint of the weights, some seconds once. What preparing the batches
 takes on the CPU, in one process, is in the JSON (`collate_ms`).
@@ -127,24 +128,36 @@ class Ours:
 
 
 def step_time(engine, batches, opt, device, repeats):
-    "Seconds of each of `repeats` optimiser steps, after one that is not counted."
+    "Seconds of each of `repeats` optimiser steps, after one of two micro-batches that is not counted."
     import torch
     times = []
-    for _ in range(repeats+1):
+    for some in [batches[:2], *[batches]*repeats]:
         sync(device); began = time.perf_counter()
-        for b in batches:
+        for b in some:
             with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"): loss = engine.loss(b)
-            (loss/len(batches)).backward()
+            (loss/len(some)).backward()
         opt.step(); opt.zero_grad()
         sync(device); times.append(time.perf_counter()-began)
     return times[1:]
+
+
+def grouped_attention():
+    "Formulas for attention kernels, for `FlopCounterMode`: those of some PyTorch versions refuse fewer heads of keys and values than of queries."
+    import torch
+    from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
+    def heads_of(q, x): return (x[0], q[1], *x[2:])
+    def forward(q, k, v, *args, out_shape=None, **kwargs): return sdpa_flop_count(q, heads_of(q, k), heads_of(q, v))
+    def backward(grad, q, k, v, *args, out_shape=None, **kwargs): return sdpa_backward_flop_count(grad, q, heads_of(q, k), heads_of(q, v))
+    names = [f"_scaled_dot_product_{o}_attention" for o in ("flash", "efficient", "cudnn")]
+    return {getattr(torch.ops.aten, n+end): f for n in names for end,f in (("", forward), ("_backward", backward)) if hasattr(torch.ops.aten, n+end)}
 
 
 def flops_of(engine, batch, device): # TFLOP
     "What one forward and backward pass executes."
     import torch
     from torch.utils.flop_counter import FlopCounterMode
-    with FlopCounterMode(display=False) as count, torch.autocast(device, torch.bfloat16, enabled=device == "cuda"): engine.loss(batch).backward()
+    count = FlopCounterMode(display=False, custom_mapping=grouped_attention())
+    with count, torch.autocast(device, torch.bfloat16, enabled=device == "cuda"): engine.loss(batch).backward()
     return count.get_total_flops()/1e12
 
 
@@ -160,8 +173,8 @@ def micro_cell(engine, rows, micro, clips, opt, device, repeats, seconds):
     times = step_time(engine, batches, opt, device, repeats)
     peak = torch.cuda.max_memory_allocated()/1e9 if device == "cuda" else None
     step, tflop = statistics.median(times), None
-    try: tflop = sum(flops_of(engine, b, device) for b in batches)
-    except torch.OutOfMemoryError: print("  counting the operations did not fit", flush=True)
+    try: tflop = len(batches)*flops_of(engine, batches[0], device) # clips and transcripts are of one length, and so are the batches
+    except Exception as e: print(f"  operations not counted: {type(e).__name__}: {str(e).splitlines()[0]}", flush=True) # the times are good without
     opt.zero_grad()
     return dict(status="ok", step=round(step, 4), step_low=round(min(times), 4), step_high=round(max(times), 4), audio_rate=round(clips*seconds/step, 2),
                 tflop=tflop and round(tflop, 4), tflops=tflop and round(tflop/step, 3), peak_gb=peak and round(peak, 2), collate_ms=round(1000*collated/clips, 2))
@@ -189,8 +202,8 @@ def cells(engine, method, seconds, clips, tiny, device, deadline, repeats):
             say(f"{engine}, {method}: OOM before the first step: {str(err).splitlines()[0]}")
             return [dict(engine=engine, method=method, seconds=s, micro=4, status="OOM") for s in seconds]
         for s in seconds:
-            best, micro = 0., min(4, clips)
-            while micro <= clips:
+            best, micro = 0., min(8, clips)
+            while 0 < micro <= clips:
                 cell = dict(engine=engine, method=method, seconds=s, micro=micro, parameters=n, trained=trained)
                 if time.time() > deadline: cell["status"] = "no time"
                 else:
@@ -202,7 +215,8 @@ def cells(engine, method, seconds, clips, tiny, device, deadline, repeats):
                 ok = cell["status"] == "ok"
                 say(f"  {s:>3} s, micro-batch {micro:>2}: " + (f"{cell['audio_rate']:9.1f} audio-s/s, {cell['tflops'] or 0:6.1f} TFLOP/s, "
                                                                f"peak {cell['peak_gb'] or 0:5.1f} GB" if ok else cell["status"]))
-                if not ok or cell["audio_rate"] < 1.03*best: break
+                if cell["status"] == "OOM" and not best and micro > 2: micro //= 2; continue # smaller ones, until one fits
+                if not ok or cell["audio_rate"] < 1.03*best or micro < min(8, clips): break
                 best, micro = cell["audio_rate"], micro*2
     return out
 
@@ -252,11 +266,16 @@ def main():
     p.add_argument("--seconds", nargs="+", type=int, default=[1, 3, 10, 28]); p.add_argument("--clips-a-step", type=int, default=32)
     p.add_argument("--minutes", type=float, default=8, help="after that no more cells are begun"); p.add_argument("--repeats", type=int, default=3)
     p.add_argument("--out", type=Path, default=RESULTS); p.add_argument("--smoke", action="store_true", help="tiny, on the CPU, as without a GPU")
+    p.add_argument("--check", action="store_true", help="no measurement: does everything that a run is made of work on this GPU? (gpu_check.py)")
+    p.add_argument("--few", action="store_true", help="with --check: the most important checks only")
     a = p.parse_args()
     import torch
     say = lambda s: print(s, flush=True)
     tiny = a.smoke or not torch.cuda.is_available()
     device = "cpu" if tiny else "cuda"
+    if a.check:
+        import gpu_check
+        sys.exit(not gpu_check.main(device, tiny, a.out, min(a.minutes, 3), 1 if tiny else 3, a.few))
     if tiny:
         say(("" if a.smoke else "no GPU: ") + "a tiny model on the CPU, to check the code")
         a.seconds, a.clips_a_step, a.repeats = [1, 10], 4, 1

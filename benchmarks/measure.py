@@ -58,18 +58,24 @@ def _cpu()->str:
     try: return re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())[1].strip()
     except (OSError, TypeError): return platform.processor() or platform.machine()
 
+def _commit()->str:
+    "Commit of the code; where there is no repository, what a file `COMMIT` at its root says."
+    def git(*args): return subprocess.run(["git", *args], cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    try: return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no", "--", "../voxtral_nb", ".") else "")
+    except (OSError, subprocess.SubprocessError): pass
+    try: return (HERE.parent/"COMMIT").read_text().strip() or "unknown"
+    except OSError: return "unknown"
+
 def setting(
     **more, # what else there is to say of the run
 )->dict:
     "What a figure depends on: machine, date, versions, commit."
     from importlib.metadata import version
     import torch
-    git = lambda *a: subprocess.run(["git", *a], cwd=HERE, capture_output=True, text=True).stdout.strip()
-    changes = git("status", "--porcelain", "--untracked-files=no", "--", "../voxtral_nb", ".")
     packages = ("torch", "transformers", "peft", "mistral-common", "voxtral_nb")
     return dict(date=datetime.now(timezone.utc).strftime("%Y-%m-%d"), cpu=_cpu(), cores=os.cpu_count(), threads=torch.get_num_threads(),
                 memory_gib=round(os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/2**30, 1),
-                commit=git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else ""),
+                commit=_commit(),
                 versions=dict(python=platform.python_version(), **{o: version(o) for o in packages}), **more)
 
 

@@ -96,8 +96,8 @@ def equal(model_dir, data, clips, targets="language_model"):
 
 # -- the benchmarks
 
-def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, clips, say, inline=False):
-    "Rows of figures, one for each clip length and method."
+def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, clips, say, inline=False, keep=lambda rows: None):
+    "Rows of figures, one for each clip length and method; `keep` is given them after each round."
     rows = []
     for s in seconds:
         n = clips[s]
@@ -112,7 +112,9 @@ def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, cli
                     got[who].append(r)
                     say(f"{method}, clips of {s} s, round {k+1}: {who:6} {batch_size*s/statistics.median(r['steps']):8.2f} audio-s/s, "
                         f"ready after {r['ready']:.1f} s, peak {r['peak']:.0f} MB")
-            rows.append(dict(method=method, seconds=s, clips=n, clips_a_step=batch_size) | compared(got, s, n, batch_size, per_epoch))
+                row = dict(method=method, seconds=s, clips=n, clips_a_step=batch_size) | compared(got, s, n, batch_size, per_epoch)
+                rows = [r for r in rows if (r["method"], r["seconds"]) != (method, s)] + [row]
+                keep(rows)
     return rows
 
 
@@ -132,7 +134,7 @@ def compared(
     return one | dict(times={k: ratio(k, 2) for k in ("steady", "first_pass", "run")}, memory={k: ratio(k, 3) for k in ("peak", "over")})
 
 
-def scaling(work, counts, say, batch_size=32, inline=False):
+def scaling(work, counts, say, batch_size=32, inline=False, keep=lambda rows: None):
     "Time and memory of two passes over more and more clips of 1 s, with a small model."
     save_model(work/"small", vocab_size=4096, hidden_size=64, layers=2)
     rows = []
@@ -143,6 +145,7 @@ def scaling(work, counts, say, batch_size=32, inline=False):
         rows.append(dict(clips=n, until_first_step=round(r["ready"], 2), seconds=round(r["ends"][-1], 2), ms_a_clip=round(1000*r["ends"][-1]/(2*n), 3),
                          steady_ms_a_clip=round(1000*(r["ends"][-1]-r["ends"][per_epoch-1])/n, 3), peak=round(r["peak"]), over=round(r["over"])))
         say(f"{n} clips: {json.dumps(rows[-1])}")
+        keep(rows)
     return rows
 
 
@@ -222,6 +225,9 @@ def main():
         n = save_model(work/"model", **size)
         result = dict(setting(parameters=n, epochs=EPOCHS, smoke=a.smoke))
         say(f"{n:,} parameters; {result['cpu']}, {result['cores']} cores, {result['threads']} threads")
+        def keep(part):
+            "Write what there is so far: a benchmark that is stopped loses nothing."
+            return lambda rows: (result.update({part: rows}), write("train.json", result, a.out))
         if "equal" in a.only:
             data = str(make_data(work/"equal", 3, 1))
             where = ("language_model", "everywhere")
@@ -229,9 +235,10 @@ def main():
             for r in result["equal"]:
                 say(f"equal, {r['targets']}: loss {r['loss_recipe']:.6f} and {r['loss_ours']:.6f}; {r['tensors']} gradients, "
                     f"largest difference {r['largest_difference']:.1e} of {r['largest_gradient']:.1e}")
+            write("train.json", result, a.out)
         if "throughput" in a.only:
-            result["throughput"] = throughput(work/"model", work, a.seconds, a.methods, a.rounds, a.batch_size, a.steps, clips, say, a.smoke)
-        if "scaling" in a.only: result["scaling"] = scaling(work, a.counts, say, 2 if a.smoke else 32, a.smoke)
+            result["throughput"] = throughput(work/"model", work, a.seconds, a.methods, a.rounds, a.batch_size, a.steps, clips, say, a.smoke, keep("throughput"))
+        if "scaling" in a.only: result["scaling"] = scaling(work, a.counts, say, 2 if a.smoke else 32, a.smoke, keep("scaling"))
     say(show(result))
     say(f"written: {write('train.json', result, a.out)}")
     plot(result, a.out/"train.png")

@@ -34,6 +34,23 @@ def test_gpu(tmp_path):
     assert {(o["method"], o["seconds"]) for o in r["compared"]} == {(m, s) for m in ("lora", "full") for s in (1, 10)}
 
 
+def test_gpu_checks(tmp_path):
+    "What `gpu.py --check` does on a GPU, the most important of it on the CPU."
+    smoke("gpu", "--check", "--few", "--out", tmp_path)
+    assert {o["status"] for o in json.loads((tmp_path/"gpu-checks.json").read_text())["checks"]} == {"PASS"}
+
+
+def test_commit(tmp_path):
+    "Figures name their commit also where there is no repository."
+    import shutil
+    (tmp_path/"benchmarks").mkdir()
+    shutil.copy(ROOT/"benchmarks"/"measure.py", tmp_path/"benchmarks")
+    def commit(): return sh(sys.executable, "-c", "import measure; print(measure._commit())", cwd=tmp_path/"benchmarks", check=True, env=dict(GIT_CEILING_DIRECTORIES=str(tmp_path.parent))).stdout.strip()
+    assert commit() == "unknown"
+    (tmp_path/"COMMIT").write_text("0123456789ab\n")
+    assert commit() == "0123456789ab"
+
+
 def test_base30(tmp_path):
     from voxtral_nb.collator import AudioWindows
     from voxtral_nb.models import load_voxtral
