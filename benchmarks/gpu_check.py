@@ -181,10 +181,10 @@ def decoding(model, processor, clips, device, tokens):
 def large(device, tiny, clips, seconds):
     "Evaluation and memory of a model of the real sizes."
     import torch, transformers
-    from gpu import a_processor, build
+    from gpu import a_processor, build, free
     from voxtral_nb.config import RunConfig
     from voxtral_nb.evaluation import evaluate
-    from voxtral_nb.models import base_voxtral, estimate_memory, load_voxtral
+    from voxtral_nb.models import estimate_memory
     from voxtral_nb.sources import load_speech
     transformers.utils.logging.disable_progress_bar()
     out, tokens, cuda = dict(clips=clips, seconds=seconds), 4*seconds+1, device == "cuda"
@@ -213,25 +213,25 @@ def large(device, tiny, clips, seconds):
             return dict(gb=round(sum(p.stat().st_size for p in Path(folder).iterdir())/1e9, 2))
         part("saved", save)
         del model
-        if cuda: torch.cuda.empty_cache()
-        def lora(**settings):
+        def a_run(**settings):
             from voxtral_nb.trainer import train
             cfg = RunConfig(**dict(model_id=folder, train_data=data, eval_fraction=0, batch_size=min(8, clips), max_steps=3, device=device, tracking="none", num_workers=0,
                                    output_dir=str(work/f"run-{len(out)}"), cache_dir=str(work/"cache"), max_new_tokens=tokens, eval_batch_size=8) | settings)
-            if cuda: torch.cuda.empty_cache()
+            free() # a trainer lies in a circle of references
             began = time.perf_counter()
             r = train(cfg, progress=False)
             took = time.perf_counter()-began
             d = json.loads((r.run_dir/"train_results.json").read_text())
             seen = dict(peak_gb=d["peak_memory_gb"] if cuda else None, train_s=round(took, 1), audio_rate=d["audio_rate"] and round(d["audio_rate"], 1))
-            if cuda: torch.cuda.empty_cache()
             e = estimate_memory(cfg, seconds=seconds)
             if r.after: seen["rtfx"] = round(r.after.rtfx, 1)
             return seen | dict(estimate_gb=round(e.total, 2), estimate_training_gb=round(e.training, 2), shape=vars(e.shape))
-        part("lora, no cache", lambda: lora(cache="none"))
-        part("lora, cache", lambda: lora(cache="encoder"))
-        part("lora, no cache, checkpointing", lambda: lora(cache="none", gradient_checkpointing=True))
-        part("lora, cache, evaluation", lambda: lora(cache="encoder", eval_data=data, eval_before=False))
+        part("lora, no cache", lambda: a_run(cache="none"))
+        part("lora, cache", lambda: a_run(cache="encoder"))
+        part("lora, no cache, checkpointing", lambda: a_run(cache="none", gradient_checkpointing=True))
+        part("lora, cache, evaluation", lambda: a_run(cache="encoder", eval_data=data, eval_before=False))
+        part("full, Adafactor", lambda: a_run(method="full", optimizer="adafactor", max_steps=2)) # with AdamW it does not fit into 80 GB
+        part("full, Adafactor, checkpointing", lambda: a_run(method="full", optimizer="adafactor", max_steps=2, gradient_checkpointing=True))
     return out
 
 
