@@ -275,7 +275,7 @@ def main():
     device = "cpu" if tiny else "cuda"
     if a.check:
         import gpu_check
-        sys.exit(not gpu_check.main(device, tiny, a.out, min(a.minutes, 3), 1 if tiny else 3, a.few))
+        sys.exit(not gpu_check.main(device, tiny, a.out, min(a.minutes, 3), 1 if tiny or a.few else 3, a.few))
     if tiny:
         say(("" if a.smoke else "no GPU: ") + "a tiny model on the CPU, to check the code")
         a.seconds, a.clips_a_step, a.repeats = [1, 10], 4, 1

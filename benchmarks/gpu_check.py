@@ -242,7 +242,7 @@ def main(device, tiny, out=RESULTS, minutes=3., processes=3, few=False):
     say(f"checks on {device}" + (", in miniature" if tiny else ""))
     result = dict(setting(smoke=tiny, device=device), checks=[])
     def some(k):
-        try: return child(checks, timeout=60*minutes+60, show=True, inline=few, device=device, few=few, minutes=minutes, k=k, of=processes)
+        try: return child(checks, timeout=60*minutes+60, show=True, inline=few and processes == 1, device=device, few=few, minutes=minutes, k=k, of=processes)
         except Exception as e: say(f"FAIL process {k}: {str(e)[-1500:]}"); return [dict(name=f"process {k}", status="FAIL", note=str(e)[-1500:])]
     with ThreadPoolExecutor(processes) as pool:
         for rows in pool.map(some, range(processes)):

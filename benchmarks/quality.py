@@ -137,8 +137,9 @@ def plot(result, file):
     "WER against seconds, and against steps."
     import matplotlib; matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import PercentFormatter
-    fig, axs = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+    from matplotlib.ticker import LogLocator, PercentFormatter
+    plt.rcParams.update({"font.size": 10.5})
+    fig, axs = plt.subplots(1, 2, figsize=(7.5, 3.8), sharey=True, layout="constrained")
     colors = dict(recipe="#7b8794", ours="#2d6cdf")
     for ax,x in zip(axs, ("seconds", "step")):
         for who,color in colors.items():
@@ -146,18 +147,18 @@ def plot(result, file):
             for c in curves: ax.plot([o[x] for o in c], [o["wer"] for o in c], color=color, lw=.8, alpha=.45)
             if curves: ax.plot(*([o[k] for o in mean_curve(curves)] for k in (x, "wer")), "o-", ms=3, color=color, lw=2, label=who)
         ax.set(xlabel=dict(seconds="seconds of training", step="optimiser steps")[x], yscale="log"); ax.spines[["top", "right"]].set_visible(False)
-    axs[0].set_xscale("log"); axs[0].set_xticks([20, 50, 100, 200, 500, 1000])
+    axs[0].set_xscale("log"); axs[0].set_xticks([10, 20, 50, 100, 200, 500])
     axs[0].xaxis.set_major_formatter("{x:g}"); axs[0].xaxis.set_minor_formatter("")
     for f in (axs[0].yaxis.set_major_formatter, axs[0].yaxis.set_minor_formatter): f(PercentFormatter(1, decimals=0))
-    axs[0].tick_params(axis="y", which="minor", labelsize=7)
+    axs[0].yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5, 7)))
     if s := result.get("summary"):
         axs[0].axhline(s["recipe_wer"], color=colors["recipe"], lw=.8, ls=":")
         if t := s["ours_seconds_to_recipe_wer"]:
             axs[0].axvline(t, color=colors["ours"], lw=.8, ls=":")
-            axs[0].annotate(f"the recipe's final WER after {s['share_of_time']:.0%} of its time", (t, s["wer_before"]), xytext=(5, 0),
-                            textcoords="offset points", fontsize=8, va="top", color=colors["ours"])
+            axs[0].annotate(f"recipe's final WER\nin {s['share_of_time']:.0%} of its time", (t, s["wer_before"]), xytext=(5, 0),
+                            textcoords="offset points", fontsize=10, va="top", color=colors["ours"])
     axs[0].set(ylabel="WER of single clips"); axs[1].legend(frameon=False)
-    fig.savefig(file, dpi=110); plt.close(fig)
+    fig.savefig(file, dpi=120); plt.close(fig)
 
 
 def main():

@@ -185,25 +185,29 @@ def plot(result, file):
     methods = list(dict.fromkeys(r["method"] for r in rows))
     n = len(methods) + bool(rows) + bool(many)
     if not n: return
-    fig, axs = plt.subplots(1, n, figsize=(3.6*n, 3.1), squeeze=False, layout="constrained")
-    axs, of = list(axs[0]), lambda k, scale=1: lambda r, who: [r[who][k][o]/scale for o in ("median", "low", "high")]
+    plt.rcParams.update({"font.size": 10.5, "axes.titlesize": 11})
+    deep, wide = -(-n//2), min(n, 2)
+    fig, axs = plt.subplots(deep, wide, figsize=(3.75*wide, 3.3*deep), squeeze=False, layout="constrained")
+    for ax in axs.flat[n:]: ax.remove()
+    axs, of = list(axs.flat), lambda k, scale=1: lambda r, who: [r[who][k][o]/scale for o in ("median", "low", "high")]
     for method in methods:
         ax, rs = axs.pop(0), [r for r in rows if r["method"] == method]
         bars(ax, rs, of("run"), [f"{r['seconds']} s" for r in rs], f"{method}: audio-seconds per second")
         for i,r in enumerate(rs):
-            ax.annotate(f"{r['times']['run']:.1f}×", (i+.2, r["ours"]["run"]["high"]), ha="center", va="bottom", fontsize=8, xytext=(0, 1), textcoords="offset points")
-        ax.set(yscale="log", xlabel="length of the clips"); ax.margins(y=.15); ax.legend(frameon=False, fontsize=8, loc="upper left")
+            ax.annotate(f"{r['times']['run']:.1f}×", (i+.2, r["ours"]["run"]["high"]), ha="center", va="bottom", fontsize=10, xytext=(0, 1), textcoords="offset points")
+        ax.set(yscale="log", xlabel="length of the clips"); ax.margins(y=.2); ax.legend(frameon=False, fontsize=10, loc="upper left")
     if rows:
         ax = axs.pop(0)
-        bars(ax, rows, of("peak", 1024), [f"{r['method']}\n{r['seconds']} s" for r in rows], "peak memory, GiB")
-        ax.tick_params(axis="x", labelsize=7)
+        first = {m: next(i for i,r in enumerate(rows) if r["method"] == m) for m in methods}
+        bars(ax, rows, of("peak", 1024), [f"{r['seconds']}" + (f"\n{r['method']}" if i in first.values() else "") for i,r in enumerate(rows)], "peak memory, GiB")
+        ax.set(xlabel="length of the clips, s")
     if many:
         ax = axs.pop(0)
         ax.loglog([r["clips"] for r in many], [r["seconds"] for r in many], "o-", color=COLORS["ours"])
-        ax.set(xlabel="clips of 1 s", ylabel="s", title="two passes, and peak memory"); ax.margins(x=.25, y=.2)
-        for r in many: ax.annotate(f"{r['peak']} MB", (r["clips"], r["seconds"]), xytext=(-4, 6), textcoords="offset points", fontsize=8, ha="right")
+        ax.set(xlabel="clips of 1 s", ylabel="s", title="two epochs: time, peak memory"); ax.margins(x=.5, y=.2)
+        for r in many: ax.annotate(f"{r['peak']} MB", (r["clips"], r["seconds"]), xytext=(-6, 6), textcoords="offset points", fontsize=10, ha="right")
     for ax in fig.axes: ax.spines[["top", "right"]].set_visible(False)
-    fig.savefig(file, dpi=110); plt.close(fig)
+    fig.savefig(file, dpi=120); plt.close(fig)
 
 
 def main():
