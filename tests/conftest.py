@@ -35,7 +35,7 @@ def last_json(text):
 def many_clips(folder, seconds):
     "Manifests `100.jsonl` and `10000.jsonl` in `folder`: twenty files of noise under ten thousand names, which as float32 would be gigabytes."
     import numpy as np
-    from voxtral_nb.testing import write_test_audio
+    from voxtral_nb.testing.speech import write_test_audio
     rng = np.random.default_rng(0)
     files = [write_test_audio(folder/f"clip{i}.wav", .1*rng.standard_normal(int(seconds*16_000))) for i in range(20)]
     for i in range(10_000): os.link(files[i % 20], folder/f"{i:05d}.wav")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 from browser import MIC_RATE, best_match, cell, cell_output_text, follow, microphone_wav, open_notebook, reload, run_cell, screenshot, wait_for
-from voxtral_nb.audio import read_audio, resample
-from voxtral_nb.dataset import SpeechDataset
-from voxtral_nb.testing import asterisk_prompts
+from voxtral_nb.data.audio import read_audio, resample
+from voxtral_nb.data.dataset import SpeechDataset
+from voxtral_nb.testing.speech import asterisk_prompts
 
-CELL = "from voxtral_nb.recorder import Recorder\nrec = Recorder('voice', language='en')\nrec"
+CELL = "from voxtral_nb.record.recorder import Recorder\nrec = Recorder('voice', language='en')\nrec"
 RATE = 16_000 # takes and their source are compared at this rate
 TAIL = .5     # s that are recorded after stop
 

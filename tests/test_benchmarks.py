@@ -35,8 +35,8 @@ def test_gpu(tmp_path):
 
 
 def test_base30(tmp_path):
-    from voxtral_nb.collator import AudioWindows
-    from voxtral_nb.models import load_voxtral
+    from voxtral_nb.model.collator import AudioWindows
+    from voxtral_nb.model.models import load_voxtral
     smoke("base30", "--folder", tmp_path/"base30")
     _, processor = load_voxtral(str(tmp_path/"base30"), device="cpu", verbose=False)
     assert AudioWindows(processor).tokens == 375 and json.loads((tmp_path/"base30"/"made.json").read_text())["curve"]

@@ -4,7 +4,7 @@ import json, resource, shutil
 import numpy as np, pytest, soundfile as sf
 
 from conftest import BIN, sh
-from voxtral_nb.tiny import tiny_path
+from voxtral_nb.core.assets import tiny_path
 
 SHORT = "--max-steps 1 --batch-size 2 --max-new-tokens 4 --model-id tiny --tracking none".split()
 
@@ -114,3 +114,17 @@ def test_dry_run_fails_as_the_run_would(folder, what):
     change()
     real, dry = (sh(BIN/"voxtral-train", *SHORT, "--output-dir", folder/"run", *args, *o, cwd=folder) for o in ((), ("--dry-run",)))
     assert (dry.returncode, dry.stderr.strip().splitlines()[-1]) == (2, real.stderr.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("settings", [[], "--max-train-clips 100 --method full --label-smoothing 0.1 --no-train-projector --train-audio-tower".split()], ids=["defaults", "many"])
+def test_the_command_on_a_card_repeats_the_run(tmp_path, settings):
+    import shlex, yaml
+    from voxtral_nb.core.config import RunConfig, config_fields
+    from voxtral_nb.share.cards import read_run, repeat_command
+    sh(BIN/"voxtral-train", *SHORT, *settings, "--max-eval-clips", "4", "--output-dir", "run", cwd=tmp_path, check=True)
+    run = read_run(tmp_path/"run")
+    shown = sh(BIN/"voxtral-train", *shlex.split(repeat_command(run))[1:], "--show-config", cwd=tmp_path, check=True).stdout
+    was, again = run.config, RunConfig.from_dict(yaml.safe_load(shown))
+    not_repeated = {"learning_rate", "train_data", "eval_data", "output_dir", "tracking", "logging_steps", "cache"}
+    assert {n for n in config_fields() if getattr(again, n) != getattr(was, n)} <= not_repeated
+    assert (again.effective_learning_rate, again.train_data, again.eval_data) == (was.effective_learning_rate, was.train_data, was.eval_data)

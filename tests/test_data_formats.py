@@ -3,13 +3,14 @@ import json, os, signal, subprocess, sys, time
 
 import numpy as np, pytest, soundfile as sf
 
-from voxtral_nb.audio import read_audio, resample
-from voxtral_nb.config import RunConfig
-from voxtral_nb.dataset import DatasetError, SpeechDataset
-from voxtral_nb.sources import load_run_data, load_speech
-from voxtral_nb.testing import FakeHub, asterisk_prompts, espeak, write_test_audio
-from voxtral_nb.tiny import tiny_path
-from voxtral_nb.trainer import train
+from voxtral_nb.data.audio import read_audio, resample
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.dataset import DatasetError, SpeechDataset
+from voxtral_nb.data.sources import load_run_data, load_speech
+from voxtral_nb.testing.fake_hub import FakeHub
+from voxtral_nb.testing.speech import asterisk_prompts, espeak, write_test_audio
+from voxtral_nb.core.assets import tiny_path
+from voxtral_nb.training.trainer import train
 
 KINDS = {"field.flac": dict(to_sr=44_100, channels=2), "phone.wav": dict(to_sr=8_000), "web.mp3": dict(to_sr=44_100), "game.ogg": dict(to_sr=22_050),
          "chat.opus": dict(to_sr=48_000), "studio.wav": dict(to_sr=48_000, channels=2, subtype="FLOAT"), "mu-law.wav": dict(to_sr=8_000, subtype="ULAW")}
@@ -65,7 +66,7 @@ def test_one_persons_voice(tmp_path):
 
 
 WRITER = """import sys, numpy as np
-from voxtral_nb.dataset import SpeechDataset
+from voxtral_nb.data.dataset import SpeechDataset
 ds = SpeechDataset.open(sys.argv[1])
 print("ready", flush=True)
 while True: ds.append(np.full(8000, .1), "x"*200, 16000, recorded=True)"""
@@ -94,9 +95,9 @@ def test_a_writer_waits_for_the_other(tmp_path):
         with SpeechDataset.open(ds.folder)._writing(timeout=.2): pass
 
 
-RUN = """from voxtral_nb.config import RunConfig
-from voxtral_nb.sources import load_run_data
-from voxtral_nb.audio import read_audio
+RUN = """from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.sources import load_run_data
+from voxtral_nb.data.audio import read_audio
 train, held = load_run_data(RunConfig(train_data="me/digits", eval_split="test"))
 assert [r["text"] for r in held.dataset] == ["test 0", "test 1"], held.dataset["text"]
 assert all(len(read_audio(r["audio"])) == 16000 for d in (train, held) for r in d.dataset)
@@ -124,5 +125,5 @@ def test_a_hub_that_refuses(tmp_path):
     (tmp_path/"x").mkdir()
     with FakeHub(datasets={"me/digits": tmp_path/"x"}) as hub:
         hub.fail("me/digits", status=403, times=1000, message="ask for access first")
-        out = hub.run("from voxtral_nb.sources import load_speech\nfrom voxtral_nb.dataset import DatasetError\ntry: load_speech('me/digits')\nexcept DatasetError as e: print('DatasetError:', e)")
+        out = hub.run("from voxtral_nb.data.sources import load_speech\nfrom voxtral_nb.data.dataset import DatasetError\ntry: load_speech('me/digits')\nexcept DatasetError as e: print('DatasetError:', e)")
         assert out.startswith("DatasetError: me/digits") and "could not be had from the Hub" in out and "403" in out, out

@@ -10,12 +10,13 @@ import torch
 
 from browser import Server, browser, free_port, microphone_wav, new_notebook, open_notebook, run_cell, screenshot, wait_for
 from conftest import BIN, sh
-from voxtral_nb.config import RunConfig
-from voxtral_nb.demo import Limits, _app, demo_template, space_folder
-from voxtral_nb.evaluation import EvalReport
-from voxtral_nb.testing import FakeHub, write_test_audio
-from voxtral_nb.tiny import sample_speech, tiny_path
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.share.demo import Limits, _app, demo_template, space_folder
+from voxtral_nb.measure.evaluation import EvalReport
+from voxtral_nb.testing.fake_hub import FakeHub
+from voxtral_nb.testing.speech import write_test_audio
+from voxtral_nb.core.assets import sample_speech, tiny_path
+from voxtral_nb.training.trainer import train
 
 EVAL = sample_speech("accent_eval")
 ROWS = [json.loads(l) for l in EVAL.read_text().splitlines()]
@@ -213,7 +214,7 @@ def test_it_fits_a_phone_and_the_dark(url):
 
 def test_it_shows_under_its_cell_in_a_notebook(right, tmp_path):
     with Server(tmp_path/"nb") as server, browser() as context:
-        new_notebook(server.folder, "a.ipynb", ["from voxtral_nb.demo import launch_demo\npage = launch_demo('tiny')", "page.close()"])
+        new_notebook(server.folder, "a.ipynb", ["from voxtral_nb.share.demo import launch_demo\npage = launch_demo('tiny')", "page.close()"])
         page = open_notebook(context.new_page(), server, "a.ipynb")
         run_cell(page, 0, timeout=120)
         frame = page.frame_locator(".jp-OutputArea iframe").first
@@ -558,7 +559,7 @@ FAULTS = {503: (2, True), 429: (1, True), 500: (9, False), 401: (1, False), 403:
 def test_a_deployment_through_faults_of_the_hub():
     "Tried again where that helps, else a message that says what to do; in a process of its own, since huggingface_hub looks at its environment once."
     code = """import sys
-from voxtral_nb import demo, publish
+from voxtral_nb.share import demo, publish
 publish._sleep = lambda seconds: None
 for name in sys.argv[1:]:
     try: print(demo.deploy_demo("tiny", name, wait=False, say=lambda o: None).space)

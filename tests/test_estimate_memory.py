@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np, soundfile as sf
 from torch.profiler import ProfilerActivity, profile
 from transformers import TrainerCallback
-from voxtral_nb.collator import VoxtralDataCollator
-from voxtral_nb.config import RunConfig
-from voxtral_nb.models import BatchShape, estimate_memory
-from voxtral_nb.tiny import make_processor, make_tiny_model, write_tekken
-from voxtral_nb.trainer import train
+from voxtral_nb.model.collator import VoxtralDataCollator
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.model.models import BatchShape, estimate_memory
+from voxtral_nb.model.tiny import make_processor, make_tiny_model, write_tekken
+from voxtral_nb.training.trainer import train
 
 class Peak(TrainerCallback):
     "Follows the allocator from the first step to the last."

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from conftest import BIN, sh
-from voxtral_nb.config import RunConfig
-from voxtral_nb.evaluation import transcribe
-from voxtral_nb.models import load_voxtral
-from voxtral_nb.tiny import sample_speech
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.measure.evaluation import transcribe
+from voxtral_nb.model.models import load_voxtral
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.training.trainer import train
 
 ALONE = '''
 import json, sys

@@ -3,11 +3,11 @@ import json, random
 
 import numpy as np, pytest, soxr
 
-from voxtral_nb.audio import read_audio
-from voxtral_nb.config import RunConfig
-from voxtral_nb.dataset import SpeechDataset
-from voxtral_nb.testing import asterisk_prompts
-from voxtral_nb.trainer import train
+from voxtral_nb.data.audio import read_audio
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.dataset import SpeechDataset
+from voxtral_nb.testing.speech import asterisk_prompts
+from voxtral_nb.training.trainer import train
 
 DIGITS = "zero one two three four five six seven eight nine".split()
 

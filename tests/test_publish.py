@@ -4,8 +4,8 @@ import hashlib, json, os, re, shutil, signal, subprocess, sys, threading, time
 import numpy as np, pytest
 
 from conftest import BIN, last_json, sh
-from voxtral_nb.dataset import SpeechDataset
-from voxtral_nb.testing import FakeHub
+from voxtral_nb.data.dataset import SpeechDataset
+from voxtral_nb.testing.fake_hub import FakeHub
 
 SHORT = "--model-id tiny --max-steps 30 --batch-size 6 --max-train-clips 120 --max-eval-clips 12 --eval-every 15 --max-new-tokens 32 --tracking none --cache none".split()
 
@@ -34,9 +34,9 @@ def publish(hub, token, *args, cwd=None, **env):
 
 FORKS = """
 import json, os, sys
-import peft, voxtral_nb.publish, voxtral_nb.trainer
+import peft, voxtral_nb.share.publish, voxtral_nb.training.trainer
 from huggingface_hub import constants
-from voxtral_nb.runs import voxtral_publish
+from voxtral_nb.run.notebooks import voxtral_publish
 for line in sys.stdin:
     o = json.loads(line)
     if not (pid := os.fork()):
@@ -83,10 +83,10 @@ import json, sys
 from huggingface_hub import ModelCard, hf_hub_download
 from peft import PeftModel
 from transformers import AutoProcessor, VoxtralForConditionalGeneration
-from voxtral_nb.evaluation import transcribe
-from voxtral_nb.sources import load_run_data
-from voxtral_nb.config import RunConfig
-from voxtral_nb.tiny import tiny_path
+from voxtral_nb.measure.evaluation import transcribe
+from voxtral_nb.data.sources import load_run_data
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.core.assets import tiny_path
 repo, config = sys.argv[1:]
 card = ModelCard.load(repo)
 card.validate()
@@ -228,12 +228,12 @@ def test_the_token_is_nowhere(run, hub, tmp_path):
     token, out, home = hub.token("me"), tmp_path/"out", hub.env()["HF_HOME"]
     out.mkdir()
     said = [publish(hub, token, run, "accent", cwd=out), publish(hub, token, run, "accent", "--dry-run", cwd=out)]
-    notebook = "from voxtral_nb.runs import run_notebook; import sys; print(run_notebook('publish', run_dir=sys.argv[1], dry_run=False, repo='from-notebook', output_dir='nb'))"
+    notebook = "from voxtral_nb.run.notebooks import run_notebook; import sys; print(run_notebook('publish', run_dir=sys.argv[1], dry_run=False, repo='from-notebook', output_dir='nb'))"
     said.append(subprocess.run([sys.executable, "-c", notebook, run], env=hub.env(HF_TOKEN=token, HF_HUB_DISABLE_PROGRESS_BARS="1"), cwd=out, capture_output=True, text=True, timeout=600))
     assert [o.returncode for o in said] == [0, 0, 0], "".join(o.stdout + o.stderr for o in said)
     assert json.loads((out/"nb"/"result.json").read_text())["ok"] is True
     hub.fail("/commit/", 403, times=99, message=f"Bearer {token} may not do this")
-    trace = "import logging, sys; logging.basicConfig(level='INFO'); from voxtral_nb.publish import publish_model; publish_model(sys.argv[1], 'other', verify=False)"
+    trace = "import logging, sys; logging.basicConfig(level='INFO'); from voxtral_nb.share.publish import publish_model; publish_model(sys.argv[1], 'other', verify=False)"
     said.append(subprocess.run([sys.executable, "-X", "dev", "-c", trace, run], env=hub.env(HF_TOKEN=token), cwd=out, capture_output=True, text=True, timeout=300))
     assert "PublishError" in said[-1].stderr and "Traceback" in said[-1].stderr
     said.append(publish(hub, token, run, "third", f"--token={token}", cwd=out))
@@ -261,7 +261,7 @@ def tone(i): return (np.sin(np.arange(8000)*(i + 3)/40)*.3).astype(np.float32)
 READ = """
 import hashlib, json, sys
 from datasets import Audio, load_dataset
-from voxtral_nb.sources import _undecoded
+from voxtral_nb.data.sources import _undecoded
 def load(): return load_dataset(sys.argv[1], split="train").cast_column("audio", Audio(decode=False))
 if sys.argv[2] == "parquet": d = load() # nothing but datasets
 else:
@@ -291,6 +291,6 @@ def test_a_dataset_comes_back_row_by_row(voices, hub, format):
 
 def test_the_run_notebook_as_it_stands(tmp_path):
     "It makes a run, writes what would be sent, and sends nothing."
-    from voxtral_nb.runs import run_notebook
+    from voxtral_nb.run.notebooks import run_notebook
     r = run_notebook("publish", output_dir=str(tmp_path/"out"), progress=False)
     assert r["ok"] and r["model"]["commit"] is None and (tmp_path/"out"/"model"/"README.md").is_file() and (tmp_path/"out"/"model"/"adapter_model.safetensors").is_file()

@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 from conftest import BIN, ROOT, last_json, sh
-from voxtral_nb.runs import run_notebook
+from voxtral_nb.run.notebooks import run_notebook
 
 
 def test_quickstart(tmp_path):

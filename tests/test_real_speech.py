@@ -3,10 +3,10 @@ import json, math
 
 import soundfile as sf
 
-from voxtral_nb.config import RunConfig
-from voxtral_nb.dataset import SpeechDataset
-from voxtral_nb.testing import asterisk_prompts
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.dataset import SpeechDataset
+from voxtral_nb.testing.speech import asterisk_prompts
+from voxtral_nb.training.trainer import train
 
 
 def test_full_training_on_recorded_prompts_halves_the_loss(tmp_path):

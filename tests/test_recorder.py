@@ -8,11 +8,11 @@ import pytest
 import soundfile as sf
 from browser import Proxy, Server, browser, cell, cell_output_text, new_notebook, open_notebook, reconnect, restart_kernel, run_cell, save, screenshot, wait_for, wait_idle
 from recorder_page import HOOKS, RATE, RecorderPage, check_clips, dialogs, heard, no_audio_in, open_recorder, rows, speech_wav
-from voxtral_nb.audio import read_audio
-from voxtral_nb.config import RunConfig
-from voxtral_nb.dataset import SpeechDataset
-from voxtral_nb.languages import phrases
-from voxtral_nb.runs import dry_run
+from voxtral_nb.data.audio import read_audio
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.dataset import SpeechDataset
+from voxtral_nb.record.languages import phrases
+from voxtral_nb.run.notebooks import dry_run
 
 EN = phrases("en")
 
@@ -39,7 +39,7 @@ class Desk:
     def notebook(self, args="language='en'", folder=None, more=(), before=""):
         name = f"{self.name}-{len(self.notebooks)}.ipynb"
         self.folder = self.server.folder/(folder or name.removesuffix(".ipynb"))
-        code = f"{before}from voxtral_nb.recorder import Recorder\nrec = Recorder({str(self.folder)!r}, {args})\nrec"
+        code = f"{before}from voxtral_nb.record.recorder import Recorder\nrec = Recorder({str(self.folder)!r}, {args})\nrec"
         self.notebooks[name] = new_notebook(self.server.folder, name, [code, *more])
         return self.notebooks[name]
     def open(self, args="language='en'", url=None, context=None, agree=True, **kwargs):
@@ -466,7 +466,7 @@ def test_looks(desk, source, mic, tmp_path, theme):
     "In each state: everything has a name for screen readers, texts stand out from the ground, and nothing sticks out, on a telephone either."
     size = dict(width=390, height=844) if theme == "phone" else dict(width=1280, height=1000)
     with browser(mic, **size, dark=theme == "dark") as context:
-        rec = desk.open(PROMPTS, context=context, agree=False, before="from voxtral_nb.audio import QualityGate\n")
+        rec = desk.open(PROMPTS, context=context, agree=False, before="from voxtral_nb.data.audio import QualityGate\n")
         # it is a setting that the server keeps
         rec.page.evaluate(f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {'Dark' if theme == 'dark' else 'Light'}' }})")
         rec.page.locator(f"body[data-jp-theme-light={str(theme != 'dark').lower()}]").wait_for(state="attached")
@@ -686,7 +686,7 @@ def test_read_only_folder(desk, source):
 def test_headless(tmp_path):
     "papermill runs over the cell, and the notebook says where the dataset stands."
     import papermill
-    nb = new_notebook(tmp_path, "headless.ipynb", [f"from voxtral_nb.recorder import Recorder\nrec = Recorder({str(tmp_path/'voice')!r}, language='en')\nrec", "len(rec.dataset)"])
+    nb = new_notebook(tmp_path, "headless.ipynb", [f"from voxtral_nb.record.recorder import Recorder\nrec = Recorder({str(tmp_path/'voice')!r}, language='en')\nrec", "len(rec.dataset)"])
     papermill.execute_notebook(nb, tmp_path/"out.ipynb", progress_bar=False, cwd=tmp_path)
     out = json.loads((tmp_path/"out.ipynb").read_text())
     data = out["cells"][0]["outputs"][0]["data"]

@@ -85,15 +85,32 @@ def test_nothing_in_it_belongs_to_a_machine_or_a_person():
     assert not bad, "\n".join(bad)
 
 
-def test_a_module_imports_only_lower_numbers():
-    numbered = {m: re.match(r"\d+[a-z]?", p.name)[0] for p in NOTEBOOKS if p.name[:2].isdigit() for c in read(p)["cells"] if (m := (re.match(r"#\| *default_exp +(\w+)", source(c)) or [None, None])[1])}
-    assert len(numbered) >= 9
-    bad = []
-    for module, n in numbered.items():
-        for node in ast.walk(ast.parse((ROOT/"voxtral_nb"/f"{module}.py").read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                target = (node.module or "").removeprefix("voxtral_nb.")
-                if target in numbered and numbered[target] >= n: bad.append(f"{module} ({n}) imports {target} ({numbered[target]})")
+ROOMS = "core data record model measure training share run".split() # a room uses those before it
+
+
+def place(module): # "model.cache" -> (room's number, module's number in it)
+    room, name = module.split(".")
+    file = next((ROOT/"nbs"/room).glob(f"[0-9][0-9]_{name}.ipynb"))
+    return (ROOMS + ["testing"]).index(room), int(file.name[:2])
+
+
+def ours_in(tree): # names of modules, "model.cache"
+    "Which modules of the package a piece of Python imports, in functions too."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (m := re.fullmatch(r"voxtral_nb\.(\w+)(?:\.(\w+))?", node.module or "")):
+            yield from [f"{m[1]}.{m[2]}"] if m[2] else [f"{m[1]}.{o.name}" for o in node.names]
+        if isinstance(node, ast.Import): yield from (o.name.removeprefix("voxtral_nb.") for o in node.names if o.name.startswith("voxtral_nb."))
+
+
+@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.parent.name in ROOMS], ids=name)
+def test_a_notebook_uses_only_what_stands_before_it(path):
+    "Export and test cells alike; fixtures of `testing` may be used everywhere by tests."
+    here, bad = (ROOMS.index(path.parent.name), int(path.name[:2])), []
+    for c in read(path)["cells"]:
+        if c["cell_type"] != "code" or re.search(r"^[ \t]*[%!]", source(c), re.M): continue
+        for module in ours_in(ast.parse(source(c))):
+            fixture = module.startswith("testing.") and not re.search(r"^#\| *export", source(c), re.M)
+            if not fixture and place(module) > here: bad.append(f"cell {c['id']} imports {module}")
     assert not bad, bad
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from conftest import sh
-from voxtral_nb.trainer import checkpoint_problem, checkpoints
+from voxtral_nb.training.trainer import checkpoint_problem, checkpoints
 
 # argv: output folder, resume, what to do, at which step
 RUN = """
 import os, signal, sys, time
 from transformers import TrainerCallback
-from voxtral_nb.config import RunConfig
-from voxtral_nb.tiny import sample_speech
-from voxtral_nb.trainer import VoxtralTrainer, train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.training.trainer import VoxtralTrainer, train
 
 out, resume, what, at = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 def kill(): os.kill(os.getpid(), signal.SIGKILL)

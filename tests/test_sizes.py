@@ -4,13 +4,14 @@ from pathlib import Path
 
 import mistral_common, pytest
 
-from voxtral_nb.collator import AudioWindows
-from voxtral_nb.config import RunConfig
-from voxtral_nb.models import load_voxtral
-from voxtral_nb.testing import asterisk_prompts, write_test_audio
-from voxtral_nb.audio import read_audio
-from voxtral_nb.tiny import make_processor, make_tiny_model, sample_speech, write_tekken
-from voxtral_nb.trainer import train
+from voxtral_nb.model.collator import AudioWindows
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.model.models import load_voxtral
+from voxtral_nb.testing.speech import asterisk_prompts, write_test_audio
+from voxtral_nb.data.audio import read_audio
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.model.tiny import make_processor, make_tiny_model, write_tekken
+from voxtral_nb.training.trainer import train
 
 
 def save(folder, **tekken):

@@ -42,7 +42,7 @@ def test_wheel_carries_assets_and_run_notebooks(wheel):
 
 
 def test_it_is_the_wheel_that_is_imported(run, venv):
-    r = run("python", "-c", "import voxtral_nb.runs as r; print(r.__file__); print(*r.notebooks().values())", check=True)
+    r = run("python", "-c", "import voxtral_nb.run.notebooks as r; print(r.__file__); print(*r.notebooks().values())", check=True)
     assert all(o.startswith(str(venv)) for o in r.stdout.split()), r.stdout
 
 

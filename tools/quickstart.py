@@ -7,7 +7,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--output-dir", default="runs/quickstart", help="the run folder; an earlier quickstart's there is numbered past")
     a = p.parse_args()
-    from voxtral_nb.runs import free_folder, run_notebook
+    from voxtral_nb.run.notebooks import free_folder, run_notebook
     out = free_folder(a.output_dir)
     print(f"Fine-tuning the tiny Voxtral (LoRA) on English digits spoken with a German accent, which it never heard. Everything goes to {out}")
     start = time.perf_counter()
