@@ -103,14 +103,17 @@ class RecorderPage:
         return self.ready(timeout)
     def ready(self, timeout=30):
         try: self.root.and_(self.page.locator("[data-ready=true]")).wait_for(timeout=1000*timeout)
-        except Exception as e: raise AssertionError(f"no recorder is there; the cell shows {cell_output_text(self.page, self.i)[-2000:]!r}; {self.page.context.log[-5:]}") from e
+        except Exception as e:
+            raise AssertionError(
+                f"no recorder is there; the cell shows {cell_output_text(self.page, self.i)[-2000:]!r}; {self.page.context.log[-5:]}") from e
         return self
     def reload(self):
         "Reload the page and run the cell again."
         reload(self.page)
         return self.show()
 
-    def phase(self, name, timeout=20): self.root.and_(self.page.locator(f"[data-phase={name}]")).wait_for(timeout=1000*timeout)
+    def phase(self, name, timeout=20):
+        self.root.and_(self.page.locator(f"[data-phase={name}]")).wait_for(timeout=1000*timeout)
     def click(self, name): self.part(name).click()
     def key(self, k):
         "Press a key on the recorder. What JupyterLab asks meanwhile (a lost connection: seconds later on a busy machine) takes the focus: it is closed, and the key pressed again."
@@ -125,7 +128,9 @@ class RecorderPage:
         "Wait until the status line says something, and return all of it."
         said = lambda: s if re.search(pattern, s := self.status) else None
         try: return wait_for(said, timeout, f"{pattern!r}", .05)
-        except AssertionError as e: raise AssertionError(f"{e}; the recorder says {self.status!r}, {self.progress!r}; {self.page.context.log[-4:]}") from None
+        except AssertionError as e:
+            raise AssertionError(
+                f"{e}; the recorder says {self.status!r}, {self.progress!r}; {self.page.context.log[-4:]}") from None
 
     def agree(self):
         if self.part("agree").count():
@@ -159,7 +164,8 @@ class RecorderPage:
     def upload(self, *files):
         self.click("tab-upload")
         self.part("files").set_input_files([str(o) for o in files])
-    def live_tracks(self): return self.page.evaluate("() => window.seen.tracks.filter(t => t.readyState === 'live').length")
+    def live_tracks(self):
+        return self.page.evaluate("() => window.seen.tracks.filter(t => t.readyState === 'live').length")
 
 
 def open_recorder(context, server, notebook, show=True):
@@ -187,7 +193,8 @@ def check_clips(folder, source, expected={}):
         if name in expected: off[name] = len(x)/sr - expected[name]
     assert set(off) == set(expected), (off, expected)
     by, busy = sorted(map(abs, off.values())), os.getloadavg()[0] > os.cpu_count()
-    assert not off or by[(len(by) - 1)//2] < (.15 if busy else .05), f"seconds by which clips are longer than they should be: {off}"
+    assert not off or by[(len(by) - 1)//2] < (.15 if busy
+                                              else .05), f"seconds by which clips are longer than they should be: {off}"
     assert max(by, default=0) < .25, off
     return ds
 

@@ -4,7 +4,9 @@ import json, sys
 from conftest import ROOT, sh
 
 
-def smoke(name, *args): return sh(sys.executable, ROOT/"benchmarks"/f"{name}.py", "--smoke", *args, cwd=ROOT, check=True, env=dict(PYTHONWARNINGS="ignore"))
+def smoke(name, *args):
+    return sh(sys.executable, ROOT/"benchmarks"/f"{name}.py", "--smoke", *args, cwd=ROOT, check=True,
+              env=dict(PYTHONWARNINGS="ignore"))
 
 
 def test_train(tmp_path):
@@ -43,5 +45,6 @@ def test_base30(tmp_path):
 
 
 def test_collator_speed():
-    r = sh(sys.executable, ROOT/"benchmarks"/"collator.py", "--repeats", 2, "--clips", 2, "--seconds", 1, cwd=ROOT, check=True)
+    r = sh(sys.executable, ROOT/"benchmarks"/"collator.py", "--repeats", 2, "--clips", 2, "--seconds", 1, cwd=ROOT,
+           check=True)
     assert json.loads(r.stdout.strip().splitlines()[-1])["ratio"] > 0

@@ -23,7 +23,8 @@ def test_two_processes(tmp_path):
     script, env = tmp_path/"run.py", {"OMP_NUM_THREADS": "1"}
     script.write_text(CODE)
     sh(sys.executable, script, tmp_path/"one", 8, check=True, env=env)
-    r = sh(BIN/"torchrun", "--nproc_per_node", 2, "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", script, tmp_path/"two", 4, check=True, env=env)
+    r = sh(BIN/"torchrun", "--nproc_per_node", 2, "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", script,
+           tmp_path/"two", 4, check=True, env=env)
     assert r.stdout.count("done: 4 steps") == 1  # one of them speaks
     assert len(losses(tmp_path/"one")) == 10
     for a, b in zip(losses(tmp_path/"one"), losses(tmp_path/"two"), strict=True): assert abs(a - b) < 1e-4

@@ -1,6 +1,5 @@
 """The repository itself: notebooks as a stranger wants to find them, generated files up to date, nothing in it that belongs to a machine."""
 import ast, configparser, json, re
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -33,7 +32,8 @@ def test_notebook_is_clean(path):
     ids = [c["id"] for c in nb["cells"]]
     assert len(set(ids)) == len(ids), "a cell id stands twice"
     assert path.stat().st_size < MAX_NOTEBOOK, f"{path.stat().st_size} bytes"
-    assert re.search(r"^# .+\n+> .+", source(nb["cells"][0]) + "\n" + source(nb["cells"][1]), re.M), "no title with a quoted line under it"
+    assert re.search(r"^# .+\n+> .+", source(nb["cells"][0]) + "\n" + source(nb["cells"][1]),
+                     re.M), "no title with a quoted line under it"
     for c in nb["cells"]:
         assert source(c).strip(), f"cell {c['id']} is empty"
         assert c.get("execution_count") is None
@@ -41,7 +41,8 @@ def test_notebook_is_clean(path):
         assert "data:audio" not in out and "audio/" not in out, f"cell {c['id']}: audio in the output"
         found = MACHINE_PATH.search(out)
         assert not found, f"cell {c['id']}: a machine path in the output: {found[0]}"
-        assert not any(o["output_type"] == "error" for o in c.get("outputs", [])), f"cell {c['id']}: an error is saved in it"
+        assert not any(o["output_type"] == "error" for o in c.get("outputs",
+                                                                  [])), f"cell {c['id']}: an error is saved in it"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
@@ -51,8 +52,11 @@ def test_imports_stand_in_cells_of_their_own(path):
         s = source(c)
         if c["cell_type"] != "code" or re.search(r"^#\| *eval: *false", s, re.M): continue
         tree = ast.parse(re.sub(r"^\s*[%!].*$", "", s, flags=re.M))
-        if re.search(r"^#\| *export", s, re.M) and not any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in tree.body): continue
-        mixed = any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(tree)) and any(isinstance(n, (ast.Expr, ast.Assign, ast.With, ast.For, ast.Assert, ast.ClassDef)) for n in tree.body)
+        if re.search(r"^#\| *export", s, re.M) and not any(isinstance(n, (ast.Import, ast.ImportFrom))
+                                                           for n in tree.body):
+            continue
+        mixed = any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(tree)) and any(isinstance(n,
+            (ast.Expr, ast.Assign, ast.With, ast.For, ast.Assert, ast.ClassDef)) for n in tree.body)
         assert not mixed, f"cell {c['id']}: imports mixed with other code"
 
 
@@ -60,7 +64,8 @@ def test_imports_stand_in_cells_of_their_own(path):
 def test_run_notebook_has_its_parameters(path):
     tagged = [c for c in read(path)["cells"] if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1 and tagged[0]["cell_type"] == "code"
-    assert re.search(r"^output_dir *=", source(tagged[0]), re.M), "no output_dir: run_notebook looks for the result there"
+    assert re.search(r"^output_dir *=", source(tagged[0]),
+                     re.M), "no output_dir: run_notebook looks for the result there"
 
 
 def test_exported_modules_and_clean_notebooks_are_up_to_date(tree):
@@ -80,8 +85,10 @@ def test_nothing_in_it_belongs_to_a_machine_or_a_person():
     bad = []
     for p, s in texts():
         if TOKEN.search(s): bad.append(f"{name(p)}: a token")
-        if p.parts[-2] != "tests" and (m := MACHINE_PATH.search(s)) and p.suffix != ".ipynb": bad.append(f"{name(p)}: {m[0]}")
-        if re.search(r"(pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org)", s) and p.name != "test_repo.py": bad.append(f"{name(p)}: a registry's host")
+        if p.parts[-2] != "tests" and (m := MACHINE_PATH.search(s)) and p.suffix != ".ipynb":
+            bad.append(f"{name(p)}: {m[0]}")
+        if re.search(r"(pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org)", s) and p.name != "test_repo.py":
+            bad.append(f"{name(p)}: a registry's host")
     assert not bad, "\n".join(bad)
 
 
@@ -97,9 +104,11 @@ def place(module): # "model.cache" -> (room's number, module's number in it)
 def ours_in(tree): # names of modules, "model.cache"
     "Which modules of the package a piece of Python imports, in functions too."
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (m := re.fullmatch(r"voxtral_nb\.(\w+)(?:\.(\w+))?", node.module or "")):
+        if isinstance(node, ast.ImportFrom) and (m := re.fullmatch(r"voxtral_nb\.(\w+)(?:\.(\w+))?",
+                                                                   node.module or "")):
             yield from [f"{m[1]}.{m[2]}"] if m[2] else [f"{m[1]}.{o.name}" for o in node.names]
-        if isinstance(node, ast.Import): yield from (o.name.removeprefix("voxtral_nb.") for o in node.names if o.name.startswith("voxtral_nb."))
+        if isinstance(node, ast.Import):
+            yield from (o.name.removeprefix("voxtral_nb.") for o in node.names if o.name.startswith("voxtral_nb."))
 
 
 @pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.parent.name in ROOMS], ids=name)
@@ -115,7 +124,8 @@ def test_a_notebook_uses_only_what_stands_before_it(path):
 
 
 def test_layout():
-    for f in "README.md Makefile constraints.txt CHANGELOG.md CONTRIBUTING.md LICENSE settings.ini setup.py pyproject.toml _quarto.yml .ci/run .gitattributes".split(): assert (ROOT/f).is_file(), f
+    for f in "README.md Makefile constraints.txt CHANGELOG.md CONTRIBUTING.md LICENSE settings.ini setup.py pyproject.toml _quarto.yml .ci/run .gitattributes".split():
+        assert (ROOT/f).is_file(), f
     assert (ROOT/"nbs"/"_quarto.yml").is_symlink() and (ROOT/"nbs"/"_quarto.yml").resolve() == ROOT/"_quarto.yml"
     assert "Apache License" in (ROOT/"LICENSE").read_text()[:200]
     version = re.search(r'__version__ *= *"([^"]+)"', (ROOT/"voxtral_nb"/"__init__.py").read_text())[1]
@@ -124,7 +134,8 @@ def test_layout():
 
 def test_shipped_assets_are_small():
     assets = ROOT/"voxtral_nb"/"assets"
-    for part in ("tiny", "speech"): assert sum(f.stat().st_size for f in (assets/part).rglob("*") if f.is_file()) < 4e6, part
+    for part in ("tiny", "speech"):
+        assert sum(f.stat().st_size for f in (assets/part).rglob("*") if f.is_file()) < 4e6, part
 
 
 def test_constraints_pin_every_requirement():
@@ -146,4 +157,5 @@ def test_the_sidebar_lists_every_notebook():
         if isinstance(o, str): yield o
         elif isinstance(o, list): yield from (f for x in o for f in files(x))
         elif isinstance(o, dict): yield from (f for k, x in o.items() if k in ("href", "contents") for f in files(x))
-    assert sorted(files(cfg["website"]["sidebar"]["contents"])) == sorted(p.relative_to(ROOT/"nbs").as_posix() for p in NOTEBOOKS)
+    assert sorted(files(cfg["website"]["sidebar"]["contents"])) == sorted(p.relative_to(ROOT/"nbs").as_posix()
+        for p in NOTEBOOKS)

@@ -31,7 +31,8 @@ print([asked, "trackio" in sys.modules])
 
 @pytest.mark.parametrize("tracking", ["none", "trackio"])
 def test_no_network(tmp_path, tracking):
-    r = sh(sys.executable, "-c", CODE, tmp_path/"run", tracking, check=True, env={"OMP_NUM_THREADS": "1", "TRACKIO_DIR": str(tmp_path/"trackio"), "HF_HUB_OFFLINE": "0"})
+    r = sh(sys.executable, "-c", CODE, tmp_path/"run", tracking, check=True,
+           env={"OMP_NUM_THREADS": "1", "TRACKIO_DIR": str(tmp_path/"trackio"), "HF_HUB_OFFLINE": "0"})
     assert r.stdout.splitlines()[-1] == str([[], tracking == "trackio"])
     assert "* " not in r.stdout  # trackio's page of hints
     if tracking == "none": return

@@ -30,7 +30,7 @@ class ConfigError(VoxtralNBError, ValueError):
 # %% ../../nbs/core/01_config.ipynb #or
 def _or(
     words, # alternatives
-)->str: # such as "a, b or c"
+) -> str: # such as "a, b or c"
     "Join alternatives as one says them."
     *first, last = [*words] or [""]
     return f"{', '.join(first)} or {last}" if first else last
@@ -39,7 +39,7 @@ def _or(
 def atomic_write(
     path:str|os.PathLike, # file to write; missing folders are made
     data:bytes|str, # the whole content; text is written as UTF-8
-)->Path: # `path`
+) -> Path: # `path`
     "Write `data` to `path` completely or not at all."
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def _fsync_folder(
 
 # %% ../../nbs/core/01_config.ipynb #language-codes
 @functools.cache
-def _languages()->dict[str,str]: # code -> English name, 184 of them
+def _languages() -> dict[str,str]: # code -> English name, 184 of them
     "The ISO 639-1 languages, from pycountry as mistral-common has them."
     import pycountry
     return {o.alpha_2: o.name for o in pycountry.languages if hasattr(o, "alpha_2")}
@@ -76,7 +76,7 @@ def _languages()->dict[str,str]: # code -> English name, 184 of them
 # %% ../../nbs/core/01_config.ipynb #language-nearest
 def _nearest_languages(
     text:str, # what was given in place of a code
-)->list[str]: # the codes it may stand for, best first
+) -> list[str]: # the codes it may stand for, best first
     "Codes that `text` may mean: from `EN`, `en-GB`, `eng`, `English`, or a slip in one letter."
     import pycountry
     t, known = text.strip().lower(), _languages()
@@ -89,15 +89,20 @@ def _nearest_languages(
 # %% ../../nbs/core/01_config.ipynb #check-language
 def check_language(
     code:str|None, # ISO 639-1 code such as "en"; None leaves the language to the model
-)->str|None: # `code`, unchanged
+) -> str|None: # `code`, unchanged
     "Return `code` if Voxtral's tokenizer accepts it as a language, else raise `ConfigError`."
     if code is None or (isinstance(code, str) and code in _languages()): return code
-    if code is False: raise ConfigError('language False: YAML 1.1 reads an unquoted `no` as false; for Norwegian write "no" in quotes')
+    if code is False:
+        raise ConfigError(
+            'language False: YAML 1.1 reads an unquoted `no` as false; for Norwegian write "no" in quotes')
     if not isinstance(code, str):
-        raise ConfigError(f"language {code!r} ({type(code).__name__}) is no ISO 639-1 code such as 'en'; None leaves it to the model")
-    if code.lower() in ("auto", "automatic", "detect", ""): raise ConfigError(f"language {code!r} is no code; None stands for automatic detection")
+        raise ConfigError(
+            f"language {code!r} ({type(code).__name__}) is no ISO 639-1 code such as 'en'; None leaves it to the model")
+    if code.lower() in ("auto", "automatic", "detect", ""):
+        raise ConfigError(f"language {code!r} is no code; None stands for automatic detection")
     near = _or(f"{o!r} ({_languages()[o]})" for o in _nearest_languages(code))
-    raise ConfigError(f"language {code!r} is no ISO 639-1 code (two lower-case letters)" + (f"; did you mean {near}?" if near else ""))
+    raise ConfigError(f"language {code!r} is no ISO 639-1 code (two lower-case letters)"
+                      + (f"; did you mean {near}?" if near else ""))
 
 # %% ../../nbs/core/01_config.ipynb #config-field
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class ConfigField:
     empty:bool = False # may the text be empty?
 
 @patch(as_prop=True)
-def flag(self:ConfigField)->str: # such as "--learning-rate"
+def flag(self:ConfigField) -> str: # such as "--learning-rate"
     "The command-line flag of the setting."
     return "--" + self.name.replace("_", "-")
 
@@ -130,13 +135,13 @@ _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 def _limits(
     f:ConfigField, # setting to describe
-)->str: # such as "at least 0 and below 1"; empty without limits
+) -> str: # such as "at least 0 and below 1"; empty without limits
     "The range of a number in words."
     words = dict(low="at least", above="above", high="at most", below="below")
     return " and ".join(f"{w} {getattr(f, k)}" for k,w in words.items() if getattr(f, k) is not None)
 
 @patch(as_prop=True)
-def allowed(self:ConfigField)->str: # such as "'lora' or 'full'"
+def allowed(self:ConfigField) -> str: # such as "'lora' or 'full'"
     "What the setting accepts, in words."
     if self.choices: s = _or(map(repr, self.choices))
     else: s = self.means or f"{_KINDS[self.type]} {_limits(self)}".strip()
@@ -160,10 +165,11 @@ def _typed(
 def _outside(
     f:ConfigField, # setting the value is for
     v, # value of the right type
-)->bool: # is it refused?
+) -> bool: # is it refused?
     "Is `v` outside of the choices, range or pattern of `f`?"
     if f.choices: return v not in f.choices
-    if f.type is str: return (not v.strip() and not f.empty) or (f.pattern is not None and not re.fullmatch(f.pattern, v))
+    if f.type is str:
+        return (not v.strip() and not f.empty) or (f.pattern is not None and not re.fullmatch(f.pattern, v))
     if f.type is bool: return False
     return not math.isfinite(v) or any((f.low is not None and v < f.low, f.above is not None and v <= f.above,
                                         f.high is not None and v > f.high, f.below is not None and v >= f.below))
@@ -172,11 +178,12 @@ def _outside(
 def _hint(
     f:ConfigField, # setting
     v, # value refused
-)->str: # such as " (did you mean 'lora'?)"; empty without a guess
+) -> str: # such as " (did you mean 'lora'?)"; empty without a guess
     "Guess what was meant by `v`."
     if not isinstance(v, str): return ""
     if f.choices: near = difflib.get_close_matches(v.strip().lower(), f.choices, 1, .6)
-    elif f.type is bool: near = [{"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(v.lower())]
+    elif f.type is bool:
+        near = [{"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(v.lower())]
     else:
         try: near = [o for o in [f.type(v)] if not _outside(f, o)]
         except ValueError: near = []
@@ -208,7 +215,8 @@ def parse(
     t = text.strip().lower()
     if self.optional and t in ("none", "null"): return None
     try: v = {"true": True, "false": False}[t] if self.type is bool else self.type(text)
-    except (ValueError, KeyError): raise ConfigError(f"{self.name}: {text!r} is not allowed; allowed: {self.allowed}{_hint(self, text)}") from None
+    except (ValueError, KeyError):
+        raise ConfigError(f"{self.name}: {text!r} is not allowed; allowed: {self.allowed}{_hint(self, text)}") from None
     return self.check(v)
 
 # %% ../../nbs/core/01_config.ipynb #opt
@@ -223,9 +231,10 @@ def _opt(
 # %% ../../nbs/core/01_config.ipynb #fields-of
 def _fields_of(
     cls:type, # one group, or `RunConfig`
-)->dict[str,ConfigField]: # name -> setting, in order of declaration
+) -> dict[str,ConfigField]: # name -> setting, in order of declaration
     "The settings that `cls` declares, its parents' included."
-    own = {n: (c.__name__.strip("_").lower(), t) for c in reversed(cls.__mro__) for n,t in inspect.get_annotations(c).items()}
+    own = {n: (c.__name__.strip("_").lower(), t) for c in reversed(cls.__mro__) for n,
+           t in inspect.get_annotations(c).items()}
     def one(f):
         group, t = own[f.name]
         kinds = [o for o in typing.get_args(t) or (t,) if o is not type(None)]
@@ -235,15 +244,16 @@ def _fields_of(
 # %% ../../nbs/core/01_config.ipynb #fields-table
 def _cell(
     s:str, # any text
-)->str: # the text on one line, bars escaped
+) -> str: # the text on one line, bars escaped
     "Make `s` fit a cell of a Markdown table."
     return s.replace("|", "\\|").replace("\n", " ")
 
 def fields_table(
     *groups:type, # classes of groups; none for all settings
-)->str: # Markdown
+) -> str: # Markdown
     "The settings as a table: name, default, what is allowed, what it does."
-    rows = [f"| `{f.name}` | `{f.default!r}` | {_cell(f.allowed)} | {_cell(f.help)} |" for g in groups or [RunConfig] for f in _fields_of(g).values()]
+    rows = [f"| `{f.name}` | `{f.default!r}` | {_cell(f.allowed)} | {_cell(f.help)} |" for g in groups or [RunConfig]
+            for f in _fields_of(g).values()]
     return "\n".join(["| setting | default | allowed | what it does |", "|:--|:--|:--|:--|", *rows])
 
 # %% ../../nbs/core/01_config.ipynb #model
@@ -251,15 +261,19 @@ def fields_table(
 class _Model:
     "Which model, by which method, on which hardware."
     model_id:str = _opt("mistralai/Voxtral-Mini-3B-2507",
-        "Model to fine-tune: a Hub id, a local folder, or 'tiny' for the small Voxtral that ships with the package.", path=True)
-    model_revision:str|None = _opt(None, "Branch, tag or commit of a Hub model. None is its main branch; name a commit to make a run repeatable.")
+        "Model to fine-tune: a Hub id, a local folder, or 'tiny' for the small Voxtral that ships with the package.",
+        path=True)
+    model_revision:str|None = _opt(None,
+                                   "Branch, tag or commit of a Hub model. None is its main branch; name a commit to make a run repeatable.")
     method:str = _opt("lora",
         "'lora' trains small low-rank matrices beside frozen weights: little memory, and what is saved is small. "
         "'full' trains the weights themselves.", choices=("lora", "full"))
     quantization:str = _opt("none",
-        "'4bit' keeps the frozen weights in NF4, for LoRA on a small GPU. Needs CUDA and the extra voxtral_nb[quant].", choices=("none", "4bit"))
+        "'4bit' keeps the frozen weights in NF4, for LoRA on a small GPU. Needs CUDA and the extra voxtral_nb[quant].",
+        choices=("none", "4bit"))
     precision:str = _opt("auto",
-        "Number format to compute in. 'auto' is bf16 on a GPU that has it, else fp32.", choices=("auto", "fp32", "bf16", "fp16"))
+        "Number format to compute in. 'auto' is bf16 on a GPU that has it, else fp32.",
+        choices=("auto", "fp32", "bf16", "fp16"))
     device:str = _opt("auto",
         "Where to train. 'auto' takes CUDA, then Apple's MPS, then the CPU.",
         pattern=r"auto|cpu|mps|cuda(:\d+)?", means="'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'")
@@ -272,20 +286,29 @@ class _Model:
 class _Data:
     "Which speech to learn from, and which to measure on."
     train_data:str = _opt("",
-        "Speech to train on: a data.jsonl, a dataset folder that holds one, or a Hub dataset id. A run needs it.", path=True, empty=True)
-    eval_data:str|None = _opt(None, "Speech to measure on, given like train_data. None holds out eval_fraction of train_data instead.", path=True)
+        "Speech to train on: a data.jsonl, a dataset folder that holds one, or a Hub dataset id. A run needs it.",
+        path=True, empty=True)
+    eval_data:str|None = _opt(None,
+                              "Speech to measure on, given like train_data. None holds out eval_fraction of train_data instead.", path=True)
     eval_fraction:float = _opt(.1,
         "Share of train_data held out to measure on when neither eval_data nor eval_split is given. 0 trains on everything and measures "
         "nothing.", low=0, below=1)
     split_by:str = _opt("clip",
-        "Hold out single clips, or whole speakers, so that the measure is of voices the model did not hear.", choices=("clip", "speaker"))
-    hub_config:str|None = _opt(None, "Configuration (subset) of a Hub dataset, such as a language. None is its default one.")
+        "Hold out single clips, or whole speakers, so that the measure is of voices the model did not hear.",
+        choices=("clip", "speaker"))
+    hub_config:str|None = _opt(None,
+                               "Configuration (subset) of a Hub dataset, such as a language. None is its default one.")
     train_split:str = _opt("train", "Split of a Hub dataset to train on.")
-    eval_split:str|None = _opt(None, "Split of a Hub dataset to measure on, such as 'validation'. None holds out eval_fraction of train_data.")
-    audio_column:str|None = _opt(None, "Column with the audio. None tries the usual names (audio, audio_path, audio_filepath, file_name).")
-    text_column:str|None = _opt(None, "Column with the transcript. None tries the usual names (text, sentence, transcription).")
-    language_column:str|None = _opt(None, "Column with the language code. None uses 'language' if there is one, '-' uses none.")
-    speaker_column:str|None = _opt(None, "Column with the speaker, for split_by='speaker'. None uses 'speaker' if there is one, '-' none.")
+    eval_split:str|None = _opt(None,
+                               "Split of a Hub dataset to measure on, such as 'validation'. None holds out eval_fraction of train_data.")
+    audio_column:str|None = _opt(None,
+                                 "Column with the audio. None tries the usual names (audio, audio_path, audio_filepath, file_name).")
+    text_column:str|None = _opt(None,
+                                "Column with the transcript. None tries the usual names (text, sentence, transcription).")
+    language_column:str|None = _opt(None,
+                                    "Column with the language code. None uses 'language' if there is one, '-' uses none.")
+    speaker_column:str|None = _opt(None,
+                                   "Column with the speaker, for split_by='speaker'. None uses 'speaker' if there is one, '-' none.")
 
 # %% ../../nbs/core/01_config.ipynb #data-rows
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -295,11 +318,16 @@ class _Rows:
         "Language of the rows that name none, as ISO 639-1 code. None lets the model detect "
         "it.", verify=check_language, means="an ISO 639-1 code such as 'en'")
     on_bad:str = _opt("error",
-        "What to do with a row that cannot be used: stop with its number, or skip it, count it and list it.", choices=("error", "skip"))
-    min_seconds:float = _opt(.1, "Shorter clips count as bad rows: they hold no word, usually a slip of the recorder.", low=0)
-    max_seconds:float|None = _opt(None, "Longer clips count as bad rows. None sets no limit: audio longer than a window takes several.", above=0)
-    max_train_clips:int|None = _opt(None, "Use at most this many training clips, drawn with the seed: for a first try. None uses all.", low=1)
-    max_eval_clips:int|None = _opt(None, "Use at most this many evaluation clips, drawn with the seed. None uses all.", low=1)
+        "What to do with a row that cannot be used: stop with its number, or skip it, count it and list it.",
+        choices=("error", "skip"))
+    min_seconds:float = _opt(.1, "Shorter clips count as bad rows: they hold no word, usually a slip of the recorder.",
+                             low=0)
+    max_seconds:float|None = _opt(None,
+                                  "Longer clips count as bad rows. None sets no limit: audio longer than a window takes several.", above=0)
+    max_train_clips:int|None = _opt(None,
+                                    "Use at most this many training clips, drawn with the seed: for a first try. None uses all.", low=1)
+    max_eval_clips:int|None = _opt(None, "Use at most this many evaluation clips, drawn with the seed. None uses all.",
+                                   low=1)
 
 # %% ../../nbs/core/01_config.ipynb #windows
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -307,13 +335,16 @@ class _Windows:
     "How clips and transcripts fill the model's input."
     packing:str = _opt("split",
         "'split' gives each clip a window of its own in the encoder, and leaves out most of its silence for the language model. "
-        "'window' makes one example of the clips in a window. 'none' gives each clip a whole window.", choices=("none", "split", "window"))
-    packing_gap_seconds:float = _opt(.3, "Silence between two clips in a shared window; with 'split' also the silence kept after each clip.", low=0)
+        "'window' makes one example of the clips in a window. 'none' gives each clip a whole window.",
+        choices=("none", "split", "window"))
+    packing_gap_seconds:float = _opt(.3,
+                                     "Silence between two clips in a shared window; with 'split' also the silence kept after each clip.", low=0)
     packing_single_share:float = _opt(.3,
         "With packing='window': share of the windows left with one clip, so that the model still sees speech followed by silence.", low=0, high=1)
     max_transcript_tokens:int = _opt(448,
         "Longest transcript, in tokens. It is never cut: a cut transcript teaches the model to stop early. See on_long.", low=1)
-    on_long:str = _opt("error", "What to do with a longer transcript: stop, or drop the clip and count it.", choices=("error", "drop"))
+    on_long:str = _opt("error", "What to do with a longer transcript: stop, or drop the clip and count it.",
+                       choices=("error", "drop"))
 
 # %% ../../nbs/core/01_config.ipynb #lora
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -321,42 +352,58 @@ class _Lora:
     "The low-rank adapter; unused with method 'full'."
     lora_r:int = _opt(16, "Rank of the adapter. Higher learns more and costs memory; 8 to 64 is usual.", low=1)
     lora_alpha:int = _opt(32, "Strength of the adapter: it counts alpha/r times. Twice the rank is usual.", low=1)
-    lora_dropout:float = _opt(.05, "Share of the adapter's inputs dropped in training, against learning a small data set by heart.", low=0, below=1)
+    lora_dropout:float = _opt(.05,
+                              "Share of the adapter's inputs dropped in training, against learning a small data set by heart.", low=0, below=1)
     lora_targets:str = _opt("all-linear",
         "Linear layers that get an adapter: 'all-linear', or names such as 'q_proj,v_proj'. Only inside the trained parts.",
-        pattern=r"all-linear|\w+(\s*,\s*\w+)*", means="'all-linear' or layer names with commas between, such as 'q_proj,v_proj'")
+        pattern=r"all-linear|\w+(\s*,\s*\w+)*",
+        means="'all-linear' or layer names with commas between, such as 'q_proj,v_proj'")
 
 # %% ../../nbs/core/01_config.ipynb #parts
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Parts:
     "Which parts of the model learn."
-    train_language_model:bool|None = _opt(None, "Train the language model. None follows the method: yes with lora, yes with full.")
-    train_projector:bool|None = _opt(None, "Train the projector between audio and language. None follows the method: no with lora, yes with full.")
-    train_audio_tower:bool|None = _opt(None, "Train the audio encoder. None follows the method: no with lora, yes with full.")
+    train_language_model:bool|None = _opt(None,
+                                          "Train the language model. None follows the method: yes with lora, yes with full.")
+    train_projector:bool|None = _opt(None,
+                                     "Train the projector between audio and language. None follows the method: no with lora, yes with full.")
+    train_audio_tower:bool|None = _opt(None,
+                                       "Train the audio encoder. None follows the method: no with lora, yes with full.")
 
 # %% ../../nbs/core/01_config.ipynb #training
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Training:
     "How the weights are changed."
     epochs:float = _opt(3., "How often the training data is gone through. Overruled by max_steps.", above=0)
-    max_steps:int|None = _opt(None, "Stop after this many optimiser steps, whatever the epochs. None follows epochs.", low=1)
+    max_steps:int|None = _opt(None, "Stop after this many optimiser steps, whatever the epochs. None follows epochs.",
+                              low=1)
     batch_size:int = _opt(4, "Clips in a batch, on each device; with packing='window' windows.", low=1)
-    gradient_accumulation_steps:int = _opt(1, "Batches summed into one step: a larger batch in the same memory, in more time.", low=1)
-    learning_rate:float|None = _opt(None, "Peak learning rate. None follows the method: 2e-4 with lora, 1e-5 with full.", above=0, high=1)
+    gradient_accumulation_steps:int = _opt(1,
+                                           "Batches summed into one step: a larger batch in the same memory, in more time.", low=1)
+    learning_rate:float|None = _opt(None,
+                                    "Peak learning rate. None follows the method: 2e-4 with lora, 1e-5 with full.",
+                                    above=0, high=1)
     lr_scheduler:str = _opt("cosine",
-        "How the learning rate falls after warm-up: along a cosine or a line to 0, or not at all.", choices=("linear", "cosine", "constant"))
+        "How the learning rate falls after warm-up: along a cosine or a line to 0, or not at all.",
+        choices=("linear", "cosine", "constant"))
     warmup_fraction:float = _opt(.05,
-        "Share of the steps in which the learning rate rises from 0, while the optimiser's averages settle.", low=0, below=1)
-    optimizer:str = _opt("adamw_torch", "Optimiser, by its name in transformers. The 8-bit ones save memory and need CUDA and bitsandbytes.",
+        "Share of the steps in which the learning rate rises from 0, while the optimiser's averages settle.", low=0,
+        below=1)
+    optimizer:str = _opt("adamw_torch",
+                         "Optimiser, by its name in transformers. The 8-bit ones save memory and need CUDA and bitsandbytes.",
         choices=("adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit", "paged_adamw_8bit", "adafactor", "sgd"))
     weight_decay:float = _opt(.01, "How strongly weights are pulled to 0 at each step.", low=0)
-    max_grad_norm:float = _opt(1., "Gradients longer than this are scaled down to it, so one odd batch does no harm. 0 turns it off.", low=0)
-    label_smoothing:float = _opt(0., "Share of the target spread over all tokens, against overconfidence.", low=0, below=1)
-    gradient_checkpointing:bool = _opt(False, "Recompute activations instead of keeping them: less memory, for one more forward pass a step.")
+    max_grad_norm:float = _opt(1.,
+                               "Gradients longer than this are scaled down to it, so one odd batch does no harm. 0 turns it off.", low=0)
+    label_smoothing:float = _opt(0., "Share of the target spread over all tokens, against overconfidence.", low=0,
+                                 below=1)
+    gradient_checkpointing:bool = _opt(False,
+                                       "Recompute activations instead of keeping them: less memory, for one more forward pass a step.")
     num_workers:int|None = _opt(None,
         "Processes that read and prepare audio. 0 does it in the main one. None is 0 on a CPU, which they would compete for, else one less than "
         "there are cores, at most 8.", low=0)
-    seed:int = _opt(42, "Seeds the split, the order of the data, the dropout and the new weights: same seed, same run.", low=0, below=2**32)
+    seed:int = _opt(42, "Seeds the split, the order of the data, the dropout and the new weights: same seed, same run.",
+                    low=0, below=2**32)
 
 # %% ../../nbs/core/01_config.ipynb #cache
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -365,8 +412,10 @@ class _Cache:
     cache:str = _opt("auto",
         "'encoder' keeps the output of the frozen audio encoder, 'mel' the log-mel features, 'none' nothing. 'auto' is 'encoder' where it can be used, "
         "pays, and fits, else 'none'; the run says which.", choices=("auto", "none", "mel", "encoder"))
-    cache_dir:str|None = _opt(None, "Folder of the cache, shared by runs. None is VOXTRAL_NB_CACHE, or else ~/.cache/voxtral_nb.", path=True)
-    cache_max_gb:float = _opt(20., "Largest cache that a run may make, in GB; its size is known before it is made.", above=0)
+    cache_dir:str|None = _opt(None,
+                              "Folder of the cache, shared by runs. None is VOXTRAL_NB_CACHE, or else ~/.cache/voxtral_nb.", path=True)
+    cache_max_gb:float = _opt(20., "Largest cache that a run may make, in GB; its size is known before it is made.",
+                              above=0)
 
 # %% ../../nbs/core/01_config.ipynb #evaluation
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -376,20 +425,25 @@ class _Evaluation:
     eval_every:int|None = _opt(None, "Measure and save every so many steps. None does it once an epoch.", low=1)
     eval_clips:int|None = _opt(None,
         "Transcribe at most this many clips during training, to save time. The measures before and after use all. None transcribes all.", low=1)
-    eval_batch_size:int = _opt(8, "Windows of audio transcribed at once; a clip longer than a window counts as several.", low=1)
+    eval_batch_size:int = _opt(8,
+                               "Windows of audio transcribed at once; a clip longer than a window counts as several.",
+                               low=1)
     max_new_tokens:int = _opt(256, "Longest transcript the model may write for each window of audio, in tokens.", low=1)
     normalizer:str = _opt("basic",
         "What is made equal before words are compared: nothing, case and punctuation (basic), or English spelling and numbers too (english).",
         choices=("none", "basic", "english"))
-    early_stopping_patience:int|None = _opt(None, "Stop when the error rate has not fallen for this many evaluations. None trains to the end.", low=1)
+    early_stopping_patience:int|None = _opt(None,
+                                            "Stop when the error rate has not fallen for this many evaluations. None trains to the end.", low=1)
 
 # %% ../../nbs/core/01_config.ipynb #saving
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Saving:
     "Where the run lies, and how it is followed."
     output_dir:str = _opt("runs/voxtral",
-        "Folder of the run: checkpoints, models, metrics, plots. It must not hold another run, unless resume is set.", path=True)
-    save_total_limit:int = _opt(2, "Checkpoints kept to resume from; older ones are deleted. best-model is kept beside them.", low=1)
+        "Folder of the run: checkpoints, models, metrics, plots. It must not hold another run, unless resume is set.",
+        path=True)
+    save_total_limit:int = _opt(2,
+                                "Checkpoints kept to resume from; older ones are deleted. best-model is kept beside them.", low=1)
     resume:str = _opt("never",
         "'never' starts anew, 'auto' goes on from the newest whole checkpoint in output_dir, a path goes on from that checkpoint.",
         path=True, means="'never', 'auto' or the path of a checkpoint")
@@ -399,7 +453,8 @@ class _Saving:
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Tracking:
     "How the run is followed."
-    tracking:str = _opt("trackio", "Dashboard for the curves. 'trackio' writes to the local disk and sends nothing.", choices=("none", "trackio"))
+    tracking:str = _opt("trackio", "Dashboard for the curves. 'trackio' writes to the local disk and sends nothing.",
+                        choices=("none", "trackio"))
     project:str = _opt("voxtral_nb", "Name under which the dashboard collects runs.")
     run_name:str|None = _opt(None, "Name of this run in the dashboard. None uses the name of output_dir.")
 
@@ -420,14 +475,14 @@ class RunConfig(_Tracking, _Saving, _Evaluation, _Cache, _Training, _Parts, _Lor
 @functools.cache
 def _run_fields(): return _fields_of(RunConfig)
 
-def config_fields()->dict[str,ConfigField]: # name -> setting, in reading order
+def config_fields() -> dict[str,ConfigField]: # name -> setting, in reading order
     "Every setting of `RunConfig`: for a command line, a form or a table."
     return dict(_run_fields())
 
 # %% ../../nbs/core/01_config.ipynb #conflicts
 def _conflicts(
     c:RunConfig, # config whose single settings are all valid
-)->list[str]: # one message for each conflict
+) -> list[str]: # one message for each conflict
     "What is wrong between settings."
     cuda, flash = c.device == "auto" or c.device.startswith("cuda"), c.attention == "flash_attention_2"
     no_cuda = f"needs a CUDA device, but device is {c.device!r}"
@@ -435,18 +490,22 @@ def _conflicts(
         (c.quantization == "4bit" and c.method != "lora",
             "quantization: '4bit' needs method='lora', since quantised weights cannot be trained; for method='full' set quantization='none'"),
         (c.quantization == "4bit" and not cuda, f"quantization: '4bit' {no_cuda}; set quantization='none'"),
-        (c.precision == "fp16" and c.device == "cpu", "precision: 'fp16' is not for the CPU; set precision='fp32', 'bf16' or 'auto'"),
+        (c.precision == "fp16" and c.device == "cpu",
+         "precision: 'fp16' is not for the CPU; set precision='fp32', 'bf16' or 'auto'"),
         (flash and not cuda, f"attention: 'flash_attention_2' {no_cuda}; set attention='sdpa'"),
-        (flash and c.packing == "split", "attention: 'flash_attention_2' takes no weights, by which packing='split' lets one token stand for a stretch "
+        (flash and c.packing == "split",
+         "attention: 'flash_attention_2' takes no weights, by which packing='split' lets one token stand for a stretch "
             "of silence; set attention='sdpa', or packing='none'"),
-        (flash and c.precision == "fp32", "attention: 'flash_attention_2' computes in bf16 or fp16 only; set attention='sdpa' or another precision"),
+        (flash and c.precision == "fp32",
+         "attention: 'flash_attention_2' computes in bf16 or fp16 only; set attention='sdpa' or another precision"),
         ("8bit" in c.optimizer and not cuda, f"optimizer: {c.optimizer!r} {no_cuda}; set optimizer='adamw_torch'"),
         (c.cache == "encoder" and "audio_tower" in c.trained_parts,
             "cache: 'encoder' keeps what the audio encoder gives, but this run trains the encoder; set cache='mel' or train_audio_tower=False"),
         (c.cache in ("mel", "encoder") and c.packing == "window",
             f"cache: {c.cache!r} keeps clips one by one, but packing='window' joins their sound, and that of others in each epoch; "
             "set packing='split' or cache='none'"),
-        (not c.trained_parts, "train_language_model, train_projector, train_audio_tower: no part is left to train; set one of them to True"),
+        (not c.trained_parts,
+         "train_language_model, train_projector, train_audio_tower: no part is left to train; set one of them to True"),
         (c.max_seconds is not None and c.max_seconds <= c.min_seconds,
             f"max_seconds: {c.max_seconds} must be above min_seconds, which is {c.min_seconds}"),
         (c.early_stopping_patience and not c.has_eval,
@@ -456,20 +515,20 @@ def _conflicts(
 
 # %% ../../nbs/core/01_config.ipynb #has-eval
 @patch(as_prop=True)
-def has_eval(self:RunConfig)->bool: # False only if eval_data and eval_split are None and eval_fraction is 0
+def has_eval(self:RunConfig) -> bool: # False only if eval_data and eval_split are None and eval_fraction is 0
     "Is there speech to measure on?"
     return self.eval_data is not None or self.eval_split is not None or self.eval_fraction > 0
 
 # %% ../../nbs/core/01_config.ipynb #parts-prop
 @patch(as_prop=True)
-def trained_parts(self:RunConfig)->tuple[str,...]: # of "language_model", "projector", "audio_tower"
+def trained_parts(self:RunConfig) -> tuple[str,...]: # of "language_model", "projector", "audio_tower"
     "The parts of the model that learn, from the `train_*` switches and the method."
     default = dict(language_model=True, projector=self.method == "full", audio_tower=self.method == "full")
     given = {p: getattr(self, f"train_{p}") for p in default}
     return tuple(p for p in default if (default[p] if given[p] is None else given[p]))
 
 @patch(as_prop=True)
-def effective_learning_rate(self:RunConfig)->float: # 2e-4 with lora, 1e-5 with full, unless `learning_rate` is set
+def effective_learning_rate(self:RunConfig) -> float: # 2e-4 with lora, 1e-5 with full, unless `learning_rate` is set
     "The peak learning rate of the run."
     if self.learning_rate is not None: return self.learning_rate
     return {"lora": 2e-4, "full": 1e-5}[self.method]
@@ -482,7 +541,8 @@ def _check_names(
     known = list(config_fields())
     def one(n):
         near = difflib.get_close_matches(str(n).lower().replace("-", "_"), known, 1, .6)
-        return f"{n}: unknown setting" + (f"; did you mean {near[0]!r}?" if near else "; config_fields() lists what there is")
+        return f"{n}: unknown setting" + (f"; did you mean {near[0]!r}?" if near
+                                          else "; config_fields() lists what there is")
     if bad := [one(n) for n in names if n not in known]: raise ConfigError("\n".join(bad))
 
 # %% ../../nbs/core/01_config.ipynb #names-init
@@ -500,9 +560,10 @@ RunConfig.__init__ = _named_init
 def from_dict(
     cls:RunConfig,
     d:dict, # name -> value; what is missing keeps its default
-)->RunConfig:
+) -> RunConfig:
     "The config that `d` describes; unknown names and wrong values are refused."
-    if not isinstance(d, dict): raise ConfigError(f"a config is a mapping of settings to values, not {type(d).__name__}: {reprlib.repr(d)}")
+    if not isinstance(d, dict):
+        raise ConfigError(f"a config is a mapping of settings to values, not {type(d).__name__}: {reprlib.repr(d)}")
     _check_names(d)
     return cls(**d)
 
@@ -511,14 +572,14 @@ def from_dict(
 def from_strings(
     cls:RunConfig,
     d:dict[str,str], # name -> value written as text, such as {"learning_rate": "1e-4", "max_steps": "none"}
-)->RunConfig:
+) -> RunConfig:
     "The config of a command line, where every value is text."
     _check_names(d)
     return cls(**{n: config_fields()[n].parse(v) for n,v in d.items()})
 
 # %% ../../nbs/core/01_config.ipynb #to-dict
 @patch
-def to_dict(self:RunConfig)->dict: # every setting, plain Python values that JSON and YAML can hold
+def to_dict(self:RunConfig) -> dict: # every setting, plain Python values that JSON and YAML can hold
     "The settings as a dict; `from_dict` makes an equal config of it."
     return {n: getattr(self, n) for n in config_fields()}
 
@@ -527,7 +588,7 @@ def to_dict(self:RunConfig)->dict: # every setting, plain Python values that JSO
 def replace(
     self:RunConfig,
     **changes, # settings to change, by name
-)->RunConfig:
+) -> RunConfig:
     "A copy with `changes`, checked anew."
     _check_names(changes)
     return dataclasses.replace(self, **changes)
@@ -539,7 +600,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = []
         for k,_ in node.value:
-            if k.value in seen: raise yaml.constructor.ConstructorError(None, None, f"{k.value!r} stands twice", k.start_mark)
+            if k.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{k.value!r} stands twice", k.start_mark)
             seen.append(k.value)
         return super().construct_mapping(node, deep)
 
@@ -547,21 +609,25 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     "Writes YAML that 1.1 and 1.2 readers understand alike."
 
-_CORE = [("null", r"~|null|Null|NULL|", "~nN\0"), ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"), ("int", r"[-+]?[0-9]+", "-+0123456789"),
-         ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789")]
+_CORE = [("null", r"~|null|Null|NULL|", "~nN\0"), ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+         ("int", r"[-+]?[0-9]+", "-+0123456789"),
+         ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+          "-+.0123456789")]
 for _tag, _pat, _first in _CORE:
-    for _c in (_Loader, _Dumper): _c.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pat})$"), [o.strip("\0") for o in _first])
+    for _c in (_Loader, _Dumper):
+        _c.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pat})$"),
+                                 [o.strip("\0") for o in _first])
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda self,node: int(self.construct_scalar(node)))
 
 # %% ../../nbs/core/01_config.ipynb #groups
 @functools.cache
-def _groups()->dict[str,str]: # group -> what it is about
+def _groups() -> dict[str,str]: # group -> what it is about
     "The groups of settings, in reading order."
     return {c.__name__.strip("_").lower(): c.__doc__ for c in reversed(RunConfig.__mro__[1:-1])}
 
 # %% ../../nbs/core/01_config.ipynb #to-yaml
 @patch
-def to_yaml(self:RunConfig)->str: # one block a group, each with a comment
+def to_yaml(self:RunConfig) -> str: # one block a group, each with a comment
     "The config as YAML."
     def block(g, doc):
         d = {n: getattr(self, n) for n,f in config_fields().items() if f.group == g}
@@ -571,7 +637,7 @@ def to_yaml(self:RunConfig)->str: # one block a group, each with a comment
 # %% ../../nbs/core/01_config.ipynb #save
 _SUFFIXES = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 
-def _file_kind(path)->str: # "json" or "yaml"
+def _file_kind(path) -> str: # "json" or "yaml"
     "Which format `path` has, by its suffix."
     try: return _SUFFIXES[Path(path).suffix.lower()]
     except KeyError: raise ConfigError(f"{path}: a config file ends in .json, .yaml or .yml") from None
@@ -580,14 +646,15 @@ def _file_kind(path)->str: # "json" or "yaml"
 def save(
     self:RunConfig,
     path:str|os.PathLike, # .json, .yaml or .yml
-)->Path: # `path`
+) -> Path: # `path`
     "Write the config, whole or not at all."
-    return atomic_write(path, self.to_yaml() if _file_kind(path) == "yaml" else json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    return atomic_write(path, self.to_yaml() if _file_kind(path) == "yaml" else json.dumps(self.to_dict(), indent=2,
+        ensure_ascii=False) + "\n")
 
 # %% ../../nbs/core/01_config.ipynb #read-file
 def _no_twice(
     pairs:list, # (name, value) of a JSON object
-)->dict:
+) -> dict:
     "A JSON object in which no name stands twice."
     d = {}
     for k,v in pairs:
@@ -603,10 +670,14 @@ def _read_file(
     kind = _file_kind(p)
     try:
         text = p.read_text(encoding="utf-8-sig")
-        d = None if not text.strip() else json.loads(text, object_pairs_hook=_no_twice) if kind == "json" else yaml.load(text, _Loader)
+        d = None if not text.strip() else json.loads(text,
+                                                     object_pairs_hook=_no_twice) if kind == "json" else yaml.load(text,
+                                                         _Loader)
     except FileNotFoundError: raise ConfigError(f"{p}: there is no such file") from None
-    except yaml.MarkedYAMLError as e: raise ConfigError(f"{p}: line {e.problem_mark.line + 1} cannot be read as YAML: {e.problem}") from None
-    except (yaml.YAMLError, ValueError) as e: raise ConfigError(f"{p}: cannot be read as {kind.upper()}: {' '.join(str(e).split())}") from None
+    except yaml.MarkedYAMLError as e:
+        raise ConfigError(f"{p}: line {e.problem_mark.line + 1} cannot be read as YAML: {e.problem}") from None
+    except (yaml.YAMLError, ValueError) as e:
+        raise ConfigError(f"{p}: cannot be read as {kind.upper()}: {' '.join(str(e).split())}") from None
     if d is None: raise ConfigError(f"{p}: is empty")
     return d
 
@@ -615,7 +686,7 @@ def _read_file(
 def load(
     cls:RunConfig,
     path:str|os.PathLike, # a config file, a run's training_config.json, or a run folder
-)->RunConfig:
+) -> RunConfig:
     "Read a config that `save` or a run has written, or a hand-written one."
     p = Path(path)
     if p.is_dir(): p = p/"training_config.json"
@@ -626,7 +697,7 @@ def load(
 
 # %% ../../nbs/core/01_config.ipynb #repr
 @patch
-def __repr__(self:RunConfig)->str:
+def __repr__(self:RunConfig) -> str:
     "The settings that differ from the defaults."
     return "RunConfig(" + ", ".join(f"{s.name}={s.value!r}" for s in self.summary() if not s.is_default) + ")"
 
@@ -634,14 +705,15 @@ def __repr__(self:RunConfig)->str:
 Setting = namedtuple("Setting", "group name value help is_default")
 
 @patch
-def summary(self:RunConfig)->list[Setting]: # (group, name, value, help, is_default) in reading order
+def summary(self:RunConfig) -> list[Setting]: # (group, name, value, help, is_default) in reading order
     "Every setting with its value and meaning."
-    return [Setting(f.group, n, getattr(self, n), f.help, getattr(self, n) == f.default) for n,f in config_fields().items()]
+    return [Setting(f.group, n, getattr(self, n), f.help, getattr(self, n) == f.default) for n,
+            f in config_fields().items()]
 
 # %% ../../nbs/core/01_config.ipynb #html
 def _html_row(
     s:Setting, # setting to show
-)->str: # one table row
+) -> str: # one table row
     "A row of the config table."
     b = ("", "") if s.is_default else ("<b>", "</b>")
     name, value, help = (html.escape(str(o)) for o in (s.name, repr(s.value), s.help))
@@ -649,7 +721,7 @@ def _html_row(
     return f"<tr>{td[0]}{b[0]}<code>{name}</code>{b[1]}</td>{td[1]}{b[0]}<code>{value}</code>{b[1]}</td>{td[2]}<small>{help}</small></td></tr>"
 
 @patch
-def _repr_html_(self:RunConfig)->str:
+def _repr_html_(self:RunConfig) -> str:
     "The config as a table, by group."
     def group(g, doc):
         ss = [s for s in self.summary() if s.group == g]
@@ -659,7 +731,7 @@ def _repr_html_(self:RunConfig)->str:
 
 # %% ../../nbs/core/01_config.ipynb #markdown
 @patch
-def to_markdown(self:RunConfig)->str: # a table of all settings
+def to_markdown(self:RunConfig) -> str: # a table of all settings
     "The config as a Markdown table; what differs from the defaults is bold."
     def row(s):
         b = "" if s.is_default else "**"

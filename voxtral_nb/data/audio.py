@@ -57,7 +57,7 @@ def show_audio(
 # %% ../../nbs/data/01_audio.ipynb #to-mono
 def to_mono(
     x:np.ndarray, # samples, shape (n,) or (n, channels)
-)->np.ndarray: # shape (n,), float32
+) -> np.ndarray: # shape (n,), float32
     "Average the channels of `x`."
     x = np.asarray(x)
     if x.ndim not in (1, 2): raise AudioError(f"audio must have the shape (n,) or (n, channels), got {x.shape}")
@@ -70,14 +70,16 @@ _LOUDEST = 4. # float samples beyond +12 dB over full scale have the wrong scale
 
 def _to_float(
     x:np.ndarray, # samples of any number type
-)->np.ndarray: # float32, nominally -1..1
+) -> np.ndarray: # float32, nominally -1..1
     "Scale integer samples by their type, and refuse floats of another scale."
     x = np.asarray(x)
     if x.dtype == np.uint8: return (x.astype(np.float32) - 128)/128
     if x.dtype in (np.int16, np.int32): return (x/-float(np.iinfo(x.dtype).min)).astype(np.float32)
-    if not np.issubdtype(x.dtype, np.floating): raise AudioError(f"audio must be an array of float, int16, int32 or uint8, got {x.dtype}")
+    if not np.issubdtype(x.dtype, np.floating):
+        raise AudioError(f"audio must be an array of float, int16, int32 or uint8, got {x.dtype}")
     top = np.abs(x).max(initial=0)
-    if np.isfinite(top) and top > _LOUDEST: raise AudioError(f"float audio must lie in -1..1, but reaches {top:.4g}; divide int16 values by 32768")
+    if np.isfinite(top) and top > _LOUDEST:
+        raise AudioError(f"float audio must lie in -1..1, but reaches {top:.4g}; divide int16 values by 32768")
     return x.astype(np.float32)
 
 # %% ../../nbs/data/01_audio.ipynb #check-rate
@@ -88,14 +90,15 @@ def _check_rate(
 ):
     "Refuse rates that no audio has."
     if isinstance(sr, numbers.Real) and _RATES[0] <= sr <= _RATES[1]: return
-    raise AudioError(f"a sampling rate of {sr!r} Hz is not that of audio ({_RATES[0]} to {_RATES[1]} Hz); is its header damaged?")
+    raise AudioError(
+        f"a sampling rate of {sr!r} Hz is not that of audio ({_RATES[0]} to {_RATES[1]} Hz); is its header damaged?")
 
 # %% ../../nbs/data/01_audio.ipynb #resample
 def resample(
     x:np.ndarray, # samples, shape (n,) or (n, channels), float
     sr_in:int, # rate of `x` in Hz
     sr_out:int=SAMPLE_RATE, # rate wanted in Hz
-)->np.ndarray: # same duration at `sr_out`, float32
+) -> np.ndarray: # same duration at `sr_out`, float32
     "Change the sampling rate of `x`."
     import soxr
     for sr in (sr_in, sr_out): _check_rate(sr)
@@ -105,7 +108,7 @@ def resample(
 # %% ../../nbs/data/01_audio.ipynb #to-pcm16
 def to_pcm16(
     x:np.ndarray, # samples, shape (n,), float in -1..1 or integers of any width
-)->np.ndarray: # int16
+) -> np.ndarray: # int16
     "Round `x` to 16-bit PCM; what is over full scale is clipped to it."
     x = np.asarray(x)
     if x.ndim != 1: raise AudioError(f"audio to be stored must be mono, shape (n,), got {x.shape}; see to_mono")
@@ -116,23 +119,25 @@ def to_pcm16(
 # %% ../../nbs/data/01_audio.ipynb #source
 def _source(
     src, # path, bytes, open binary file, or dict with "path" and "bytes"
-)->tuple: # (name for messages, path or BytesIO)
+) -> tuple: # (name for messages, path or BytesIO)
     "Name `src` and make it something to open."
     name = None
     if isinstance(src, dict):
         name, data = src.get("path"), src.get("bytes")
         src = name if data is None else data
-        if src is None: raise AudioError('audio given as a dict needs "path" or "bytes", or "array" and "sampling_rate"')
+        if src is None:
+            raise AudioError('audio given as a dict needs "path" or "bytes", or "array" and "sampling_rate"')
     if isinstance(src, (str, os.PathLike)): return str(src), Path(src).expanduser()
     if isinstance(src, (bytes, bytearray, memoryview)): return name or f"audio of {len(src)} bytes", io.BytesIO(src)
-    if not hasattr(src, "read"): raise AudioError(f"audio must be a path, bytes, an open file, an array or a dict, got {type(src).__name__}")
+    if not hasattr(src, "read"):
+        raise AudioError(f"audio must be a path, bytes, an open file, an array or a dict, got {type(src).__name__}")
     name = name or getattr(src, "name", "audio from an open file")
     with _naming(name): return name, io.BytesIO(_read_all(src))
 
 # %% ../../nbs/data/01_audio.ipynb #read-all
 def _read_all(
     f, # open file
-)->bytes: # from where it stands to its end
+) -> bytes: # from where it stands to its end
     "The bytes of an open file, which is left where it stood if it can be."
     at = f.tell() if f.seekable() else None
     data = f.read()
@@ -169,7 +174,7 @@ def _check_file(
 def _peek(
     f, # path or BytesIO
     n:int, # how many bytes; below 0, that many from the end
-)->bytes:
+) -> bytes:
     "The first `n` bytes of a file, or its last `-n`."
     if isinstance(f, io.BytesIO): return bytes(f.getbuffer()[:n] if n >= 0 else f.getbuffer()[n:])
     with open(f, "rb") as h:
@@ -181,7 +186,7 @@ _PIPE = 0x7fff_0000 # lengths from here on mean "unknown": espeak-ng writes 0x7f
 
 def _wav_missing(
     log:str, # what libsndfile noted while opening
-)->float: # share of the promised audio that is not there, 0 when all is
+) -> float: # share of the promised audio that is not there, 0 when all is
     "How much less a WAV or AIFF holds than its header says."
     m = re.search(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.M)
     promised, there = map(int, m.groups()) if m else (0, 0)
@@ -190,7 +195,7 @@ def _wav_missing(
 # %% ../../nbs/data/01_audio.ipynb #ogg-cut
 def _ogg_is_cut(
     tail:bytes, # the last 64 kB or more of the file
-)->bool: # does its last page lack bytes?
+) -> bool: # does its last page lack bytes?
     "Is the last page of an OGG file incomplete?"
     page = tail[tail.rfind(b"OggS"):]
     if len(page) < 27: return True
@@ -200,7 +205,7 @@ def _ogg_is_cut(
 # %% ../../nbs/data/01_audio.ipynb #mp3-promise
 def _mp3_promises(
     head:bytes, # the first bytes of the file, with the first frame in it
-)->bool: # does it say its length?
+) -> bool: # does it say its length?
     "Has an MP3 a Xing or Info frame?"
     at = 0
     if head[:3] == b"ID3" and len(head) > 10: at = 10 + sum((b & 127) << s for b,s in zip(head[6:10], (21, 14, 7, 0)))
@@ -209,13 +214,15 @@ def _mp3_promises(
 # %% ../../nbs/data/01_audio.ipynb #looks-like
 def _looks_like(
     head:bytes, # the first bytes of a file
-)->str: # what it may be, and the way out
+) -> str: # what it may be, and the way out
     "A guess at what a file is that libsndfile does not know."
     convert = "; convert it, for instance with: ffmpeg -i in.m4a out.wav"
     if head[4:8] == b"ftyp": return "it looks like MP4/M4A (AAC)" + convert
     if head[:4] == b"\x1aE\xdf\xa3": return "it looks like WebM/Matroska" + convert.replace(".m4a", ".webm")
-    if head[:4] == b"RIFF" or head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3": return "its header is damaged or cut off; copy it again"
-    if head.lstrip()[:1] in (b"<", b"{"): return "it looks like a web page or JSON: a download that failed? Fetch it again"
+    if head[:4] == b"RIFF" or head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3":
+        return "its header is damaged or cut off; copy it again"
+    if head.lstrip()[:1] in (b"<", b"{"):
+        return "it looks like a web page or JSON: a download that failed? Fetch it again"
     if all(32 <= b < 127 or b in b"\t\r\n" for b in head): return "it looks like text"
     return "WAV, FLAC, MP3, OGG and Opus can be read; convert it to one of them"
 
@@ -223,11 +230,14 @@ def _looks_like(
 def _problem(
     s, # open soundfile.SoundFile
     f, # what it was opened from: path or BytesIO
-)->str: # what is wrong; empty if nothing is
+) -> str: # what is wrong; empty if nothing is
     "What can be told of a file without decoding it."
-    if missing := _wav_missing(s.extra_info): return f"is cut off: {missing:.0%} of what its header promises is missing; copy or record it again"
-    if s.format == "OGG" and _ogg_is_cut(_peek(f, -2**17)): return "is cut off: its last page is incomplete; copy or record it again"
-    if s.frames > 2**62: return "does not say how long it is (FLAC written to a pipe); write it anew, for instance with: ffmpeg -i in.flac out.flac"
+    if missing := _wav_missing(s.extra_info):
+        return f"is cut off: {missing:.0%} of what its header promises is missing; copy or record it again"
+    if s.format == "OGG" and _ogg_is_cut(_peek(f, -2**17)):
+        return "is cut off: its last page is incomplete; copy or record it again"
+    if s.frames > 2**62:
+        return "does not say how long it is (FLAC written to a pipe); write it anew, for instance with: ffmpeg -i in.flac out.flac"
     return "" if s.frames else "holds no samples; record it again"
 
 # %% ../../nbs/data/01_audio.ipynb #open-fn
@@ -238,7 +248,8 @@ def _open(
     import soundfile as sf
     _check_file(f)
     try: s = sf.SoundFile(f)
-    except (sf.LibsndfileError, TypeError): raise AudioError(f"is no audio file that can be read; {_looks_like(_peek(f, 512))}") from None
+    except (sf.LibsndfileError, TypeError):
+        raise AudioError(f"is no audio file that can be read; {_looks_like(_peek(f, 512))}") from None
     try:
         _check_rate(s.samplerate)
         if problem := _problem(s, f): raise AudioError(problem)
@@ -262,14 +273,15 @@ class AudioInfo:
 def audio_info(
     src, # anything `read_audio` takes
     sr:int=SAMPLE_RATE, # rate of a bare array in Hz
-)->AudioInfo:
+) -> AudioInfo:
     "Rate, channels and length of `src`, without decoding it."
     if (a := _array(src, sr)) is not None:
         x, rate = a
         with _naming("audio array"): _check_rate(rate)
         return AudioInfo(rate, 1 if x.ndim == 1 else x.shape[1], len(x), len(x)/rate, "array", str(x.dtype))
     name, f = _source(src)
-    with _naming(name), _open(f) as s: return AudioInfo(s.samplerate, s.channels, s.frames, s.frames/s.samplerate, s.format, s.subtype)
+    with _naming(name), _open(f) as s:
+        return AudioInfo(s.samplerate, s.channels, s.frames, s.frames/s.samplerate, s.format, s.subtype)
 
 # %% ../../nbs/data/01_audio.ipynb #blocks
 def _blocks(
@@ -284,9 +296,11 @@ def _blocks(
             n += len(b)
             yield b
     except sf.LibsndfileError:
-        raise AudioError(f"is damaged or cut off: decoding fails after some {n/rate:.1f} s of {s.frames/rate:.1f}; {again}") from None
+        raise AudioError(
+            f"is damaged or cut off: decoding fails after some {n/rate:.1f} s of {s.frames/rate:.1f}; {again}") from None
     slack = 0 if s.format != "MP3" else 2*1152 if _mp3_promises(_peek(f, 2**18)) else s.frames # MP3 encoders pad by up to two frames
-    if n < s.frames - slack: raise AudioError(f"is damaged or cut off: only {n/rate:.1f} s of {s.frames/rate:.1f} can be decoded; {again}")
+    if n < s.frames - slack:
+        raise AudioError(f"is damaged or cut off: only {n/rate:.1f} s of {s.frames/rate:.1f} can be decoded; {again}")
 
 # %% ../../nbs/data/01_audio.ipynb #check-finite
 def _check_finite(
@@ -296,7 +310,9 @@ def _check_finite(
 ):
     "Refuse samples that are NaN or infinite."
     bad = np.flatnonzero(~np.isfinite(x))
-    if len(bad): raise AudioError(f"has NaN or infinite samples, the first at {(start + bad[0])/sr:.3f} s; export or record it again")
+    if len(bad):
+        raise AudioError(
+            f"has NaN or infinite samples, the first at {(start + bad[0])/sr:.3f} s; export or record it again")
 
 # %% ../../nbs/data/01_audio.ipynb #converted
 def _converted(
@@ -319,7 +335,7 @@ def _converted(
 def read_audio(
     src, # path, bytes, open binary file, {"path", "bytes"}, {"array", "sampling_rate"}, or an array that is at `sr` already
     sr:int=SAMPLE_RATE, # rate wanted in Hz
-)->np.ndarray: # mono samples, shape (n,), float32, nominally -1..1
+) -> np.ndarray: # mono samples, shape (n,), float32, nominally -1..1
     "Decode `src`, average its channels and bring it to `sr`."
     def joined(blocks, rate):
         y = np.concatenate([np.zeros(0, np.float32), *_converted(blocks, rate, sr)])
@@ -335,7 +351,7 @@ def write_wav(
     path:str|os.PathLike, # where to write; missing folders are made
     x:np.ndarray, # mono samples, shape (n,), float in -1..1 or int16
     sr:int=SAMPLE_RATE, # rate of `x` in Hz
-)->Path: # `path`
+) -> Path: # `path`
     "Write a 16-bit WAV, whole or not at all."
     import soundfile as sf
     with _naming(path), _naming("not written"):
@@ -350,7 +366,7 @@ def write_wav(
 # %% ../../nbs/data/01_audio.ipynb #pcm-sha256
 def pcm_sha256(
     x:np.ndarray, # mono samples, shape (n,), as `read_audio` gives them
-)->str: # 64 hexadecimal digits
+) -> str: # 64 hexadecimal digits
     "SHA-256 of the 16-bit PCM of `x`, little-endian, without any header."
     return hashlib.sha256(to_pcm16(x).astype("<i2").tobytes()).hexdigest()
 
@@ -358,7 +374,7 @@ def pcm_sha256(
 def _frame_powers(
     x:np.ndarray, # samples, shape (n,)
     sr:int, # rate of `x` in Hz
-)->np.ndarray: # mean square of each frame
+) -> np.ndarray: # mean square of each frame
     "Power of frames of 20 ms, 10 ms apart; a clip shorter than one is one frame."
     n = min(max(1, round(.02*sr)), len(x))
     c = np.concatenate([[0.], np.cumsum(np.square(x, dtype=np.float64))])
@@ -370,14 +386,14 @@ _FLOOR = 1/(12*32768**2) # power of 16-bit rounding, -101 dBFS: nothing quieter 
 
 def _db(
     power:float, # mean square
-)->float: # dBFS, never below the floor of -101
+) -> float: # dBFS, never below the floor of -101
     "Decibels of a power."
     return 10*math.log10(max(power, _FLOOR))
 
 # %% ../../nbs/data/01_audio.ipynb #snr
 def _snr_db(
     powers:np.ndarray, # mean square of each frame
-)->float|None: # dB; None if nothing stands out
+) -> float|None: # dB; None if nothing stands out
     "Speech level over noise level, from the spread of frame powers."
     noise = max(np.quantile(powers, .1), _FLOOR)
     speech = powers[powers > 2*noise]
@@ -386,7 +402,7 @@ def _snr_db(
 # %% ../../nbs/data/01_audio.ipynb #speech-level
 def _speech_power(
     powers:np.ndarray, # mean square of each frame
-)->float: # mean square
+) -> float: # mean square
     "Power while somebody speaks: of the frames within 20 dB of the loud ones."
     total = powers.sum()
     return float(powers[powers >= .01*np.square(powers).sum()/total].mean()) if total > 0 else 0.
@@ -407,7 +423,7 @@ class AudioQuality:
 def measure(
     x:np.ndarray, # mono samples, shape (n,), float in -1..1 or int16
     sr:int=SAMPLE_RATE, # rate of `x` in Hz
-)->AudioQuality:
+) -> AudioQuality:
     "Duration, level, clipping, silence and signal-to-noise ratio of a clip."
     x = to_mono(_to_float(x))
     if not len(x): raise AudioError("there are no samples to measure")
@@ -416,7 +432,8 @@ def measure(
     a, p = np.abs(x), _frame_powers(x, sr)
     quiet = max(1e-6, np.quantile(p, .95)*1e-4)
     rms = _db(np.mean(np.square(x, dtype=np.float64)))
-    return AudioQuality(len(x)/sr, float(a.max()), rms, float(np.mean(a >= .999)), float(np.mean(p < quiet)), _snr_db(p), _db(_speech_power(p)))
+    return AudioQuality(len(x)/sr, float(a.max()), rms, float(np.mean(a >= .999)), float(np.mean(p < quiet)),
+                        _snr_db(p), _db(_speech_power(p)))
 
 # %% ../../nbs/data/01_audio.ipynb #problem
 @dataclass(frozen=True)
@@ -440,32 +457,39 @@ class QualityGate:
     min_seconds:float|None = _opt(.3, "Shorter clips are too short.", above=0)
     max_seconds:float|None = _opt(30., "Longer clips are too long: Voxtral hears windows of 30 s.", above=0)
     min_dbfs:float|None = _opt(-45., "Speech below this level, in dB of full scale, is too quiet.", low=-100, high=0)
-    max_clipping:float|None = _opt(.001, "Clips with a larger share of samples at full scale are clipped.", low=0, high=1)
-    max_silence:float|None = _opt(.95, "Clips with a larger share of silence are silent, and so are those in which nothing stands out of the noise.",
+    max_clipping:float|None = _opt(.001, "Clips with a larger share of samples at full scale are clipped.", low=0,
+                                   high=1)
+    max_silence:float|None = _opt(.95,
+                                  "Clips with a larger share of silence are silent, and so are those in which nothing stands out of the noise.",
                                   low=0, high=1)
     min_snr_db:float|None = _opt(10., "Clips whose speech is fewer dB above the noise are noisy.", low=-20, high=100)
-    refuse:tuple = _opt(("short", "silent"), "What refuses a clip; the rest warns.", means="a tuple with some of " + ", ".join(QUALITY_PROBLEMS))
+    refuse:tuple = _opt(("short", "silent"), "What refuses a clip; the rest warns.",
+                        means="a tuple with some of " + ", ".join(QUALITY_PROBLEMS))
 
     def __post_init__(self):
         for name,f in _fields_of(QualityGate).items():
             if name != "refuse": object.__setattr__(self, name, f.check(getattr(self, name)))
         lo, hi, r = self.min_seconds, self.max_seconds, self.refuse
-        if None not in (lo, hi) and lo >= hi: raise ConfigError(f"min_seconds: {lo} is not below max_seconds, which is {hi}")
+        if None not in (lo, hi) and lo >= hi:
+            raise ConfigError(f"min_seconds: {lo} is not below max_seconds, which is {hi}")
         if not isinstance(r, (tuple, list)) or not all(o in QUALITY_PROBLEMS for o in r):
-            raise ConfigError(f"refuse: {r!r} is not allowed; allowed: {_fields_of(QualityGate)['refuse'].means}; () refuses nothing")
+            raise ConfigError(
+                f"refuse: {r!r} is not allowed; allowed: {_fields_of(QualityGate)['refuse'].means}; () refuses nothing")
         object.__setattr__(self, "refuse", tuple(r))
 
 # %% ../../nbs/data/01_audio.ipynb #gate-silent
 @patch
 def _silent(self:QualityGate,
     q:AudioQuality, # what was measured
-)->list: # [(name, figure, limit, advice)], empty if there is something to hear
+) -> list: # [(name, figure, limit, advice)], empty if there is something to hear
     "Is there nothing to hear?"
     advice = "see that the right microphone is chosen and not muted, and record again"
     if self.max_silence is None: return []
-    if q.silence > self.max_silence: return [("silent", f"silence is {q.silence:.1%} of it", f"at most {self.max_silence:.1%}", advice)]
+    if q.silence > self.max_silence:
+        return [("silent", f"silence is {q.silence:.1%} of it", f"at most {self.max_silence:.1%}", advice)]
     if q.snr_db is not None: return []
-    return [("silent", f"nothing stands out of a steady noise of {q.rms_dbfs:.1f} dBFS", "only what holds speech", advice)]
+    return [("silent", f"nothing stands out of a steady noise of {q.rms_dbfs:.1f} dBFS", "only what holds speech",
+             advice)]
 
 # %% ../../nbs/data/01_audio.ipynb #gate-heard
 _PAUSES = .5 # s; shorter clips may hold no pause to tell the noise from
@@ -498,6 +522,6 @@ def _found(self:QualityGate, q): # yields (name, figure, limit, advice)
 @patch
 def __call__(self:QualityGate,
     q:AudioQuality, # what `measure` found
-)->list: # of `QualityProblem`; empty if all is well
+) -> list: # of `QualityProblem`; empty if all is well
     "What is wrong with a recording."
     return [QualityProblem(name, "refuse" if name in self.refuse else "warn", *rest) for name,*rest in self._found(q)]

@@ -40,9 +40,10 @@ class BadRow:
     reason:str # what is wrong with it
     text:str = "" # the line as it stands there, shortened
     unit:str = "line" # what `line` counts
-    def __str__(self): return f"{self.file} {self.unit} {self.line}: {self.reason}" + (f": {_short(self.text)}" if self.text else "")
+    def __str__(self):
+        return f"{self.file} {self.unit} {self.line}: {self.reason}" + (f": {_short(self.text)}" if self.text else "")
 
-def _short(text, n=120): return text if len(text)<=n else text[:n-1]+"…"
+def _short(text, n=120): return text if len(text) <= n else text[:n-1]+"…"
 
 # %% ../../nbs/data/02_dataset.ipynb #badrow-2
 def _half(raw): return _short(raw.decode(errors="replace").strip("\0"))
@@ -55,8 +56,8 @@ def _raise_bad(
 ):
     "Raise a `DatasetError` that lists `bad`; do nothing if it is empty."
     if not bad: return
-    more = [f"... and {len(bad)-show} more"] if len(bad)>show else []
-    if len(bad)==1: raise DatasetError(f"{bad[0]}. {remedy}")
+    more = [f"... and {len(bad)-show} more"] if len(bad) > show else []
+    if len(bad) == 1: raise DatasetError(f"{bad[0]}. {remedy}")
     raise DatasetError("\n".join([f"{len(bad)} bad rows. {remedy}", *map(str, bad[:show]), *more]))
 
 # %% ../../nbs/data/02_dataset.ipynb #names
@@ -71,16 +72,17 @@ def _pick(
     known:tuple, # names to try, in order
     what:str, # what is looked for, for the message
     given:str|None=None, # the one name to use; None tries `known`
-)->str: # the key
+) -> str: # the key
     "The key of `row` that holds the audio or the transcript."
     for k in (given,) if given else known:
         if k in row: return k
-    raise ValueError(f"no {what}: none of {', '.join((given,) if given else known)} is among its keys ({', '.join(row) or 'there are none'})")
+    raise ValueError(
+        f"no {what}: none of {', '.join((given,) if given else known)} is among its keys ({', '.join(row) or 'there are none'})")
 
 # %% ../../nbs/data/02_dataset.ipynb #parse
 def _parse(
     raw:bytes, # one line
-)->dict: # the object in it
+) -> dict: # the object in it
     "Read a line as a JSON object; `ValueError` says what it is instead."
     if b"\0" in raw: raise ValueError("it holds zero bytes, as UTF-16 text does: save the file as UTF-8")
     try: row = json.loads(raw.decode("utf-8-sig").rstrip("\r\n"), object_pairs_hook=_no_twice)
@@ -97,7 +99,8 @@ def _check_text(text):
     if not isinstance(text, str): raise ValueError(f"the transcript is {_short(repr(text))}, not text")
     if not text.strip(): raise ValueError("the transcript is empty")
     try: text.encode()
-    except UnicodeEncodeError: raise ValueError("the transcript holds half of a surrogate pair, which is no character") from None
+    except UnicodeEncodeError:
+        raise ValueError("the transcript holds half of a surrogate pair, which is no character") from None
 
 # %% ../../nbs/data/02_dataset.ipynb #path_reason
 def _check_path(
@@ -112,8 +115,9 @@ def _check_path(
     if "://" in p: raise ValueError(f"{p} is a URL: download it, and name the file")
     plain = os.path.normpath(p.replace("\\", "/"))
     if os.path.isabs(plain) or PureWindowsPath(p).drive:
-        if own and not Path(plain).is_relative_to(os.path.abspath(folder)): raise ValueError(f"the audio path {p} leaves the dataset folder")
-    elif plain==".." or plain.startswith("../"): raise ValueError(f"the audio path {p} leaves the dataset folder")
+        if own and not Path(plain).is_relative_to(os.path.abspath(folder)):
+            raise ValueError(f"the audio path {p} leaves the dataset folder")
+    elif plain == ".." or plain.startswith("../"): raise ValueError(f"the audio path {p} leaves the dataset folder")
 
 # %% ../../nbs/data/02_dataset.ipynb #row
 def _to_row(
@@ -124,27 +128,30 @@ def _to_row(
     text_key:str|None=None, # name of the transcript's key; None tries the known ones
     language_key:str|None=None, # name of the language's key; None is "language", "-" uses none
     speaker_key:str|None=None, # name of the speaker's key; None is "speaker", "-" uses none
-)->dict: # the row under our names, foreign keys behind them
+) -> dict: # the row under our names, foreign keys behind them
     "Bring a parsed line into our form; `ValueError` says why it cannot be used."
     ka,kt = _pick(raw, AUDIO_KEYS, "audio", audio_key),_pick(raw, TEXT_KEYS, "transcript", text_key)
     path = raw[ka]["path"] if isinstance(raw[ka], dict) and "path" in raw[ka] else raw[ka]
-    _check_path(path, folder, own and ka=="audio_path")
+    _check_path(path, folder, own and ka == "audio_path")
     _check_text(raw[kt])
-    if raw.get("offset"): raise ValueError(f"it is a part of a longer file (offset {raw['offset']} s): cut the clip out into a file of its own")
+    if raw.get("offset"):
+        raise ValueError(
+            f"it is a part of a longer file (offset {raw['offset']} s): cut the clip out into a file of its own")
     row = dict(audio_path=path, text=raw[kt])
     for name,key in (("language", language_key or "language"), ("speaker", speaker_key or "speaker")):
-        if key==IGNORE: row[name] = None
+        if key == IGNORE: row[name] = None
         elif key in raw: row[name] = raw[key]
-        elif key!=name: _pick(raw, (), name, key)
-    if isinstance(row.get("speaker"), (list, dict)): raise ValueError(f"the speaker is {_short(repr(row['speaker']))}, not a name")
-    try: check_language(None if row.get("language")=="" else row.get("language"))
+        elif key != name: _pick(raw, (), name, key)
+    if isinstance(row.get("speaker"), (list, dict)):
+        raise ValueError(f"the speaker is {_short(repr(row['speaker']))}, not a name")
+    try: check_language(None if row.get("language") == "" else row.get("language"))
     except ConfigError as e: raise ValueError(str(e)) from None
     return row | {k: v for k,v in raw.items() if k not in (ka, kt, language_key, speaker_key, *row)}
 
 # %% ../../nbs/data/02_dataset.ipynb #torn
 _START = b'{"audio_path":' # how every row that this module writes begins
 
-def _is_torn(raw:bytes)->bool: # the last line of one of our files, without a line end
+def _is_torn(raw:bytes) -> bool: # the last line of one of our files, without a line end
     "Is `raw` the beginning of one of our rows, cut off by a crash?"
     raw = raw.strip(b"\0") # some file systems leave zeros after a power cut
     if not raw or _START.startswith(raw): return True
@@ -159,7 +166,8 @@ def _open_jsonl(
     "Open a jsonl, or say why it cannot be."
     try: return open(path, "rb")
     except FileNotFoundError:
-        raise DatasetError(f"{path} is not there any more: was it moved, or the current folder changed (now {os.getcwd()})? Open it again") from None
+        raise DatasetError(
+            f"{path} is not there any more: was it moved, or the current folder changed (now {os.getcwd()})? Open it again") from None
     except OSError as e: raise DatasetError(f"{path} cannot be read: {e.strerror}") from None
 
 # %% ../../nbs/data/02_dataset.ipynb #lines
@@ -183,17 +191,20 @@ def _lines(
 # %% ../../nbs/data/02_dataset.ipynb #find
 def _find_jsonl(
     path:str|Path, # a jsonl, or a folder that holds one
-)->Path: # the jsonl
+) -> Path: # the jsonl
     "The jsonl that `path` stands for."
     path = Path(path).expanduser()
-    if path.exists() and not path.is_file() and not path.is_dir(): raise DatasetError(f"{path} is a device or a pipe; give a file or a folder")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DatasetError(f"{path} is a device or a pipe; give a file or a folder")
     if path.is_dir():
         for name in ("data.jsonl", "metadata.jsonl"):
             if (path/name).is_file(): return path/name
         others = sorted(o.name for o in path.glob("*.jsonl"))
         hint = f"did you mean {' or '.join(str(path/o) for o in others[:5])}?" if others else "a dataset folder has one JSON object a line in it"
         raise DatasetError(f"{path} holds no data.jsonl; {hint}")
-    if not path.exists(): raise DatasetError(f"{path} does not exist" + ("" if path.parent.exists() else f", nor does the folder {path.parent}"))
+    if not path.exists():
+        raise DatasetError(f"{path} does not exist" + ("" if path.parent.exists()
+                                                       else f", nor does the folder {path.parent}"))
     return path
 
 # %% ../../nbs/data/02_dataset.ipynb #parse_row
@@ -201,7 +212,8 @@ def _read(path, start=0, line=0, **keys):
     "Yield `(line, offset, bytes, row)`, where row is a `BadRow` if it cannot be used."
     for n,at,raw in _lines(path, start, line):
         try: yield n,at,raw,_to_row(_parse(raw), path.parent, path.name in _OWN_FILES, **keys)
-        except ValueError as e: yield n,at,raw,BadRow(str(path), n, str(e), _short(raw[:2000].decode(errors="replace").strip(), 500))
+        except ValueError as e:
+            yield n,at,raw,BadRow(str(path), n, str(e), _short(raw[:2000].decode(errors="replace").strip(), 500))
 
 # %% ../../nbs/data/02_dataset.ipynb #read_rows
 def read_rows(
@@ -215,13 +227,15 @@ def read_rows(
 ): # yields dicts in our form
     "Read a manifest row by row."
     _check_on_bad(on_bad)
-    for *_,row in _read(_find_jsonl(path), audio_key=audio_key, text_key=text_key, language_key=language_key, speaker_key=speaker_key):
+    for *_,row in _read(_find_jsonl(path), audio_key=audio_key, text_key=text_key, language_key=language_key,
+                        speaker_key=speaker_key):
         if not isinstance(row, BadRow): yield row
-        elif on_bad=="error": _raise_bad([row])
+        elif on_bad == "error": _raise_bad([row])
         elif bad is not None: bad.append(row)
 
 def _check_on_bad(on_bad):
-    if on_bad not in ("error", "skip"): raise DatasetError(f"on_bad: {on_bad!r} is not allowed; allowed: 'error' or 'skip'")
+    if on_bad not in ("error", "skip"):
+        raise DatasetError(f"on_bad: {on_bad!r} is not allowed; allowed: 'error' or 'skip'")
 
 # %% ../../nbs/data/02_dataset.ipynb #ds
 class SpeechDataset:
@@ -235,7 +249,8 @@ class SpeechDataset:
         self.jsonl,self.folder,self.on_bad,self._keys = jsonl,jsonl.parent,on_bad,keys
         self.part = False # is this a part of the rows, made by `subset`?
         self._next,self._mended = None,False
-        self._forget(); self._refresh()
+        self._forget()
+        self._refresh()
 
     def _forget(self):
         self.bad,self._at,self._lineno,self._sums = [],array("Q"),array("Q"),array("I") # rows left out; offset, line, checksum of each row
@@ -251,7 +266,8 @@ class SpeechDataset:
         speaker_key:str|None=None, # name of the speaker's key; None is "speaker", "-" uses none
     ):
         "Open a dataset that exists."
-        return cls(_find_jsonl(path), on_bad, audio_key=audio_key, text_key=text_key, language_key=language_key, speaker_key=speaker_key)
+        return cls(_find_jsonl(path), on_bad, audio_key=audio_key, text_key=text_key, language_key=language_key,
+                   speaker_key=speaker_key)
 
     def __len__(self): return len(self._at)
     def __repr__(self):
@@ -269,11 +285,11 @@ def _changed(self:SpeechDataset): return DatasetChanged(f"{self.jsonl} was chang
 def _raw(self:SpeechDataset,
     f, # the open jsonl
     i:int, # which row
-)->bytes: # its line
+) -> bytes: # its line
     "Read the line of a row, and see that it is the one that was there when the dataset was opened."
     f.seek(self._at[i])
     raw = f.readline()
-    if os.fstat(f.fileno()).st_ino!=self._ino or _sum(raw)!=self._sums[i]: raise self._changed()
+    if os.fstat(f.fileno()).st_ino != self._ino or _sum(raw) != self._sums[i]: raise self._changed()
     return raw
 
 # %% ../../nbs/data/02_dataset.ipynb #ds_refresh
@@ -282,26 +298,30 @@ def _refresh(self:SpeechDataset):
     "Learn of the rows that came since the last look."
     with _open_jsonl(self.jsonl) as f:
         s = os.fstat(f.fileno())
-        if self._ino not in (None, s.st_ino) or s.st_size<self._end: raise self._changed()
+        if self._ino not in (None, s.st_ino) or s.st_size < self._end: raise self._changed()
         if len(self): self._raw(f, -1) # is the last row where it was?
     if not self._closed: self._forget() # somebody may have finished the last line
     new = []
     for n,at,raw,row in _read(self.jsonl, self._end, self._n, **self._keys):
         if isinstance(row, BadRow): new.append(row)
-        else: self._at.append(at); self._lineno.append(n); self._sums.append(_sum(raw))
+        else:
+            self._at.append(at)
+            self._lineno.append(n)
+            self._sums.append(_sum(raw))
         self._n,self._end,self._closed = n,at+len(raw),raw.endswith(b"\n")
     self._ino = s.st_ino
     self.bad += new
-    if self.on_bad=="error": _raise_bad(new)
+    if self.on_bad == "error": _raise_bad(new)
 
 # %% ../../nbs/data/02_dataset.ipynb #ds_create
 @patch(cls_method=True)
 def create(cls:SpeechDataset,
     folder:str|Path, # folder to make; one that is there already must not hold a dataset
-)->SpeechDataset: # without rows
+) -> SpeechDataset: # without rows
     "Start a dataset in `folder`."
     folder = Path(folder).expanduser()
-    if (folder/"data.jsonl").exists(): raise DatasetError(f"{folder} holds a dataset already: SpeechDataset.open({str(folder)!r}) goes on with it")
+    if (folder/"data.jsonl").exists():
+        raise DatasetError(f"{folder} holds a dataset already: SpeechDataset.open({str(folder)!r}) goes on with it")
     try: (folder/"wavs").mkdir(parents=True, exist_ok=True)
     except OSError as e: raise DatasetError(f"{folder} cannot be made into a dataset folder: {e.strerror}") from e
     atomic_write(folder/"data.jsonl", b"")
@@ -312,7 +332,8 @@ def create(cls:SpeechDataset,
 def _rows(self:SpeechDataset, indices):
     "Rows by their numbers, read from one open file."
     with _open_jsonl(self.jsonl) as f:
-        for i in indices: yield _to_row(_parse(self._raw(f, i)), self.folder, self.jsonl.name in _OWN_FILES, **self._keys)
+        for i in indices:
+            yield _to_row(_parse(self._raw(f, i)), self.folder, self.jsonl.name in _OWN_FILES, **self._keys)
 
 @patch
 def __iter__(self:SpeechDataset): return self._rows(range(len(self)))
@@ -321,23 +342,23 @@ def __iter__(self:SpeechDataset): return self._rows(range(len(self)))
 @patch
 def __getitem__(self:SpeechDataset,
     i:int|slice, # which row, or rows
-)->dict|list: # the row, or rows
+) -> dict|list: # the row, or rows
     if isinstance(i, slice): return list(self._rows(range(len(self))[i]))
-    if not -len(self)<=i<len(self): raise IndexError(f"row {i} of {len(self)}")
+    if not -len(self) <= i < len(self): raise IndexError(f"row {i} of {len(self)}")
     return next(self._rows([i]))
 
 # %% ../../nbs/data/02_dataset.ipynb #ds_audio
 @patch
 def audio_file(self:SpeechDataset,
     row:int|dict, # row, or its number
-)->Path: # where its audio should be
+) -> Path: # where its audio should be
     "The audio file of a row."
     return self.folder/(row if isinstance(row, dict) else self[row])["audio_path"]
 
 @patch
 def audio(self:SpeechDataset,
     row:int|dict, # row, or its number
-)->np.ndarray: # samples at 16 kHz, shape (n,), float32
+) -> np.ndarray: # samples at 16 kHz, shape (n,), float32
     "The samples of a row."
     return read_audio(self.audio_file(row))
 
@@ -345,12 +366,14 @@ def audio(self:SpeechDataset,
 @patch
 def subset(self:SpeechDataset,
     indices, # row numbers, in the order wanted
-)->SpeechDataset: # the same folder, fewer rows; it can be read and not written
+) -> SpeechDataset: # the same folder, fewer rows; it can be read and not written
     "A part of the dataset, which shares its files."
     res = object.__new__(SpeechDataset)
     res.__dict__.update(self.__dict__)
     indices = [range(len(self))[int(i)] for i in indices] # an IndexError for rows that are not there
-    for k in ("_at", "_lineno", "_sums"): a = getattr(self, k); setattr(res, k, array(a.typecode, (a[i] for i in indices)))
+    for k in ("_at", "_lineno", "_sums"):
+        a = getattr(self, k)
+        setattr(res, k, array(a.typecode, (a[i] for i in indices)))
     res.part,res.bad = True,[]
     return res
 
@@ -361,8 +384,9 @@ def _writing(self:SpeechDataset, timeout=60):
     "Keep other writers out of the folder."
     from filelock import FileLock, Timeout
     if self.part: raise DatasetError(f"{self!r} cannot be written: open the whole dataset")
-    if self.jsonl.name!="data.jsonl":
-        raise DatasetError(f"{self.jsonl} is somebody else's manifest and is only read: SpeechDataset.create(folder) starts a dataset to append to")
+    if self.jsonl.name != "data.jsonl":
+        raise DatasetError(
+            f"{self.jsonl} is somebody else's manifest and is only read: SpeechDataset.create(folder) starts a dataset to append to")
     _open_jsonl(self.jsonl).close() # if the folder is not there any more, no lock file shall make a new one
     try: lock = FileLock(self.folder/".lock", timeout=timeout).acquire()
     except Timeout: raise DatasetError(f"{self.folder} has been locked by another process for {timeout} s") from None
@@ -373,7 +397,7 @@ def _writing(self:SpeechDataset, timeout=60):
 _NUMBER = re.compile(r"recording_(\d+)\.")
 
 @patch
-def _next_wav(self:SpeechDataset)->str: # such as "wavs/recording_0007.wav"
+def _next_wav(self:SpeechDataset) -> str: # such as "wavs/recording_0007.wav"
     "The next name that neither a file nor a row has. Call it with the lock held."
     if self._next is None:
         names = [o.name for o in (self.folder/"wavs").glob("recording_*")] + [r["audio_path"] for r in self]
@@ -382,10 +406,11 @@ def _next_wav(self:SpeechDataset)->str: # such as "wavs/recording_0007.wav"
     return f"wavs/recording_{self._next:04d}.wav"
 
 # %% ../../nbs/data/02_dataset.ipynb #line_out
-def _line(row:dict)->bytes: # JSON and a line end, in UTF-8
+def _line(row:dict) -> bytes: # JSON and a line end, in UTF-8
     "`row` as a line of a jsonl."
     try: return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-    except (TypeError, ValueError) as e: raise DatasetError(f"row {_short(str(row))} cannot be written as JSON: {e}") from None
+    except (TypeError, ValueError) as e:
+        raise DatasetError(f"row {_short(str(row))} cannot be written as JSON: {e}") from None
 
 def _append_bytes(
     path:Path, # file that ends with a whole line
@@ -396,18 +421,20 @@ def _append_bytes(
     with open(path, "ab", buffering=0) as f:
         size = f.tell()
         try:
-            if f.write(data)!=len(data): raise OSError(28, "No space left on device")
+            if f.write(data) != len(data): raise OSError(28, "No space left on device")
             os.fsync(f.fileno())
-        except BaseException: f.truncate(size); raise
+        except BaseException:
+            f.truncate(size)
+            raise
     if new: _fsync_folder(path.parent)
 
 # %% ../../nbs/data/02_dataset.ipynb #mend
-def _is_whole(path:Path)->bool: # is there nothing, or a line end, at the end of `path`?
+def _is_whole(path:Path) -> bool: # is there nothing, or a line end, at the end of `path`?
     "Does `path` end with a whole line?"
     with open(path, "rb") as f:
         if not f.seek(0, os.SEEK_END): return True
         f.seek(-1, os.SEEK_END)
-        return f.read()==b"\n"
+        return f.read() == b"\n"
 
 def _mend_tail(path:Path): # jsonl of ours
     "Make `path` end with a whole line: cut off a torn row, close a row without a line end."
@@ -417,7 +444,9 @@ def _mend_tail(path:Path): # jsonl of ours
     if not tail: return
     if not _is_torn(tail): return _append_bytes(path, b"\n")
     warnings.warn(f"{path} ended in half a row, as a crash leaves it; cut off: {_half(tail)!r}", stacklevel=4)
-    with open(path, "r+b") as f: f.truncate(at); os.fsync(f.fileno())
+    with open(path, "r+b") as f:
+        f.truncate(at)
+        os.fsync(f.fileno())
 
 # %% ../../nbs/data/02_dataset.ipynb #mend-dataset
 @patch
@@ -428,21 +457,22 @@ def _mend(self:SpeechDataset):
     self._refresh()
     paths = {r["audio_path"] for r in read_rows(rec, "skip")} if rec.exists() else set()
     for row in self:
-        if row.get("source")=="recording" and row["audio_path"] not in paths: _append_bytes(rec, _line(row))
+        if row.get("source") == "recording" and row["audio_path"] not in paths: _append_bytes(rec, _line(row))
     self._mended = True
 
 # %% ../../nbs/data/02_dataset.ipynb #samples
 def _samples(
     audio, # array, path, bytes, open file, or a dict of `datasets`
     sampling_rate:int|None, # rate of an array, Hz
-)->tuple: # (mono samples, rate in Hz)
+) -> tuple: # (mono samples, rate in Hz)
     "Decode `audio` at its own rate."
     if isinstance(audio, (list, tuple)): audio = np.asarray(audio)
     if isinstance(audio, np.ndarray):
         if sampling_rate is None: raise DatasetError("an array does not know its rate: pass sampling_rate=, in Hz")
         audio = {"array": audio, "sampling_rate": sampling_rate}
-    elif sampling_rate is not None and audio_info(audio).sampling_rate!=sampling_rate:
-        raise DatasetError(f"sampling_rate={sampling_rate}, but the audio says {audio_info(audio).sampling_rate} Hz; leave it out")
+    elif sampling_rate is not None and audio_info(audio).sampling_rate != sampling_rate:
+        raise DatasetError(
+            f"sampling_rate={sampling_rate}, but the audio says {audio_info(audio).sampling_rate} Hz; leave it out")
     sr = audio_info(audio).sampling_rate
     return read_audio(audio, sr),sr
 
@@ -458,9 +488,10 @@ def append(self:SpeechDataset,
     speaker:str|None=None, # who speaks, for splits by speaker
     recorded:bool=False, # made by recording? Then it goes into recorded_data.jsonl too, and `source` says so
     **extra # anything else about the clip: source, prompt_id, created_at, license, consent, quality, ...
-)->dict: # the row
+) -> dict: # the row
     "Add a clip: its audio, then its row."
-    if not _COMPUTED.isdisjoint(extra): raise DatasetError(f"{', '.join(sorted(_COMPUTED & set(extra)))}: filled in by append; leave it out")
+    if not _COMPUTED.isdisjoint(extra):
+        raise DatasetError(f"{', '.join(sorted(_COMPUTED & set(extra)))}: filled in by append; leave it out")
     x,sr = _samples(audio, sampling_rate)
     row = dict(language=language, speaker=speaker, duration=round(len(x)/sr, 4), sampling_rate=sr, sha256=pcm_sha256(x),
                source="recording" if recorded else None) | extra
@@ -472,7 +503,9 @@ def append(self:SpeechDataset,
         except ValueError as e: raise DatasetError(f"the clip cannot be added: {e}") from None
         line = _line(row)
         try: self._commit(row, x, sr, line, recorded)
-        except OSError as e: raise DatasetError(f"{self.folder}: the clip could not be written ({e.strerror or e}); nothing was added") from e
+        except OSError as e:
+            raise DatasetError(
+                f"{self.folder}: the clip could not be written ({e.strerror or e}); nothing was added") from e
         self._refresh()
     return row
 
@@ -487,7 +520,8 @@ def _commit(self:SpeechDataset, row, x, sr, line, recorded):
         _append_bytes(self.jsonl, line)
         if recorded: _append_bytes(self.folder/"recorded_data.jsonl", line)
     except BaseException:
-        os.truncate(self.jsonl, size); wav.unlink(missing_ok=True)
+        os.truncate(self.jsonl, size)
+        wav.unlink(missing_ok=True)
         raise
     self._next += 1
 
@@ -495,13 +529,18 @@ def _commit(self:SpeechDataset, row, x, sr, line, recorded):
 @patch
 def rewrite(self:SpeechDataset,
     rows, # the new rows, in order; made from this dataset's
-)->SpeechDataset: # itself, with the new rows
+) -> SpeechDataset: # itself, with the new rows
     "Replace all rows by `rows`, or none if one of them is wrong."
     with self._writing():
-        n = len(self); self._refresh()
+        n = len(self)
+        self._refresh()
         if not self._mended: self._mend()
-        if len(self)!=n: raise DatasetChanged(f"{self.jsonl} has {len(self)-n} rows more than when it was opened: they would be lost; open it again")
-        if self.bad: raise DatasetError(f"{self.jsonl} has {len(self.bad)} bad rows, which a rewrite would delete; mend them in an editor first")
+        if len(self) != n:
+            raise DatasetChanged(
+                f"{self.jsonl} has {len(self)-n} rows more than when it was opened: they would be lost; open it again")
+        if self.bad:
+            raise DatasetError(
+                f"{self.jsonl} has {len(self.bad)} bad rows, which a rewrite would delete; mend them in an editor first")
         rec = self.folder/"recorded_data.jsonl"
         paths = {r["audio_path"] for r in read_rows(rec)} if rec.exists() else set()
         lines,recorded = bytearray(),bytearray() # text only: some 300 bytes a clip
@@ -513,8 +552,10 @@ def rewrite(self:SpeechDataset,
         try:
             atomic_write(self.jsonl, bytes(lines))
             if rec.exists(): atomic_write(rec, bytes(recorded))
-        except OSError as e: raise DatasetError(f"{self.folder}: the rows could not be written ({e.strerror or e})") from e
-        self._forget(); self._refresh()
+        except OSError as e:
+            raise DatasetError(f"{self.folder}: the rows could not be written ({e.strerror or e})") from e
+        self._forget()
+        self._refresh()
     return self
 
 # %% ../../nbs/data/02_dataset.ipynb #update
@@ -522,17 +563,17 @@ def rewrite(self:SpeechDataset,
 def update(self:SpeechDataset,
     i:int, # which row
     **changes # keys and their new values; None takes a key out
-)->dict: # the changed row
+) -> dict: # the changed row
     "Change one row."
     i = range(len(self))[i]
-    rows = [{k: v for k,v in (r | changes).items() if v is not None} if j==i else r for j,r in enumerate(self)]
+    rows = [{k: v for k,v in (r | changes).items() if v is not None} if j == i else r for j,r in enumerate(self)]
     return self.rewrite(rows)[i]
 
 # %% ../../nbs/data/02_dataset.ipynb #sha
 @patch
 def sha256(self:SpeechDataset,
     row:int|dict, # row, or its number
-)->str: # hash of the samples
+) -> str: # hash of the samples
     "The hash of a row's samples: from the row, or from its audio."
     row = row if isinstance(row, dict) else self[row]
     if isinstance(row.get("sha256"), str): return row["sha256"]
@@ -541,15 +582,18 @@ def sha256(self:SpeechDataset,
 
 # %% ../../nbs/data/02_dataset.ipynb #dedupe
 @patch
-def dedupe(self:SpeechDataset)->list: # the rows taken out
+def dedupe(self:SpeechDataset) -> list: # the rows taken out
     "Take out rows whose audio and text stand in an earlier row."
     from tqdm.auto import tqdm
     seen,keep,out,odd = {},array("Q"),[],[]
-    for i,row in enumerate(tqdm(self, total=len(self), desc="hashing", disable=len(self)<_FEW)):
+    for i,row in enumerate(tqdm(self, total=len(self), desc="hashing", disable=len(self) < _FEW)):
         texts = seen.setdefault(self.sha256(row), [])
-        if row["text"] in texts: out.append(row); continue
+        if row["text"] in texts:
+            out.append(row)
+            continue
         if texts: odd.append((texts[0], row))
-        texts.append(row["text"]); keep.append(i)
+        texts.append(row["text"])
+        keep.append(i)
     for text,row in odd:
         warnings.warn(f"{row['audio_path']} has the audio of an earlier row, but another transcript "
                       f"({_short(row['text'])!r}, not {_short(text)!r}): correct one of them", stacklevel=2)
@@ -565,19 +609,22 @@ def _check_clip(
     src, # audio file, or a dict of `datasets`
     name:str, # what to call it in messages
     decode:bool=False, # decode it all, to find damage and NaN samples?
-)->float: # duration, s
+) -> float: # duration, s
     "Check one clip; `ValueError` says what is wrong."
     try:
-        if isinstance(src, Path) and not src.exists(): raise AudioError(f"there is no audio file {name}" + _BACKSLASH*("\\" in name))
+        if isinstance(src, Path) and not src.exists():
+            raise AudioError(f"there is no audio file {name}" + _BACKSLASH*("\\" in name))
         i = audio_info(src)
         if decode: read_audio(src, i.sampling_rate)
-    except AudioError as e: raise ValueError(str(e).replace(str(src), name) if isinstance(src, Path) else str(e)) from None
+    except AudioError as e:
+        raise ValueError(str(e).replace(str(src), name) if isinstance(src, Path) else str(e)) from None
     except OSError as e: raise ValueError(f"{_short(name)} cannot be opened: {e.strerror}") from None
     if not i.frames: raise ValueError(f"{name}: holds no samples")
     return i.duration
 
 # %% ../../nbs/data/02_dataset.ipynb #report
-def _time(seconds): return f"{seconds:.1f} s" if seconds<120 else f"{seconds/60:.1f} min" if seconds<7200 else f"{seconds/3600:.1f} h"
+def _time(seconds):
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds/60:.1f} min" if seconds < 7200 else f"{seconds/3600:.1f} h"
 
 @dataclass
 class Report:
@@ -589,30 +636,34 @@ class Report:
     orphans:list # audio files in wavs/ that no row names
     decoded:bool # was all audio decoded?
     def __repr__(self):
-        s = f"{len(self.good)} of {self.n} rows are good: {_time(self.seconds)}" + ("" if self.decoded else " (headers only)")
+        s = f"{len(self.good)} of {self.n} rows are good: {_time(self.seconds)}" + ("" if self.decoded
+            else " (headers only)")
         if self.orphans: s += f"; {len(self.orphans)} audio files without a row"
-        return "\n".join([s, *map(str, self.problems[:20])] + ([f"... and {len(self.problems)-20} more"] if len(self.problems)>20 else []))
+        return "\n".join([s, *map(str, self.problems[:20])] + ([f"... and {len(self.problems)-20} more"]
+                                                               if len(self.problems) > 20 else []))
 
 # %% ../../nbs/data/02_dataset.ipynb #validate
 @patch
 def validate(self:SpeechDataset,
     check_audio:bool=True, # decode every clip; False looks at headers only
     on_bad:str="error", # "error" raises a `DatasetError` that lists what is wrong, "skip" returns the report
-)->Report:
+) -> Report:
     "Check that every row's audio is there and can be used."
     from tqdm.auto import tqdm
     _check_on_bad(on_bad)
     problems,good,total,named = list(self.bad),[],0.,set()
-    for i,row in enumerate(tqdm(self, total=len(self), desc="checking audio", disable=len(self)<_FEW)):
+    for i,row in enumerate(tqdm(self, total=len(self), desc="checking audio", disable=len(self) < _FEW)):
         path,d = row["audio_path"],row.get("duration")
         named.add(os.path.normpath(path))
         try:
             s = _check_clip(self.folder/path, path, check_audio)
-            if isinstance(d, (int, float)) and not abs(s-d)<=max(.1, .02*s): raise ValueError(f"{path} lasts {s:.2f} s, but the row says {d:g} s")
-            good.append(i); total += s
+            if isinstance(d, (int, float)) and not abs(s-d) <= max(.1, .02*s):
+                raise ValueError(f"{path} lasts {s:.2f} s, but the row says {d:g} s")
+            good.append(i)
+            total += s
         except ValueError as e: problems.append(BadRow(str(self.jsonl), self._lineno[i], str(e), row["text"]))
     problems.sort(key=lambda b: b.line)
-    if on_bad=="error": _raise_bad(problems)
+    if on_bad == "error": _raise_bad(problems)
     files = [] if self.part else sorted(f"wavs/{p.name}" for p in (self.folder/"wavs").glob("*.*"))
     orphans = [f for f in files if os.path.normpath(f) not in named]
     return Report(len(self)+len(self.bad), total, problems, good, orphans, check_audio)
@@ -622,20 +673,22 @@ def split_rows(
     keys:list, # one for each row: rows of the same key stay on the same side
     eval_fraction:float=.1, # share of the rows to hold out
     seed:int=42, # another seed, another split
-)->tuple: # (numbers of the training rows, numbers of the evaluation rows)
+) -> tuple: # (numbers of the training rows, numbers of the evaluation rows)
     "Divide rows into training and evaluation: seeded, groups kept whole, as near to the fraction as whole groups allow, neither side empty."
-    if not 0<=eval_fraction<1: raise DatasetError(f"eval_fraction: {eval_fraction} is not allowed; allowed: from 0 to below 1")
+    if not 0 <= eval_fraction < 1:
+        raise DatasetError(f"eval_fraction: {eval_fraction} is not allowed; allowed: from 0 to below 1")
     groups = {}
     for i,k in enumerate(keys): groups.setdefault(k, []).append(i)
-    if eval_fraction==0: return list(range(len(keys))),[]
-    if len(groups)<2:
-        why = " that all share one key (the same audio, or the same speaker)" if len(keys)>1 else ""
-        n = "1 clip" if len(keys)==1 else f"{len(keys)} clips"
+    if eval_fraction == 0: return list(range(len(keys))),[]
+    if len(groups) < 2:
+        why = " that all share one key (the same audio, or the same speaker)" if len(keys) > 1 else ""
+        n = "1 clip" if len(keys) == 1 else f"{len(keys)} clips"
         raise DatasetError(f"{n}{why} cannot be divided into training and evaluation; add data, or set eval_fraction=0")
     order = sorted(groups, key=lambda k: hashlib.sha256(f"{seed}|{k}".encode()).digest())
     target,held = eval_fraction*len(keys),[]
     for k in order:
-        if len(held)+len(groups[k])<len(keys) and abs(len(held)+len(groups[k])-target)<abs(len(held)-target): held += groups[k]
+        if len(held)+len(groups[k]) < len(keys) and abs(len(held)+len(groups[k])-target) < abs(len(held)-target):
+            held += groups[k]
     held = sorted(held or groups[min(order, key=lambda k: len(groups[k]))]) # never none
     return sorted(set(range(len(keys))).difference(held)),held
 
@@ -644,15 +697,19 @@ def _split_keys(
     rows, # rows in our form
     by:str, # "clip" or "speaker"
     name:str, # what to call the data in messages
-)->list: # a key for each row
+) -> list: # a key for each row
     "What keeps rows together in a split."
-    if by=="clip": return [r.get("sha256") or r["audio_path"] for r in rows]
-    if by!="speaker": raise DatasetError(f"split by {by!r} is not allowed; allowed: 'clip' or 'speaker'")
+    if by == "clip": return [r.get("sha256") or r["audio_path"] for r in rows]
+    if by != "speaker": raise DatasetError(f"split by {by!r} is not allowed; allowed: 'clip' or 'speaker'")
     keys = [None if r.get("speaker") in (None, "") else str(r["speaker"]) for r in rows] # 7 and "7" are one speaker
     without,voices = keys.count(None),set(keys)
-    if without: raise DatasetError(f'{name}: {without} of {len(keys)} rows name no speaker, so they cannot be split by speaker; '
+    if without:
+        raise DatasetError(
+            f'{name}: {without} of {len(keys)} rows name no speaker, so they cannot be split by speaker; '
                                    'add "speaker" to them, or split by clip')
-    if len(voices)==1: raise DatasetError(f"{name}: all {len(keys)} clips are by one speaker ({keys[0]}), so there is none to hold out; "
+    if len(voices) == 1:
+        raise DatasetError(
+            f"{name}: all {len(keys)} clips are by one speaker ({keys[0]}), so there is none to hold out; "
                                           "split by clip")
     return keys
 
@@ -662,14 +719,16 @@ def split(self:SpeechDataset,
     eval_fraction:float=.1, # share of the clips to hold out
     seed:int=42, # another seed, another split
     by:str="clip", # "clip", or "speaker" to hold out whole speakers
-)->tuple: # (training part, evaluation part)
+) -> tuple: # (training part, evaluation part)
     "Divide the dataset into training and evaluation parts."
     train,held = split_rows(_split_keys(self, by, str(self.jsonl)), eval_fraction, seed)
     if not held: warnings.warn("the evaluation part is empty: eval_fraction is 0", stacklevel=2)
     return self.subset(train),self.subset(held)
 
 # %% ../../nbs/data/02_dataset.ipynb #stats
-def _few(c): return ", ".join(f"{'(none)' if k is None else k} {n}" for k,n in c.most_common(8)) + (f" and {len(c)-8} more" if len(c)>8 else "")
+def _few(c):
+    return ", ".join(f"{'(none)' if k is None else k} {n}" for k,
+                     n in c.most_common(8)) + (f" and {len(c)-8} more" if len(c) > 8 else "")
 
 @dataclass
 class Stats:
@@ -685,23 +744,27 @@ class Stats:
     def _repr_markdown_(self):
         d = self.durations
         length = f"{d.min():.1f} to {d.max():.1f} s, median {np.median(d):.1f} s" if len(d) else "-"
-        rows = dict(clips=self.clips, audio=_time(d.sum()), length=length, languages=_few(self.languages), speakers=_few(self.speakers))
+        rows = dict(clips=self.clips, audio=_time(d.sum()), length=length, languages=_few(self.languages),
+                    speakers=_few(self.speakers))
         rows["words"] = self.words
         return "\n".join(["| | |", "|:--|:--|", *(f"| {k} | {v} |" for k,v in rows.items())])
 
 # %% ../../nbs/data/02_dataset.ipynb #stats_fn
-def _seconds(row, folder)->float: # from the row where it says so believably, else from its file's header
+def _seconds(row, folder) -> float: # from the row where it says so believably, else from its file's header
     "How long the clip of a row is."
     d = row.get("duration")
-    return float(d) if isinstance(d, (int, float)) and 0<d<math.inf else audio_info(folder/row["audio_path"]).duration
+    return float(d) if isinstance(d,
+                                  (int, float)) and 0 < d < math.inf else audio_info(folder/row["audio_path"]).duration
 
 @patch
-def stats(self:SpeechDataset)->Stats:
+def stats(self:SpeechDataset) -> Stats:
     "Count clips, hours, languages, speakers, words."
     d,langs,voices,words = array("d"),Counter(),Counter(),0
     for row in self:
         d.append(_seconds(row, self.folder))
-        langs[row.get("language") or None] += 1; voices[row.get("speaker")] += 1; words += len(row["text"].split())
+        langs[row.get("language") or None] += 1
+        voices[row.get("speaker")] += 1
+        words += len(row["text"].split())
     return Stats(len(d), np.asarray(d), langs, voices, words)
 
 # %% ../../nbs/data/02_dataset.ipynb #stats_plot
@@ -713,7 +776,9 @@ def plot(self:Stats,
     from matplotlib import pyplot as plt
     fig,ax = plt.subplots(figsize=(7, 1.8), layout="constrained")
     ax.hist(self.durations, bins=min(50, max(5, self.clips//4)))
-    if window_seconds: ax.axvline(window_seconds, color="crimson", lw=1, label=f"window, {window_seconds:g} s"); ax.legend()
+    if window_seconds:
+        ax.axvline(window_seconds, color="crimson", lw=1, label=f"window, {window_seconds:g} s")
+        ax.legend()
     ax.set(xlabel="seconds", ylabel="clips", title=f"{self.clips} clips, {_time(self.durations.sum())}")
     plt.close(fig)
     return fig
@@ -724,13 +789,15 @@ HF_COLUMNS = ("audio", "text", "language", "speaker", "duration", "id") # column
 def _hf_features():
     "The types of `HF_COLUMNS`."
     from datasets import Audio, Features, Value
-    return Features({"audio": Audio(decode=False), **{k: Value("float64" if k=="duration" else "string") for k in HF_COLUMNS[1:]}})
+    return Features({"audio": Audio(decode=False),
+                     **{k: Value("float64" if k == "duration" else "string") for k in HF_COLUMNS[1:]}})
 
 # %% ../../nbs/data/02_dataset.ipynb #hf_row
 def _hf_row(row, root):
     "One row for `rows_to_hf`."
     root,voice = Path(root),row.get("speaker")
-    return dict(audio={"bytes": None, "path": os.path.abspath(root/row["audio_path"])}, text=row["text"], language=row.get("language") or None,
+    return dict(audio={"bytes": None, "path": os.path.abspath(root/row["audio_path"])}, text=row["text"],
+                language=row.get("language") or None,
                 speaker=None if voice is None else str(voice), duration=_seconds(row, root), id=row["audio_path"])
 
 # %% ../../nbs/data/02_dataset.ipynb #rows_to_hf
@@ -743,7 +810,8 @@ def rows_to_hf(
     from itertools import islice
     from datasets import Dataset, DatasetInfo
     from datasets.table import InMemoryTable
-    features = _hf_features(); schema = features.arrow_schema
+    features = _hf_features()
+    schema = features.arrow_schema
     it,parts = (_hf_row(r, root) for r in rows),[]
     while part := list(islice(it, 2000)): parts.append(pa.RecordBatch.from_pylist(part, schema=schema))
     return Dataset(InMemoryTable(pa.Table.from_batches(parts, schema=schema)), info=DatasetInfo(features=features))

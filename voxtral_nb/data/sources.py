@@ -35,20 +35,21 @@ class SpeechData:
     def __len__(self): return len(self.dataset)
     def __repr__(self):
         s = self.stats()
-        return f"{len(self)} clips, {_time(s.durations.sum())}, from {self.source}" + (f"; {len(self.skipped)} rows left out" if self.skipped else "")
+        return f"{len(self)} clips, {_time(s.durations.sum())}, from {self.source}" + (
+            f"; {len(self.skipped)} rows left out" if self.skipped else "")
 
     @property
-    def fingerprint(self)->str: # hexadecimal SHA-256
+    def fingerprint(self) -> str: # hexadecimal SHA-256
         return hashlib.sha256(b"".join(self.marks)).hexdigest()
 
     @property
-    def seconds(self)->float: return float(self.stats().durations.sum())
+    def seconds(self) -> float: return float(self.stats().durations.sum())
 
 # %% ../../nbs/data/03_sources.ipynb #select
 @patch
 def select(self:SpeechData,
     indices:list, # row numbers, in the order wanted
-)->SpeechData: # with an empty `skipped`: that list belongs to the whole
+) -> SpeechData: # with an empty `skipped`: that list belongs to the whole
     "Some of the rows."
     keep = dict(keys=[self.keys[i] for i in indices], marks=[self.marks[i] for i in indices])
     return replace(self, dataset=self.dataset.select(indices), skipped=[], **keep)
@@ -58,20 +59,21 @@ def _column(ds, name): # as a Python list, without touching the audio
     return ds.select_columns([name])[name][:]
 
 @patch
-def stats(self:SpeechData)->Stats:
+def stats(self:SpeechData) -> Stats:
     "Count clips, hours, languages, speakers, words."
     d = self.dataset
     words = sum(len(t.split()) for t in _column(d, "text"))
-    return Stats(len(d), np.asarray(_column(d, "duration"), dtype=float), Counter(_column(d, "language")), Counter(_column(d, "speaker")), words)
+    return Stats(len(d), np.asarray(_column(d, "duration"), dtype=float), Counter(_column(d, "language")),
+                 Counter(_column(d, "speaker")), words)
 
 # %% ../../nbs/data/03_sources.ipynb #draw
 def _draw(
     data:SpeechData, # what to draw from
     n:int|None, # how many rows at most; None keeps all
     seed:int, # another seed, another draw
-)->SpeechData: # rows in their old order
+) -> SpeechData: # rows in their old order
     "Draw `n` rows by the hash of their ids: a smaller draw is a part of a larger one."
-    if n is None or n>=len(data): return data
+    if n is None or n >= len(data): return data
     ids = _column(data.dataset, "id")
     order = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}|draw|{ids[i]}".encode()).digest())
     return data.select(sorted(order[:n]))
@@ -85,14 +87,14 @@ class _Check:
     max_seconds:float|None # longest clip, s
     language:str|None # for rows that name none
 
-    def __call__(self, audio, name)->float: # duration, s
+    def __call__(self, audio, name) -> float: # duration, s
         d = _check_clip(audio, name, self.decode)
-        if d<self.min_seconds: raise ValueError(f"{name} lasts {d:.3g} s, less than min_seconds={self.min_seconds:g}")
-        if self.max_seconds is not None and d>self.max_seconds:
+        if d < self.min_seconds: raise ValueError(f"{name} lasts {d:.3g} s, less than min_seconds={self.min_seconds:g}")
+        if self.max_seconds is not None and d > self.max_seconds:
             raise ValueError(f"{name} lasts {d:.1f} s, more than max_seconds={self.max_seconds:g}")
         return d
 
-def _mark(name, what, text, language)->bytes: # the hash of one row
+def _mark(name, what, text, language) -> bytes: # the hash of one row
     return hashlib.sha256(json.dumps([name, what, text, language]).encode()).digest()
 
 # %% ../../nbs/data/03_sources.ipynb #local
@@ -101,22 +103,26 @@ def _load_local(
     path:Path, # the jsonl or folder
     check:_Check,
     **names # names of foreign keys
-)->SpeechData:
+) -> SpeechData:
     "Load a jsonl or a dataset folder."
     from tqdm.auto import tqdm
     ds = SpeechDataset.open(path, "skip", **names)
     bad,keys,marks = list(ds.bad),[],[]
     def good():
-        for i,row in enumerate(tqdm(ds, total=len(ds), desc=f"checking {path.name}", disable=len(ds)<_FEW)):
+        for i,row in enumerate(tqdm(ds, total=len(ds), desc=f"checking {path.name}", disable=len(ds) < _FEW)):
             name = row["audio_path"]
             try: row["duration"] = check(f := ds.folder/name, name)
-            except ValueError as e: bad.append(BadRow(str(ds.jsonl), ds._lineno[i], str(e), row["text"])); continue
+            except ValueError as e:
+                bad.append(BadRow(str(ds.jsonl), ds._lineno[i], str(e), row["text"]))
+                continue
             row["language"] = row.get("language") or check.language
             sha = row["sha256"] if isinstance(row.get("sha256"), str) else None
             keys.append(sha or name)
-            marks.append(_mark(os.path.basename(name) if os.path.isabs(name) else name, sha or f.stat().st_size, row["text"], row["language"]))
+            marks.append(_mark(os.path.basename(name) if os.path.isabs(name) else name, sha or f.stat().st_size,
+                               row["text"], row["language"]))
             yield row
-    return SpeechData(rows_to_hf(good(), ds.folder), sorted(bad, key=lambda b: b.line) if bad else [], source, keys, marks)
+    return SpeechData(rows_to_hf(good(), ds.folder), sorted(bad, key=lambda b: b.line) if bad else [], source, keys,
+                      marks)
 
 # %% ../../nbs/data/03_sources.ipynb #undecoded
 def _store(self, value):
@@ -127,7 +133,8 @@ def _store(self, value):
         return {"bytes": value.get("bytes"), "path": value.get("path")}
     if isinstance(value, dict) and "array" in value:
         import soundfile as sf
-        b = io.BytesIO(); sf.write(b, np.asarray(value["array"]), value["sampling_rate"], format="WAV", subtype="FLOAT")
+        b = io.BytesIO()
+        sf.write(b, np.asarray(value["array"]), value["sampling_rate"], format="WAV", subtype="FLOAT")
         return {"bytes": b.getvalue(), "path": None}
     raise DatasetError(f"audio of a Hub dataset is neither a path, nor bytes, nor an array: {_short(repr(value))}")
 
@@ -143,7 +150,7 @@ def _undecoded():
 # %% ../../nbs/data/03_sources.ipynb #hub_answer
 def _hub_answer(
     e:BaseException, # what `datasets` raised
-)->str: # what the Hub said, where it said something
+) -> str: # what the Hub said, where it said something
     "Find the Hub's answer under the exceptions: `datasets` tells of a missing connection whatever it was."
     from datasets.exceptions import DatasetGenerationError
     said,seen = f"{type(e).__name__}: {e}",set()
@@ -165,30 +172,38 @@ def _hub_dataset(
     from datasets.exceptions import DatasetNotFoundError
     try:
         with _undecoded(): return load_dataset(source, hub_config, split=split)
-    except DatasetNotFoundError as e: raise DatasetError(f"{source} is neither a file or folder here nor a dataset on the Hub: {e}") from e
+    except DatasetNotFoundError as e:
+        raise DatasetError(f"{source} is neither a file or folder here nor a dataset on the Hub: {e}") from e
     except ValueError as e:
         what = f"Hub dataset {source}, split {split!r}" + (f", config {hub_config!r}" if hub_config else "")
-        hint = ". Splits and configs are chosen with train_split, eval_split and hub_config" if re.search("split|config", str(e), re.I) else ""
+        hint = ". Splits and configs are chosen with train_split, eval_split and hub_config" if re.search(
+            "split|config", str(e), re.I) else ""
         raise DatasetError(f"{what}: {str(e).rstrip('.')}{hint}") from e
-    except Exception as e: raise DatasetError(f"{source} is no file or folder here, and could not be had from the Hub: {_hub_answer(e)}") from e
+    except Exception as e:
+        raise DatasetError(
+            f"{source} is no file or folder here, and could not be had from the Hub: {_hub_answer(e)}") from e
 
 # %% ../../nbs/data/03_sources.ipynb #hub_columns
 def _hub_columns(
     ds, # a `datasets.Dataset`
     where:str, # what to call it in messages
     given:dict, # {"audio": name or None, "text": ..., "language": ..., "speaker": ...}
-)->dict: # {"audio": column, "text": column, "language": column or None, "speaker": column or None}
+) -> dict: # {"audio": column, "text": column, "language": column or None, "speaker": column or None}
     "Find the columns that a run needs."
     from datasets import Audio
     has,res = ds.column_names,{}
     sounds = [c for c in has if isinstance(ds.features[c], Audio)]
     known = dict(audio=sounds or AUDIO_KEYS, text=TEXT_KEYS, language=("language",), speaker=("speaker",))
     for what,name in given.items():
-        if name==IGNORE and what in ("language", "speaker"): res[what] = None; continue
-        if name is not None and name not in has: raise DatasetError(f"{where} has no column {name!r} ({what}_column); its columns: {', '.join(has)}")
+        if name == IGNORE and what in ("language", "speaker"):
+            res[what] = None
+            continue
+        if name is not None and name not in has:
+            raise DatasetError(f"{where} has no column {name!r} ({what}_column); its columns: {', '.join(has)}")
         res[what] = name or next((c for c in known[what] if c in has), None)
         if res[what] is None and what in ("audio", "text"):
-            raise DatasetError(f"{where}: no column is known to hold the {what}; name one with {what}_column; its columns: {', '.join(has)}")
+            raise DatasetError(
+                f"{where}: no column is known to hold the {what}; name one with {what}_column; its columns: {', '.join(has)}")
     return res
 
 # %% ../../nbs/data/03_sources.ipynb #hub_audio
@@ -200,10 +215,11 @@ def _hub_audio(
     "The audio of a Hub dataset as `{bytes, path}`."
     from datasets import Audio, Value
     f = ds.features[column]
-    if not isinstance(f, Audio) and not (isinstance(f, dict) and {"bytes", "path"}<=set(f)):
-        raise DatasetError(f"{where}: column {column!r} holds {f.dtype if isinstance(f, Value) else f}, not audio; name another with audio_column")
+    if not isinstance(f, Audio) and not (isinstance(f, dict) and {"bytes", "path"} <= set(f)):
+        raise DatasetError(
+            f"{where}: column {column!r} holds {f.dtype if isinstance(f, Value) else f}, not audio; name another with audio_column")
     res = ds.select_columns([column]).cast_column(column, Audio(decode=False))
-    return res if column=="audio" else res.rename_column(column, "audio")
+    return res if column == "audio" else res.rename_column(column, "audio")
 
 # %% ../../nbs/data/03_sources.ipynb #in_cache
 def _check_downloaded(
@@ -213,7 +229,8 @@ def _check_downloaded(
     from datasets import config
     from huggingface_hub.constants import HF_HUB_CACHE
     caches = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
-    if os.path.isabs(path) and any(Path(os.path.normpath(path)).is_relative_to(os.path.abspath(c)) for c in caches): return
+    if os.path.isabs(path) and any(Path(os.path.normpath(path)).is_relative_to(os.path.abspath(c)) for c in caches):
+        return
     raise ValueError(f"it names the file {_short(path)}, which is not part of the dataset")
 
 # %% ../../nbs/data/03_sources.ipynb #hub_rows
@@ -223,9 +240,11 @@ def _hub_rows(ds, audio, col):
     "Yield `(audio struct, text, language, speaker)`, one row at a time."
     from datasets import ClassLabel
     names = [c for c in (col["text"], col["language"], col["speaker"]) if c]
-    label = lambda c,v: ds.features[c].int2str(v) if isinstance(ds.features[c], ClassLabel) and isinstance(v, int) and v>=0 else v
+    label = lambda c,v: ds.features[c].int2str(v) if isinstance(ds.features[c], ClassLabel) and isinstance(v,
+        int) and v >= 0 else v
     meta = iter(ds.select_columns(names))
-    for a,m in zip(audio, meta): yield (a["audio"], *(label(col[k], m[col[k]]) if col[k] else None for k in ("text", "language", "speaker")))
+    for a,m in zip(audio, meta):
+        yield (a["audio"], *(label(col[k], m[col[k]]) if col[k] else None for k in ("text", "language", "speaker")))
 
 # %% ../../nbs/data/03_sources.ipynb #hub
 def _if_text(v): return v if isinstance(v, str) else None
@@ -236,27 +255,34 @@ def _load_hub(
     hub_config:str|None, # its configuration
     check:_Check,
     given:dict, # column names given by the user
-)->SpeechData:
+) -> SpeechData:
     "Load a Hub dataset."
     from datasets import concatenate_datasets
     from tqdm.auto import tqdm
     where = f"{source}:{split}"
     ds = _hub_dataset(source, split, hub_config)
-    col = _hub_columns(ds, where, given); audio = _hub_audio(ds, col["audio"], where)
+    col = _hub_columns(ds, where, given)
+    audio = _hub_audio(ds, col["audio"], where)
     bad,good,keys,marks,ids,meta = [],[],[],[],set(),[]
-    for i,(a,text,language,voice) in enumerate(tqdm(_hub_rows(ds, audio, col), total=len(ds), desc=f"checking {source}", disable=len(ds)<_FEW)):
+    for i,(a,text,language,voice) in enumerate(tqdm(_hub_rows(ds, audio, col), total=len(ds), desc=f"checking {source}",
+                                                    disable=len(ds) < _FEW)):
         name = _CACHE.sub("", (a or {}).get("path") or "") or f"{split}/{i}"
         if name in ids: name = f"{name}#{i}" # some datasets call every clip audio.wav
         d,language = 0.,language or check.language
         try:
             if a is None or a["bytes"] is None and not a["path"]: raise ValueError("there is no audio")
             if a["bytes"] is None: _check_downloaded(a["path"])
-            _check_text(text); check_language(language)
+            _check_text(text)
+            check_language(language)
             d = check({**a, "path": name} if a["bytes"] is not None else Path(a["path"]), name)
             size = len(a["bytes"]) if a["bytes"] is not None else os.path.getsize(a["path"])
-            good.append(i); keys.append(name); marks.append(_mark(name, size, text, language))
-        except (ConfigError, ValueError) as e: bad.append(BadRow(where, i, str(e), text if isinstance(text, str) else "", "row"))
-        ids.add(name); meta.append((_if_text(text), _if_text(language), None if voice is None else str(voice), d, name))
+            good.append(i)
+            keys.append(name)
+            marks.append(_mark(name, size, text, language))
+        except (ConfigError, ValueError) as e:
+            bad.append(BadRow(where, i, str(e), text if isinstance(text, str) else "", "row"))
+        ids.add(name)
+        meta.append((_if_text(text), _if_text(language), None if voice is None else str(voice), d, name))
     return SpeechData(concatenate_datasets([audio, _meta(meta)], axis=1).select(good), bad, where, keys, marks)
 
 # %% ../../nbs/data/03_sources.ipynb #meta
@@ -267,7 +293,7 @@ def _meta(
     import pyarrow as pa
     from datasets import Dataset, DatasetInfo, Features
     from datasets.table import InMemoryTable
-    f = Features({k: v for k,v in _hf_features().items() if k!="audio"})
+    f = Features({k: v for k,v in _hf_features().items() if k != "audio"})
     cols = list(zip(*rows)) or [()]*len(f)
     table = pa.table([pa.array(c, t.type) for c,t in zip(cols, f.arrow_schema)], schema=f.arrow_schema)
     return Dataset(InMemoryTable(table), info=DatasetInfo(features=f))
@@ -277,12 +303,13 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 def _local_path(
     source:str, # as given
-)->Path|None: # None for a Hub id
+) -> Path|None: # None for a Hub id
     "The file or folder that `source` names, or None if it is a Hub id."
     p = Path(source).expanduser()
     kind = p.suffix.lower()
     if p.is_file() and kind not in (".jsonl", ".json"):
-        raise DatasetError(f"{source} is a {kind or 'nameless'} file; data is given as a .jsonl with one JSON object a line, "
+        raise DatasetError(
+            f"{source} is a {kind or 'nameless'} file; data is given as a .jsonl with one JSON object a line, "
                            "a folder that holds data.jsonl, or a Hub dataset id")
     if p.exists(): return p
     if not _HUB_ID.fullmatch(source) or kind in (".jsonl", ".json", ".csv", ".tsv", ".wav", ".zip"):
@@ -308,17 +335,21 @@ def load_speech(
     max_seconds:float|None=None, # longer clips are bad rows; None sets no limit
     max_clips:int|None=None, # draw at most so many
     seed:int=42, # for the draw
-)->SpeechData:
+) -> SpeechData:
     "Load speech from disk or Hub, with every row checked."
-    _check_on_bad(on_bad); check_language(language)
+    _check_on_bad(on_bad)
+    check_language(language)
     if not isinstance(source, (str, Path)) or not str(source).strip():
-        raise DatasetError(f"{source!r} names no data; give a .jsonl, a folder that holds data.jsonl, or a Hub dataset id")
-    source,check = str(source),_Check(on_bad=="skip", min_seconds, max_seconds, language)
+        raise DatasetError(
+            f"{source!r} names no data; give a .jsonl, a folder that holds data.jsonl, or a Hub dataset id")
+    source,check = str(source),_Check(on_bad == "skip", min_seconds, max_seconds, language)
     path = _local_path(source)
     names = dict(audio=audio_column, text=text_column, language=language_column, speaker=speaker_column)
     if path: res = _load_local(source, path, check, **{f"{k}_key": v for k,v in names.items()})
     else: res = _load_hub(source, split, hub_config, check, names)
-    if on_bad=="error": _raise_bad(res.skipped, _REMEDY + (_REMEDY_LANGUAGE if any("no ISO 639-1" in b.reason for b in res.skipped) else ""))
+    if on_bad == "error":
+        _raise_bad(res.skipped, _REMEDY + (_REMEDY_LANGUAGE if any("no ISO 639-1" in b.reason for b in res.skipped)
+                                           else ""))
     if not len(res):
         first = f"; {len(res.skipped)} rows were left out, the first: {res.skipped[0]}" if res.skipped else ""
         raise DatasetError(f"{source} holds no clip that can be used{first}")
@@ -329,10 +360,11 @@ def _paths(data):
     "Absolute audio paths of the rows that are files."
     import pyarrow.compute as pc
     d = data.dataset.select_columns(["audio"]).with_format("arrow")
-    return {p for i in range(0, len(d), 1000) for p in pc.struct_field(d[i:i+1000]["audio"], "path").to_pylist() if p and os.path.isabs(p)}
+    return {p for i in range(0, len(d), 1000) for p in pc.struct_field(d[i:i+1000]["audio"], "path").to_pylist() if p
+            and os.path.isabs(p)}
 
-def _shared(train, held)->int: # evaluation clips that are in the training data
-    if train.source==held.source: return len(set(train.keys) & set(held.keys))
+def _shared(train, held) -> int: # evaluation clips that are in the training data
+    if train.source == held.source: return len(set(train.keys) & set(held.keys))
     shas = lambda d: {k for k in d.keys if re.fullmatch("[0-9a-f]{64}", k)}
     return max(len(_paths(train) & _paths(held)), len(shas(train) & shas(held)))
 
@@ -340,13 +372,14 @@ def _shared(train, held)->int: # evaluation clips that are in the training data
 def _hold_out(
     data:SpeechData, # all of it
     cfg:RunConfig, # says how much, by what, with which seed
-)->tuple: # (training, evaluation)
+) -> tuple: # (training, evaluation)
     "Divide `data` as the config says."
     rows = [dict(audio_path=k, speaker=s) for k,s in zip(data.keys, _column(data.dataset, "speaker"))]
     keys = _split_keys(rows, cfg.split_by, data.source)
     try: train,held = split_rows(keys, cfg.eval_fraction, cfg.seed)
     except DatasetError as e: raise DatasetError(f"{data.source}: {e}") from None
-    res = data.select(train); res.skipped = data.skipped
+    res = data.select(train)
+    res.skipped = data.skipped
     return res,data.select(held)
 
 # %% ../../nbs/data/03_sources.ipynb #describe
@@ -354,42 +387,54 @@ def _describe(
     name:str, # "train" or "eval"
     data:SpeechData, # what there is
     note:str="", # how it came about
-)->str: # a line, and one for each row left out, up to ten
+) -> str: # a line, and one for each row left out, up to ten
     "Say what was loaded."
     s = data.stats()
-    langs = ", ".join(f"{'language to detect' if k is None else k}{f' {n}' if len(s.languages)>1 else ''}" for k,n in s.languages.most_common(6))
+    langs = ", ".join(f"{'language to detect' if k is None else k}{f' {n}' if len(s.languages) > 1 else ''}" for k,
+                      n in s.languages.most_common(6))
     lines = [f"{name}: {len(data)} clips, {_time(s.durations.sum())}, {langs}, from {data.source}{note}"]
     n = len(data.skipped)
-    if n: lines += [f"  {n} rows left out:", *(f"  - {b}" for b in data.skipped[:10])] + ([f"  - ... and {n-10} more"] if n>10 else [])
+    if n:
+        lines += [f"  {n} rows left out:", *(f"  - {b}" for b in data.skipped[:10])] + ([f"  - ... and {n-10} more"]
+            if n > 10 else [])
     return "\n".join(lines)
 
 # %% ../../nbs/data/03_sources.ipynb #load_run
-_LOAD_SETTINGS = ("hub_config", "audio_column", "text_column", "language_column", "speaker_column", "language", "on_bad",
+_LOAD_SETTINGS = ("hub_config", "audio_column", "text_column", "language_column", "speaker_column", "language",
+                  "on_bad",
                   "min_seconds", "max_seconds")
 
 def load_run_data(
     cfg:RunConfig, # the run
     verbose:bool=True, # print what was loaded?
-)->tuple: # (training `SpeechData`, evaluation `SpeechData` or None)
+) -> tuple: # (training `SpeechData`, evaluation `SpeechData` or None)
     "Load the data of a run: training and evaluation, checked, divided and limited as `cfg` says."
-    if not cfg.train_data.strip(): raise ConfigError("train_data: is empty; name a data.jsonl, a dataset folder, or a Hub dataset id")
+    if not cfg.train_data.strip():
+        raise ConfigError("train_data: is empty; name a data.jsonl, a dataset folder, or a Hub dataset id")
     load = lambda source,split: load_speech(source, split=split, **{k: getattr(cfg, k) for k in _LOAD_SETTINGS})
     if cfg.eval_split and cfg.eval_data is None and _local_path(cfg.train_data):
-        raise ConfigError(f"eval_split: {cfg.eval_split!r} is a split of a Hub dataset, but train_data is a local one ({cfg.train_data}); "
+        raise ConfigError(
+            f"eval_split: {cfg.eval_split!r} is a split of a Hub dataset, but train_data is a local one ({cfg.train_data}); "
                           "name the evaluation data with eval_data")
     train,held,note = load(cfg.train_data, cfg.train_split),None,""
-    if cfg.eval_data is not None or cfg.eval_split is not None: held = load(cfg.eval_data or cfg.train_data, cfg.eval_split or cfg.train_split)
-    elif cfg.eval_fraction>0: (train,held),note = _hold_out(train, cfg),f", held out by {cfg.split_by}, seed {cfg.seed}"
+    if cfg.eval_data is not None or cfg.eval_split is not None:
+        held = load(cfg.eval_data or cfg.train_data, cfg.eval_split or cfg.train_split)
+    elif cfg.eval_fraction > 0:
+        (train,held),note = _hold_out(train, cfg),f", held out by {cfg.split_by}, seed {cfg.seed}"
     if held and (n := _shared(train, held)):
-        warnings.warn(f"{n} of {len(held)} evaluation clips are in the training data too: their error rate measures memory", stacklevel=2)
+        warnings.warn(
+            f"{n} of {len(held)} evaluation clips are in the training data too: their error rate measures memory",
+            stacklevel=2)
     train = _limited(train, cfg.max_train_clips, cfg.seed, "max_train_clips")
     if held: held = _limited(held, cfg.max_eval_clips, cfg.seed, "max_eval_clips")
     if verbose:
         print(_describe("train", train))
-        print(_describe("eval", held, note) if held else "eval: none, because eval_fraction is 0: nothing will be measured")
+        print(_describe("eval", held, note) if held
+              else "eval: none, because eval_fraction is 0: nothing will be measured")
     return train,held
 
 def _limited(data, n, seed, name):
     res = _draw(data, n, seed)
-    if res is not data: res = replace(res, skipped=data.skipped, source=f"{data.source} ({len(res)} of {len(data)} drawn: {name})")
+    if res is not data:
+        res = replace(res, skipped=data.skipped, source=f"{data.source} ({len(res)} of {len(data)} drawn: {name})")
     return res

@@ -34,14 +34,14 @@ class EvaluationError(VoxtralNBError, ValueError):
 # %% ../../nbs/measure/01_evaluation.ipynb #norm-none
 def _none(
     text:str, # any text
-)->str: # the text with each run of whitespace made one space
+) -> str: # the text with each run of whitespace made one space
     "Leave `text` as it is, spaces aside."
     return " ".join(text.split())
 
 # %% ../../nbs/measure/01_evaluation.ipynb #norm-basic
 @functools.cache
 def _basic(
-)->callable: # text -> text
+) -> callable: # text -> text
     "Whisper's basic normaliser: lower case, no punctuation, no text in brackets."
     from transformers.models.whisper.english_normalizer import BasicTextNormalizer
     norm = BasicTextNormalizer()
@@ -52,7 +52,7 @@ _SPELLING = ASSETS/"english_spelling.json"
 
 @functools.cache
 def _english(
-)->callable: # text -> text
+) -> callable: # text -> text
     "Whisper's English normaliser."
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
     norm = EnglishTextNormalizer(json.loads(_SPELLING.read_text(encoding="utf-8")))
@@ -63,12 +63,14 @@ NORMALIZERS = ("none", "basic", "english") # the names a config and a report use
 
 def get_normalizer(
     name:str, # one of `NORMALIZERS`
-)->callable: # (text, language=None) -> text; language is ISO 639-1 or None
+) -> callable: # (text, language=None) -> text; language is ISO 639-1 or None
     "The function that makes texts comparable."
-    if name not in NORMALIZERS: raise EvaluationError(f"normalizer {name!r} is none of {', '.join(map(repr, NORMALIZERS))}")
+    if name not in NORMALIZERS:
+        raise EvaluationError(f"normalizer {name!r} is none of {', '.join(map(repr, NORMALIZERS))}")
     def norm(text, language=None):
         if name == "english" and language not in (None, "en"):
-            raise EvaluationError(f"normalizer 'english' knows only English, this text is {language!r}: use 'basic' or 'none'")
+            raise EvaluationError(
+                f"normalizer 'english' knows only English, this text is {language!r}: use 'basic' or 'none'")
         return (_none if name == "none" else _basic() if name == "basic" else _english())(text)
     return norm
 
@@ -84,16 +86,16 @@ class ErrorCounts:
     insertions:int = 0 # units that the reference does not have
     length:int = 0 # units of the reference
     @property
-    def errors(self)->int: return self.substitutions + self.deletions + self.insertions
+    def errors(self) -> int: return self.substitutions + self.deletions + self.insertions
     @property
-    def rate(self)->float: return self.errors/self.length if self.length else (math.inf if self.errors else 0.)
+    def rate(self) -> float: return self.errors/self.length if self.length else (math.inf if self.errors else 0.)
     def __add__(self, o): return ErrorCounts(*(getattr(self, f.name) + getattr(o, f.name) for f in fields(self)))
 
 # %% ../../nbs/measure/01_evaluation.ipynb #word-errors
 def word_errors(
     reference:str, # what was said
     hypothesis:str, # what the model heard
-)->ErrorCounts: # in words; an empty hypothesis is all deletions
+) -> ErrorCounts: # in words; an empty hypothesis is all deletions
     "Count word errors of one pair of normalised texts."
     import jiwer
     o = jiwer.process_words(reference, hypothesis)
@@ -106,7 +108,7 @@ def char_errors(
     reference:str, # what was said
     hypothesis:str, # what the model heard
     language:str|None=None, # ISO 639-1; for those in `NO_SPACES` spaces are not counted
-)->ErrorCounts: # in characters
+) -> ErrorCounts: # in characters
     "Count character errors of one pair of normalised texts."
     import jiwer
     if language in NO_SPACES: reference, hypothesis = ("".join(o.split()) for o in (reference, hypothesis))
@@ -116,7 +118,7 @@ def char_errors(
 # %% ../../nbs/measure/01_evaluation.ipynb #primary
 def primary_metric(
     languages:Sequence[str|None], # one per clip
-)->str: # "cer" if all clips are in languages without spaces, else "wer"
+) -> str: # "cer" if all clips are in languages without spaces, else "wer"
     "The rate that a set of clips should be judged by."
     return "cer" if len(languages) and all(o in NO_SPACES for o in languages) else "wer"
 
@@ -124,7 +126,7 @@ def primary_metric(
 def diff_html(
     reference:str, # what was said
     hypothesis:str, # what the model heard
-)->str: # HTML of one line
+) -> str: # HTML of one line
     "The two texts as one, with every error marked."
     import jiwer
     style = dict(delete="color:#b3261e;text-decoration:line-through", insert="color:#1f6f3f;text-decoration:underline")
@@ -132,7 +134,8 @@ def diff_html(
     r, h, out = reference.split(), hypothesis.split(), []
     for c in jiwer.process_words(" ".join(r), " ".join(h)).alignments[0]:
         a, b = r[c.ref_start_idx:c.ref_end_idx], h[c.hyp_start_idx:c.hyp_end_idx]
-        out.append(html.escape(" ".join(a)) if c.type == "equal" else f'{mark("delete", a)} {mark("insert", b)}'.strip())
+        out.append(html.escape(" ".join(a)) if c.type == "equal"
+                   else f'{mark("delete", a)} {mark("insert", b)}'.strip())
     return " ".join(out)
 
 # %% ../../nbs/measure/01_evaluation.ipynb #report
@@ -156,7 +159,7 @@ class EvalReport:
     loss:float = math.nan # nats per transcript token; measured by the trainer only
     table:object = field(repr=False, default=None) # pandas DataFrame: reference, hypothesis, wer, duration, language, ...
     @property
-    def score(self)->float: return getattr(self, self.primary)
+    def score(self) -> float: return getattr(self, self.primary)
 
 # %% ../../nbs/measure/01_evaluation.ipynb #report-rows
 def _row(
@@ -164,11 +167,12 @@ def _row(
     reference:str, # what was said
     hypothesis:str, # what the model heard
     language:str|None, # ISO 639-1
-)->tuple: # row of the table, word counts, character counts
+) -> tuple: # row of the table, word counts, character counts
     "Score one clip."
     r, h = norm(reference, language), norm(hypothesis, language)
     w, c = word_errors(r, h), char_errors(r, h, language)
-    return dict(reference=reference, hypothesis=hypothesis, wer=w.rate, cer=c.rate, errors=w.errors, words=w.length, language=language), w, c
+    return dict(reference=reference, hypothesis=hypothesis, wer=w.rate, cer=c.rate, errors=w.errors, words=w.length,
+                language=language), w, c
 
 # %% ../../nbs/measure/01_evaluation.ipynb #score
 def score(
@@ -179,19 +183,24 @@ def score(
     durations:Sequence[float]|None=None, # seconds per clip, for the RTFx
     seconds:float=math.nan, # time it took to transcribe them; unknown: no RTFx
     truncated:Sequence[bool]|None=None, # which answers were cut off
-)->EvalReport: # with its table in the order given
+) -> EvalReport: # with its table in the order given
     "Compare hypotheses with references."
     import pandas as pd
     n = len(references)
-    if len(hypotheses) != n or not n: raise EvaluationError(f"{n} references and {len(hypotheses)} hypotheses: need one for each, and at least one")
+    if len(hypotheses) != n or not n:
+        raise EvaluationError(f"{n} references and {len(hypotheses)} hypotheses: need one for each, and at least one")
     languages, durations, truncated = languages or [None]*n, durations or [math.nan]*n, truncated or [False]*n
     norm = get_normalizer(normalizer)
     rows, w, c = zip(*(_row(norm, *o) for o in zip(references, hypotheses, languages)))
     w, c, audio = sum(w, ErrorCounts()), sum(c, ErrorCounts()), float(np.sum(durations))
-    if not w.length: raise EvaluationError(f"no reference has a word left after the normalizer {normalizer!r}; nothing can be measured")
+    if not w.length:
+        raise EvaluationError(
+            f"no reference has a word left after the normalizer {normalizer!r}; nothing can be measured")
     table = pd.DataFrame([dict(o, duration=d, truncated=t) for o,d,t in zip(rows, durations, truncated)])
-    return EvalReport(w.rate, c.rate, primary_metric(languages), normalizer, n, w.length, w.substitutions, w.deletions, w.insertions,
-        sum(not o.strip() for o in hypotheses), sum(truncated), audio, seconds, audio/seconds if seconds > 0 else math.nan, table=table)
+    return EvalReport(w.rate, c.rate, primary_metric(languages), normalizer, n, w.length, w.substitutions, w.deletions,
+                      w.insertions,
+        sum(not o.strip() for o in hypotheses), sum(truncated), audio, seconds,
+        audio/seconds if seconds > 0 else math.nan, table=table)
 
 # %% ../../nbs/measure/01_evaluation.ipynb #worst
 @patch
@@ -206,7 +215,7 @@ def worst(self:EvalReport,
 @patch
 def to_dict(self:EvalReport,
     clips:bool=True, # with one entry per clip?
-)->dict: # plain numbers and strings
+) -> dict: # plain numbers and strings
     "The report as JSON can hold it."
     d = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "table"}
     if clips: d["clips"] = [{k: _plain(v) for k,v in o.items()} for o in self.table.to_dict("records")]
@@ -223,7 +232,7 @@ def _plain(
 @patch
 def save(self:EvalReport,
     path:str|Path, # JSON file; written whole or not at all
-)->Path: # `path`
+) -> Path: # `path`
     "Write the report and its clips."
     return atomic_write(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
@@ -231,28 +240,30 @@ def save(self:EvalReport,
 @patch(cls_method=True)
 def load(cls:EvalReport,
     path:str|Path, # file of `save`
-)->EvalReport:
+) -> EvalReport:
     "Read a report back."
     return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
 @patch(cls_method=True)
 def from_dict(cls:EvalReport,
     d:dict, # of `to_dict`, with its clips
-)->EvalReport:
+) -> EvalReport:
     "The report that `d` describes."
     import pandas as pd
     t = pd.DataFrame(d["clips"]).astype({o: float for o in ("wer", "cer", "duration")})
-    return cls(**{f.name: math.nan if d[f.name] is None else d[f.name] for f in fields(cls) if f.name != "table"}, table=t)
+    return cls(**{f.name: math.nan if d[f.name] is None else d[f.name] for f in fields(cls) if f.name != "table"},
+               table=t)
 
 # %% ../../nbs/measure/01_evaluation.ipynb #percent
-def _percent(x:float)->str: return "–" if x is None or not math.isfinite(x) else f"{x:.1%}"
+def _percent(x:float) -> str: return "–" if x is None or not math.isfinite(x) else f"{x:.1%}"
 
 def _table_html(
     head:Sequence[str], # titles of the columns
     rows:Sequence[Sequence[str]], # cells, already HTML
-)->str: # HTML
+) -> str: # HTML
     "A plain table, aligned left."
-    def line(tag, cells): return "<tr>" + "".join(f'<{tag} style="text-align:left">{o}</{tag}>' for o in cells) + "</tr>"
+    def line(tag, cells):
+        return "<tr>" + "".join(f'<{tag} style="text-align:left">{o}</{tag}>' for o in cells) + "</tr>"
     return f'<table><thead>{line("th", head)}</thead><tbody>{"".join(line("td", o) for o in rows)}</tbody></table>'
 
 # %% ../../nbs/measure/01_evaluation.ipynb #report-html
@@ -272,9 +283,10 @@ def _repr_html_(self:EvalReport):
 # %% ../../nbs/measure/01_evaluation.ipynb #seconds-of
 def _seconds(
     clip, # what `read_audio` takes
-)->float: # s
+) -> float: # s
     "Length of a clip, from its header where it has one."
-    if isinstance(clip, dict) and clip.get("array") is not None: return len(clip["array"])/clip.get("sampling_rate", SAMPLE_RATE)
+    if isinstance(clip, dict) and clip.get("array") is not None:
+        return len(clip["array"])/clip.get("sampling_rate", SAMPLE_RATE)
     if isinstance(clip, np.ndarray): return len(clip)/SAMPLE_RATE
     return audio_info(clip).duration
 
@@ -283,7 +295,7 @@ def _batches(
     windows:Sequence[int], # windows of each clip
     seconds:Sequence[float], # length of each clip: about as long as its text
     batch_size:int, # windows in a batch at most; a longer clip is a batch of its own
-)->list[list[int]]: # indices of the clips, longest first
+) -> list[list[int]]: # indices of the clips, longest first
     "Put clips of like length together."
     out = []
     for i in sorted(range(len(windows)), key=lambda i: (-windows[i], -seconds[i])):
@@ -324,7 +336,7 @@ def _generate(
     tokenizer, # its tokenizer: knows the ids of `</s>` and padding
     batch:dict, # from `prompt_batch`: prompts padded on the left
     max_new_tokens:int, # tokens to stop at
-)->list[tuple[list[int], bool]]: # per row: the new tokens up to `</s>`, and whether the limit cut them off
+) -> list[tuple[list[int], bool]]: # per row: the new tokens up to `</s>`, and whether the limit cut them off
     "Greedy decoding: what the model adds to each prompt."
     device, eos = next(model.parameters()).device, tokenizer.eos_token_id
     batch = {k: v.to(device) for k,v in batch.items()}
@@ -334,7 +346,8 @@ def _generate(
     return [(o[:o.index(eos)], False) if eos in o else (o, True) for o in new]
 
 # %% ../../nbs/measure/01_evaluation.ipynb #transcripts
-def _transcripts(model, processor, clips, languages, durations, batch_size, max_new_tokens, progress)->list[tuple[str,bool]]:
+def _transcripts(model, processor, clips, languages, durations, batch_size, max_new_tokens,
+                 progress) -> list[tuple[str,bool]]:
     "What `transcribe` returns, with whether each text was cut off."
     from tqdm.auto import tqdm
     collate, prompt, w = VoxtralDataCollator(processor), TranscriptionPrompt(processor), AudioWindows(processor)
@@ -342,7 +355,8 @@ def _transcripts(model, processor, clips, languages, durations, batch_size, max_
     out = [None]*len(clips)
     quiet = not progress or (None if not IN_NOTEBOOK else False) # None: no bar where there is no terminal
     def prepare(ids): return collate.prompt_batch([dict(audio=clips[i], language=languages[i]) for i in ids])
-    with _evaluating(model), tqdm(total=len(clips), desc="Transcribing", unit="clip", disable=quiet, leave=False) as bar:
+    with _evaluating(model), tqdm(total=len(clips), desc="Transcribing", unit="clip", disable=quiet,
+                                  leave=False) as bar:
         for ids, batch in _ahead(prepare, _batches(windows, durations, batch_size)):
             new = _generate(model, processor.tokenizer, batch, max_new_tokens*max(windows[i] for i in ids))
             for i, (o, cut) in zip(ids, new): out[i] = prompt.decode(o).strip(), cut
@@ -358,12 +372,14 @@ def transcribe(
     batch_size:int=8, # windows in a batch at most; a longer clip goes alone
     max_new_tokens:int=256, # limit per window of audio, so that a long clip may have a long text
     progress:bool=True, # show a bar?
-)->list[str]: # one text per clip, in the order given
+) -> list[str]: # one text per clip, in the order given
     "Turn speech into text."
-    if isinstance(clips, (str, bytes, Path, dict)): raise EvaluationError("clips is a list; for one clip write transcribe(model, processor, [clip])")
+    if isinstance(clips, (str, bytes, Path, dict)):
+        raise EvaluationError("clips is a list; for one clip write transcribe(model, processor, [clip])")
     languages = list(language) if isinstance(language, (list, tuple)) else [language]*len(clips)
     if len(languages) != len(clips): raise EvaluationError(f"{len(clips)} clips and {len(languages)} languages")
-    out = _transcripts(model, processor, clips, languages, [_seconds(o) for o in clips], batch_size, max_new_tokens, progress)
+    out = _transcripts(model, processor, clips, languages, [_seconds(o) for o in clips], batch_size, max_new_tokens,
+                       progress)
     if n := sum(cut for _,cut in out):
         print(f"{n} of {len(out)} answers were cut off at {max_new_tokens} tokens per window: raise max_new_tokens if they are not just the model rambling")
     return [o for o,_ in out]
@@ -373,12 +389,13 @@ def _columns(
     dataset, # datasets.Dataset, SpeechData, or list of rows
     max_clips:int|None, # clips to take, spread evenly over the set; None: all
     language:str|None, # for rows that name none
-)->tuple: # audio (lazy), texts, languages, durations in s
+) -> tuple: # audio (lazy), texts, languages, durations in s
     "The columns that an evaluation needs; audio is read only when it is asked for."
     ds = getattr(dataset, "dataset", dataset)
     n = len(ds)
     if not n: raise EvaluationError("the data set has no rows; there is nothing to evaluate")
-    ids = list(range(n)) if max_clips is None or max_clips >= n else np.linspace(0, n-1, max_clips).round().astype(int).tolist()
+    ids = list(range(n)) if max_clips is None or max_clips >= n else np.linspace(0, n-1,
+        max_clips).round().astype(int).tolist()
     if hasattr(ds, "select"):
         ds = ds.select(ids)
         col = lambda k, default: list(ds[k]) if k in ds.column_names else [default]*len(ids)
@@ -402,7 +419,7 @@ def evaluate(
     language:str|None=None, # ISO 639-1 for rows that name none; None: the model detects it
     max_clips:int|None=None, # evaluate only so many clips, spread evenly over the set; None: all
     progress:bool=True, # show a bar?
-)->EvalReport: # with one row per clip, in the order of the data set
+) -> EvalReport: # with one row per clip, in the order of the data set
     "Word and character error rate of a model on a data set."
     get_normalizer(normalizer)
     audio, texts, langs, secs = _columns(dataset, max_clips, language)
@@ -418,7 +435,7 @@ def samples(
     after:EvalReport, # the model as it is now
     before:EvalReport|None=None, # the model as it was, on the same clips; None: was not measured
     n:int=8, # examples, spread evenly over the set
-)->list[dict]: # reference, before, after
+) -> list[dict]: # reference, before, after
     "Examples for a results file or a card."
     if before is not None and before.table.reference.tolist() != after.table.reference.tolist():
         raise EvaluationError("the reports are of different clips; evaluate both models on the same data")
@@ -435,8 +452,11 @@ def compare(
     "Two reports side by side, with examples whose errors are marked."
     from IPython.display import HTML
     norm = get_normalizer(after.normalizer)
-    def line(k, r): return [k, _percent(r.wer), _percent(r.cer), f"{r.substitutions} / {r.deletions} / {r.insertions}", str(r.empty)]
+    def line(k, r):
+        return [k, _percent(r.wer), _percent(r.cer), f"{r.substitutions} / {r.deletions} / {r.insertions}",
+                str(r.empty)]
     top = [line("before", before), line("after", after)]
     def mark(ref, hyp): return diff_html(norm(ref), norm(hyp))
     rows = [[mark(o["reference"], o[k]) for k in ("before", "after")] for o in samples(after, before, n)]
-    return HTML(_table_html(["", "WER", "CER", "sub / del / ins", "empty"], top) + _table_html(["before", "after"], rows))
+    return HTML(_table_html(["", "WER", "CER", "sub / del / ins", "empty"], top) + _table_html(["before", "after"],
+        rows))

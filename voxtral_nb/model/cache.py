@@ -39,7 +39,7 @@ class CacheError(VoxtralNBError, RuntimeError):
 def content_key(
     audio, # anything that `read_audio` takes: path, bytes, {"path", "bytes"}, array, {"array", "sampling_rate"}
     sr:int=16_000, # rate of a bare array in Hz
-)->str: # 64 hexadecimal digits
+) -> str: # 64 hexadecimal digits
     "SHA-256 of what `audio` is."
     if (a := _array(audio, sr)) is not None:
         x = np.ascontiguousarray(a[0])
@@ -57,7 +57,7 @@ def content_key(
 # %% ../../nbs/model/04_cache.ipynb #fingerprint
 def weights_fingerprint(
     modules:dict, # name -> `torch.nn.Module`
-)->str: # 64 hexadecimal digits
+) -> str: # 64 hexadecimal digits
     "SHA-256 over the names, formats, shapes and bytes of all weights and buffers in `modules`."
     h = hashlib.sha256()
     for name,module in modules.items():
@@ -69,7 +69,7 @@ def weights_fingerprint(
 # %% ../../nbs/model/04_cache.ipynb #settings-id
 def _settings_id(
     settings:dict, # plain values
-)->str: # 16 hexadecimal digits
+) -> str: # 16 hexadecimal digits
     "The name of the set that was made with `settings`."
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -78,7 +78,7 @@ def _lock(
     f, # open file
     exclusive:bool=False, # else shared
     wait:bool=False, # for who holds it?
-)->bool|None: # False: somebody else holds it; None: there are no locks here (Windows, some network drives)
+) -> bool|None: # False: somebody else holds it; None: there are no locks here (Windows, some network drives)
     "Try to lock `f`, until it is closed or the process has died."
     if fcntl is None: return None
     try: fcntl.flock(f, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
@@ -105,7 +105,7 @@ class _Place:
 def _dump_index(
     set_id:str, # of the set, so that a file copied into another one is found out
     entries:dict[str,_Place], # key -> place
-)->str: # JSON
+) -> str: # JSON
     "The index of a shard."
     rows = json.dumps([[k, p.offset, *p.shape, p.dtype, p.crc, p.samples] for k,p in entries.items()])
     return json.dumps(dict(set=set_id, crc=zlib.crc32(rows.encode()), entries=rows))
@@ -113,14 +113,15 @@ def _dump_index(
 def _load_index(
     file:Path, # a shard's .json
     set_id:str, # that it must belong to
-)->dict[str,_Place]: # key -> place
+) -> dict[str,_Place]: # key -> place
     "Read an index; `ValueError` says what is wrong with it."
     try:
         d = json.loads(file.read_bytes())
         if d["set"] != set_id: raise ValueError("belongs to another set")
         if zlib.crc32(d["entries"].encode()) != d["crc"]: raise ValueError("is damaged")
         return {k: _Place(file.stem, o, (r, c), t, crc, n) for k,o,r,c,t,crc,n in json.loads(d["entries"])}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError): raise ValueError("is damaged") from None
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError):
+        raise ValueError("is damaged") from None
 
 # %% ../../nbs/model/04_cache.ipynb #reader
 class _Reader:
@@ -128,13 +129,15 @@ class _Reader:
     def __init__(self, folder:Path): self.folder, self.maps = folder, {}
     def __getstate__(self): return dict(folder=self.folder, maps={})
     def _damaged(self, p, what):
-        return CacheError(f"{self.folder/p.shard}.bin {what}, after it was found whole. Start again: what is damaged is found and computed anew; "
+        return CacheError(
+            f"{self.folder/p.shard}.bin {what}, after it was found whole. Start again: what is damaged is found and computed anew; "
                           "if it happens again, the disk is failing: set cache_dir to another one, or cache='none'")
     def _map(self, p):
         m = self.maps.get(p.shard)
         if m is None or p.offset + p.nbytes > len(m): # not open yet, or grown since
             try:
-                with open(self.folder/f"{p.shard}.bin", "rb") as f: m = self.maps[p.shard] = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+                with open(self.folder/f"{p.shard}.bin", "rb") as f:
+                    m = self.maps[p.shard] = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as e: raise self._damaged(p, f"cannot be read ({e})") from None
         if p.offset + p.nbytes > min(len(m), m.size()): raise self._damaged(p, "is cut off")
         return m
@@ -143,7 +146,7 @@ class _Reader:
 @patch
 def raw(self:_Reader,
     p:_Place, # of the entry
-)->bytearray: # its bytes, checked
+) -> bytearray: # its bytes, checked
     "Copy an entry out of its shard."
     m = self._map(p)
     with memoryview(m) as v: data = bytearray(v[p.offset:p.offset+p.nbytes])
@@ -154,7 +157,7 @@ def raw(self:_Reader,
 @patch
 def read(self:_Reader,
     p:_Place, # of the entry
-)->torch.Tensor:
+) -> torch.Tensor:
     "An entry as a tensor of its own."
     return torch.frombuffer(self.raw(p), dtype=_DTYPES[p.dtype]).reshape(p.shape)
 
@@ -172,18 +175,19 @@ class FeatureStore:
         self.refresh()
     def __len__(self): return len(self.places)
     def __contains__(self, key:str): return key in self.places
-    def __getitem__(self, key:str)->torch.Tensor:
+    def __getitem__(self, key:str) -> torch.Tensor:
         if key in self.places: return self.reader.read(self.places[key])
         raise KeyError(f"{key} is not in {self.folder}")
     @property
-    def nbytes(self)->int: return sum(p.nbytes for p in self.places.values()) # of all entries
+    def nbytes(self) -> int: return sum(p.nbytes for p in self.places.values()) # of all entries
 
 # %% ../../nbs/model/04_cache.ipynb #refresh
 @patch
-def refresh(self:FeatureStore)->bool: # was there anything new?
+def refresh(self:FeatureStore) -> bool: # was there anything new?
     "Read the indexes that are new or have changed, of this and of other processes."
     self._hold()
-    now = {p.stem: (s.st_mtime_ns, s.st_size, s.st_ino) for p in self.folder.glob("*.json") if p.name != "settings.json" and (s := _stat(p))}
+    now = {p.stem: (s.st_mtime_ns, s.st_size, s.st_ino) for p in self.folder.glob("*.json")
+           if p.name != "settings.json" and (s := _stat(p))}
     if now == self._seen: return False
     for shard in set(self._seen) | set(now):
         if self._seen.get(shard) == now.get(shard): continue
@@ -202,12 +206,13 @@ def _add_shard(self:FeatureStore, shard:str):
         self.problems[shard] = f"{shard}.json {e}"
         return
     whole = {k: p for k,p in entries.items() if data and p.offset + p.nbytes <= data.st_size}
-    if lost := len(entries) - len(whole): self.problems[shard] = f"{shard}.bin is {'cut off' if data else 'missing'}: {lost} entries are gone"
+    if lost := len(entries) - len(whole):
+        self.problems[shard] = f"{shard}.bin is {'cut off' if data else 'missing'}: {lost} entries are gone"
     self.places |= whole
 
 def _stat(
     p:Path, # any file
-)->os.stat_result|None: # None: it is not there
+) -> os.stat_result|None: # None: it is not there
     "What the file system knows of `p`."
     with suppress(OSError): return p.stat()
 
@@ -285,7 +290,8 @@ def make(self:FeatureStore):
     "Make the folder of the set, if it is not there."
     self.folder.mkdir(parents=True, exist_ok=True)
     if not (self.folder/"settings.json").exists():
-        atomic_write(self.folder/"settings.json", json.dumps(dict(title=self.title, settings=self.settings), indent=1, ensure_ascii=False) + "\n")
+        atomic_write(self.folder/"settings.json", json.dumps(dict(title=self.title, settings=self.settings), indent=1,
+                                                             ensure_ascii=False) + "\n")
     if not (self.folder/_IN_USE).exists(): (self.folder/_IN_USE).touch()
     self._hold()
 
@@ -300,14 +306,15 @@ def writing(self:FeatureStore):
         w.close()
     except OSError as e:
         free = shutil.disk_usage(next(o for o in self.folder.parents if o.exists())).free
-        raise CacheError(f"the cache could not be written: {e.strerror} ({e.filename or self.folder}; {free/1e9:.2f} GB free there). What was done "
+        raise CacheError(
+            f"the cache could not be written: {e.strerror} ({e.filename or self.folder}; {free/1e9:.2f} GB free there). What was done "
                          "before is kept. Make room, or set cache_dir to another folder, or cache='none'") from e
     finally:
         with suppress(OSError): w.close()
 
 # %% ../../nbs/model/04_cache.ipynb #writers
 @patch
-def writers(self:FeatureStore)->int:
+def writers(self:FeatureStore) -> int:
     "How many processes are writing into the set, as far as locks tell."
     n = 0
     for p in self.folder.glob("*.bin"):
@@ -328,7 +335,9 @@ def _sweep(self:FeatureStore):
         if not old(p): continue
         with suppress(OSError), open(p, "r+b") as f: # it may be somebody else's
             if _lock(f, exclusive=True) is False: continue
-            try: end = max((o.offset + o.nbytes for o in _load_index(p.with_suffix(".json"), self.id).values()), default=0)
+            try:
+                end = max((o.offset + o.nbytes for o in _load_index(p.with_suffix(".json"), self.id).values()),
+                          default=0)
             except (FileNotFoundError, ValueError): end = 0
             if end: f.truncate(min(end, os.fstat(f.fileno()).st_size))
             else: p.unlink(missing_ok=True)
@@ -342,12 +351,13 @@ def _sweep(self:FeatureStore):
 def check(self:FeatureStore,
     keys, # to look at; those that are not there are passed over
     progress:bool=False, # show a bar?
-)->list[str]: # the damaged ones, which are not in the store any more
+) -> list[str]: # the damaged ones, which are not in the store any more
     "Compare the checksums of entries."
     from tqdm.auto import tqdm
     places = sorted(((p.shard, p.offset, k, p) for k in set(keys) if (p := self.places.get(k))), key=lambda o: o[:2])
     bad, size = [], sum(p.nbytes for *_,p in places)
-    with tqdm(total=size, desc="Checking the cache", unit="B", unit_scale=True, leave=False, disable=_quiet(progress)) as bar:
+    with tqdm(total=size, desc="Checking the cache", unit="B", unit_scale=True, leave=False,
+              disable=_quiet(progress)) as bar:
         for *_,k,p in places:
             try: self.reader.raw(p)
             except CacheError: bad.append(k)
@@ -357,7 +367,7 @@ def check(self:FeatureStore,
 
 def _quiet(
     progress:bool, # is a bar wanted?
-)->bool|None: # for tqdm's `disable`: None shows none where there is no terminal
+) -> bool|None: # for tqdm's `disable`: None shows none where there is no terminal
     "Whether to show a bar."
     return not progress or (None if not IN_NOTEBOOK else False)
 
@@ -388,12 +398,12 @@ class _Kept:
 
     def tokens(self,
         samples:int, # length of a clip
-    )->list[int]: # of the rest of its windows nothing is kept
+    ) -> list[int]: # of the rest of its windows nothing is kept
         "Which audio tokens of the clip's windows are kept: those that training gives to the language model."
         return [i for i,_ in self.collate.kept_audio(samples)]
     def size(self,
         samples:int, # length of a clip
-    )->int: # bytes
+    ) -> int: # bytes
         "How large the entry of a clip will be."
         w, fe = self.collate.prompt.windows, self.collate.prompt.processor.feature_extractor
         n = len(self.tokens(samples))
@@ -407,7 +417,7 @@ def _kept(
     processor, # its processor
     cfg:RunConfig, # cache, packing, trained_parts, precision
     level:str, # "mel" or "encoder"
-)->_Kept:
+) -> _Kept:
     "What `level` means for this model and run."
     collate = VoxtralDataCollator(processor, gap_seconds=cfg.packing_gap_seconds, packing=cfg.packing)
     if level == "mel": return _Kept("mel", collate, torch.float32, collate.prompt.windows.n_mels)
@@ -421,17 +431,22 @@ _FORMAT = 2 # counted up when the meaning of an entry changes
 def _settings(
     kept:_Kept, # what is kept
     model, # Voxtral, prepared for training
-)->dict: # plain values
+) -> dict: # plain values
     "All that an entry depends on, but the clip."
     p, m = kept.collate.prompt, base_voxtral(model).model
-    mel = {k: getattr(p.processor.feature_extractor, k, None) for k in ("n_fft", "hop_length", "dither", "padding_value")}
-    d = dict(format=_FORMAT, transformers=transformers.__version__, kept=kept.level, dtype=str(kept.dtype)[6:], windows=asdict(p.windows), mel=mel)
+    mel = {k: getattr(p.processor.feature_extractor, k, None) for k in ("n_fft", "hop_length", "dither",
+        "padding_value")}
+    d = dict(format=_FORMAT, transformers=transformers.__version__, kept=kept.level, dtype=str(kept.dtype)[6:],
+             windows=asdict(p.windows), mel=mel)
     if kept.level == "mel": return d
-    parts = dict(audio_tower=m.audio_tower) | (dict(projector=m.multi_modal_projector) if kept.level == "embeds" else {})
+    parts = dict(audio_tower=m.audio_tower) | (dict(projector=m.multi_modal_projector) if kept.level == "embeds"
+                                               else {})
     c = m.config.audio_config # of the architecture what the weights' names and shapes do not tell
-    arch = dict(heads=c.num_attention_heads, activation=c.activation_function, scaled=c.scale_embedding, projector=m.config.projector_hidden_act)
+    arch = dict(heads=c.num_attention_heads, activation=c.activation_function, scaled=c.scale_embedding,
+                projector=m.config.projector_hidden_act)
     silence = [kept.collate.tail_seconds, _SILENCE] if kept.collate.packing == "split" else "whole"
-    return d | dict(weights=weights_fingerprint(parts), architecture=arch, attention=m.audio_tower.config._attn_implementation,
+    return d | dict(weights=weights_fingerprint(parts), architecture=arch,
+                    attention=m.audio_tower.config._attn_implementation,
                     device=next(m.audio_tower.parameters()).device.type, silence=silence)
 
 # %% ../../nbs/model/04_cache.ipynb #frozen
@@ -459,20 +474,23 @@ class _Encoder:
         self.device = next(m.audio_tower.parameters()).device
     def __call__(self,
         clips:list[dict], # each with `mel` and `samples`
-    )->list[torch.Tensor]: # an entry for each, on the CPU
+    ) -> list[torch.Tensor]: # an entry for each, on the CPU
         "What is kept of `clips`."
         if self.kept.level == "mel": return [o["mel"] for o in clips]
         p, lower = self.kept.collate.prompt, self.kept.dtype != torch.float32
         mel = [p.windows_of(o["mel"], p.windows.count(o["samples"])) for o in clips]
-        with _frozen(self.tower, self.projector), torch.autocast(self.device.type, self.kept.dtype) if lower else nullcontext():
+        with _frozen(self.tower, self.projector), torch.autocast(self.device.type,
+                                                                 self.kept.dtype) if lower else nullcontext():
             x = self.tower(torch.cat(mel).to(self.device), return_dict=True).last_hidden_state
-            x = [o.reshape(-1, self.width)[self.kept.tokens(c["samples"])] for o,c in zip(x.split([len(o) for o in mel]), clips)]
+            x = [o.reshape(-1, self.width)[self.kept.tokens(c["samples"])] for o,
+                 c in zip(x.split([len(o) for o in mel]), clips)]
             n, x = [len(o) for o in x], torch.cat(x) # the projector has less to do when the rest is gone
             if self.kept.level == "embeds": x = self.projector(x)
         return list(x.to(self.kept.dtype).cpu().split(n))
 
 # %% ../../nbs/model/04_cache.ipynb #cached-dataset
-_PLACE = np.dtype([("shard", "u4"), ("offset", "u8"), ("rows", "u4"), ("columns", "u4"), ("dtype", "u1"), ("crc", "u4"), ("samples", "u8")])
+_PLACE = np.dtype([("shard", "u4"), ("offset", "u8"), ("rows", "u4"), ("columns", "u4"), ("dtype", "u1"), ("crc", "u4"),
+                   ("samples", "u8")])
 
 class CachedDataset(torch.utils.data.Dataset):
     "The rows of `dataset`, with what the cache keeps in place of their audio."
@@ -486,11 +504,12 @@ class CachedDataset(torch.utils.data.Dataset):
         self.dataset, self.level, self.reader, self._held = dataset, level, store.reader, store._lockfile
         self.shards, self.dtypes = sorted({p.shard for p in places}), list(_DTYPES)
         number = {o: i for i,o in enumerate(self.shards)}
-        self.places = np.array([(number[p.shard], p.offset, *p.shape, self.dtypes.index(p.dtype), p.crc, p.samples) for p in places], _PLACE)
+        self.places = np.array([(number[p.shard], p.offset, *p.shape, self.dtypes.index(p.dtype), p.crc,
+                                 p.samples) for p in places], _PLACE)
     def __len__(self): return len(self.places)
     def __getstate__(self): return self.__dict__ | dict(_held=None) # the lock stays with the process that took it
     @property
-    def column_names(self)->list[str]: return self.dataset.column_names
+    def column_names(self) -> list[str]: return self.dataset.column_names
 
 # %% ../../nbs/model/04_cache.ipynb #cached-getitem
 @patch
@@ -504,7 +523,7 @@ def __getitem__(self:CachedDataset, i):
 
 def _path_of(
     audio, # anything that `read_audio` takes
-)->str|None: # None: it has none
+) -> str|None: # None: it has none
     "The path of a clip, for messages."
     if isinstance(audio, dict): audio = audio.get("path")
     return str(audio) if isinstance(audio, (str, os.PathLike)) else None
@@ -513,7 +532,7 @@ def _path_of(
 def _lengths(
     dataset, # rows by number
     sr:int, # rate of the model in Hz
-)->list[int]: # samples of each clip at that rate
+) -> list[int]: # samples of each clip at that rate
     "How long the clips are, without decoding them."
     known = dataset["duration"] if "duration" in (getattr(dataset, "column_names", None) or ()) else [None]*len(dataset)
     def seconds(i, d):
@@ -522,14 +541,14 @@ def _lengths(
     return [max(1, round(seconds(i, d)*sr)) for i,d in enumerate(known)]
 
 # %% ../../nbs/model/04_cache.ipynb #passes
-def _processes()->tuple[int,int]: # number of this one, and how many there are
+def _processes() -> tuple[int,int]: # number of this one, and how many there are
     "Of those that `accelerate launch` or `torchrun` started."
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 def _passes(
     cfg:RunConfig, # epochs, or max_steps and what is in a step
     clips:int, # in the data set
-)->float:
+) -> float:
     "How often training goes through the data."
     if cfg.max_steps is None: return cfg.epochs
     return cfg.max_steps*cfg.batch_size*cfg.gradient_accumulation_steps*_processes()[1]/max(clips, 1)
@@ -539,30 +558,32 @@ def _why_not(
     cfg:RunConfig, # the run
     lengths:list[int], # samples of each clip
     passes:float, # through the data
-)->str|None: # None: "auto" caches the encoder's output
+) -> str|None: # None: "auto" caches the encoder's output
     "Why the encoder's output cannot be cached, or need not be."
     if not lengths: return "there are no clips"
     if "audio_tower" in cfg.trained_parts: return "the audio encoder is trained"
-    if cfg.packing == "window": return "with packing='window' the encoder hears clips together, and others in each epoch"
+    if cfg.packing == "window":
+        return "with packing='window' the encoder hears clips together, and others in each epoch"
     return "each clip is heard once" if passes <= 1 else None
 
 # %% ../../nbs/model/04_cache.ipynb #folder
 def cache_folder(
     cache_dir:str|Path|None=None, # None: the folder that VOXTRAL_NB_CACHE names, or else ~/.cache/voxtral_nb
-)->Path: # with a folder for each set in it; may not exist
+) -> Path: # with a folder for each set in it; may not exist
     "Where features are kept."
-    return Path(cache_dir or os.environ.get("VOXTRAL_NB_CACHE") or "~/.cache/voxtral_nb").expanduser().absolute()/"features"
+    return Path(cache_dir or os.environ.get("VOXTRAL_NB_CACHE")
+                or "~/.cache/voxtral_nb").expanduser().absolute()/"features"
 
 # %% ../../nbs/model/04_cache.ipynb #gb-short
 def _gb(
     n:float, # bytes
-)->str: # 0.4 MB, 0.23 GB, 23.4 GB
+) -> str: # 0.4 MB, 0.23 GB, 23.4 GB
     "A size in words."
     return f"{n/1e6:.1f} MB" if n < 1e8 else f"{n/1e9:.{2 if n < 1e10 else 1}f} GB"
 
 def _short(
     p:Path, # absolute
-)->str: # with ~ for the home folder
+) -> str: # with ~ for the home folder
     "A path as people write it."
     return f"~/{p.relative_to(Path.home())}" if p.is_relative_to(Path.home()) else str(p)
 
@@ -572,24 +593,26 @@ def _no_room(
     folder:Path, # of the set
     size:int, # bytes of all entries of the run
     missing:int, # bytes of those that are not there yet
-)->str|None: # None: there is room
+) -> str|None: # None: there is room
     "Why the cache cannot be made."
     if size > cfg.cache_max_gb*1e9: return f"it would take {_gb(size)}, and cache_max_gb is {cfg.cache_max_gb:g}"
     if not missing: return None
     at = next(o for o in (folder, *folder.parents) if o.exists())
     if not at.is_dir(): return f"{at} is a file"
     if not os.access(at, os.W_OK|os.X_OK): return f"nothing may be written in {_short(at)}"
-    if missing > .9*(free := shutil.disk_usage(at).free): return f"it would take {_gb(missing)} more, and {_gb(free)} are free in {_short(at)}"
+    if missing > .9*(free := shutil.disk_usage(at).free):
+        return f"it would take {_gb(missing)} more, and {_gb(free)} are free in {_short(at)}"
 
 # %% ../../nbs/model/04_cache.ipynb #choices
 def _refused(
     cfg:RunConfig, # what was asked for
     why:str, # from `_no_room`
     size:int, # bytes of all entries of the run
-)->CacheError:
+) -> CacheError:
     "The error, with the choices there are."
     choices = [f"cache_max_gb={math.ceil(size/1e9)}"] if "cache_max_gb" in why else ["cache_dir to a folder with room"]
-    if cfg.cache == "encoder" and cfg.packing == "none": choices.append("packing='split', which keeps the audio tokens of the clips only")
+    if cfg.cache == "encoder" and cfg.packing == "none":
+        choices.append("packing='split', which keeps the audio tokens of the clips only")
     if cfg.cache == "encoder" and "cache_max_gb" in why: choices.append("cache='mel'")
     return CacheError(f"cache={cfg.cache!r}: {why}. Set {', or '.join(choices)}, or cache='none'")
 
@@ -607,11 +630,13 @@ def _batches(
     rows:list[int], # to compute
     windows:list[int], # of each row of the data set
     size:int, # windows in a batch
-)->list[list[int]]: # rows of each
+) -> list[list[int]]: # rows of each
     "Rows in order; a longer clip goes alone."
     out, left = [], 0
     for i in rows:
-        if windows[i] > left: out.append([]); left = max(size, windows[i])
+        if windows[i] > left:
+            out.append([])
+            left = max(size, windows[i])
         out[-1].append(i)
         left -= windows[i]
     return out
@@ -621,7 +646,7 @@ def _keys(
     dataset, # rows by number
     sr:int, # rate of bare arrays in Hz
     progress:bool, # show a bar?
-)->list[str]: # key of each row's clip
+) -> list[str]: # key of each row's clip
     "Look which clips there are."
     from tqdm.auto import tqdm
     keys, rows, pool = [], iter(range(len(dataset))), ThreadPoolExecutor(min(8, os.cpu_count() or 1))
@@ -640,7 +665,8 @@ class _Build:
         self.windows = [self.prompt.windows.count(n) for n in lengths]
     def loader(self, rows):
         workers = self.cfg.num_workers
-        if workers is None: workers = 0 if self.encode.device.type == "cpu" else max(0, min(8, (os.cpu_count() or 1) - 1))
+        if workers is None:
+            workers = 0 if self.encode.device.type == "cpu" else max(0, min(8, (os.cpu_count() or 1) - 1))
         batches = _batches(rows, self.windows, self.cfg.eval_batch_size)
         return torch.utils.data.DataLoader(_Clips(self.dataset, self.prompt), batch_sampler=batches, collate_fn=list,
                                            num_workers=min(workers, len(batches)))
@@ -653,7 +679,8 @@ def alone(self:_Build,
     "Compute entries and write them. What was done stays, whatever ends it."
     from tqdm.auto import tqdm
     if not rows: return
-    with self.store.writing() as w, tqdm(total=len(rows), desc="Caching", unit="clip", leave=False, disable=_quiet(self.progress)) as bar:
+    with self.store.writing() as w, tqdm(total=len(rows), desc="Caching", unit="clip", leave=False,
+                                         disable=_quiet(self.progress)) as bar:
         for clips in self.loader(rows):
             if bad := next((o for _,o in clips if isinstance(o, Exception)), None): raise bad
             todo = [(i, o) for i,o in clips if self.keys[i] not in self.store] # another process may have been quicker
@@ -664,7 +691,8 @@ def alone(self:_Build,
 
 @patch
 def _not_finite(self:_Build, i, x):
-    return CacheError(f"{_path_of(self.dataset[i]['audio']) or f'row {i}'}: the encoder's output is not finite in {str(x.dtype)[6:]}, and training "
+    return CacheError(
+        f"{_path_of(self.dataset[i]['audio']) or f'row {i}'}: the encoder's output is not finite in {str(x.dtype)[6:]}, and training "
                       "on it would fail; set precision='bf16' or 'fp32', or leave the clip out")
 
 # %% ../../nbs/model/04_cache.ipynb #together
@@ -701,7 +729,8 @@ def cache_rows(
     if _processes()[0]: say, progress = (lambda o: None), False
     if cfg.cache == "none" or not len(dataset): return dataset
     lengths = _lengths(dataset, AudioWindows(processor).sampling_rate)
-    if cfg.cache == "auto" and (why := _why_not(cfg, lengths, _passes(cfg, len(lengths)) if passes is None else passes)):
+    if cfg.cache == "auto" and (why := _why_not(cfg, lengths, _passes(cfg, len(lengths)) if passes is None
+                                                else passes)):
         say(f"cache: none; {why}")
         return dataset
     kept = _kept(model, processor, cfg, "mel" if cfg.cache == "mel" else "encoder")
@@ -749,7 +778,8 @@ class CachedSets(tuple):
     def __repr__(self):
         if not self: return "no features are cached"
         rows = [f"{o.id:16} {o.clips:9,} {_gb(o.size):>9} {'in use' if o.in_use else f'{o.days:.0f} days':>8}  {o.title}" for o in self]
-        return "\n".join([f"{'set':16} {'clips':>9} {'size':>9} {'unused':>8}  what", *rows, f"{_gb(sum(o.size for o in self))} in all"])
+        return "\n".join([f"{'set':16} {'clips':>9} {'size':>9} {'unused':>8}  what", *rows,
+                          f"{_gb(sum(o.size for o in self))} in all"])
 
 # %% ../../nbs/model/04_cache.ipynb #sole
 @contextmanager
@@ -764,20 +794,22 @@ def _sole(
 # %% ../../nbs/model/04_cache.ipynb #list-one
 def _look(
     folder:Path, # of a set
-)->CachedSet|None: # None: it is none
+) -> CachedSet|None: # None: it is none
     "What a folder holds."
     try: d = json.loads((folder/"settings.json").read_bytes())
     except (OSError, ValueError): return None
     clips = 0
     for p in folder.glob("*.json"):
-        with suppress(OSError, ValueError): clips += len(_load_index(p, folder.name)) if p.name != "settings.json" else 0
+        with suppress(OSError, ValueError):
+            clips += len(_load_index(p, folder.name)) if p.name != "settings.json" else 0
     with _sole(folder) as mine: in_use = None if mine is None else not mine
-    return CachedSet(folder.name, d.get("title", ""), clips, sum(s.st_size for p in folder.iterdir() if (s := _stat(p))),
+    return CachedSet(folder.name, d.get("title", ""), clips,
+                     sum(s.st_size for p in folder.iterdir() if (s := _stat(p))),
                      (time.time() - (_stat(folder/_IN_USE) or folder.stat()).st_mtime)/86400, in_use, folder)
 
 def cached_features(
     cache_dir:str|Path|None=None, # see `cache_folder`
-)->CachedSets: # largest first
+) -> CachedSets: # largest first
     "The sets of features that are kept."
     root = cache_folder(cache_dir)
     found = [_look(p) for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
@@ -788,16 +820,19 @@ def clear_cache(
     cache_dir:str|Path|None=None, # see `cache_folder`
     sets:Sequence[str]|None=None, # ids; None: all
     unused_days:float=0., # only those that no process has opened for so long
-)->CachedSets: # what was removed
+) -> CachedSets: # what was removed
     "Remove cached features. What a living process has open stays."
     there = cached_features(cache_dir)
     if unknown := set(sets or ()) - {o.id for o in there}:
-        raise CacheError(f"{', '.join(sorted(unknown))}: no such set in {cache_folder(cache_dir)}; cached_features() shows which there are")
+        raise CacheError(
+            f"{', '.join(sorted(unknown))}: no such set in {cache_folder(cache_dir)}; cached_features() shows which there are")
     gone = []
     for o in there:
         if (sets is not None and o.id not in sets) or o.days < unused_days: continue
         try:
             with _sole(o.folder) as mine:
-                if mine is not False: shutil.rmtree(o.folder); gone.append(o)
+                if mine is not False:
+                    shutil.rmtree(o.folder)
+                    gone.append(o)
         except OSError as e: raise CacheError(f"{o.folder} could not be removed: {e.strerror}") from e
     return CachedSets(gone)

@@ -42,18 +42,19 @@ class AudioWindows:
         for k,v in own.items(): object.__setattr__(self, k, v)
 
     @property
-    def token_samples(self)->int: return self.samples//self.tokens # samples that one `[AUDIO]` token stands for
+    def token_samples(self) -> int: return self.samples//self.tokens # samples that one `[AUDIO]` token stands for
 
-    def count(self, n_samples:int)->int: # at least 1
+    def count(self, n_samples:int) -> int: # at least 1
         "How many windows `n_samples` take."
         return max(1, math.ceil(n_samples/self.samples))
 
     def tokens_of(self,
         n_samples:int, # length of a clip
         tail_seconds:float=0., # silence after it
-    )->int: # no more than its windows have
+    ) -> int: # no more than its windows have
         "How many `[AUDIO]` tokens hold a clip and some of the silence after it."
-        n = math.ceil(n_samples/self.token_samples) + math.ceil(round(tail_seconds*self.sampling_rate)/self.token_samples)
+        n = math.ceil(
+            n_samples/self.token_samples) + math.ceil(round(tail_seconds*self.sampling_rate)/self.token_samples)
         return min(n, self.count(n_samples)*self.tokens)
 
 def _audio_config(processor): return processor.tokenizer.tokenizer.instruct_tokenizer.audio_encoder.audio_config
@@ -61,7 +62,7 @@ def _audio_config(processor): return processor.tokenizer.tokenizer.instruct_toke
 # %% ../../nbs/model/03_collator.ipynb #processor_kwargs
 def processor_kwargs(
     processor, # a `VoxtralProcessor`
-)->dict: # pass as **kwargs
+) -> dict: # pass as **kwargs
     "What `processor.apply_transcription_request` has to be told to use the window of its own tokenizer."
     w = AudioWindows(processor)
     return dict(audio_kwargs=dict(pad_to_multiple_of=w.samples, max_source_positions=w.frames))
@@ -69,7 +70,7 @@ def processor_kwargs(
 # %% ../../nbs/model/03_collator.ipynb #as_wav
 def _as_wav(
     x:np.ndarray, # samples, shape (n,), float
-)->np.ndarray: # float32, multiples of 1/32768 in [-1, 1)
+) -> np.ndarray: # float32, multiples of 1/32768 in [-1, 1)
     "`x` as it is read back from a 16-bit WAV that libsndfile wrote."
     q = np.rint(np.asarray(x, np.float32).astype(np.float64)*2**31).clip(-2**31, 2**31-1).astype(np.int64) >> 16
     return (q/32768).astype(np.float32)
@@ -85,7 +86,7 @@ class TranscriptionPrompt:
 
     def around(self,
         language:str|None=None, # ISO 639-1 code; None leaves the language to the model
-    )->tuple[list[int],list[int]]:
+    ) -> tuple[list[int],list[int]]:
         "The tokens before and after the audio."
         if language not in self._cache: self._cache[language] = self._one_window(check_language(language))
         return self._cache[language]
@@ -93,7 +94,7 @@ class TranscriptionPrompt:
     def ids(self,
         language:str|None=None, # ISO 639-1 code; None leaves the language to the model
         n_windows:int=1, # length of the clip in windows
-    )->list[int]:
+    ) -> list[int]:
         "The tokens of the prompt."
         head, tail = self.around(language)
         return head + [self.audio_id]*n_windows*self.windows.tokens + tail
@@ -102,21 +103,25 @@ class TranscriptionPrompt:
 def _silence(
     n:int, # samples
     sampling_rate:int, # Hz
-)->bytes: # a WAV
+) -> bytes: # a WAV
     "A silent WAV of 16 bits."
     f = io.BytesIO()
     with wave.open(f, "wb") as o:
-        o.setnchannels(1); o.setsampwidth(2); o.setframerate(sampling_rate); o.writeframes(bytes(2*n))
+        o.setnchannels(1)
+        o.setsampwidth(2)
+        o.setframerate(sampling_rate)
+        o.writeframes(bytes(2*n))
     return f.getvalue()
 
 # %% ../../nbs/model/03_collator.ipynb #one_window
 @patch
 def _one_window(self:TranscriptionPrompt,
     language:str|None, # checked
-)->tuple[list[int],list[int]]: # tokens before and after the run of `[AUDIO]`
+) -> tuple[list[int],list[int]]: # tokens before and after the run of `[AUDIO]`
     "Encode a request for one window of silence, and take the audio out of it."
     from mistral_common.protocol.transcription.request import TranscriptionRequest
-    request = TranscriptionRequest(model="voxtral", audio=_silence(self.windows.samples, self.windows.sampling_rate), language=language)
+    request = TranscriptionRequest(model="voxtral", audio=_silence(self.windows.samples, self.windows.sampling_rate),
+                                   language=language)
     ids = self.processor.tokenizer.tokenizer.encode_transcription(request).tokens
     first = ids.index(self.audio_id)
     return ids[:first], ids[first + self.windows.tokens:]
@@ -125,21 +130,23 @@ def _one_window(self:TranscriptionPrompt,
 @patch
 def mel(self:TranscriptionPrompt,
     audio:np.ndarray, # mono samples at the processor's rate, shape (n,), float
-)->torch.Tensor: # (n_mels, frames), float32; the last frame is padding, if the clip leaves room for any
+) -> torch.Tensor: # (n_mels, frames), float32; the last frame is padding, if the clip leaves room for any
     "The log-mel of `audio`, without the silence that fills its windows."
     if getattr(audio, "ndim", None) != 1 or not len(audio):
-        raise CollatorError(f"audio must be mono samples, shape (n,) with n > 0, got {getattr(audio, 'shape', type(audio).__name__)}; see read_audio")
+        raise CollatorError(
+            f"audio must be mono samples, shape (n,) with n > 0, got {getattr(audio, 'shape', type(audio).__name__)}; see read_audio")
     w, fe, n = self.windows, self.processor.feature_extractor, len(audio)
     frames = min(w.count(n)*w.frames, 16*math.ceil((n + fe.n_fft//2 + fe.hop_length)/fe.hop_length/16))
     x = np.pad(_as_wav(audio), (0, max(0, frames*fe.hop_length - n)))
-    return fe(x, sampling_rate=w.sampling_rate, padding=True, truncation=False, return_tensors="pt")["input_features"][0, :, :frames]
+    return fe(x, sampling_rate=w.sampling_rate, padding=True, truncation=False,
+              return_tensors="pt")["input_features"][0, :, :frames]
 
 # %% ../../nbs/model/03_collator.ipynb #windows_of
 @patch
 def windows_of(self:TranscriptionPrompt,
     mel:torch.Tensor, # (n_mels, frames), from `mel`
     n_windows:int=1, # of the clip
-)->torch.Tensor: # (n_windows, n_mels, frames of a window)
+) -> torch.Tensor: # (n_windows, n_mels, frames of a window)
     "Whole windows, filled up with the last frame."
     fill = mel[:, -1:].expand(-1, n_windows*self.windows.frames - mel.shape[1])
     return torch.cat([mel, fill], 1).reshape(len(mel), n_windows, -1).transpose(0, 1).contiguous()
@@ -147,7 +154,7 @@ def windows_of(self:TranscriptionPrompt,
 @patch
 def features(self:TranscriptionPrompt,
     audio:np.ndarray, # mono samples at the processor's rate, shape (n,), float
-)->torch.Tensor: # (windows, n_mels, frames), float32
+) -> torch.Tensor: # (windows, n_mels, frames), float32
     "The log-mel of `audio`, padded with silence to whole windows."
     return self.windows_of(self.mel(audio), self.windows.count(len(audio)))
 
@@ -155,7 +162,7 @@ def features(self:TranscriptionPrompt,
 @patch
 def transcript_ids(self:TranscriptionPrompt,
     text:str, # transcript; spaces around it are not learned
-)->list[int]: # ends with `</s>`
+) -> list[int]: # ends with `</s>`
     "The tokens that the model shall write."
     return self.tekken.encode(text.strip(), bos=False, eos=False) + [self.eos_id]
 
@@ -163,7 +170,7 @@ def transcript_ids(self:TranscriptionPrompt,
 @patch
 def decode(self:TranscriptionPrompt,
     ids, # token ids, list or tensor; control tokens among them are left out
-)->str:
+) -> str:
     "The text of `ids`."
     from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
     return self.tekken.decode([int(i) for i in ids], special_token_policy=SpecialTokenPolicy.IGNORE)
@@ -172,7 +179,7 @@ def decode(self:TranscriptionPrompt,
 def _row_name(
     row:dict, # of the data set
     i:int, # place in the batch
-)->str: # for messages
+) -> str: # for messages
     "How to find `row` again."
     audio, name = row.get("audio"), row.get("id")
     if name is None and isinstance(audio, dict): name = audio.get("path")
@@ -183,7 +190,7 @@ def _row_name(
 def _clips_of(
     row:dict, # of the data set, or a packed window
     i:int, # place in the batch
-)->list[tuple]: # (audio, text, name) of each clip; the text is None if the row has none
+) -> list[tuple]: # (audio, text, name) of each clip; the text is None if the row has none
     "The clips of `row`, one unless it is packed."
     name = _row_name(row, i)
     if "audio" not in row: raise CollatorError(f"{name}: no audio in it; its keys are {', '.join(row)}")
@@ -200,7 +207,7 @@ def _pad(
     seqs:list[list], # one a row
     value, # to fill up with
     left:bool=False, # in front?
-)->torch.Tensor: # (rows, longest), int64 or float32
+) -> torch.Tensor: # (rows, longest), int64 or float32
     "Pad `seqs` to one length."
     n = max(map(len, seqs))
     return torch.tensor([[value]*(n-len(s)) + s if left else s + [value]*(n-len(s)) for s in seqs])
@@ -216,8 +223,10 @@ class VoxtralDataCollator:
         gap_seconds:float=.3, # silence between clips in one window, and kept after each clip where the rest is left out
         packing:str="none", # "split": most of the silence is left out for the language model, see below. (For "window" the rows come packed: see `PackedDataset`)
     ):
-        if packing not in ("none", "split", "window"): raise CollatorError(f"packing: {packing!r} is not allowed; allowed: 'none', 'split' or 'window'")
-        if on_long not in ("error", "drop"): raise CollatorError(f"on_long: {on_long!r} is not allowed; allowed: 'error' or 'drop'")
+        if packing not in ("none", "split", "window"):
+            raise CollatorError(f"packing: {packing!r} is not allowed; allowed: 'none', 'split' or 'window'")
+        if on_long not in ("error", "drop"):
+            raise CollatorError(f"on_long: {on_long!r} is not allowed; allowed: 'error' or 'drop'")
         self.prompt, self.language = TranscriptionPrompt(processor), check_language(language)
         self.max_transcript_tokens, self.on_long, self.dropped = max_transcript_tokens, on_long, 0
         self.packing, self.gap_seconds = packing, gap_seconds
@@ -228,7 +237,7 @@ class VoxtralDataCollator:
 @patch
 def _audio_of(self:VoxtralDataCollator,
     clips:list[tuple], # from `_clips_of`
-)->np.ndarray: # samples, shape (n,)
+) -> np.ndarray: # samples, shape (n,)
     "The clips one after the other, silence between them."
     sr = self.prompt.windows.sampling_rate
     gap = np.zeros(round(self.gap_seconds*sr), np.float32)
@@ -241,7 +250,7 @@ _HEARD = ("mel", "states", "embeds")
 @patch
 def _heard(self:VoxtralDataCollator,
     clips:list[tuple], # from `_clips_of`
-)->dict: # `samples`, and one of `_HEARD`
+) -> dict: # `samples`, and one of `_HEARD`
     "What there is of the audio of a row."
     if len(clips) == 1 and isinstance(clips[0][0], dict) and "samples" in clips[0][0]: return clips[0][0]
     x = self._audio_of(clips)
@@ -249,7 +258,7 @@ def _heard(self:VoxtralDataCollator,
 
 # %% ../../nbs/model/03_collator.ipynb #language_of
 @patch
-def _language(self:VoxtralDataCollator, row:dict)->str|None:
+def _language(self:VoxtralDataCollator, row:dict) -> str|None:
     "The language that the prompt of `row` names."
     return self.language if row.get("language") is None else row["language"]
 
@@ -258,7 +267,7 @@ def _language(self:VoxtralDataCollator, row:dict)->str|None:
 def _fits(self:VoxtralDataCollator,
     text, # of one clip
     name:str, # of the row, for messages
-)->bool: # is it short enough? If not, the drop has been counted and printed
+) -> bool: # is it short enough? If not, the drop has been counted and printed
     "Check one transcript."
     if not isinstance(text, str) or not text.strip():
         what = "missing" if text is None else "empty" if isinstance(text, str) else type(text).__name__
@@ -277,7 +286,7 @@ _SILENCE = 8 # audio tokens of silence that one stands for
 def _silence_of(
     first:int, # audio token at which the silence begins
     end:int, # number of audio tokens in the clip's windows
-)->list[tuple[int,int]]: # place, and number of tokens that the one at this place stands for
+) -> list[tuple[int,int]]: # place, and number of tokens that the one at this place stands for
     "Every 8th token of a silence, with its weight."
     return [(i + n//2, n) for i in range(first, end, _SILENCE) for n in [min(_SILENCE, end-i)]]
 
@@ -285,7 +294,7 @@ def _silence_of(
 @patch
 def kept_audio(self:VoxtralDataCollator,
     n_samples:int, # length of a clip
-)->list[tuple[int,int]]: # place in the clip's windows, and how many tokens it stands for
+) -> list[tuple[int,int]]: # place in the clip's windows, and how many tokens it stands for
     "The audio tokens of a clip that the language model is given in training."
     w = self.prompt.windows
     whole = w.count(n_samples)*w.tokens
@@ -307,11 +316,12 @@ class _Example:
 def _example(self:VoxtralDataCollator,
     row:dict, # of the data set
     clips:list[tuple], # of it, from `_clips_of`
-)->_Example:
+) -> _Example:
     "What is given and learned of one row."
     heard, w = self._heard(clips), self.prompt.windows
     head, tail = self.prompt.around(self._language(row))
-    learned, kept = self.prompt.transcript_ids(" ".join(t.strip() for _,t,_ in clips)), self.kept_audio(heard["samples"])
+    learned, kept = self.prompt.transcript_ids(" ".join(t.strip() for _,t,
+                                                        _ in clips)), self.kept_audio(heard["samples"])
     given, at, whole = head + [self.prompt.audio_id]*len(kept) + tail, len(head), w.count(heard["samples"])*w.tokens
     positions = [*range(at), *(at+i for i,_ in kept), *range(at+whole, at+whole+len(tail)+len(learned))]
     bias = [0.]*at + [math.log(k) for _,k in kept] + [0.]*(len(tail)+len(learned))
@@ -321,13 +331,16 @@ def _example(self:VoxtralDataCollator,
 @patch
 def _audio_inputs(self:VoxtralDataCollator,
     examples:list[_Example], # rows of the batch
-)->dict: # `input_features` and perhaps `audio_keep`, or `audio_states`, or `audio_embeds`
+) -> dict: # `input_features` and perhaps `audio_keep`, or `audio_states`, or `audio_embeds`
     "The audio of a batch, as the model takes it."
     kinds, w = {next((k for k in _HEARD if k in o.heard), None) for o in examples}, self.prompt.windows
-    if len(kinds) > 1 or None in kinds: raise CollatorError(f"the rows of a batch hold different things for audio: {', '.join(map(str, kinds))}")
+    if len(kinds) > 1 or None in kinds:
+        raise CollatorError(f"the rows of a batch hold different things for audio: {', '.join(map(str, kinds))}")
     if (kind := kinds.pop()) != "mel":
         for o in examples:
-            if len(o.heard[kind]) != len(o.audio): raise CollatorError(f"a row has {len(o.heard[kind])} audio {kind} for {len(o.audio)} [AUDIO] tokens; make its cache anew")
+            if len(o.heard[kind]) != len(o.audio):
+                raise CollatorError(
+                    f"a row has {len(o.heard[kind])} audio {kind} for {len(o.audio)} [AUDIO] tokens; make its cache anew")
         return {f"audio_{kind}": torch.cat([o.heard[kind] for o in examples])}
     windows = [w.count(o.heard["samples"]) for o in examples]
     mel = dict(input_features=torch.cat([self.prompt.windows_of(o.heard["mel"], n) for o,n in zip(examples, windows)]))
@@ -339,7 +352,7 @@ def _audio_inputs(self:VoxtralDataCollator,
 @patch
 def __call__(self:VoxtralDataCollator,
     rows:list[dict], # each with audio, text, and perhaps language
-)->dict: # input_ids, attention_mask, labels (rows, length) int64; input_features (windows, n_mels, frames) float32; with packing="split" more, see below
+) -> dict: # input_ids, attention_mask, labels (rows, length) int64; input_features (windows, n_mels, frames) float32; with packing="split" more, see below
     "A batch to learn from: padded on the right; labels are -100 on prompt and padding."
     found = ((row, [c for c in _clips_of(row, i) if self._fits(*c[1:])]) for i,row in enumerate(rows))
     examples = [self._example(row, clips) for row,clips in found if clips]
@@ -347,34 +360,37 @@ def __call__(self:VoxtralDataCollator,
         raise CollatorError(f"no row is left of a batch of {len(rows)}: every transcript is longer than "
                             f"max_transcript_tokens={self.max_transcript_tokens}; raise it, or leave such rows out of the data set")
     ids = [o.ids for o in examples]
-    batch = dict(input_ids=_pad(ids, self.prompt.pad_id), attention_mask=_pad([[1]*len(o) for o in ids], 0), labels=_pad([o.labels for o in examples], -100))
+    batch = dict(input_ids=_pad(ids, self.prompt.pad_id), attention_mask=_pad([[1]*len(o) for o in ids], 0),
+                 labels=_pad([o.labels for o in examples], -100))
     if self.packing == "split":
-        batch |= dict(position_ids=_pad([o.positions for o in examples], 0), attention_bias=_pad([o.bias for o in examples], 0.))
+        batch |= dict(position_ids=_pad([o.positions for o in examples], 0),
+                      attention_bias=_pad([o.bias for o in examples], 0.))
     return batch | self._audio_inputs(examples)
 
 # %% ../../nbs/model/03_collator.ipynb #prompt_batch
 @patch
 def prompt_batch(self:VoxtralDataCollator,
     rows:list[dict], # each with audio, and perhaps language
-)->dict: # input_ids, attention_mask (rows, length) int64; input_features (windows, n_mels, frames) float32
+) -> dict: # input_ids, attention_mask (rows, length) int64; input_features (windows, n_mels, frames) float32
     "A batch to generate from: prompts only, in whole windows, padded on the left."
     audio = [self._audio_of(_clips_of(row, i)) for i,row in enumerate(rows)]
     ids = [self.prompt.ids(self._language(row), self.prompt.windows.count(len(x))) for row,x in zip(rows, audio)]
-    return dict(input_ids=_pad(ids, self.prompt.pad_id, left=True), attention_mask=_pad([[1]*len(o) for o in ids], 0, left=True),
+    return dict(input_ids=_pad(ids, self.prompt.pad_id, left=True),
+                attention_mask=_pad([[1]*len(o) for o in ids], 0, left=True),
                 input_features=torch.cat([self.prompt.features(x) for x in audio]))
 
 # %% ../../nbs/model/03_collator.ipynb #drawable
 @functools.cache
 def _has_glyph(
     c:str, # one character
-)->bool: # can matplotlib's monospace font draw it?
+) -> bool: # can matplotlib's monospace font draw it?
     "Look `c` up in the font."
     from matplotlib.font_manager import findfont, get_font
     return get_font(findfont("monospace")).get_char_index(ord(c)) != 0
 
 def _drawable(
     s:str, # any text
-)->str: # with ▯ for what the font lacks, as it does for Devanagari or Chinese
+) -> str: # with ▯ for what the font lacks, as it does for Devanagari or Chinese
     "`s` as far as the picture's font goes."
     return "".join(c if _has_glyph(c) else "▯" for c in s)
 
@@ -382,7 +398,7 @@ def _drawable(
 def _token_text(
     tekken, # mistral-common's Tekkenizer
     i:int, # a token
-)->str: # what to write in its box
+) -> str: # what to write in its box
     "`i` as text; bytes that are no whole character as hex."
     b = tekken.id_to_byte_piece(i)
     try: return _drawable(b.decode().replace(" ", "␣").replace("\n", "⏎"))
@@ -394,23 +410,26 @@ def _segments(
     mask:list[int], # 1 for a token, 0 for padding
     labels:list[int], # -100 for what is not learned
     prompt:TranscriptionPrompt, # of the processor that made them
-)->list[tuple[str,str,int]]: # (kind, text, tokens); kind is "prompt", "audio", "learned", "end" or "padding"
+) -> list[tuple[str,str,int]]: # (kind, text, tokens); kind is "prompt", "audio", "learned", "end" or "padding"
     "One row as boxes: runs of `[AUDIO]`, of padding, and of ordinary prompt text are each one box."
     out, control = [], prompt.tekken.num_special_tokens
     for i,m,l in zip(ids, mask, labels):
         kind = "padding" if not m else "audio" if i == prompt.audio_id else "prompt" if l == -100 else "end" if i == prompt.eos_id else "learned"
         text = prompt.tekken.id_to_piece(i) if i < control else _token_text(prompt.tekken, i)
         last = out[-1] if out else (None, "", 0)
-        run = kind == last[0] and (kind in ("audio", "padding") or (kind == "prompt" and i >= control and not last[1].startswith(("[", "<"))))
+        run = kind == last[0] and (kind in ("audio", "padding") or (kind == "prompt" and i >= control
+                                                                    and not last[1].startswith(("[", "<"))))
         if run: out[-1] = kind, last[1] + text*(kind == "prompt"), last[2]+1
         else: out.append((kind, text, 1))
     return out
 
 # %% ../../nbs/model/03_collator.ipynb #show_batch_layout
-_LOOK = dict(prompt=("#e9ebee", "#5b6470"), audio=("#2d1160", "#ffffff"), learned=("#ffd166", "#4a3200"), end=("#d1495b", "#ffffff"),
+_LOOK = dict(prompt=("#e9ebee", "#5b6470"), audio=("#2d1160", "#ffffff"), learned=("#ffd166", "#4a3200"),
+             end=("#d1495b", "#ffffff"),
              padding=("#fafafa", "#b9bec5")) # box, text
 _LEARNED2 = "#ffe3a1" # every other learned token, so that their borders can be seen
-_MEAN = dict(prompt="prompt, given", audio="replaced by the encoder's output", learned="transcript, learned", end="learned too: where to stop",
+_MEAN = dict(prompt="prompt, given", audio="replaced by the encoder's output", learned="transcript, learned",
+             end="learned too: where to stop",
              padding="padding, ignored")
 
 def _words(
@@ -419,7 +438,9 @@ def _words(
     "Tokens of one word together, everything else by itself."
     word = []
     for kind,text,n in segments:
-        if word and not (kind == "end" or (kind == word[-1][0] == "learned" and not text.startswith(("␣", "⏎")))): yield word; word = []
+        if word and not (kind == "end" or (kind == word[-1][0] == "learned" and not text.startswith(("␣", "⏎")))):
+            yield word
+            word = []
         word.append((kind, f"{text} × {n}" if kind in ("audio", "padding") else text))
     if word: yield word
 
@@ -427,13 +448,15 @@ def _words(
 def _layout(
     segments:list[tuple[str,str,int]], # from `_segments`
     width:float, # of a line, in characters
-)->tuple[list[tuple],int]: # boxes (x, line, width, kind, label), and the number of lines
+) -> tuple[list[tuple],int]: # boxes (x, line, width, kind, label), and the number of lines
     "Set boxes into lines, like text; the transcript starts a line."
     boxes, x, line, before = [], 0., 0, None
-    size = lambda kind,label: max(34., len(label)+2) if kind == "audio" else len(label) + (.55 if kind == "learned" else 1.6)
+    size = lambda kind,label: max(34., len(label)+2) if kind == "audio" else len(label) + (.55 if kind == "learned"
+        else 1.6)
     for word in _words(segments):
         kind = word[0][0]
-        if x and (x + sum(size(*o)+.1 for o in word) > width or (kind in ("learned", "end") and before == "prompt")): x, line = 0., line+1
+        if x and (x + sum(size(*o)+.1 for o in word) > width or (kind in ("learned", "end") and before == "prompt")):
+            x, line = 0., line+1
         for kind,label in word:
             x += .4*(kind == "end" and x > 0)
             boxes.append((x, line, size(kind, label), kind, label))
@@ -462,7 +485,8 @@ def _draw_box(
     ax.add_patch(box)
     if mel is not None:
         small = torch.nn.functional.adaptive_avg_pool2d(mel[None], (16, 136))[0] # about what can be seen
-        image = ax.imshow(small, extent=(x, x+width, y+.88, y+.12), aspect="auto", cmap="magma", origin="lower", interpolation="nearest", zorder=2)
+        image = ax.imshow(small, extent=(x, x+width, y+.88, y+.12), aspect="auto", cmap="magma", origin="lower",
+                          interpolation="nearest", zorder=2)
         image.set_clip_path(box)
     back = dict(boxstyle="round,pad=.15", fc="#000000", alpha=.45, ec="none") if mel is not None else None
     at, align = (x+width-1, "right") if mel is not None else (x+width/2, "center")
@@ -486,7 +510,8 @@ def _rows_of(
     max_rows:int, # rows wanted
 ): # yields ((boxes, lines), mel of the row's audio)
     "What there is to draw of each row."
-    labels, mels, at = batch.get("labels", torch.full_like(batch["input_ids"], -100)), _mels_of(batch, prompt.windows), 0
+    labels, mels, at = batch.get("labels", torch.full_like(batch["input_ids"], -100)), _mels_of(batch,
+        prompt.windows), 0
     for ids,mask,lab in zip(*(o[:max_rows].tolist() for o in (batch["input_ids"], batch["attention_mask"], labels))):
         n = ids.count(prompt.audio_id)
         yield _layout(_segments(ids, mask, lab, prompt), 108.), None if mels is None else mels[:, at:at+n].flatten(1)
@@ -512,9 +537,11 @@ def show_batch(
     for i,((boxes,lines),mel) in enumerate(rows):
         ax.text(-1.2, y+.51, str(i), ha="right", va="center", fontsize=size-1, color="#b9bec5")
         for k,(x,line,w,kind,text) in enumerate(boxes):
-            _draw_box(ax, x, y+line, w, kind, text, size, mel if kind == "audio" else None, odd=kind == "learned" and k%2 == 1)
+            _draw_box(ax, x, y+line, w, kind, text, size, mel if kind == "audio" else None,
+                      odd=kind == "learned" and k%2 == 1)
         y += lines+.45
-    ax.set(xlim=(-3.5, 109), ylim=(height, 0), aspect="auto"); ax.axis("off")
+    ax.set(xlim=(-3.5, 109), ylim=(height, 0), aspect="auto")
+    ax.axis("off")
     plt.close(fig) # the notebook shows what is returned; open, it would be shown twice
     return fig
 
@@ -526,7 +553,7 @@ def _fill(
     durations, # of all clips, s
     window:float, # s
     gap:float, # s between clips
-)->list[list[int]]: # windows
+) -> list[list[int]]: # windows
     "Put each clip into the fullest window that still has room for it."
     windows, room = [], [] # room: (what is left, number of the window), sorted
     for i in clips:
@@ -548,13 +575,14 @@ def _by_voice(
     languages, # one a clip, or None
     speakers, # one a clip, or None
     order, # in which to place them
-)->dict: # (language, speaker) -> clips
+) -> dict: # (language, speaker) -> clips
     "Check the columns, and sort the clips by who speaks what."
     n = len(durations)
     for name,col in dict(languages=languages, speakers=speakers).items():
         if col is not None and len(col) != n: raise CollatorError(f"{n} durations but {len(col)} {name}")
     if bad := [i for i,d in enumerate(durations) if d is None or not math.isfinite(d) or d <= 0]:
-        raise CollatorError(f"clip {bad[0]} has duration {durations[bad[0]]}; packing needs the length of every clip, in seconds")
+        raise CollatorError(
+            f"clip {bad[0]} has duration {durations[bad[0]]}; packing needs the length of every clip, in seconds")
     groups = defaultdict(list)
     for i in order: groups[languages and languages[i], speakers and speakers[i]].append(int(i))
     return groups
@@ -568,7 +596,7 @@ def pack_windows(
     gap_seconds:float=.3, # silence between two clips
     single_share:float=.3, # share of the windows that hold one clip
     seed:int=42, # another seed, another packing
-)->list[list[int]]: # clips of each window, every clip once
+) -> list[list[int]]: # clips of each window, every clip once
     "Group short clips into windows."
     rng = np.random.default_rng(seed)
     voices = _by_voice(durations, languages, speakers, rng.permutation(len(durations)))
@@ -592,6 +620,7 @@ class PackedDataset(torch.utils.data.Dataset):
         rows = [self.dataset[int(j)] for j in self.groups[i]]
         if len(rows) == 1: return rows[0]
         if len({o.get("language") for o in rows}) > 1:
-            raise CollatorError(f"window {i} mixes languages ({', '.join(str(o.get('language')) for o in rows)}); a prompt names one")
+            raise CollatorError(
+                f"window {i} mixes languages ({', '.join(str(o.get('language')) for o in rows)}); a prompt names one")
         return dict(audio=[o["audio"] for o in rows], text=[o["text"] for o in rows], language=rows[0].get("language"),
                     id=[o.get("id", f"clip {j}") for o,j in zip(rows, self.groups[i])])

@@ -29,12 +29,14 @@ class ModelError(VoxtralNBError, ValueError):
 
 # %% ../../nbs/model/02_models.ipynb #parts
 PARTS = ("language_model", "projector", "audio_tower")
-_PATH = dict(language_model="model.language_model", projector="model.multi_modal_projector", audio_tower="model.audio_tower") # part -> its module
-_OWNER = dict(language_model="language_model", lm_head="language_model", multi_modal_projector="projector", audio_tower="audio_tower")
+_PATH = dict(language_model="model.language_model", projector="model.multi_modal_projector",
+             audio_tower="model.audio_tower") # part -> its module
+_OWNER = dict(language_model="language_model", lm_head="language_model", multi_modal_projector="projector",
+              audio_tower="audio_tower")
 
 def part_of(
     name:str, # full path of a parameter or module, with or without the prefixes of peft
-)->str: # one of `PARTS`; lm_head belongs to the language model
+) -> str: # one of `PARTS`; lm_head belongs to the language model
     "The part of Voxtral that `name` lies in."
     if part := next((_OWNER[o] for o in name.split(".") if o in _OWNER), None): return part
     raise ModelError(f"{name!r} lies in none of Voxtral's parts ({', '.join(PARTS)})")
@@ -51,16 +53,17 @@ class PartCount:
 class TrainableSummary(tuple):
     "One `PartCount` for each part, and a table when printed."
     @property
-    def trainable(self)->int: return sum(o.trainable for o in self)
+    def trainable(self) -> int: return sum(o.trainable for o in self)
     @property
-    def total(self)->int: return sum(o.total for o in self)
+    def total(self) -> int: return sum(o.total for o in self)
     @property
-    def parts(self)->tuple[str,...]: return tuple(o.part for o in self if o.trainable)
+    def parts(self) -> tuple[str,...]: return tuple(o.part for o in self if o.trainable)
 
     def __repr__(self):
         rows = [*self, PartCount("all", self.trainable, self.total)]
         return "\n".join([f"{'part':16}{'trainable':>15}{'of all':>17}",
-                          *(f"{o.part:16}{o.trainable:15,}{o.total:17,}{o.trainable/max(o.total, 1):9.2%}" for o in rows)])
+                          *(f"{o.part:16}{o.trainable:15,}{o.total:17,}{o.trainable/max(o.total, 1):9.2%}"
+                            for o in rows)])
 
     def _repr_markdown_(self):
         rows = [f"| {o.part} | {o.trainable:,} | {o.total:,} | {o.trainable/max(o.total, 1):.2%} |"
@@ -70,14 +73,15 @@ class TrainableSummary(tuple):
 # %% ../../nbs/model/02_models.ipynb #numel
 def _numel(
     p, # a parameter; bitsandbytes packs two 4-bit weights in a byte
-)->int: # number of weights it stands for
+) -> int: # number of weights it stands for
     "Weights in `p`, unpacked."
-    return p.numel() * (2*p.element_size() if type(p).__name__ == "Params4bit" and getattr(p, "bnb_quantized", True) else 1)
+    return p.numel() * (2*p.element_size() if type(p).__name__ == "Params4bit" and getattr(p, "bnb_quantized", True)
+                        else 1)
 
 # %% ../../nbs/model/02_models.ipynb #trainable_summary
 def trainable_summary(
     model, # Voxtral, with or without an adapter
-)->TrainableSummary: # one row for each part
+) -> TrainableSummary: # one row for each part
     "Count what learns in `model`, by part."
     n = {p: [0, 0] for p in PARTS}
     for name,p in model.named_parameters():
@@ -89,14 +93,17 @@ def trainable_summary(
 # %% ../../nbs/model/02_models.ipynb #pick_device
 def pick_device(
     device:str="auto", # "auto", "cpu", "mps", "cuda" or "cuda:1"; "auto" takes CUDA, then MPS, then the CPU
-)->torch.device: # a device that is there; under `accelerate launch` each process gets its own GPU
+) -> torch.device: # a device that is there; under `accelerate launch` each process gets its own GPU
     "The device to use."
-    there = dict(cuda=torch.cuda.device_count() if torch.cuda.is_available() else 0, mps=int(torch.backends.mps.is_available()), cpu=1)
+    there = dict(cuda=torch.cuda.device_count() if torch.cuda.is_available() else 0,
+                 mps=int(torch.backends.mps.is_available()), cpu=1)
     if device == "auto": device = next(k for k,n in there.items() if n)
     kind, _, index = device.partition(":")
-    if kind not in there: raise ModelError(f"device {device!r} is unknown; give 'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'")
+    if kind not in there:
+        raise ModelError(f"device {device!r} is unknown; give 'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'")
     if not there[kind]:
-        raise ModelError(f"device {device!r}: PyTorch sees no such device on this machine; there is: {', '.join(k for k,n in there.items() if n)}")
+        raise ModelError(
+            f"device {device!r}: PyTorch sees no such device on this machine; there is: {', '.join(k for k,n in there.items() if n)}")
     if kind == "cuda" and int(index or 0) >= there[kind]:
         raise ModelError(f"device {device!r}: this machine has {there[kind]} CUDA device(s), numbered from 0")
     if kind == "cuda" and not index: device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" # torch.cuda.set_device takes no device without a number
@@ -109,14 +116,18 @@ def pick_dtype(
     precision:str, # "auto", "fp32", "bf16" or "fp16"
     device:torch.device, # where the model will lie
     quantization:str="none", # "4bit": the format that weights are unpacked to
-)->torch.dtype: # number format to load and compute in
+) -> torch.dtype: # number format to load and compute in
     "The number format for `device`."
-    if precision not in ("auto", *_DTYPES): raise ModelError(f"precision {precision!r} is unknown; give 'auto', {', '.join(map(repr, _DTYPES))}")
+    if precision not in ("auto", *_DTYPES):
+        raise ModelError(f"precision {precision!r} is unknown; give 'auto', {', '.join(map(repr, _DTYPES))}")
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "auto": precision = "bf16" if bf16 else "fp16" if quantization == "4bit" and device.type == "cuda" else "fp32"
-    if precision == "fp16" and device.type == "cpu": raise ModelError("precision 'fp16' is not for the CPU; give 'fp32', 'bf16' or 'auto'")
+    if precision == "auto":
+        precision = "bf16" if bf16 else "fp16" if quantization == "4bit" and device.type == "cuda" else "fp32"
+    if precision == "fp16" and device.type == "cpu":
+        raise ModelError("precision 'fp16' is not for the CPU; give 'fp32', 'bf16' or 'auto'")
     if precision == "bf16" and device.type == "cuda" and not bf16:
-        raise ModelError("precision 'bf16': this GPU does not compute in it (Ampere and newer do); give 'fp16' or 'fp32'")
+        raise ModelError(
+            "precision 'bf16': this GPU does not compute in it (Ampere and newer do); give 'fp16' or 'fp32'")
     return _DTYPES[precision]
 
 # %% ../../nbs/model/02_models.ipynb #need
@@ -126,19 +137,21 @@ def _need(
     why:str, # what needs it
 ):
     "Raise `ModelError` if `module` is not installed."
-    if importlib.util.find_spec(module) is None: raise ModelError(f"{why} needs {module}, which is not installed: pip install {package!r}")
+    if importlib.util.find_spec(module) is None:
+        raise ModelError(f"{why} needs {module}, which is not installed: pip install {package!r}")
 
 # %% ../../nbs/model/02_models.ipynb #attention
 def _attention(
     attention:str, # "auto", "sdpa", "eager" or "flash_attention_2"
     device:torch.device, # where the model will lie
     dtype:torch.dtype, # its number format
-)->str|None: # for `attn_implementation`; None lets transformers choose
+) -> str|None: # for `attn_implementation`; None lets transformers choose
     "Check the attention kernel against the machine."
     if attention == "auto": return None
     if attention == "flash_attention_2":
         if device.type != "cuda" or dtype == torch.float32:
-            raise ModelError(f"flash_attention_2 needs CUDA and bf16 or fp16, not {device.type} and {str(dtype)[6:]}; give attention='sdpa'")
+            raise ModelError(
+                f"flash_attention_2 needs CUDA and bf16 or fp16, not {device.type} and {str(dtype)[6:]}; give attention='sdpa'")
         _need("flash_attn", "flash-attn", "attention='flash_attention_2'")
     return attention
 
@@ -153,23 +166,27 @@ def _bnb_config(
     "How to quantise, checked against the machine."
     if quantization == "none": return None
     if quantization != "4bit": raise ModelError(f"quantization {quantization!r} is unknown; give 'none' or '4bit'")
-    if device.type != "cuda": raise ModelError(f"quantization '4bit' needs a CUDA device, this model goes to {device.type}; give quantization='none'")
+    if device.type != "cuda":
+        raise ModelError(
+            f"quantization '4bit' needs a CUDA device, this model goes to {device.type}; give quantization='none'")
     _need("bitsandbytes", "voxtral_nb[quant]", "quantization='4bit'")
     from transformers import BitsAndBytesConfig
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype,
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=dtype,
                               llm_int8_skip_modules=_NOT_PACKED)
 
 # %% ../../nbs/model/02_models.ipynb #models_below
 def _models_below(
     folder:Path, # e.g. a run's folder
-)->list[str]: # names of sub-folders that hold a model or adapter
+) -> list[str]: # names of sub-folders that hold a model or adapter
     "The models one level below `folder`."
-    return sorted(o.name for o in folder.iterdir() if (o/"config.json").is_file() or (o/"adapter_config.json").is_file())
+    return sorted(o.name for o in folder.iterdir() if (o/"config.json").is_file()
+                  or (o/"adapter_config.json").is_file())
 
 # %% ../../nbs/model/02_models.ipynb #locate
 def _locate(
     model_id, # "tiny", a folder or a Hub id
-)->str: # an absolute folder, or the Hub id
+) -> str: # an absolute folder, or the Hub id
     "Where `from_pretrained` shall look."
     if str(model_id) == TINY: return str(tiny_path())
     folder = Path(model_id).expanduser()
@@ -198,14 +215,15 @@ def _why_not(
     e:Exception, # what loading ended with
     model_id, # what was asked for
     revision:str|None, # of a Hub model
-)->str: # message: what happened, what to do
+) -> str: # message: what happened, what to do
     "Say what an exception from `from_pretrained` means."
     from huggingface_hub import constants, errors
     chain = list(_causes(e))
     came = lambda *kinds: next((o for o in chain if isinstance(o, kinds)), None)
     page, login = f"{constants.ENDPOINT}/{model_id}", "log in with `hf auth login` (or set HF_TOKEN)"
     if came(errors.GatedRepoError): return f"{model_id} is gated: accept its terms at {page}, then {login}"
-    if came(errors.RevisionNotFoundError): return f"{model_id} has no revision {revision!r}; see {page}/commits for what there is"
+    if came(errors.RevisionNotFoundError):
+        return f"{model_id} has no revision {revision!r}; see {page}/commits for what there is"
     if came(errors.RepositoryNotFoundError):
         return f"{model_id}: no such folder here and no such model on the Hub; check the spelling at {page}, or, if it is private, {login}"
     if came(errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
@@ -218,7 +236,8 @@ def _why_not(
     return f"{model_id} cannot be loaded: {_first_line(e)}"
 
 # %% ../../nbs/model/02_models.ipynb #first_line
-def _first_line(e)->str: return f"{type(e).__name__}: {' '.join(o.strip() for o in (str(e).strip() or 'no message').splitlines()[:2])[:300]}"
+def _first_line(e) -> str:
+    return f"{type(e).__name__}: {' '.join(o.strip() for o in (str(e).strip() or 'no message').splitlines()[:2])[:300]}"
 
 # %% ../../nbs/model/02_models.ipynb #reading
 class _reading:
@@ -234,7 +253,7 @@ class _reading:
 def _read_config(
     where:str, # folder or Hub id
     revision:str|None=None, # of a Hub model
-)->dict: # its config.json; empty if there is none, as in an adapter
+) -> dict: # its config.json; empty if there is none, as in an adapter
     "Read the config at `where`, whatever it configures."
     from transformers import PreTrainedConfig
     with _reading(where, revision): return PreTrainedConfig.get_config_dict(where, revision=revision)[0]
@@ -250,7 +269,8 @@ def _check_config(
     kind, arch = config.get("model_type"), ", ".join(config.get("architectures") or ())
     if not config: raise ModelError(f"{where} holds no config.json, so it is no model; give {_KNOWN}")
     if kind != "voxtral":
-        raise ModelError(f"{where} is not a Voxtral: its config says model_type {kind!r}{arch and f' ({arch})'}; this package fine-tunes "
+        raise ModelError(
+            f"{where} is not a Voxtral: its config says model_type {kind!r}{arch and f' ({arch})'}; this package fine-tunes "
                          f"'voxtral', e.g. {_KNOWN}")
 
 # %% ../../nbs/model/02_models.ipynb #load_processor
@@ -263,7 +283,8 @@ def _load_processor(
     from transformers import AutoProcessor, VoxtralProcessor
     with _reading(where, revision): processor = AutoProcessor.from_pretrained(where, revision=revision)
     if isinstance(processor, VoxtralProcessor): return processor
-    raise ModelError(f"{where}: its processor is a {type(processor).__name__}, not a VoxtralProcessor; the folder needs processor_config.json (or "
+    raise ModelError(
+        f"{where}: its processor is a {type(processor).__name__}, not a VoxtralProcessor; the folder needs processor_config.json (or "
                      f"preprocessor_config.json) and tekken.json")
 
 # %% ../../nbs/model/02_models.ipynb #check_pair
@@ -273,17 +294,22 @@ def _check_pair(
 ):
     "Raise `ModelError` if `processor` was not made for `model`."
     tok, config = processor.tokenizer.tokenizer.instruct_tokenizer, model.config
-    if tok.audio_encoder is None: raise ModelError("the tokenizer (tekken.json) has no audio block; it is not a Voxtral's")
+    if tok.audio_encoder is None:
+        raise ModelError("the tokenizer (tekken.json) has no audio block; it is not a Voxtral's")
     audio = tok.audio_encoder.audio_config
     ears = config.audio_config
-    pairs = {"mel frames a window": (ears.max_source_positions*2, audio.chunk_frames//processor.feature_extractor.hop_length),
+    pairs = {"mel frames a window": (ears.max_source_positions*2,
+                                     audio.chunk_frames//processor.feature_extractor.hop_length),
              "mel bins": (ears.num_mel_bins, processor.feature_extractor.feature_size),
              "audio tokens a window": (ears.max_source_positions*ears.hidden_size//ears.intermediate_size,
                                        audio.num_audio_tokens(audio.chunk_frames)),
              "id of [AUDIO]": (config.audio_token_id, tok.audio_encoder.special_ids.audio)}
     wrong = [f"{k}: {a} and {b}" for k,(a,b) in pairs.items() if a != b]
-    if tok.tokenizer.n_words > config.text_config.vocab_size: wrong.append(f"vocabulary: {config.text_config.vocab_size} and {tok.tokenizer.n_words}")
-    if wrong: raise ModelError(f"model and processor do not belong together ({'; '.join(wrong)}); take both from the same folder")
+    if tok.tokenizer.n_words > config.text_config.vocab_size:
+        wrong.append(f"vocabulary: {config.text_config.vocab_size} and {tok.tokenizer.n_words}")
+    if wrong:
+        raise ModelError(
+            f"model and processor do not belong together ({'; '.join(wrong)}); take both from the same folder")
 
 # %% ../../nbs/model/02_models.ipynb #load_weights
 def _load_weights(
@@ -294,12 +320,16 @@ def _load_weights(
 ): # `VoxtralForConditionalGeneration`
     "The model at `where`, complete."
     from transformers import VoxtralForConditionalGeneration
-    if device.type == "cuda": kwargs["device_map"] = {"": device.index if device.index is not None else torch.cuda.current_device()}
+    if device.type == "cuda":
+        kwargs["device_map"] = {"": device.index if device.index is not None else torch.cuda.current_device()}
     with _reading(where, revision):
-        model, info = VoxtralForConditionalGeneration.from_pretrained(where, revision=revision, output_loading_info=True,
-                                                                      **{k: v for k,v in kwargs.items() if v is not None})
+        model, info = VoxtralForConditionalGeneration.from_pretrained(where, revision=revision,
+                                                                      output_loading_info=True,
+                                                                      **{k: v for k,v in kwargs.items()
+                                                                          if v is not None})
     if gone := sorted(info["missing_keys"]):
-        raise ModelError(f"{where}: {len(gone)} weights are not in its files ({', '.join(gone[:3])}{', ...' if gone[3:] else ''}); the file is "
+        raise ModelError(
+            f"{where}: {len(gone)} weights are not in its files ({', '.join(gone[:3])}{', ...' if gone[3:] else ''}); the file is "
                          f"incomplete, copy or download it anew")
     if info["unexpected_keys"]:
         print(f"{where}: {len(info['unexpected_keys'])} weights in its files have no place in Voxtral and are not used, e.g. "
@@ -310,7 +340,7 @@ def _load_weights(
 def _adapter_config(
     where:str, # folder or Hub id
     revision:str|None=None, # of a Hub model
-)->dict|None: # the adapter's config; None if `where` holds no adapter
+) -> dict|None: # the adapter's config; None if `where` holds no adapter
     "Read `adapter_config.json` if there is one."
     from transformers.utils.peft_utils import find_adapter_config_file
     with _reading(where, revision):
@@ -324,14 +354,15 @@ def _base_of(
     config:dict, # of the adapter
     where:str, # folder or Hub id of the adapter
     base, # what the caller named as base; None to follow the config
-)->tuple[str,str|None]: # folder or Hub id of the base, its revision
+) -> tuple[str,str|None]: # folder or Hub id of the base, its revision
     "The model that an adapter was trained on."
     if base is not None: return _locate(base), None
     name = config.get("base_model_name_or_path")
     if not name: raise ModelError(f"{where}: this adapter does not say which model it belongs to; {_NAME_BASE}")
     if os.path.isabs(name) and not os.path.isdir(name):
         if Path(name).parts[-3:] != ("voxtral_nb", "assets", TINY):
-            raise ModelError(f"{where}: this adapter belongs to the model in {name}, which is not there; if it moved, {_NAME_BASE}")
+            raise ModelError(
+                f"{where}: this adapter belongs to the model in {name}, which is not there; if it moved, {_NAME_BASE}")
         print("the adapter was made on the tiny model of another installation; using the tiny model of this one")
         name = TINY
     return _locate(name), config.get("revision")
@@ -350,9 +381,11 @@ def _put_adapter(
     with _reading(where, revision), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model = PeftModel.from_pretrained(model, where, revision=revision)
-    gone = [k for o in said if "missing adapter keys" in str(o.message) for k in re.findall("'([^']+)'", str(o.message))]
+    gone = [k for o in said if "missing adapter keys" in str(o.message) for k in re.findall("'([^']+)'",
+        str(o.message))]
     if gone:
-        raise ModelError(f"{where}: {len(gone)} of the adapter's weights are not in its file (e.g. {gone[0]}); the file is incomplete, or the "
+        raise ModelError(
+            f"{where}: {len(gone)} of the adapter's weights are not in its file (e.g. {gone[0]}); the file is incomplete, or the "
                          f"adapter belongs to another model")
     return model
 
@@ -361,7 +394,7 @@ def _describe(
     model_id, # as the caller named it
     model, # loaded
     quantization:str, # "none" or "4bit"
-)->str: # one line
+) -> str: # one line
     "Say what was loaded, and how."
     p = next(p for n,p in model.named_parameters() if "audio_tower.conv1" in n)
     base = model.get_base_model() if hasattr(model, "peft_config") else model
@@ -380,11 +413,12 @@ def load_voxtral(
     quantization:str="none", # "4bit" packs the language model's matrices (CUDA and bitsandbytes)
     base=None, # for an adapter: its base model, where the adapter's own record no longer holds
     verbose:bool=True, # print what was chosen?
-)->tuple: # model in eval mode, `VoxtralProcessor`
+) -> tuple: # model in eval mode, `VoxtralProcessor`
     "Load Voxtral and its processor, ready to transcribe; `prepare_model` makes it ready to train."
     device = pick_device(device)
     dtype = pick_dtype(precision, device, quantization)
-    how = dict(dtype=dtype, attn_implementation=_attention(attention, device, dtype), quantization_config=_bnb_config(quantization, device, dtype))
+    how = dict(dtype=dtype, attn_implementation=_attention(attention, device, dtype),
+               quantization_config=_bnb_config(quantization, device, dtype))
     where = root = _locate(model_id)
     root_revision, config, adapter = revision, _read_config(where, revision), _adapter_config(where, revision)
     if adapter is not None:
@@ -402,30 +436,35 @@ def load_voxtral(
 def _linear_names(
     model, # Voxtral without an adapter
     part:str, # one of `PARTS`
-)->list[str]: # full paths, in the model's order; lm_head is left out
+) -> list[str]: # full paths, in the model's order; lm_head is left out
     "The linear layers of `part`: what LoRA can sit on."
     return [n for n,m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.startswith(_PATH[part]+".")]
 
-def _endings(names)->list[str]: return list(dict.fromkeys(n.rpartition(".")[2] for n in names))
+def _endings(names) -> list[str]: return list(dict.fromkeys(n.rpartition(".")[2] for n in names))
 
 # %% ../../nbs/model/02_models.ipynb #lora_pattern
 def lora_pattern(
     model, # Voxtral without an adapter
     targets:str="all-linear", # or endings of layer names with commas between ("q_proj,v_proj"); all are needed to match full tuning, says QLoRA
     parts=("language_model",), # of `PARTS`: where
-)->str: # regular expression that must match a layer's full path
+) -> str: # regular expression that must match a layer's full path
     "The layers that LoRA shall sit on, and no others."
-    if unknown := [p for p in parts if p not in PARTS]: raise ModelError(f"there is no part {unknown[0]!r} of Voxtral; there are {', '.join(PARTS)}")
+    if unknown := [p for p in parts if p not in PARTS]:
+        raise ModelError(f"there is no part {unknown[0]!r} of Voxtral; there are {', '.join(PARTS)}")
     if not parts: raise ModelError(f"LoRA needs a part to sit in; give some of {', '.join(PARTS)}")
     wanted, found, pattern = [o.strip() for o in targets.split(",") if o.strip()], set(), []
     for part in parts:
         names = _linear_names(model, part)
-        ends = _endings(names) if targets == "all-linear" else [w for w in wanted if any(("."+n).endswith("."+w) for n in names)]
+        ends = _endings(names) if targets == "all-linear" else [w for w in wanted
+                                                                if any(("."+n).endswith("."+w) for n in names)]
         if not ends and not (part == "language_model" and "lm_head" in wanted):
-            raise ModelError(f"lora_targets {targets!r} match nothing in the {part}; its linear layers are {', '.join(_endings(names))}")
+            raise ModelError(
+                f"lora_targets {targets!r} match nothing in the {part}; its linear layers are {', '.join(_endings(names))}")
         if ends: pattern.append(rf"{re.escape(_PATH[part])}\.(?:.*\.)?(?:{'|'.join(map(re.escape, ends))})")
         found |= set(ends)
-    if "lm_head" in wanted and "language_model" in parts: pattern.append("lm_head"); found.add("lm_head")
+    if "lm_head" in wanted and "language_model" in parts:
+        pattern.append("lm_head")
+        found.add("lm_head")
     if targets != "all-linear" and (lost := [w for w in wanted if w not in found]):
         raise ModelError(f"lora_targets {targets!r}: no layer ends in {lost[0]!r}; there are "
                          + "; ".join(f"{p}: {', '.join(_endings(_linear_names(model, p)))}" for p in parts))
@@ -445,8 +484,10 @@ def add_lora(
     "Freeze `model` and put a new LoRA adapter on `parts` of it."
     from peft import LoraConfig, get_peft_model
     if hasattr(model, "peft_config"):
-        raise ModelError("the model already carries an adapter; merge it first (model.merge_and_unload()), or train it further with prepare_model")
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, bias="none", target_modules=lora_pattern(model, targets, parts))
+        raise ModelError(
+            "the model already carries an adapter; merge it first (model.merge_and_unload()), or train it further with prepare_model")
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, bias="none",
+                        target_modules=lora_pattern(model, targets, parts))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning) # peft asks transformers 5 by the old name
         return get_peft_model(model, config, revision=revision)
@@ -457,7 +498,8 @@ def set_trainable(
     parts=PARTS, # of `PARTS`: what learns; the rest is frozen
 ):
     "Let all weights of `parts` learn, and no others."
-    if unknown := [p for p in parts if p not in PARTS]: raise ModelError(f"there is no part {unknown[0]!r} of Voxtral; there are {', '.join(PARTS)}")
+    if unknown := [p for p in parts if p not in PARTS]:
+        raise ModelError(f"there is no part {unknown[0]!r} of Voxtral; there are {', '.join(PARTS)}")
     for n,p in model.named_parameters(): p.requires_grad_(part_of(n) in parts and "embed_positions" not in n)
 
 # %% ../../nbs/model/02_models.ipynb #assert_trainable
@@ -470,7 +512,8 @@ def assert_trainable(
     wrong = []
     for n,p in model.named_parameters():
         ours = "lora_" in n or "modules_to_save" in n if lora else "embed_positions" not in n
-        if p.requires_grad != (ours and part_of(n) in parts): wrong.append(f"{n} {'learns' if p.requires_grad else 'does not learn'}")
+        if p.requires_grad != (ours and part_of(n) in parts):
+            wrong.append(f"{n} {'learns' if p.requires_grad else 'does not learn'}")
     idle = [p for p in parts if p not in trainable_summary(model).parts]
     if idle: wrong.append(f"nothing learns in the {', '.join(idle)}")
     if wrong:
@@ -504,7 +547,8 @@ def _audio_embeds(
     if "audio_embeds" in audio: return audio["audio_embeds"]
     states = audio.get("audio_states")
     if states is None:
-        states = self.audio_tower(audio["input_features"], return_dict=True).last_hidden_state.reshape(-1, self.config.audio_config.intermediate_size)
+        states = self.audio_tower(audio["input_features"], return_dict=True).last_hidden_state.reshape(-1,
+            self.config.audio_config.intermediate_size)
         if "audio_keep" in audio: states = states[audio["audio_keep"]]
     return self.multi_modal_projector(states)
 
@@ -522,7 +566,9 @@ def _same_adapter(
     a = model.peft_config[model.active_adapter]
     has = dict(lora_r=a.r, lora_alpha=a.lora_alpha, lora_dropout=a.lora_dropout)
     wrong = [f"{k}={v} (the run says {getattr(cfg, k)})" for k,v in has.items() if v != getattr(cfg, k)]
-    if wrong: raise ModelError(f"the model carries an adapter with {', '.join(wrong)}; give the run the adapter's own values to train it further")
+    if wrong:
+        raise ModelError(
+            f"the model carries an adapter with {', '.join(wrong)}; give the run the adapter's own values to train it further")
 
 # %% ../../nbs/model/02_models.ipynb #with_lora
 def _with_lora(
@@ -531,7 +577,8 @@ def _with_lora(
 ): # a `PeftModel`
     "Put a new adapter on `model`, or wake the one that it carries."
     if not hasattr(model, "peft_config"):
-        return add_lora(model, r=cfg.lora_r, alpha=cfg.lora_alpha, dropout=cfg.lora_dropout, targets=cfg.lora_targets, parts=cfg.trained_parts,
+        return add_lora(model, r=cfg.lora_r, alpha=cfg.lora_alpha, dropout=cfg.lora_dropout, targets=cfg.lora_targets,
+                        parts=cfg.trained_parts,
                         revision=cfg.model_revision)
     _same_adapter(model, cfg)
     print("training the adapter that the model carries further, on the layers where it sits")
@@ -544,7 +591,8 @@ def _whole(
 ): # Voxtral in fp32, without one
     "Make `model` ready for full fine-tuning: adapters merged, weights in fp32."
     if getattr(model, "is_loaded_in_4bit", False):
-        raise ModelError("4-bit weights cannot be trained; give method='lora', or quantization='none' for method='full'")
+        raise ModelError(
+            "4-bit weights cannot be trained; give method='lora', or quantization='none' for method='full'")
     if hasattr(model, "peft_config"):
         print("merging the adapter into its base: full fine-tuning goes on from there")
         model = model.merge_and_unload()
@@ -569,7 +617,8 @@ def prepare_model(
     base = base_voxtral(model)
     _no_graph(base.model.audio_tower)
     base.model.get_audio_features = types.MethodType(_audio_features, base.model)
-    if cfg.gradient_checkpointing: base.activation_checkpointing_enable(activation_checkpointing_kwargs=dict(use_reentrant=False))
+    if cfg.gradient_checkpointing:
+        base.activation_checkpointing_enable(activation_checkpointing_kwargs=dict(use_reentrant=False))
     assert_trainable(model, cfg.trained_parts, lora)
     if verbose: print(trainable_summary(model))
     return model
@@ -588,15 +637,16 @@ class BatchShape:
     def of(cls,
         batch:dict, # from `VoxtralDataCollator`
         audio_token_id:int=24, # of the model's config
-    )->"BatchShape":
+    ) -> "BatchShape":
         "The shape of a real batch."
         ids = batch["input_ids"]
-        return cls(*ids.shape, int((batch["labels"] != -100).sum()), len(batch.get("input_features", ())), int((ids == audio_token_id).sum()))
+        return cls(*ids.shape, int((batch["labels"] != -100).sum()), len(batch.get("input_features", ())),
+                   int((ids == audio_token_id).sum()))
 
 # %% ../../nbs/model/02_models.ipynb #window_of
 def _window(
     config, # VoxtralConfig
-)->tuple[float,int]: # seconds of a window, and its `[AUDIO]` tokens
+) -> tuple[float,int]: # seconds of a window, and its `[AUDIO]` tokens
     "How the model cuts time."
     ears = config.audio_config
     return ears.max_source_positions/50, ears.max_source_positions*ears.hidden_size//ears.intermediate_size
@@ -609,19 +659,20 @@ def _assumed(
     config, # VoxtralConfig
     seconds:float, # of a clip
     tokens:int|None, # of its transcript; None: four a second, as English has in Voxtral's vocabulary
-)->BatchShape:
+) -> BatchShape:
     "A batch of equal clips."
     (window, room), n, gap = _window(config), cfg.batch_size, cfg.packing_gap_seconds
     tokens, whole = 1 + math.ceil(4*seconds) if tokens is None else tokens, max(1, math.ceil(seconds/window))
     clips = max(1, int((window+gap)//(seconds+gap))) if cfg.packing == "window" else 1 # of an example
     heard = min(whole*room, math.ceil((seconds+gap)*room/window)) if cfg.packing == "split" else whole*room
     audio = heard + math.ceil((whole*room - heard)/8) # of the silence that is left out, one token in 8 stays: see `VoxtralDataCollator`
-    return BatchShape(n, _PROMPT_TOKENS + audio + clips*tokens, n*clips*tokens, 0 if cfg.cache == "encoder" else n*whole, n*audio)
+    return BatchShape(n, _PROMPT_TOKENS + audio + clips*tokens, n*clips*tokens,
+                      0 if cfg.cache == "encoder" else n*whole, n*audio)
 
 # %% ../../nbs/model/02_models.ipynb #planned
 def _planned(
     cfg, # the run's `RunConfig`
-)->tuple[torch.device,torch.dtype]: # where it will compute, and in what
+) -> tuple[torch.device,torch.dtype]: # where it will compute, and in what
     "Like `pick_device` and `pick_dtype`, but a CUDA device that is named need not be here."
     if (cfg.device.startswith("cuda") or cfg.quantization == "4bit") and not torch.cuda.is_available():
         return torch.device("cuda"), _DTYPES.get(cfg.precision, torch.bfloat16)
@@ -631,7 +682,7 @@ def _planned(
 # %% ../../nbs/model/02_models.ipynb #packed_names
 def _packed(
     name:str, # of a parameter
-)->bool: # is it stored in 4 bits?
+) -> bool: # is it stored in 4 bits?
     "A matrix of the language model's layers; an adapter's is not."
     return f"{_PATH['language_model']}.layers." in name and "_proj." in name and "lora_" not in name
 
@@ -646,7 +697,8 @@ def _skeleton(
     root_revision, adapter = cfg.model_revision, _adapter_config(where, cfg.model_revision)
     if adapter is not None: root, root_revision = _base_of(adapter, where, None)
     _check_config(config := _read_config(root, root_revision), root)
-    how = dict(dtype=torch.float32 if cfg.method == "full" else dtype, attn_implementation="eager" if cfg.attention == "eager" else "sdpa")
+    how = dict(dtype=torch.float32 if cfg.method == "full" else dtype,
+               attn_implementation="eager" if cfg.attention == "eager" else "sdpa")
     with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore") # of peft, that the adapter's base has no name
         model = VoxtralForConditionalGeneration._from_config(VoxtralConfig.from_dict(config), **how)
@@ -680,7 +732,7 @@ class _Live(TorchDispatchMode):
             if isinstance(o, torch.Tensor): self._add(o.untyped_storage())
         return out
 
-def _nbytes(tensors)->int: return sum(o.numel()*o.element_size() for o in tensors)
+def _nbytes(tensors) -> int: return sum(o.numel()*o.element_size() for o in tensors)
 
 # %% ../../nbs/model/02_models.ipynb #fake
 def _fill_fake(
@@ -689,7 +741,9 @@ def _fill_fake(
     "Give `model` parameters that have a shape and a device, and no contents; called in a `FakeTensorMode`."
     for m in model.modules():
         for k,p in m._parameters.items():
-            if p is not None: m._parameters[k] = torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="cpu"), requires_grad=p.requires_grad)
+            if p is not None:
+                m._parameters[k] = torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="cpu"),
+                                                      requires_grad=p.requires_grad)
         for k,b in m._buffers.items():
             if b is not None: m._buffers[k] = torch.empty(b.shape, dtype=b.dtype, device="cpu")
 
@@ -703,7 +757,8 @@ def _kernels_of(
     f, patch = torch.nn.functional, mock.patch.object
     norm = f.layer_norm
     def drop(x, p=.5, training=True, inplace=False): return torch.native_dropout(x, p, True)[0] if training and p else x
-    def norm32(x, shape, weight=None, bias=None, eps=1e-5): return norm(x.float(), shape, weight.float(), bias.float(), eps)
+    def norm32(x, shape, weight=None, bias=None, eps=1e-5):
+        return norm(x.float(), shape, weight.float(), bias.float(), eps)
     if device.type != "cuda": yield
     elif mixed:
         with patch(f, "dropout", drop), patch(f, "layer_norm", norm32): yield
@@ -716,14 +771,19 @@ def _fake_inputs(
     shape:BatchShape, # of a batch
     projected:bool, # does the cache hold what the projector gives?
     weighted:bool=False, # does a mask say how much each token counts, as with packing="split"?
-)->dict: # for its forward
+) -> dict: # for its forward
     "A batch without contents; called in a `FakeTensorMode`."
     c, long = base.config, torch.long
     width = c.text_config.hidden_size if projected else c.audio_config.intermediate_size
-    if not shape.windows: audio = {"audio_embeds" if projected else "audio_states": torch.empty(shape.audio_tokens, width)}
-    else: audio = dict(input_features=torch.empty(shape.windows, c.audio_config.num_mel_bins, 2*c.audio_config.max_source_positions))
-    if shape.windows and shape.windows*_window(c)[1] != shape.audio_tokens: audio["audio_keep"] = torch.empty(shape.audio_tokens, dtype=long)
-    text = {k: torch.empty(shape.rows, shape.length, dtype=long) for k in ("input_ids", "attention_mask", "position_ids")}
+    if not shape.windows:
+        audio = {"audio_embeds" if projected else "audio_states": torch.empty(shape.audio_tokens, width)}
+    else:
+        audio = dict(input_features=torch.empty(shape.windows, c.audio_config.num_mel_bins,
+                                                2*c.audio_config.max_source_positions))
+    if shape.windows and shape.windows*_window(c)[1] != shape.audio_tokens:
+        audio["audio_keep"] = torch.empty(shape.audio_tokens, dtype=long)
+    text = {k: torch.empty(shape.rows, shape.length, dtype=long) for k in ("input_ids", "attention_mask",
+        "position_ids")}
     if weighted: text["attention_mask"] = torch.empty(shape.rows, 1, shape.length, shape.length)
     return dict(text, input_features=audio)
 
@@ -747,7 +807,7 @@ def _step_peak(
     cfg, # the run's `RunConfig`
     shape:BatchShape, # of a batch
     mixed, # dtype of autocast; None: without
-)->int: # bytes of batches, activations and gradients at the worst moment
+) -> int: # bytes of batches, activations and gradients at the worst moment
     "One way forward and back."
     learn = [p for p in model.parameters() if p.requires_grad]
     inputs = _fake_inputs(base_voxtral(model), shape, "projector" not in cfg.trained_parts, cfg.packing == "split")
@@ -767,7 +827,7 @@ def _measuring_peak(
     cfg, # the run's `RunConfig`: eval_batch_size, max_new_tokens
     labels:int, # of a clip
     mixed, # dtype of autocast; None: without
-)->int: # bytes of activations and of the KV cache at the worst moment
+) -> int: # bytes of activations and of the KV cache at the worst moment
     "The loss, and a transcription, of `eval_batch_size` clips of a window each."
     base, n = base_voxtral(model.eval()), cfg.eval_batch_size
     c, room = base.config.text_config, _window(base.config)[1]
@@ -775,11 +835,13 @@ def _measuring_peak(
     with torch.no_grad():
         for shape in (shape, BatchShape(n, _PROMPT_TOKENS+room, 0, n, n*room)):
             inputs = _fake_inputs(base, shape, False)
-            with _Live([*model.parameters(), *model.buffers()]) as live, torch.autocast("cpu", mixed, enabled=mixed is not None):
+            with _Live([*model.parameters(), *model.buffers()]) as live, torch.autocast("cpu", mixed,
+                enabled=mixed is not None):
                 if shape.labels: _fake_loss(base, inputs, shape.labels, mixed)
                 else: kept = base.model(**inputs, use_cache=True).past_key_values
             peak.append(live.peak + _nbytes(torch.utils._pytree.tree_leaves(inputs)))
-        cache = _nbytes(t for l in kept.layers for t in (l.keys, l.values))*(shape.length + cfg.max_new_tokens)/shape.length
+        cache = _nbytes(t for l in kept.layers for t in (l.keys,
+                                                         l.values))*(shape.length + cfg.max_new_tokens)/shape.length
     return int(max(*peak, cache*(1 + 1/c.num_hidden_layers))) # a layer's cache is copied when it grows
 
 # %% ../../nbs/model/02_models.ipynb #optimizer_bytes
@@ -787,14 +849,15 @@ def _optimizer_bytes(
     optimizer:str, # of `RunConfig`
     named, # (name, parameter) of all that learns
     device:torch.device, # of the run
-)->tuple[int,int]: # bytes that stay, and that its step takes for a moment
+) -> tuple[int,int]: # bytes that stay, and that its step takes for a moment
     "What `optimizer` needs beside weights and gradients."
     sizes, stay = [4*p.numel() for _,p in named], 0
     together, largest = sum(sizes), max(sizes)
     for n,p in named:
         if optimizer.startswith("adamw_torch"): stay += 8*p.numel()
         elif optimizer == "adafactor": stay += 4*sum(p.numel()//o for o in p.shape[-2:]) if p.ndim > 1 else 4*p.numel()
-        elif optimizer == "adamw_bnb_8bit": stay += 8*p.numel() if "embed_tokens" in n or p.numel() < 4096 else 2*p.numel() + p.numel()//32
+        elif optimizer == "adamw_bnb_8bit":
+            stay += 8*p.numel() if "embed_tokens" in n or p.numel() < 4096 else 2*p.numel() + p.numel()//32
     if "8bit" in optimizer or "fused" in optimizer: return stay, 0
     if optimizer == "adafactor": return stay, 2*largest
     return stay, together if device.type == "cuda" else (2 if optimizer == "adamw_torch" else 1)*largest # on CUDA all parameters at once
@@ -812,17 +875,18 @@ class MemoryEstimate:
     device:str # "cpu", "mps" or "cuda"
     dtype:str # what is computed in
     @property
-    def training(self)->float: return self.weights + self.gradients + self.optimizer + self.activations
+    def training(self) -> float: return self.weights + self.gradients + self.optimizer + self.activations
     @property
-    def total(self)->float: return max(self.training, self.weights + self.optimizer + self.measuring)
+    def total(self) -> float: return max(self.training, self.weights + self.optimizer + self.measuring)
 
 # %% ../../nbs/model/02_models.ipynb #memory_estimate_repr
-def _rows_of(e:MemoryEstimate)->list[tuple[str,float]]:
+def _rows_of(e:MemoryEstimate) -> list[tuple[str,float]]:
     "The rows of its table."
     own = [(o, getattr(e, o)) for o in ("weights", "gradients", "optimizer", "activations")]
-    return own + [("peak of a step", e.training), ("peak of an evaluation", e.weights + e.optimizer + e.measuring)][:2 if e.measuring else 1]
+    return own + [("peak of a step", e.training),
+                  ("peak of an evaluation", e.weights + e.optimizer + e.measuring)][:2 if e.measuring else 1]
 
-def _assumes(e:MemoryEstimate)->str:
+def _assumes(e:MemoryEstimate) -> str:
     "What it holds for."
     s = e.shape
     audio = f"{s.windows} windows of audio" if s.windows else "audio from the cache"
@@ -843,14 +907,15 @@ def estimate_memory(
     *,
     seconds:float=10, # length of a clip
     tokens:int|None=None, # of a transcript; None: four a second
-)->MemoryEstimate:
+) -> MemoryEstimate:
     "What a run needs at its worst moment: counted in one step of its model on tensors without contents."
     from torch._subclasses.fake_tensor import FakeTensorMode
     device, dtype = _planned(cfg)
     mixed, model = None if dtype == torch.float32 else torch.bfloat16, _skeleton(cfg, dtype) # fp16 is as large as bf16
     base = base_voxtral(model)
     shape = _assumed(cfg, base.config, seconds, tokens) if shape is None else shape
-    with FakeTensorMode(), _kernels_of(device, mixed is not None), mock.patch.object(base.model, "get_placeholder_mask", _fake_placeholders):
+    with FakeTensorMode(), _kernels_of(device, mixed is not None), mock.patch.object(base.model, "get_placeholder_mask",
+        _fake_placeholders):
         _fill_fake(model)
         step = _step_peak(model, cfg, shape, mixed)
         measuring = _measuring_peak(model, cfg, max(1, shape.labels//shape.rows), mixed) if cfg.has_eval else 0
@@ -860,7 +925,8 @@ def _fake_placeholders(ids, inputs_embeds, audio_features): # the real one looks
     return torch.empty((), dtype=torch.bool).expand(inputs_embeds.shape)
 
 # %% ../../nbs/model/02_models.ipynb #added_up
-def _added_up(cfg, model, shape:BatchShape, step:int, measuring:int, device:torch.device, dtype:torch.dtype)->MemoryEstimate:
+def _added_up(cfg, model, shape:BatchShape, step:int, measuring:int, device:torch.device,
+              dtype:torch.dtype) -> MemoryEstimate:
     "The parts of an estimate."
     named = [(n, p) for n,p in model.named_parameters() if p.requires_grad]
     gradients, (state, moment) = _nbytes(p for _,p in named), _optimizer_bytes(cfg.optimizer, named, device)
@@ -872,4 +938,5 @@ def _added_up(cfg, model, shape:BatchShape, step:int, measuring:int, device:torc
         unpacked = max(map(_nbytes, [[p] for p in packed])) # one layer at a time
     activations = max(step - gradients + unpacked, moment)
     gb = [o/1e9 for o in (weights, gradients, state, activations, measuring + unpacked if measuring else 0)]
-    return MemoryEstimate(*gb, shape, device.type, str(dtype)[6:] + (", 4-bit weights" if cfg.quantization == "4bit" else ""))
+    return MemoryEstimate(*gb, shape, device.type,
+                          str(dtype)[6:] + (", 4-bit weights" if cfg.quantization == "4bit" else ""))

@@ -16,11 +16,14 @@ from ..core.config import ConfigError
 
 # %% ../../nbs/model/01_tiny.ipynb #control
 # Names and ids of the control tokens: mistral_common's own for 0-19, Voxtral's for the audio ones.
-_CONTROL = dict(enumerate("<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS] [IMG] <pad> [IMG_BREAK] "
-                          "[IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]".split())) | {24:"[AUDIO]", 25:"[BEGIN_AUDIO]", 34:"[TRANSCRIBE]"}
+_CONTROL = dict(
+    enumerate("<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS] [IMG] <pad> [IMG_BREAK] "
+                          "[IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]".split(
+                              ))) | {24:"[AUDIO]", 25:"[BEGIN_AUDIO]", 34:"[TRANSCRIBE]"}
 
 def _byte_vocab():
-    return [dict(rank=i, token_bytes=base64.b64encode(bytes([i])).decode(), token_str=chr(i) if i<128 else None) for i in range(256)]
+    return [dict(rank=i, token_bytes=base64.b64encode(bytes([i])).decode(), token_str=chr(i) if i < 128 else None)
+            for i in range(256)]
 
 # %% ../../nbs/model/01_tiny.ipynb #write_tekken
 def write_tekken(
@@ -29,15 +32,20 @@ def write_tekken(
     n_mels:int=128, # mel bins of the spectrogram
     n_control:int=64, # ids reserved for control tokens before the vocabulary (1,000 in the real one); at least 35
     source=None, # a tekken.json whose vocabulary to take, e.g. one of mistral-common's; None: the 256 bytes
-)->Path: # the file
+) -> Path: # the file
     "Write the tokenizer file of a Voxtral: control tokens, vocabulary, and the audio block that tells how many tokens a window takes."
-    if window_seconds<=0 or window_seconds%2: # the feature extractor takes whole seconds
-        raise ConfigError(f"window_seconds={window_seconds}: {window_seconds*12.5} audio tokens; it must be an even number of seconds (2, 4, 8, 30, ...)")
-    if n_control <= max(_CONTROL): raise ConfigError(f"n_control={n_control}: the audio tokens need ids up to {max(_CONTROL)}")
-    d = json.loads(Path(source).read_text(encoding="utf-8")) if source else dict(vocab=_byte_vocab(), config=dict(pattern=r"[\s\S]", num_vocab_tokens=256, default_vocab_size=256+n_control))
+    if window_seconds <= 0 or window_seconds%2: # the feature extractor takes whole seconds
+        raise ConfigError(
+            f"window_seconds={window_seconds}: {window_seconds*12.5} audio tokens; it must be an even number of seconds (2, 4, 8, 30, ...)")
+    if n_control <= max(_CONTROL):
+        raise ConfigError(f"n_control={n_control}: the audio tokens need ids up to {max(_CONTROL)}")
+    d = json.loads(Path(source).read_text(encoding="utf-8")) if source else dict(vocab=_byte_vocab(),
+        config=dict(pattern=r"[\s\S]", num_vocab_tokens=256, default_vocab_size=256+n_control))
     d["config"] |= dict(default_num_special_tokens=n_control, version="v7")
-    d.pop("image", None); d.pop("multimodal", None)
-    d |= dict(version=1, type="Tekken", special_tokens=[dict(rank=i, token_str=_CONTROL.get(i, f"<SPECIAL_{i}>"), is_control=True) for i in range(n_control)],
+    d.pop("image", None)
+    d.pop("multimodal", None)
+    d |= dict(version=1, type="Tekken", special_tokens=[dict(rank=i, token_str=_CONTROL.get(i, f"<SPECIAL_{i}>"),
+                                                             is_control=True) for i in range(n_control)],
               audio=dict(sampling_rate=16000, frame_rate=12.5, chunk_length_s=float(window_seconds),
                          audio_encoding_config=dict(num_mel_bins=n_mels, hop_length=160, window_size=400)))
     file = Path(folder)/"tekken.json"
@@ -53,7 +61,8 @@ def make_processor(
     from transformers import MistralCommonBackend, VoxtralProcessor, WhisperFeatureExtractor
     tok = MistralCommonBackend.from_pretrained(str(folder))
     audio = tok.tokenizer.instruct_tokenizer.audio_encoder.audio_config
-    fe = WhisperFeatureExtractor(feature_size=audio.encoding_config.num_mel_bins, sampling_rate=audio.sampling_rate, chunk_length=int(audio.chunk_length_s))
+    fe = WhisperFeatureExtractor(feature_size=audio.encoding_config.num_mel_bins, sampling_rate=audio.sampling_rate,
+                                 chunk_length=int(audio.chunk_length_s))
     return VoxtralProcessor(fe, tok)
 
 # %% ../../nbs/model/01_tiny.ipynb #make_model
@@ -73,11 +82,15 @@ def make_tiny_model(
     torch.manual_seed(seed)
     positions, heads = int(window_seconds*50), 4
     model = VoxtralForConditionalGeneration(VoxtralConfig(
-        audio_config=dict(model_type="voxtral_encoder", vocab_size=vocab_size, hidden_size=hidden_size, intermediate_size=4*hidden_size, num_hidden_layers=encoder_layers,
+        audio_config=dict(model_type="voxtral_encoder", vocab_size=vocab_size, hidden_size=hidden_size,
+                          intermediate_size=4*hidden_size, num_hidden_layers=encoder_layers,
                           num_attention_heads=heads, num_mel_bins=n_mels, max_source_positions=positions),
-        text_config=dict(model_type="llama", vocab_size=vocab_size, hidden_size=hidden_size, intermediate_size=3*hidden_size, num_hidden_layers=decoder_layers,
-                         num_attention_heads=heads, num_key_value_heads=heads//2, head_dim=hidden_size//heads, max_position_embeddings=4096, rms_norm_eps=1e-5,
-                         rope_theta=10000.0, bos_token_id=1, eos_token_id=2, pad_token_id=11, tie_word_embeddings=False),
+        text_config=dict(model_type="llama", vocab_size=vocab_size, hidden_size=hidden_size,
+                         intermediate_size=3*hidden_size, num_hidden_layers=decoder_layers,
+                         num_attention_heads=heads, num_key_value_heads=heads//2, head_dim=hidden_size//heads,
+                         max_position_embeddings=4096, rms_norm_eps=1e-5,
+                         rope_theta=10000.0, bos_token_id=1, eos_token_id=2, pad_token_id=11,
+                         tie_word_embeddings=False),
         audio_token_id=24, projector_hidden_act="gelu"))
     gen = model.generation_config
     gen.bos_token_id, gen.eos_token_id, gen.pad_token_id = 1, 2, 11

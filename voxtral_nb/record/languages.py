@@ -20,9 +20,10 @@ from ..core.config import VoxtralNBError, _languages, check_language
 # %% ../../nbs/record/01_languages.ipynb #direction
 def text_direction(
     text:str, # any text
-)->str: # "ltr" or "rtl"
+) -> str: # "ltr" or "rtl"
     "The direction `text` is read in, by its first letter that has one ([UAX 9](https://unicode.org/reports/tr9/), rule P2)."
-    return next(("ltr" if b=="L" else "rtl" for b in map(unicodedata.bidirectional, text) if b in ("L", "R", "AL")), "ltr")
+    return next(("ltr" if b == "L" else "rtl" for b in map(unicodedata.bidirectional, text) if b in ("L", "R", "AL")),
+                "ltr")
 
 # %% ../../nbs/record/01_languages.ipynb #language
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Language:
     script:str = "Latin" # what it is written in
 
     @property
-    def rtl(self)->bool: return text_direction(self.native)=="rtl" # read from right to left?
+    def rtl(self) -> bool: return text_direction(self.native) == "rtl" # read from right to left?
     def __str__(self): return f"{self.name} ({self.code})"
 
 # %% ../../nbs/record/01_languages.ipynb #table
@@ -48,11 +49,14 @@ LANGUAGES = dict([ # by code; Voxtral's eight first
     _lang("hi", "Hindi", "हिन्दी", voxtral=True, granary=False, script="Devanagari"),
     _lang("de", "German", "Deutsch", voxtral=True), _lang("nl", "Dutch", "Nederlands", voxtral=True),
     _lang("it", "Italian", "italiano", voxtral=True),
-    _lang("bg", "Bulgarian", "български", script="Cyrillic"), _lang("cs", "Czech", "čeština"), _lang("da", "Danish", "dansk"),
+    _lang("bg", "Bulgarian", "български", script="Cyrillic"), _lang("cs", "Czech", "čeština"),
+    _lang("da", "Danish", "dansk"),
     _lang("el", "Greek", "ελληνικά", script="Greek"), _lang("et", "Estonian", "eesti"), _lang("fi", "Finnish", "suomi"),
     _lang("hr", "Croatian", "hrvatski"), _lang("hu", "Hungarian", "magyar"), _lang("lt", "Lithuanian", "lietuvių"),
-    _lang("lv", "Latvian", "latviešu"), _lang("mt", "Maltese", "Malti"), _lang("pl", "Polish", "polski"), _lang("ro", "Romanian", "română"),
-    _lang("ru", "Russian", "русский", script="Cyrillic"), _lang("sk", "Slovak", "slovenčina"), _lang("sl", "Slovenian", "slovenščina"),
+    _lang("lv", "Latvian", "latviešu"), _lang("mt", "Maltese", "Malti"), _lang("pl", "Polish", "polski"),
+    _lang("ro", "Romanian", "română"),
+    _lang("ru", "Russian", "русский", script="Cyrillic"), _lang("sk", "Slovak", "slovenčina"),
+    _lang("sl", "Slovenian", "slovenščina"),
     _lang("sv", "Swedish", "svenska"), _lang("uk", "Ukrainian", "українська", script="Cyrillic")])
 
 # %% ../../nbs/record/01_languages.ipynb #errors
@@ -63,19 +67,22 @@ class PromptError(VoxtralNBError, ValueError):
     "A text cannot be read aloud as it is: the message says where it stands and why."
 
 # %% ../../nbs/record/01_languages.ipynb #clean
-_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"))
+_INVISIBLE = dict.fromkeys(map(ord,
+                               "\u00ad\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"))
 
 def _clean(
     text:str, # as somebody typed or copied it
-)->str: # in NFC, one space between words
+) -> str: # in NFC, one space between words
     "Make `text` what it looks like; `PromptError` if it holds what no text does."
     if not isinstance(text, str): raise PromptError(f"{text!r} is {type(text).__name__}, not text")
     text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
     for c in text:
         kind = unicodedata.category(c)
-        if kind=="Cc" and not c.isspace() or c in "\x1c\x1d\x1e\x1f": raise PromptError(f"holds the control character U+{ord(c):04X}; delete it")
-        if kind=="Cs": raise PromptError("holds half of a surrogate pair, which is no character; type it again")
-        if c=="\ufffd": raise PromptError("holds U+FFFD, the mark of a character that was lost in a conversion; type it again")
+        if kind == "Cc" and not c.isspace() or c in "\x1c\x1d\x1e\x1f":
+            raise PromptError(f"holds the control character U+{ord(c):04X}; delete it")
+        if kind == "Cs": raise PromptError("holds half of a surrogate pair, which is no character; type it again")
+        if c == "\ufffd":
+            raise PromptError("holds U+FFFD, the mark of a character that was lost in a conversion; type it again")
     return " ".join(text.split())
 
 # %% ../../nbs/record/01_languages.ipynb #prompt
@@ -92,12 +99,13 @@ class Prompt:
     def of(cls,
         text:str, # as typed; invisible characters and double spaces are removed
         language:str|None=None, # ISO 639-1 code
-    )->"Prompt":
+    ) -> "Prompt":
         "The prompt for `text`."
         check_language(language)
         text = _clean(text)
         if not any(c.isalnum() for c in text): raise PromptError(f"{text!r} has nothing to read aloud")
-        if len(text)>MAX_PROMPT: raise PromptError(f"is {len(text):,} characters long, more than {MAX_PROMPT} cannot be read in one go; "
+        if len(text) > MAX_PROMPT:
+            raise PromptError(f"is {len(text):,} characters long, more than {MAX_PROMPT} cannot be read in one go; "
                                                    "split it into sentences (split='sentences'), or put each on its own line")
         return cls(f"{language or 'xx'}-{hashlib.sha256(text.encode()).hexdigest()[:10]}", text, language)
 
@@ -111,11 +119,11 @@ _ABBREVIATIONS = set("mr mrs ms mme mlle dr prof st sr sra sig dott ing mgr nr v
 
 def _is_abbreviated(
     before:str, # text in front of a full stop
-)->bool: # is the full stop that of an initial, an abbreviation or an ordinal?
+) -> bool: # is the full stop that of an initial, an abbreviation or an ordinal?
     "Does `before` end in a word whose full stop ends no sentence?"
     word = re.search(rf"[^\s{re.escape(_OPENING)}]*$", before)[0]
     if re.fullmatch(r"\d{1,2}", word): return True # "am 3. Mai"
-    if re.fullmatch(r"(?:[^\W\d_]\.)*[^\W\d_]", word) and word.upper()!=word.lower(): return True # "J. Haydn", "z.B."
+    if re.fullmatch(r"(?:[^\W\d_]\.)*[^\W\d_]", word) and word.upper() != word.lower(): return True # "J. Haydn", "z.B."
     return word.lower() in _ABBREVIATIONS
 
 # %% ../../nbs/record/01_languages.ipynb #sentences
@@ -126,19 +134,20 @@ def _is_end(
     text:str, # a paragraph on one line
     m:re.Match, # a match of `_STOP` in it
     cased:bool, # does `text` write sentences with capitals?
-)->bool: # does a sentence end there?
+) -> bool: # does a sentence end there?
     "Is the stop at `m` the end of a sentence?"
     stop,rest = m[1],text[m.end():]
     following = rest.lstrip().lstrip(_OPENING + "—–- ")
     if rest.lstrip()[:1] in tuple(_COMMAS) or cased and following[:1].islower(): return False
     if any(c in _HARD for c in stop): return True
     if not rest[:1].isspace(): return False
-    if stop==";": return "GREEK" in unicodedata.name(next((c for c in reversed(text[:m.start()]) if c.isalpha()), "a"), "")
-    return not (stop=="." and _is_abbreviated(text[:m.start()]))
+    if stop == ";":
+        return "GREEK" in unicodedata.name(next((c for c in reversed(text[:m.start()]) if c.isalpha()), "a"), "")
+    return not (stop == "." and _is_abbreviated(text[:m.start()]))
 
 def _sentences(
     text:str, # a paragraph on one line
-)->list[str]: # its sentences
+) -> list[str]: # its sentences
     "Cut `text` after each sentence."
     cased = any(c.isupper() for c in text)
     ends = [m.end() for m in _STOP.finditer(text) if _is_end(text, m, cased)]
@@ -149,25 +158,30 @@ _MAX_FILE = 10_000_000 # bytes; a long novel has one million
 
 def _read_text(
     path:Path, # file with prompts
-)->str: # what it says
+) -> str: # what it says
     "Read a text file in UTF-8, or say why it cannot be."
     if path.is_dir(): raise PromptError(f"{path} is a folder; name the text file in it")
-    if not path.is_file(): raise PromptError(f"{path} does not exist" + (" or is no ordinary file" if path.exists() else ""))
+    if not path.is_file():
+        raise PromptError(f"{path} does not exist" + (" or is no ordinary file" if path.exists() else ""))
     try:
-        if path.stat().st_size>_MAX_FILE: raise PromptError(f"{path} has {path.stat().st_size:,} bytes; is it a list of prompts?")
+        if path.stat().st_size > _MAX_FILE:
+            raise PromptError(f"{path} has {path.stat().st_size:,} bytes; is it a list of prompts?")
         raw = path.read_bytes()
     except OSError as e: raise PromptError(f"{path} cannot be read: {e.strerror}") from None
     save = "save it as UTF-8 (in an editor: Save as, encoding UTF-8)"
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")): raise PromptError(f"{path} is UTF-16 text; {save}")
-    if b"\0" in raw: raise PromptError(f"{path} line {raw[:raw.index(0)].count(10)+1}: zero bytes, so it is no text, or UTF-16; {save}")
+    if b"\0" in raw:
+        raise PromptError(
+            f"{path} line {raw[:raw.index(0)].count(10)+1}: zero bytes, so it is no text, or UTF-16; {save}")
     try: return raw.decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        raise PromptError(f"{path} line {raw[:e.start].count(10)+1}: not UTF-8 (byte {raw[e.start]:#04x}); {save}") from None
+        raise PromptError(
+            f"{path} line {raw[:e.start].count(10)+1}: not UTF-8 (byte {raw[e.start]:#04x}); {save}") from None
 
 # %% ../../nbs/record/01_languages.ipynb #blocks
 def _is_path(
     source:str, # what was given
-)->bool: # does it name a file?
+) -> bool: # does it name a file?
     "Is `source` the name of a text file, rather than a text?"
     if "\n" in source: return False
     try: return Path(source).suffix.lower() in (".txt", ".md") or Path(source).expanduser().exists()
@@ -196,8 +210,8 @@ def _units(
 ): # yields (where it stands, what may become a prompt)
     "Cut `text` into prompts."
     lines = [o.strip() for o in re.split(r"\r\n|\r|\n", text)]
-    at = lambda n: where if len(lines)==1 else f"{where} line {n}"
-    if split=="lines": yield from ((at(n), o) for n,o in enumerate(lines, 1) if o)
+    at = lambda n: where if len(lines) == 1 else f"{where} line {n}"
+    if split == "lines": yield from ((at(n), o) for n,o in enumerate(lines, 1) if o)
     else:
         n = 1
         for blank,group in itertools.groupby(lines, lambda o: not o):
@@ -211,7 +225,7 @@ def _units(
 def _as_prompt(
     o, # a text or a `Prompt`
     language:str|None, # of the text
-)->Prompt|None: # None if there is no letter or digit in it
+) -> Prompt|None: # None if there is no letter or digit in it
     "The prompt that `o` is or becomes."
     if isinstance(o, Prompt): return o
     text = _clean(o)
@@ -222,7 +236,7 @@ def read_prompts(
     source, # path of a text file (a str that ends in .txt or .md, or names a file, is a path), or a list of texts or of `Prompt`s
     language:str|None=None, # ISO 639-1 code of the texts; a `Prompt` keeps its own
     split:str="lines", # "lines": each line is a prompt; "sentences": paragraphs, cut into sentences
-)->list[Prompt]: # in order, each once
+) -> list[Prompt]: # in order, each once
     "Prompts from a file or a list."
     if split not in ("lines", "sentences"): raise PromptError(f"split={split!r}: choose 'lines' or 'sentences'")
     check_language(language)
@@ -234,23 +248,28 @@ def read_prompts(
             if p is None: left.append(f"{at} ({s[:20]!r} cannot be read aloud)")
             elif p.id in found: left.append(f"{at} (the same as {found[p.id][0]})")
             else: found[p.id] = at,p
-    if left: warnings.warn(f"left out: {', '.join(left[:5])}" + (f" and {len(left)-5} more" if len(left)>5 else ""), stacklevel=2)
-    if not found: raise PromptError(f"{source if isinstance(source, (str, os.PathLike)) else 'the list'} holds no text to read aloud")
+    if left:
+        warnings.warn(f"left out: {', '.join(left[:5])}" + (f" and {len(left)-5} more" if len(left) > 5 else ""),
+                      stacklevel=2)
+    if not found:
+        raise PromptError(
+            f"{source if isinstance(source, (str, os.PathLike)) else 'the list'} holds no text to read aloud")
     return [p for _,p in found.values()]
 
 # %% ../../nbs/record/01_languages.ipynb #phrases
 _PHRASES = ASSETS/"phrases"
 
-def _with_phrases()->list[str]: # codes, in alphabetical order
+def _with_phrases() -> list[str]: # codes, in alphabetical order
     "The languages that there are phrases in."
     return sorted(o.stem for o in _PHRASES.glob("*.txt"))
 
 def phrases(
     language:str, # ISO 639-1 code
-)->list[Prompt]: # twenty or more, in the order of the file
+) -> list[Prompt]: # twenty or more, in the order of the file
     "Sentences to read aloud in `language`; `LanguageError` if there are none."
     there = ", ".join(_with_phrases())
     if language is None: raise LanguageError(f"phrases are read in one language: name it; there are {there}")
     if check_language(language) in _with_phrases(): return read_prompts(_PHRASES/f"{language}.txt", language)
-    raise LanguageError(f"no phrases in {language!r} ({_languages()[language]}); there are {there}. Give sentences of your own with prompts= "
+    raise LanguageError(
+        f"no phrases in {language!r} ({_languages()[language]}); there are {there}. Give sentences of your own with prompts= "
                         "(a list, or a text file with one a line)")

@@ -33,7 +33,7 @@ class RecorderError(VoxtralNBError, ValueError):
     "The recorder cannot do what was asked: the message says why, and what to do."
 
 # %% ../../nbs/record/03_recorder.ipynb #now
-def _now()->str: # such as "2026-11-22T07:15:00+00:00"
+def _now() -> str: # such as "2026-11-22T07:15:00+00:00"
     "The time in UTC, to the second."
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
@@ -41,11 +41,12 @@ def _now()->str: # such as "2026-11-22T07:15:00+00:00"
 def _read_json(
     path:Path, # a file of ours
     default:dict, # what it says if it is not there
-)->dict:
+) -> dict:
     "Read a JSON object, or say what is wrong with the file."
     try: d = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError: return dict(default)
-    except (OSError, ValueError) as e: raise RecorderError(f"{path} cannot be read ({e}); mend it, or move it away to start it anew") from None
+    except (OSError, ValueError) as e:
+        raise RecorderError(f"{path} cannot be read ({e}); mend it, or move it away to start it anew") from None
     if isinstance(d, dict) and all(isinstance(d.get(k, v), type(v)) for k,v in default.items()): return {**default, **d}
     raise RecorderError(f"{path} does not hold what it should; mend it, or move it away to start it anew")
 
@@ -63,7 +64,7 @@ def _editing(
             d = _read_json(path, default)
             before = json.dumps(d)
             yield d
-            if json.dumps(d)!=before: atomic_write(path, json.dumps(d, ensure_ascii=False, indent=1))
+            if json.dumps(d) != before: atomic_write(path, json.dumps(d, ensure_ascii=False, indent=1))
     except Timeout: raise RecorderError(f"{path.parent} has been locked by another process for 30 s") from None
     except OSError as e: raise RecorderError(f"{path} cannot be written: {e.strerror or e}") from e
 
@@ -76,7 +77,7 @@ You can stop at any time, and delete clips under "Saved". Audio that you upload 
 # %% ../../nbs/record/03_recorder.ipynb #consent_version
 def _version(
     text:str, # the consent text
-)->str: # such as "3f2a91c0": another text, another version
+) -> str: # such as "3f2a91c0": another text, another version
     "Name a text by its content."
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -85,13 +86,16 @@ _PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 def _check_speaker(
     name:str, # pseudonym
-)->str: # the same
+) -> str: # the same
     "Refuse what is no pseudonym."
     if not isinstance(name, str) or not _PSEUDONYM.fullmatch(name):
-        raise RecorderError(f"speaker {name!r} is no pseudonym: 1 to 40 letters, digits, - and _; leave it out and one is drawn")
+        raise RecorderError(
+            f"speaker {name!r} is no pseudonym: 1 to 40 letters, digits, - and _; leave it out and one is drawn")
     try: user = getpass.getuser()
     except (OSError, KeyError): user = None # a container without a user of that number
-    if user and name.lower()==user.lower(): raise RecorderError(f"speaker {name!r} is the name of your account; choose a pseudonym, or leave it out and one is drawn")
+    if user and name.lower() == user.lower():
+        raise RecorderError(
+            f"speaker {name!r} is the name of your account; choose a pseudonym, or leave it out and one is drawn")
     return name
 
 # %% ../../nbs/record/03_recorder.ipynb #write-part
@@ -99,15 +103,17 @@ def _write_part(
     path:Path, # file that grows
     offset:int, # bytes that came before
     data:bytes, # the part; may be a memoryview
-)->int: # bytes that are there now
+) -> int: # bytes that are there now
     "Write a part where it belongs."
     size = path.stat().st_size if path.exists() else 0
-    if offset>size or offset+len(data)<=size: return size
+    if offset > size or offset+len(data) <= size: return size
     try:
         with open(path, "r+b" if path.exists() else "xb", buffering=0) as f:
             f.seek(offset)
-            if f.write(data)!=len(data): raise OSError(28, "No space left on device")
-    except OSError as e: raise RecorderError(f"the disk took no more ({e.strerror or e}): free some space and press Retry; the browser still has the take") from e
+            if f.write(data) != len(data): raise OSError(28, "No space left on device")
+    except OSError as e:
+        raise RecorderError(
+            f"the disk took no more ({e.strerror or e}): free some space and press Retry; the browser still has the take") from e
     return offset + len(data)
 
 # %% ../../nbs/record/03_recorder.ipynb #take
@@ -131,10 +137,11 @@ class Take:
 def _peaks(
     pcm:np.ndarray, # int16, shape (n,)
     n:int=200, # points
-)->list: # whole numbers 0..100
+) -> list: # whole numbers 0..100
     "The waveform of a clip, for drawing."
     edges = np.linspace(0, len(pcm), min(n, len(pcm)) + 1).astype(int)[:-1]
-    return (np.maximum.reduceat(np.abs(pcm.astype(np.int32)), edges)/327.68).round().astype(int).tolist() if len(pcm) else []
+    return (np.maximum.reduceat(np.abs(pcm.astype(np.int32)),
+                                edges)/327.68).round().astype(int).tolist() if len(pcm) else []
 
 # %% ../../nbs/record/03_recorder.ipynb #shelf
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -148,19 +155,21 @@ class TakeFolder:
         self.recorders = weakref.WeakSet() # those who share it
         try:
             self.folder.mkdir(parents=True)
-            self._held = FileLock(self.folder/"lock"); self._held.acquire(timeout=0)
+            self._held = FileLock(self.folder/"lock")
+            self._held.acquire(timeout=0)
         except OSError as e: raise RecorderError(f"{root.parent.parent} cannot be written: {e.strerror or e}") from e
 
     def pcm(self, id): return self.folder/f"{id}.pcm"
     def save(self, t): atomic_write(self.folder/f"{t.id}.json", json.dumps(asdict(t), ensure_ascii=False))
     def samples(self, t): return np.fromfile(self.pcm(t.id), "<i2", count=t.samples)
 
-    def __getitem__(self, id)->Take:
+    def __getitem__(self, id) -> Take:
         if id in self.takes: return self.takes[id]
         raise RecorderError("this take is not here any more: it was kept or discarded elsewhere")
 
-    def pending(self, speaker)->list: # takes this speaker has to decide on, oldest first
-        return sorted((t for t in self.takes.values() if t.finished and t.samples and not t.discarded and t.speaker==speaker), key=lambda t: t.created_at)
+    def pending(self, speaker) -> list: # takes this speaker has to decide on, oldest first
+        return sorted((t for t in self.takes.values() if t.finished and t.samples and not t.discarded
+                       and t.speaker == speaker), key=lambda t: t.created_at)
 
 # %% ../../nbs/record/03_recorder.ipynb #shelf-begin
 @patch
@@ -170,10 +179,11 @@ def begin(self:TakeFolder,
     prompt:dict, # what is read
     speaker:str, # pseudonym of who reads it
     created_at:str|None=None, # UTC; None is now
-)->Take: # new, or the one that has begun already
+) -> Take: # new, or the one that has begun already
     "Start a take; starting it again does no harm."
     if not isinstance(id, str) or not _ID.fullmatch(id): raise RecorderError(f"{id!r} is no name of a take")
-    if not isinstance(sampling_rate, int) or not 4000<=sampling_rate<=768_000: raise RecorderError(f"{sampling_rate!r} Hz is no rate of a microphone")
+    if not isinstance(sampling_rate, int) or not 4000 <= sampling_rate <= 768_000:
+        raise RecorderError(f"{sampling_rate!r} Hz is no rate of a microphone")
     if id not in self.takes:
         t = Take(id, sampling_rate, prompt, speaker, created_at or _now())
         try: self.save(t)
@@ -186,7 +196,7 @@ def begin(self:TakeFolder,
 def finish(self:TakeFolder,
     t:Take, # all of it has arrived, or no more will come
     interrupted:bool=False, # did it end without being stopped?
-)->Take: # itself
+) -> Take: # itself
     "Close a take and measure it."
     f = self.pcm(t.id)
     if not f.exists(): f.touch()
@@ -211,11 +221,11 @@ def drop(self:TakeFolder,
 @patch
 def adopt(self:TakeFolder,
     known:set, # ids of takes that are clips of the dataset already
-)->list: # takes that were taken over
+) -> list: # takes that were taken over
     "Take over the takes of processes that are gone."
     new = []
     for d in self.root.iterdir():
-        if d==self.folder or not d.is_dir() or d.is_symlink(): continue
+        if d == self.folder or not d.is_dir() or d.is_symlink(): continue
         lock = FileLock(d/"lock")
         try: lock.acquire(timeout=0)
         except Timeout: continue # somebody is at work there
@@ -236,25 +246,27 @@ def adopt(self:TakeFolder,
 # %% ../../nbs/record/03_recorder.ipynb #take-file
 def _take(
     path:Path, # JSON file of a take
-)->Take:
+) -> Take:
     "Read a take's JSON file."
     try:
         t = Take(**json.loads(path.read_text(encoding="utf-8")))
-        if t.id!=path.stem or not _ID.fullmatch(t.id): raise ValueError("its name is not its id")
+        if t.id != path.stem or not _ID.fullmatch(t.id): raise ValueError("its name is not its id")
         if path.is_symlink() or path.with_suffix(".pcm").is_symlink(): raise ValueError("it is a link")
-        if not isinstance(t.sampling_rate, int) or not isinstance(t.prompt, dict): raise ValueError("a value is of the wrong kind")
+        if not isinstance(t.sampling_rate, int) or not isinstance(t.prompt, dict):
+            raise ValueError("a value is of the wrong kind")
         prompt = Prompt(**t.prompt)
         if not isinstance(prompt.id, str) or not isinstance(prompt.text, str): raise ValueError("its prompt is no text")
         return t
     except (OSError, ValueError, TypeError) as e:
-        raise RecorderError(f"{path} cannot be used ({e}); the samples lie in {path.with_suffix('.pcm').name} beside it; move both away to go on") from None
+        raise RecorderError(
+            f"{path} cannot be used ({e}); the samples lie in {path.with_suffix('.pcm').name} beside it; move both away to go on") from None
 
 # %% ../../nbs/record/03_recorder.ipynb #share
 _FOLDERS = {} # (process, folder) -> `TakeFolder`
 
 def _take_folder(
     root:Path, # `.recorder/takes` of a dataset
-)->TakeFolder:
+) -> TakeFolder:
     "The takes of this process for a dataset."
     key = os.getpid(), os.path.realpath(root)
     if key not in _FOLDERS or not _FOLDERS[key].folder.exists(): _FOLDERS[key] = TakeFolder(root)
@@ -266,11 +278,13 @@ FREE = "free" # given as `prompts`: speak freely and type the transcript
 def _prompts(
     prompts, # as given to `Recorder`
     language:str|None, # ISO 639-1 code
-)->list|None: # of `Prompt`; None for free speech
+) -> list|None: # of `Prompt`; None for free speech
     "What is to be read."
-    if prompts==FREE: return None
+    if prompts == FREE: return None
     if prompts is not None: return read_prompts(prompts, language)
-    if language is None: raise RecorderError("what shall be read? Give language='en' for phrases, prompts= a text file or a list, or prompts='free'")
+    if language is None:
+        raise RecorderError(
+            "what shall be read? Give language='en' for phrases, prompts= a text file or a list, or prompts='free'")
     return phrases(language)
 
 # %% ../../nbs/record/03_recorder.ipynb #rec
@@ -293,7 +307,8 @@ class Recorder:
         if language is not None: check_language(language)
         self.language,self.prompts,self.license,self.check = language,_prompts(prompts, language),license,check
         self.gate,self.consent_text,self.n = gate or QualityGate(),consent,max(1, n)
-        self.settings = dict(auto_stop=auto_stop, auto_keep=auto_keep, longest=longest, check=check is not None, more=self.n)
+        self.settings = dict(auto_stop=auto_stop, auto_keep=auto_keep, longest=longest, check=check is not None,
+                             more=self.n)
         self.folder = _dataset_folder(dataset)
         self._private = self.folder/".recorder"
         self._open(speaker)
@@ -301,22 +316,23 @@ class Recorder:
 # %% ../../nbs/record/03_recorder.ipynb #rec-folder
 def _dataset_folder(
     dataset:str|Path|SpeechDataset, # as given to `Recorder`
-)->Path: # its folder
+) -> Path: # its folder
     "The folder that clips go to."
     if isinstance(dataset, SpeechDataset): path = dataset.jsonl
     else: path = Path(dataset).expanduser()
-    if path.suffix==".jsonl":
-        if path.name!="data.jsonl": raise RecorderError(f"{path} is somebody else's manifest and is only read; give a folder to record into")
+    if path.suffix == ".jsonl":
+        if path.name != "data.jsonl":
+            raise RecorderError(f"{path} is somebody else's manifest and is only read; give a folder to record into")
         path = path.parent
     if path.exists() and not path.is_dir(): raise RecorderError(f"{path} is a file; give a folder to record into")
     return path
 
 # %% ../../nbs/record/03_recorder.ipynb #state-file
 @patch(as_prop=True)
-def _new_state(self:Recorder)->dict: return dict(dataset="", speakers=[], skipped={}, shown=self.n)
+def _new_state(self:Recorder) -> dict: return dict(dataset="", speakers=[], skipped={}, shown=self.n)
 
 @patch
-def _saved_state(self:Recorder)->dict: return _read_json(self._private/"state.json", self._new_state)
+def _saved_state(self:Recorder) -> dict: return _read_json(self._private/"state.json", self._new_state)
 
 # %% ../../nbs/record/03_recorder.ipynb #state-file-2
 @patch
@@ -328,7 +344,8 @@ def _open(self:Recorder, speaker):
     "Open or make the dataset, and take over what earlier sessions left."
     with self._editing_state() as d:
         if not (self.folder/"data.jsonl").exists(): SpeechDataset.create(self.folder)
-        self.speaker = _check_speaker(speaker) if speaker is not None else (d["speakers"] or [f"speaker-{secrets.token_hex(3)}"])[0]
+        self.speaker = _check_speaker(speaker) if speaker is not None else (d["speakers"]
+            or [f"speaker-{secrets.token_hex(3)}"])[0]
         if self.speaker not in d["speakers"]: d["speakers"].append(self.speaker)
         d["shown"] = max(d["shown"], self.n)
         self.id = d["dataset"] = d["dataset"] or secrets.token_hex(16)
@@ -348,12 +365,12 @@ def _is_free(id): return id.startswith(FREE + "-")
 
 # %% ../../nbs/record/03_recorder.ipynb #dataset
 @patch(as_prop=True)
-def dataset(self:Recorder)->SpeechDataset: # opened anew, so with all that is there now
+def dataset(self:Recorder) -> SpeechDataset: # opened anew, so with all that is there now
     "The dataset on disk, ready to train on."
     return SpeechDataset.open(self.folder/"data.jsonl")
 
 @patch
-def _rows(self:Recorder)->SpeechDataset: # for own use: twenty thousand rows are not read again for each take
+def _rows(self:Recorder) -> SpeechDataset: # for own use: twenty thousand rows are not read again for each take
     "The dataset with all that is there now, read anew only if rows were changed."
     try:
         if self._ds is not None: self._ds._refresh()
@@ -364,32 +381,32 @@ def _rows(self:Recorder)->SpeechDataset: # for own use: twenty thousand rows are
 # %% ../../nbs/record/03_recorder.ipynb #length
 def _length(
     row:dict, # of the dataset
-)->float|None: # s; None if the row does not say so believably
+) -> float|None: # s; None if the row does not say so believably
     d = row.get("duration")
-    return float(d) if isinstance(d, (int, float)) and 0<=d<math.inf else None
+    return float(d) if isinstance(d, (int, float)) and 0 <= d < math.inf else None
 
 # %% ../../nbs/record/03_recorder.ipynb #mine
 @patch
-def _mine(self:Recorder, take)->Take:
+def _mine(self:Recorder, take) -> Take:
     "A take of this speaker."
-    if (t := self._takes[take]).speaker==self.speaker: return t
+    if (t := self._takes[take]).speaker == self.speaker: return t
     raise RecorderError(f"this take was read by {t.speaker}, and you are {self.speaker}: run the cell again")
 
 @patch
-def _pending(self:Recorder)->list: # oldest first
+def _pending(self:Recorder) -> list: # oldest first
     "Takes to decide on: of this speaker, and not clips already."
     return [t for t in self._takes.pending(self.speaker) if t.id not in self._index()["takes"]]
 
 # %% ../../nbs/record/03_recorder.ipynb #index
 @patch
-def _index(self:Recorder)->dict: # done: prompt ids of this speaker; takes: ids; seconds; flagged: clips; last: newest rows; n
+def _index(self:Recorder) -> dict: # done: prompt ids of this speaker; takes: ids; seconds; flagged: clips; last: newest rows; n
     "What the recorder needs to know of the dataset; rows that were only added are counted on."
     ds = self._rows()
-    if self._seen is None or self._seen["of"]!=(id(ds), ds._ino):
+    if self._seen is None or self._seen["of"] != (id(ds), ds._ino):
         self._seen = dict(of=(id(ds), ds._ino), done=set(), takes=set(), seconds=0., n=0, last=[], flagged=0)
     s = self._seen
     for row in ds[s["n"]:]:
-        if row.get("speaker")==self.speaker and isinstance(row.get("prompt_id"), str): s["done"].add(row["prompt_id"])
+        if row.get("speaker") == self.speaker and isinstance(row.get("prompt_id"), str): s["done"].add(row["prompt_id"])
         if isinstance(row.get("take"), str): s["takes"].add(row["take"])
         s["seconds"] += _length(row) or 0
         s["n"],s["last"],s["flagged"] = s["n"]+1,[*s["last"][-29:], row],s["flagged"] + bool(row.get("flagged"))
@@ -397,7 +414,7 @@ def _index(self:Recorder)->dict: # done: prompt ids of this speaker; takes: ids;
 
 # %% ../../nbs/record/03_recorder.ipynb #current
 @patch
-def _current(self:Recorder)->Prompt|None: # None when all that is on offer is done
+def _current(self:Recorder) -> Prompt|None: # None when all that is on offer is done
     "The prompt to read now: the one chosen, else one with takes to decide on, else the next that is neither recorded nor skipped."
     s,done = self._saved_state(),self._index()["done"]
     skipped = set(s["skipped"].get(self.speaker, []))
@@ -420,19 +437,19 @@ def _op(f):
 def handle(self:Recorder,
     msg:dict, # "id" of the request, "op", and the arguments under "args"
     buffers=(), # binary parts that came with it
-)->tuple: # (answer, binary parts)
+) -> tuple: # (answer, binary parts)
     "Answer one request of the page; one that comes twice is answered twice and done once."
     with self._takes.lock:
         key = str(msg.get("id"))
         if key not in self._answers:
             self._answers[key] = self._answer(msg, buffers)
-            while len(self._answers)>50: self._answers.popitem(last=False)
+            while len(self._answers) > 50: self._answers.popitem(last=False)
         answer = dict(self._answers[key])
         out = answer.pop("_buffers", [])
         if out: del self._answers[key] # reading again does no harm, keeping megabytes does
         if msg.get("op") not in _SILENT:
             answer["state"] = self._state_or_error()
-            if msg.get("op")!="hello": self._tell_others()
+            if msg.get("op") != "hello": self._tell_others()
         return answer,out
 
 @patch
@@ -449,12 +466,20 @@ def _answer(self:Recorder, msg, buffers):
     "Run an operation and put its result, or what is wrong, into words."
     answer,op = dict(id=msg.get("id"), ok=True),_OPS.get(str(msg.get("op")))
     try:
-        if op is None: raise RecorderError(f"the page asks for {msg.get('op')!r}, which this version does not know: reload the page")
-        try: call = inspect.signature(op).bind(self, **(msg.get("args") or {}), **(dict(data=buffers[0]) if buffers else {}))
-        except TypeError as e: raise RecorderError(f"the page asks for {msg['op']!r} in another way than this version ({e}): reload the page") from None
+        if op is None:
+            raise RecorderError(
+                f"the page asks for {msg.get('op')!r}, which this version does not know: reload the page")
+        try:
+            call = inspect.signature(op).bind(self, **(msg.get("args") or {}),
+                                              **(dict(data=buffers[0]) if buffers else {}))
+        except TypeError as e:
+            raise RecorderError(
+                f"the page asks for {msg['op']!r} in another way than this version ({e}): reload the page") from None
         answer |= op(*call.args, **call.kwargs) or {}
     except VoxtralNBError as e: answer |= dict(ok=False, error=str(e))
-    except OSError as e: answer |= dict(ok=False, error=f"the disk refused: {e.strerror or e}. Free some space, or see to the folder's permissions; then press Retry, or do it again")
+    except OSError as e:
+        answer |= dict(ok=False,
+                       error=f"the disk refused: {e.strerror or e}. Free some space, or see to the folder's permissions; then press Retry, or do it again")
     except Exception as e: answer |= self._bug(e)
     return answer
 
@@ -462,11 +487,13 @@ def _answer(self:Recorder, msg, buffers):
 def _bug(self:Recorder, e): # what is raised in a message handler is shown nowhere else
     "A mistake of this package must reach the person who sits there, and whoever mends it."
     self.errors.append("".join(traceback.format_exception(e)))
-    return dict(ok=False, error=f"{type(e).__name__}: {e}. This should not happen; the recorder's .errors[-1] has the details")
+    return dict(ok=False,
+                error=f"{type(e).__name__}: {e}. This should not happen; the recorder's .errors[-1] has the details")
 
 # %% ../../nbs/record/03_recorder.ipynb #ping
 @_op
-def _ping(self): "Is anybody there? Answers come in order, so requests sent before this one and not answered yet were lost."
+def _ping(self):
+    "Is anybody there? Answers come in order, so requests sent before this one and not answered yet were lost."
 
 @_op
 def _hello(self):
@@ -474,28 +501,33 @@ def _hello(self):
     self._takes.adopt(self._index()["takes"])
     for t in list(self._takes.takes.values()):
         f = self._takes.pcm(t.id)
-        if not t.finished and f.exists() and f.stat().st_size and time.time() - f.stat().st_mtime>120: self._takes.finish(t, interrupted=True)
+        if not t.finished and f.exists() and f.stat().st_size and time.time() - f.stat().st_mtime > 120:
+            self._takes.finish(t, interrupted=True)
 
 # %% ../../nbs/record/03_recorder.ipynb #consent-op
 @patch(as_prop=True)
-def consent(self:Recorder)->dict|None: # speaker, version, accepted_at, text; None if not yet agreed
+def consent(self:Recorder) -> dict|None: # speaker, version, accepted_at, text; None if not yet agreed
     "What this speaker has agreed to."
     given = _read_json(self.folder/"consent.json", dict(consents=[]))["consents"]
     mine = (self.speaker, _version(self.consent_text))
-    return next((o for o in reversed(given) if isinstance(o, dict) and (o.get("speaker"), o.get("version"))==mine), None)
+    return next((o for o in reversed(given) if isinstance(o, dict) and (o.get("speaker"), o.get("version")) == mine),
+                None)
 
 @_op
 def _agree(self, version):
     "The speaker agrees to the text that was shown."
-    if version!=_version(self.consent_text): raise RecorderError("the text was changed meanwhile: read it again")
+    if version != _version(self.consent_text): raise RecorderError("the text was changed meanwhile: read it again")
     with _editing(self.folder/"consent.json", self._private/"lock", consents=[]) as d:
-        if self.consent is None: d["consents"].append(dict(speaker=self.speaker, version=version, accepted_at=_now(), text=self.consent_text))
+        if self.consent is None:
+            d["consents"].append(dict(speaker=self.speaker, version=version, accepted_at=_now(),
+                                      text=self.consent_text))
 
 # %% ../../nbs/record/03_recorder.ipynb #consent-op-2
 @patch
-def _consented(self:Recorder)->str: # version
+def _consented(self:Recorder) -> str: # version
     if self.consent: return self.consent["version"]
-    raise RecorderError("nothing is recorded or saved before the speaker has agreed: read the text that the recorder shows")
+    raise RecorderError(
+        "nothing is recorded or saved before the speaker has agreed: read the text that the recorder shows")
 
 # %% ../../nbs/record/03_recorder.ipynb #begin-op
 @_op
@@ -504,20 +536,21 @@ def _begin(self, take, rate, prompt=None, created_at=None):
     self._consented()
     p = _as_prompt(prompt) if prompt else self._current()
     if p is None: raise RecorderError("there is no prompt to read: ask for more")
-    t = self._takes.begin(take, rate, dict(id=p.id, text=p.text, language=p.language), self.speaker, created_at and str(created_at)[:40])
+    t = self._takes.begin(take, rate, dict(id=p.id, text=p.text, language=p.language), self.speaker,
+                          created_at and str(created_at)[:40])
     return dict(have=self._have(t))
 
 @patch
-def _have(self:Recorder, t)->int: # bytes of whole samples that are there
+def _have(self:Recorder, t) -> int: # bytes of whole samples that are there
     f = self._takes.pcm(t.id)
     return f.stat().st_size//2*2 if f.exists() else 0
 
 # %% ../../nbs/record/03_recorder.ipynb #as-prompt
 def _as_prompt(
     d:dict, # "id", "text", "language", as a browser kept them
-)->Prompt:
+) -> Prompt:
     "A prompt from what the browser had kept."
-    ok = isinstance(d, dict) and all(isinstance(d.get(k), str) and len(d[k])<=MAX_TRANSCRIPT for k in ("id", "text"))
+    ok = isinstance(d, dict) and all(isinstance(d.get(k), str) and len(d[k]) <= MAX_TRANSCRIPT for k in ("id", "text"))
     if not ok: raise RecorderError("a take came with a prompt that cannot be read")
     return Prompt(d["id"], d["text"], check_language(d.get("language")))
 
@@ -526,11 +559,15 @@ def _as_prompt(
 def _part(self, take, offset, data):
     "A part of a take has come."
     t = self._takes[take]
-    if not isinstance(offset, int) or offset<0 or offset%2: raise RecorderError(f"a part cannot begin at byte {offset!r}")
-    if t.discarded: raise RecorderError("this take was kept or discarded in another page meanwhile; download it if you need the rest")
+    if not isinstance(offset, int) or offset < 0 or offset%2:
+        raise RecorderError(f"a part cannot begin at byte {offset!r}")
+    if t.discarded:
+        raise RecorderError(
+            "this take was kept or discarded in another page meanwhile; download it if you need the rest")
     if t.finished and t.interrupted: t.finished = False # it was given up too early
     if t.finished: return dict(have=2*t.samples)
-    if offset + len(data) > 2*t.sampling_rate*(self.settings["longest"] + 60): raise RecorderError("the take is longer than `longest` allows")
+    if offset + len(data) > 2*t.sampling_rate*(self.settings["longest"] + 60):
+        raise RecorderError("the take is longer than `longest` allows")
     return dict(have=_write_part(self._takes.pcm(t.id), offset, data)//2*2)
 
 # %% ../../nbs/record/03_recorder.ipynb #end-op
@@ -538,9 +575,11 @@ def _part(self, take, offset, data):
 def _end(self, take, samples, interrupted=False):
     "All of a take has been sent; `interrupted` if the speaker did not stop it."
     t = self._takes[take]
-    if t.discarded: raise RecorderError("this take was kept or discarded in another page meanwhile; download it if you need the rest")
+    if t.discarded:
+        raise RecorderError(
+            "this take was kept or discarded in another page meanwhile; download it if you need the rest")
     if not t.finished:
-        if (have := self._have(t))<2*samples: return dict(have=have)
+        if (have := self._have(t)) < 2*samples: return dict(have=have)
         if not samples:
             self._takes.drop(t)
             raise RecorderError("no sound came from the microphone: is it muted or used by another program?")
@@ -558,33 +597,41 @@ def _known(self, take):
 
 # %% ../../nbs/record/03_recorder.ipynb #shown-take
 @patch
-def _shown(self:Recorder, t)->dict: # JSON-able
+def _shown(self:Recorder, t) -> dict: # JSON-able
     "What the page shows of a take."
     problems = self.gate(AudioQuality(**t.quality)) if t.quality else []
-    return dict(id=t.id, seconds=round(t.samples/t.sampling_rate, 2), rate=t.sampling_rate, prompt=t.prompt["id"], peaks=t.peaks, flagged=t.flagged,
-                interrupted=t.interrupted, problems=[dict(text=str(p), refuse=p.action=="refuse") for p in problems])
+    return dict(id=t.id, seconds=round(t.samples/t.sampling_rate, 2), rate=t.sampling_rate, prompt=t.prompt["id"],
+                peaks=t.peaks, flagged=t.flagged,
+                interrupted=t.interrupted, problems=[dict(text=str(p), refuse=p.action == "refuse") for p in problems])
 
 # %% ../../nbs/record/03_recorder.ipynb #state
 @patch
-def state(self:Recorder)->dict: # JSON-able
+def state(self:Recorder) -> dict: # JSON-able
     "All that the page shows."
     self._rev += 1
     s,seen,p = self._saved_state(),self._index(),self._current()
     offered = [o.id for o in (self.prompts or [])[:s["shown"]]]
     skipped = [o for o in s["skipped"].get(self.speaker, []) if o in offered and o not in seen["done"]]
     consent = None if self.consent else dict(text=self.consent_text, version=_version(self.consent_text))
-    return dict(rev=self._rev, dataset=self.id, folder=self.folder.name, speaker=self.speaker, consent=consent, settings=self.settings, free=bool(p and _is_free(p.id)),
-        prompt=None if p is None else dict(id=p.id, text=p.text, language=p.language, dir=text_direction(p.text) if p.text else "auto"),
-        number=offered.index(p.id) + 1 if p and p.id in offered else None, total=len(offered), done=len(seen["done"].intersection(offered)), skipped=len(skipped),
-        more=max(0, min(self.n, len(self.prompts or []) - len(offered))), seconds=round(seen["seconds"], 1), clips=seen["n"],
-        takes=[self._shown(t) for t in self._pending() if p and t.prompt["id"]==p.id],
-        undo=self._undo[-1][0] if self._undo else None, saved=[_shown_clip(o, self.speaker) for o in reversed(seen["last"])],
+    return dict(rev=self._rev, dataset=self.id, folder=self.folder.name, speaker=self.speaker, consent=consent,
+                settings=self.settings, free=bool(p and _is_free(p.id)),
+        prompt=None if p is None else dict(id=p.id, text=p.text, language=p.language,
+                                           dir=text_direction(p.text) if p.text else "auto"),
+        number=offered.index(p.id) + 1 if p and p.id in offered else None, total=len(offered),
+        done=len(seen["done"].intersection(offered)), skipped=len(skipped),
+        more=max(0, min(self.n, len(self.prompts or []) - len(offered))), seconds=round(seen["seconds"], 1),
+        clips=seen["n"],
+        takes=[self._shown(t) for t in self._pending() if p and t.prompt["id"] == p.id],
+        undo=self._undo[-1][0] if self._undo else None,
+        saved=[_shown_clip(o, self.speaker) for o in reversed(seen["last"])],
         uploads=self.uploads.table(), notices=list(self.uploads.notices))
 
 # %% ../../nbs/record/03_recorder.ipynb #shown-clip
 def _shown_clip(row, speaker):
     "What the page shows of a clip of the dataset; `again`: can this speaker read it once more?"
-    return dict(id=_name(row), again=bool(row.get("prompt_id")) and row.get("speaker")==speaker, file=Path(row["audio_path"]).name[:80], text=row["text"], language=row.get("language"), seconds=_length(row), flagged=bool(row.get("flagged")), dir=text_direction(row["text"]))
+    return dict(id=_name(row), again=bool(row.get("prompt_id")) and row.get("speaker") == speaker,
+                file=Path(row["audio_path"]).name[:80], text=row["text"], language=row.get("language"),
+                seconds=_length(row), flagged=bool(row.get("flagged")), dir=text_direction(row["text"]))
 
 @patch
 def _state_or_error(self:Recorder):
@@ -596,12 +643,15 @@ def _state_or_error(self:Recorder):
 # %% ../../nbs/record/03_recorder.ipynb #text
 def _clean_text(
     text:str, # transcript as typed
-)->str: # on one line
+) -> str: # on one line
     "A transcript as it is stored, or why it cannot be."
     if not isinstance(text, str): raise RecorderError(f"the transcript is {text!r}, not text")
-    if len(text)>MAX_TRANSCRIPT: raise RecorderError(f"the transcript has {len(text):,} characters, more than {MAX_TRANSCRIPT:,}: record shorter clips")
+    if len(text) > MAX_TRANSCRIPT:
+        raise RecorderError(
+            f"the transcript has {len(text):,} characters, more than {MAX_TRANSCRIPT:,}: record shorter clips")
     text = unicodedata.normalize("NFC", " ".join(text.split()))
-    if bad := next((c for c in text if unicodedata.category(c)=="Cc"), None): raise RecorderError(f"the transcript holds the control character U+{ord(bad):04X}: delete it")
+    if bad := next((c for c in text if unicodedata.category(c) == "Cc"), None):
+        raise RecorderError(f"the transcript holds the control character U+{ord(bad):04X}: delete it")
     try: _check_text(text)
     except ValueError as e: raise RecorderError(f"{e}: type what was said") from None
     return text
@@ -626,7 +676,7 @@ def _can_undo(self:Recorder,
 ):
     "Remember how to take back what was just done; twenty steps are enough."
     self._undo.append((label, how, takes))
-    while len(self._undo)>20:
+    while len(self._undo) > 20:
         for t in self._undo.pop(0)[2]:
             if t.discarded and not any(t in o[2] for o in self._undo): self._takes.drop(t)
 
@@ -644,7 +694,8 @@ def _undo_(self):
 @patch
 def _set_aside(self:Recorder, takes, discarded=True):
     "Discard takes, or bring them back."
-    if any(t.id not in self._takes.takes for t in takes): raise RecorderError("the take is not there any more; nothing was changed")
+    if any(t.id not in self._takes.takes for t in takes):
+        raise RecorderError("the take is not there any more; nothing was changed")
     for t in takes: t.discarded = discarded
     for t in takes: self._takes.save(t)
 
@@ -663,15 +714,20 @@ def _keep(self, take, text, file=None):
     t,version = self._mine(take),self._consented()
     if not t.finished: raise RecorderError("the take has not arrived yet; wait a moment")
     if t.id in self._index()["takes"]: raise RecorderError("this take is in the dataset already")
-    if bad := [p for p in self.gate(AudioQuality(**t.quality)) if p.action=="refuse"]: raise RecorderError(f"{bad[0]} The take stays here until you discard it.")
+    if bad := [p for p in self.gate(AudioQuality(**t.quality)) if p.action == "refuse"]:
+        raise RecorderError(f"{bad[0]} The take stays here until you discard it.")
     text = _clean_text(text)
-    extra = dict(prompt_id=None if _is_free(t.prompt["id"]) else t.prompt["id"], created_at=t.created_at, license=self.license, consent=version, take=t.id,
+    extra = dict(prompt_id=None if _is_free(t.prompt["id"]) else t.prompt["id"], created_at=t.created_at,
+                 license=self.license, consent=version, take=t.id,
                  flagged=t.flagged or None, quality=_rounded(t.quality))
-    try: row = self._changing(lambda ds: ds.append(self._takes.samples(t), text, t.sampling_rate, t.prompt["language"], self.speaker, True, **extra))
-    except DatasetError as e: raise RecorderError(f"{e}. The take stays here: see to the folder, then press Keep again") from e
-    rest = [t, *(o for o in self._pending() if o.prompt["id"]==t.prompt["id"] and o is not t)]
+    try:
+        row = self._changing(lambda ds: ds.append(self._takes.samples(t), text, t.sampling_rate, t.prompt["language"],
+                                                  self.speaker, True, **extra))
+    except DatasetError as e:
+        raise RecorderError(f"{e}. The take stays here: see to the folder, then press Keep again") from e
+    rest = [t, *(o for o in self._pending() if o.prompt["id"] == t.prompt["id"] and o is not t)]
     with suppress(OSError): self._set_aside(rest) # a full disk, after the clip is saved: the next session sees that it is, and lets the take go
-    if self._free and self._free.id==t.prompt["id"]: self._free = _free_prompt(self.language)
+    if self._free and self._free.id == t.prompt["id"]: self._free = _free_prompt(self.language)
     self._chosen = None
     def back():
         self._set_aside(rest, False) # first, so that the voice is never nowhere
@@ -686,36 +742,39 @@ def _keep(self, take, text, file=None):
 # %% ../../nbs/record/03_recorder.ipynb #rounded
 def _rounded(
     quality:dict, # of `AudioQuality`
-)->dict: # short enough for a row
+) -> dict: # short enough for a row
     "The figures of a clip as its row holds them."
-    return {k: round(v, 4) for k,v in quality.items() if k!="duration" and v is not None}
+    return {k: round(v, 4) for k,v in quality.items() if k != "duration" and v is not None}
 
 # %% ../../nbs/record/03_recorder.ipynb #clip-name
 def _name(
     row:dict, # of the dataset
-)->str: # 32 hexadecimal digits, or such as "wavs/recording_0003.wav#3f2a91c0d7e1"
+) -> str: # 32 hexadecimal digits, or such as "wavs/recording_0003.wav#3f2a91c0d7e1"
     "What the page calls a clip."
     take = row.get("take")
-    return take if isinstance(take, str) and _ID.fullmatch(take) else f"{row['audio_path']}#{str(row.get('sha256') or '')[:12]}"
+    return take if isinstance(take,
+                              str) and _ID.fullmatch(
+                                  take) else f"{row['audio_path']}#{str(row.get('sha256') or '')[:12]}"
 
 def _find(
     ds:SpeechDataset, # where to look
     clip:str, # as `_name` gives it
-)->tuple: # (number of the row, row)
+) -> tuple: # (number of the row, row)
     "The row of a clip."
-    found = next(((i,r) for i,r in enumerate(ds) if _name(r)==clip), None)
-    if found is None: raise RecorderError("this clip is not in the dataset any more; what is there by now was left alone")
+    found = next(((i,r) for i,r in enumerate(ds) if _name(r) == clip), None)
+    if found is None:
+        raise RecorderError("this clip is not in the dataset any more; what is there by now was left alone")
     return found
 
 # %% ../../nbs/record/03_recorder.ipynb #remove
 @patch
 def _remove(self:Recorder,
     clip:str, # as `_name` gives it
-)->dict: # the row
+) -> dict: # the row
     "Take a clip out of the dataset."
     def change(ds):
         i,row = _find(ds, clip)
-        ds.rewrite(r for j,r in enumerate(ds) if j!=i)
+        ds.rewrite(r for j,r in enumerate(ds) if j != i)
         return row
     row = self._changing(change)
     own = re.fullmatch(r"wavs/recording_\d+\.wav", row["audio_path"])
@@ -738,7 +797,7 @@ def _skipping(self:Recorder,
 def _skip(self, prompt=None):
     "Go on to the next prompt; takes of this one stay. Nothing happens if it is not the one to read any more: pressed twice."
     p = self._current()
-    if prompt and p and p.id!=prompt: return
+    if prompt and p and p.id != prompt: return
     if p is None or _is_free(p.id): raise RecorderError("there is no prompt to skip")
     self._chosen = None
     self._skipping(p.id, True)
@@ -764,16 +823,18 @@ def _move(self:Recorder,
     row:dict, # row of `src`
     src:SpeechDataset, # where the audio lies
     dst:SpeechDataset, # where it goes
-)->dict: # the new row
+) -> dict: # the new row
     "Write a clip and its row into another dataset."
     own = ("audio_path", "text", "duration", "sha256", "sampling_rate", "language", "speaker", "source")
-    recorded = row.get("source")=="recording"
-    extra = {k: v for k,v in row.items() if k not in own} | ({} if recorded or "source" not in row else dict(source=row["source"]))
-    return dst.append(src.audio_file(row), row["text"], language=row.get("language"), speaker=row.get("speaker"), recorded=recorded, **extra)
+    recorded = row.get("source") == "recording"
+    extra = {k: v for k,v in row.items() if k not in own} | ({} if recorded or "source" not in row
+                                                             else dict(source=row["source"]))
+    return dst.append(src.audio_file(row), row["text"], language=row.get("language"), speaker=row.get("speaker"),
+                      recorded=recorded, **extra)
 
 # %% ../../nbs/record/03_recorder.ipynb #trash
 @patch
-def _trash(self:Recorder, create=True)->SpeechDataset|None: # the dataset of deleted clips
+def _trash(self:Recorder, create=True) -> SpeechDataset|None: # the dataset of deleted clips
     f = self.folder/"trash"
     if (f/"data.jsonl").exists(): return SpeechDataset.open(f/"data.jsonl")
     return SpeechDataset.create(f) if create else None
@@ -788,7 +849,7 @@ def _delete(self, clip):
     def back():
         trash = self._trash()
         self._changing(lambda ds: self._move(gone, trash, ds))
-        trash.rewrite(r for r in trash if r["audio_path"]!=gone["audio_path"])
+        trash.rewrite(r for r in trash if r["audio_path"] != gone["audio_path"])
         trash.audio_file(gone).unlink(missing_ok=True)
     self._can_undo(f"bring {Path(row['audio_path']).name} back", back)
 
@@ -798,13 +859,14 @@ def _again(self, clip):
     "Read the prompt of a saved clip once more; the clip goes to the trash."
     row = _find(self._rows(), clip)[1]
     if not row.get("prompt_id"): raise RecorderError(f"{row['audio_path']} was not read from a prompt")
-    if row.get("speaker")!=self.speaker: raise RecorderError(f"{row['audio_path']} was read by {row.get('speaker')}, and you are {self.speaker}")
-    known = next((p for p in self.prompts or [] if p.id==row["prompt_id"]), None)
+    if row.get("speaker") != self.speaker:
+        raise RecorderError(f"{row['audio_path']} was read by {row.get('speaker')}, and you are {self.speaker}")
+    known = next((p for p in self.prompts or [] if p.id == row["prompt_id"]), None)
     _delete(self, clip)
     self._chosen = known or Prompt(row["prompt_id"], row["text"], row.get("language"))
 
 @patch
-def empty_trash(self:Recorder)->int: # clips deleted for good
+def empty_trash(self:Recorder) -> int: # clips deleted for good
     "Delete for good what lies in the trash, and takes that were discarded."
     with self._takes.lock:
         trash = self._trash(create=False)
@@ -836,7 +898,8 @@ def _flag(self, take=None, clip=None, on=True):
     if clip: old = self._update(clip, flagged=True if on else None)
     else:
         t = self._mine(take)
-        t.flagged = bool(on); self._takes.save(t)
+        t.flagged = bool(on)
+        self._takes.save(t)
 
 # %% ../../nbs/record/03_recorder.ipynb #audio-op
 _PART = 1<<20 # bytes in a message: Jupyter's websocket drops messages over 10 MiB
@@ -847,7 +910,7 @@ def _audio(self, offset=0, take=None, clip=None):
     if take: path = self._takes.pcm(self._mine(take).id)
     else:
         path = self._rows().audio_file(_find(self._rows(), clip)[1])
-    if not isinstance(offset, int) or offset<0: raise RecorderError(f"there is no byte {offset!r}")
+    if not isinstance(offset, int) or offset < 0: raise RecorderError(f"there is no byte {offset!r}")
     with open(path, "rb") as f:
         f.seek(offset)
         return dict(size=path.stat().st_size, _buffers=[f.read(_PART)])
@@ -856,13 +919,14 @@ def _audio(self, offset=0, take=None, clip=None):
 def _word_diff(
     script:str, # what should be said
     heard:str, # what was understood
-)->list: # of ("same" | "missing" | "extra", words)
+) -> list: # of ("same" | "missing" | "extra", words)
     "The words that differ; case and punctuation do not count."
     a,b = script.split(),heard.split()
-    plain = lambda ws: ["".join(c for c in unicodedata.normalize("NFKC", w).casefold() if c.isalnum() or unicodedata.category(c)[0]=="M") for w in ws]
+    plain = lambda ws: ["".join(c for c in unicodedata.normalize("NFKC", w).casefold() if c.isalnum()
+                                or unicodedata.category(c)[0] == "M") for w in ws]
     out = []
     for kind,i,j,k,l in difflib.SequenceMatcher(None, plain(a), plain(b), autojunk=False).get_opcodes():
-        if kind=="equal": out.append(("same", " ".join(a[i:j])))
+        if kind == "equal": out.append(("same", " ".join(a[i:j])))
         else: out += [(what, " ".join(ws)) for what,ws in (("missing", a[i:j]), ("extra", b[k:l])) if ws]
     return out
 
@@ -874,8 +938,11 @@ def _check(self, take):
     t = self._mine(take)
     x = resample(self._takes.samples(t)/np.float32(32768), t.sampling_rate, SAMPLE_RATE)
     try: heard = self.check(x, t.prompt["language"])
-    except Exception as e: raise RecorderError(f"the function given as check failed ({type(e).__name__}: {e}); the take is kept as it is") from e
-    if not isinstance(heard, str): raise RecorderError(f"check must return the text that it heard, not {type(heard).__name__}")
+    except Exception as e:
+        raise RecorderError(
+            f"the function given as check failed ({type(e).__name__}: {e}); the take is kept as it is") from e
+    if not isinstance(heard, str):
+        raise RecorderError(f"check must return the text that it heard, not {type(heard).__name__}")
     return dict(heard=heard, diff=_word_diff(t.prompt["text"], heard))
 
 # %% ../../nbs/record/03_recorder.ipynb #file-begin
@@ -883,11 +950,14 @@ def _check(self, take):
 def _file_begin(self, file, name, size):
     "A file is going to be sent."
     self._consented()
-    if not isinstance(file, str) or not _ID.fullmatch(file): raise RecorderError(f"{file!r} is no name of a file in transfer")
-    if not isinstance(size, int) or size<0: raise RecorderError(f"{size!r} is no size of a file")
+    if not isinstance(file, str) or not _ID.fullmatch(file):
+        raise RecorderError(f"{file!r} is no name of a file in transfer")
+    if not isinstance(size, int) or size < 0: raise RecorderError(f"{size!r} is no size of a file")
     d = self._inbox
     d.mkdir(exist_ok=True)
-    if size>(free := shutil.disk_usage(d).free - (50<<20)): raise RecorderError(f"{str(name)[:80]} needs {size/1e6:.0f} MB, but only {max(0, free)/1e6:.0f} MB of the disk are free")
+    if size > (free := shutil.disk_usage(d).free - (50<<20)):
+        raise RecorderError(
+            f"{str(name)[:80]} needs {size/1e6:.0f} MB, but only {max(0, free)/1e6:.0f} MB of the disk are free")
     self._files[file] = dict(path=d/file, name=str(name), size=size)
     return dict(have=(d/file).stat().st_size if (d/file).exists() else 0)
 
@@ -903,7 +973,7 @@ def _file_end(self, file):
     "All of a file has been sent: look at it."
     if (f := self._files.get(file)) is None: return # asked twice
     have = f["path"].stat().st_size if f["path"].exists() else 0
-    if have<f["size"]: return dict(have=have)
+    if have < f["size"]: return dict(have=have)
     if not f["size"]: f["path"].touch()
     del self._files[file]
     self.uploads.dataset = self._rows() # what is in it by now counts as there already
@@ -927,7 +997,7 @@ def _upload_paste(self, text): return dict(n=len(self.uploads.paste(text)))
 @_op
 def _upload_remove(self, upload):
     f = self.uploads.remove(self.uploads.by_id(upload)).path
-    if f.parent==self._inbox: f.unlink(missing_ok=True)
+    if f.parent == self._inbox: f.unlink(missing_ok=True)
 
 # %% ../../nbs/record/03_recorder.ipynb #file-save
 @_op
@@ -959,16 +1029,18 @@ class RecordingSummary:
         yield f"{self.clips} clips, {_time(self.seconds)}"
         if self.prompts is not None: yield f"{self.recorded} of {self.prompts} prompts read by {self.speaker}"
         for k in ("skipped", "flagged", "pending", "trash"):
-            if getattr(self, k): yield f"{getattr(self, k)} {dict(pending='takes to decide on', trash='in the trash').get(k, k)}"
+            if getattr(self, k):
+                yield f"{getattr(self, k)} {dict(pending='takes to decide on', trash='in the trash').get(k, k)}"
     def __repr__(self): return f"{self.folder}: " + ", ".join(self._parts())
 
 # %% ../../nbs/record/03_recorder.ipynb #summary-fn
 @patch
-def summary(self:Recorder)->RecordingSummary:
+def summary(self:Recorder) -> RecordingSummary:
     "Where this dataset and this speaker stand."
     with self._takes.lock: s,seen,pending = self.state(),self._index(),len(self._pending())
     trash = self._trash(create=False)
-    return RecordingSummary(self.folder.name, s["clips"], s["seconds"], None if self._free else s["total"], s["done"], s["skipped"], seen["flagged"], pending,
+    return RecordingSummary(self.folder.name, s["clips"], s["seconds"], None if self._free else s["total"], s["done"],
+                            s["skipped"], seen["flagged"], pending,
                             len(trash) if trash else 0, self.speaker)
 
 @patch
@@ -989,7 +1061,7 @@ class RecorderWidget(anywidget.AnyWidget):
         self.on_msg(lambda _,content,buffers: self.send(*recorder.handle(content, buffers)))
 
 # %% ../../nbs/record/03_recorder.ipynb #headless
-def _somebody_there()->bool:
+def _somebody_there() -> bool:
     "Does anybody sit in front of this notebook?"
     try: ip = get_ipython()
     except NameError: return False
@@ -997,7 +1069,7 @@ def _somebody_there()->bool:
 
 # %% ../../nbs/record/03_recorder.ipynb #display
 @patch(as_prop=True)
-def widget(self:Recorder)->RecorderWidget:
+def widget(self:Recorder) -> RecorderWidget:
     "The widget of this recorder, made when it is first needed."
     if self._widget is None: self._widget = RecorderWidget(self)
     return self._widget
@@ -1017,6 +1089,10 @@ def _repr_mimebundle_(self:Recorder, **kwargs):
 def colab_microphone():
     "Ask for the microphone in Colab, where the recorder's frame may not be able to."
     try: from google.colab import output
-    except ImportError: raise RecorderError("this is not Colab; the recorder asks for the microphone by itself when you press Record") from None
+    except ImportError:
+        raise RecorderError(
+            "this is not Colab; the recorder asks for the microphone by itself when you press Record") from None
     ask = "navigator.mediaDevices.getUserMedia({audio: true}).then(s => (s.getTracks().forEach(t => t.stop()), 'allowed'), e => e.name)"
-    if (said := output.eval_js(ask))!="allowed": raise RecorderError(f"the browser did not give the microphone ({said}): allow it for this page, left of the address, and run this again")
+    if (said := output.eval_js(ask)) != "allowed":
+        raise RecorderError(
+            f"the browser did not give the microphone ({said}): allow it for this page, left of the address, and run this again")

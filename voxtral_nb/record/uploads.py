@@ -27,31 +27,33 @@ MAX_NAME = 120 # characters of a name that are shown
 
 def _last_part(
     name:str, # a path of any system
-)->str: # what stands behind the last slash or backslash
+) -> str: # what stands behind the last slash or backslash
     "The name of a file without its folders, in composed characters."
     return unicodedata.normalize("NFC", re.split(r"[/\\]", name.strip().rstrip("/\\"))[-1])
 
 def _shown_name(
     name:str, # a path of any system
-)->str: # at most `MAX_NAME` characters, all of which can be seen
+) -> str: # at most `MAX_NAME` characters, all of which can be seen
     "A file's name as it is shown."
-    s = "".join("�" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in _last_part(name)) or "(no name)"
+    s = "".join("�" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl",
+                                                   "Zp") else c for c in _last_part(name)) or "(no name)"
     return s if len(s) <= MAX_NAME else s[:MAX_NAME-13] + "…" + s[-12:]
 
 # %% ../../nbs/record/02_uploads.ipynb #natural
 def _natural(
     name:str, # any text
-)->list: # to sort by
+) -> list: # to sort by
     "A key that sorts numbers in `name` by their value."
     digits = lambda s: (1, len(s.lstrip("0")), s.lstrip("0"))
     return [digits(s) if s.isdecimal() else (0, 0, s) for s in re.split(r"(\d+)", name.casefold())]
 
 # %% ../../nbs/record/02_uploads.ipynb #stem
-_AUDIO_SUFFIXES = tuple(".wav .wave .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .caf .w64 .m4a .mp4 .aac .webm .wma .amr".split())
+_AUDIO_SUFFIXES = tuple(
+    ".wav .wave .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .caf .w64 .m4a .mp4 .aac .webm .wma .amr".split())
 
 def _stem(
     name:str, # a path of any system
-)->str: # to be compared
+) -> str: # to be compared
     "The last part of a name, without its suffix if it is one of audio."
     s = _last_part(name).casefold()
     return s.rpartition(".")[0] if s.endswith(_AUDIO_SUFFIXES) else s
@@ -67,7 +69,7 @@ class _Named:
 
     def __call__(self,
         key:str, # how a list calls a file
-    )->list: # of `Upload`: those that it may mean
+    ) -> list: # of `Upload`: those that it may mean
         "The recordings of that name, else of that name without its suffix."
         return self.exact.get(_last_part(key).casefold()) or self.stems.get(_stem(key), [])
 
@@ -97,17 +99,19 @@ class Upload:
 MAX_TRANSCRIPT = 5_000 # characters of a transcript: some five minutes of speech
 
 @patch
-def row(self:Upload)->dict: # JSON-able; without its path
+def row(self:Upload) -> dict: # JSON-able; without its path
     "What a table shows of it."
-    quality = self.quality and {k: v if v is None else round(v, 4) for k,v in asdict(self.quality).items() if k != "duration"}
+    quality = self.quality and {k: v if v is None else round(v, 4) for k,
+                                v in asdict(self.quality).items() if k != "duration"}
     text = self.text if self.text is None else _short(self.text, MAX_TRANSCRIPT)
-    return dict(id=self.id, name=self.name, seconds=self.seconds, sampling_rate=self.sampling_rate, text=text, language=self.language,
+    return dict(id=self.id, name=self.name, seconds=self.seconds, sampling_rate=self.sampling_rate, text=text,
+                language=self.language,
                 quality=quality, problems=[*self.problems], warnings=[*self.warnings])
 
 # %% ../../nbs/record/02_uploads.ipynb #promise
 def _promise(
     path:Path, # audio file
-)->str|None: # what to look at
+) -> str|None: # what to look at
     "Does a WAV's header promise far more than there is? Programs that write to a pipe do so, and a copy that broke off looks the same."
     with open(path, "rb") as f: head = f.read(8)
     size, there = int.from_bytes(head[4:], "little") + 8, path.stat().st_size
@@ -124,9 +128,11 @@ def _listen(
     try:
         info = audio_info(u.path)
         u.seconds, u.sampling_rate = round(info.duration, 4), info.sampling_rate
-        if info.duration > MAX_SECONDS: raise AudioError(f"lasts {_time(info.duration)}, more than one hour; cut it into sentences")
+        if info.duration > MAX_SECONDS:
+            raise AudioError(f"lasts {_time(info.duration)}, more than one hour; cut it into sentences")
         x = read_audio(u.path, info.sampling_rate)
-        u.seconds, u.sha256, u.quality = round(len(x)/info.sampling_rate, 4), pcm_sha256(x), measure(x, info.sampling_rate)
+        u.seconds, u.sha256, u.quality = round(len(x)/info.sampling_rate, 4), pcm_sha256(x), measure(x,
+            info.sampling_rate)
         u.odd = _promise(u.path)
     except (AudioError, OSError) as e: u.broken = str(getattr(e, "strerror", None) or e).removeprefix(f"{u.path}: ")
 
@@ -135,7 +141,7 @@ def _clean(text): return re.sub(r"[ \t\r\n\v\f]+", " ", text).strip() if isinsta
 
 def _text_problem(
     text:str|None, # transcript
-)->str|None: # why it cannot be used; None if it can
+) -> str|None: # why it cannot be used; None if it can
     "What is wrong with a transcript."
     if text is None: return "it has no transcript yet: type or paste it, or add a file that holds it"
     if len(text) > MAX_TRANSCRIPT:
@@ -169,14 +175,17 @@ _MAX_BYTES = 20_000_000 # of a file with transcripts: some 100,000 lines
 
 def _read_text(
     path:Path, # file
-)->str:
+) -> str:
     "The text of a file, or a `ValueError` that says how to save it instead."
     if not path.is_file(): raise ValueError("there is no such file" if not path.exists() else "it is no file")
-    if path.stat().st_size > _MAX_BYTES: raise ValueError(f"it has more than {_MAX_BYTES//10**6} MB, and is hardly a list of transcripts")
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES//10**6} MB, and is hardly a list of transcripts")
     data = path.read_bytes()
-    if b"\0" in data or data[:2] in (b"\xff\xfe", b"\xfe\xff"): raise ValueError("it holds zero bytes, as UTF-16 text does: save it as UTF-8")
+    if b"\0" in data or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError("it holds zero bytes, as UTF-16 text does: save it as UTF-8")
     try: text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as e: raise ValueError(f"it is not UTF-8 (byte {e.start + 1}): save it as UTF-8 (in Excel: CSV UTF-8)") from None
+    except UnicodeDecodeError as e:
+        raise ValueError(f"it is not UTF-8 (byte {e.start + 1}): save it as UTF-8 (in Excel: CSV UTF-8)") from None
     if not text.strip(): raise ValueError("it is empty")
     return text
 
@@ -190,26 +199,27 @@ _LANGUAGE_KEYS = ("language", "lang", "locale") # columns that may hold its lang
 def _column(
     names, # of the columns
     known:tuple, # names to look for, the best first
-)->str|None: # the column
+) -> str|None: # the column
     "The column that has one of the known names."
     plain = {str(n).strip().casefold().replace(" ", "_"): n for n in names}
     return next((plain[k] for k in known if k in plain), None)
 
 def _columns(
     names, # of the columns
-)->tuple: # names of the columns of the recording, the transcript, and the language (None if there is none)
+) -> tuple: # names of the columns of the recording, the transcript, and the language (None if there is none)
     "Find the columns of a table, or raise a `ValueError` that names those that there are."
     found = [_column(names, o) for o in (_NAME_KEYS, _SAID_KEYS, _LANGUAGE_KEYS)]
     have = ", ".join(_short(str(n), 30) for n in [*names][:12]) or "there are none"
     for column,known,what in zip(found, (_NAME_KEYS, _SAID_KEYS), ("the recording's name", "the transcript")):
-        if column is None: raise ValueError(f"no column for {what}: none of {', '.join(known)} is among its columns ({have})")
+        if column is None:
+            raise ValueError(f"no column for {what}: none of {', '.join(known)} is among its columns ({have})")
     return tuple(found)
 
 # %% ../../nbs/record/02_uploads.ipynb #to-entry
 def _to_entry(
     row:dict, # one line of a table or manifest
     columns:tuple, # as `_columns` gives them
-)->_Entry:
+) -> _Entry:
     "Make an entry of a row, or raise a `ValueError`."
     key, text, language = (row.get(c) if c is not None else None for c in columns)
     if isinstance(key, dict): key = key.get("path") # as `datasets` writes audio
@@ -227,18 +237,23 @@ def _read_csv(
     head = text.lstrip("\r\n").splitlines()[0]
     sep = "\t" if tabs else max(",;\t|", key=head.count)
     plain = tabs and '"' not in head # Common Voice's TSVs quote nothing, and hold single quotation marks
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=sep, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL, strict=not tabs)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=sep,
+                       quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL, strict=not tabs)
     try:
         rows = (r for r in lines if any(o.strip() for o in r))
         columns = _columns(names := next(rows))
         for r in rows: yield f"line {lines.line_num}", dict(zip(names, r)), columns
-    except csv.Error as e: raise ValueError(f"it cannot be read after line {lines.line_num} ({e}); is a quotation mark never closed?") from None
+    except csv.Error as e:
+        raise ValueError(
+            f"it cannot be read after line {lines.line_num} ({e}); is a quotation mark never closed?") from None
 
 def _read_jsonl(text): # yields (where, row or error, columns or None)
     "The rows of a manifest."
     for n,line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         if not line.strip(): continue
-        try: row = _parse(line.encode()); yield f"line {n}", row, _columns(row)
+        try:
+            row = _parse(line.encode())
+            yield f"line {n}", row, _columns(row)
         except ValueError as e: yield f"line {n}", e, None
 
 # %% ../../nbs/record/02_uploads.ipynb #read-transcripts
@@ -247,26 +262,29 @@ _KINDS = (".csv", ".tsv", ".txt", ".jsonl") # what a file with transcripts may b
 def _transcripts(
     path:Path, # file
     name:str, # how it was called
-)->Transcripts:
+) -> Transcripts:
     "Read a file with transcripts, or raise an `UploadError`."
     kind, t = next(k for k in _KINDS if name.casefold().endswith(k)), Transcripts(_shown_name(name), full=name)
     try:
         text = _read_text(path)
-        if kind == ".txt": t.lines = _lines_of(text); return t
+        if kind == ".txt":
+            t.lines = _lines_of(text)
+            return t
         for where,row,columns in _read_jsonl(text) if kind == ".jsonl" else _read_csv(text, kind == ".tsv"):
             try:
                 if columns is None: raise row
                 t.entries.append(_to_entry(row, columns))
             except ValueError as e: t.bad.append(f"{where}: {e}")
         if not t.entries: raise ValueError(f"it holds no transcript{': ' if t.bad else ''}{'; '.join(t.bad[:3])}")
-    except (ValueError, OSError) as e: raise UploadError(f"{t.name} cannot be used: {getattr(e, 'strerror', None) or e}") from None
+    except (ValueError, OSError) as e:
+        raise UploadError(f"{t.name} cannot be used: {getattr(e, 'strerror', None) or e}") from None
     return t
 
 # %% ../../nbs/record/02_uploads.ipynb #named-lines
 def _named_lines(
     lines:list, # lines of text
     named:_Named, # the recordings that may be meant
-)->list|None: # an `_Entry` for each line; None if they begin with no names
+) -> list|None: # an `_Entry` for each line; None if they begin with no names
     "Divide lines into names and transcripts, if that is what they are."
     for sep in "\t|:,":
         if not lines or not all(sep in s for s in lines): continue
@@ -289,12 +307,12 @@ class Uploads:
         self._rows = (None, {}) # (state of the jsonl, hash of samples -> path) of the dataset
 
     @property
-    def items(self)->list: # of `Upload`
+    def items(self) -> list: # of `Upload`
         "The recordings, in natural order of their names."
         return sorted(self._uploads, key=lambda u: (_natural(_last_part(u.full)), u.id))
 
     def __len__(self): return len(self._uploads)
-    def table(self)->list: # of dicts
+    def table(self) -> list: # of dicts
         "What a preview shows, JSON-able."
         return [u.row() for u in self.items]
 
@@ -303,7 +321,7 @@ class Uploads:
 def add(self:Uploads,
     path:str|Path, # where the bytes lie: they are read, and never moved or deleted
     name:str|None=None, # what the file was called; None takes it from `path`
-)->Upload|Transcripts: # what it was
+) -> Upload|Transcripts: # what it was
     "Take in a recording (checked and measured; what is wrong stands in `problems`) or a file with transcripts (`UploadError` if it cannot be used)."
     path = Path(path).expanduser()
     name = path.name if name is None else name
@@ -330,7 +348,9 @@ def _assigned(self:Uploads,
         own = _last_part(t.full)[:-len(".txt")]
         if ever(own): entries = [_Entry(own, _clean(" ".join(t.lines)), None)]
         else: entries = None if t.bound else _named_lines(t.lines, ever)
-    if entries is None: yield from ((u, 1, s, None) for u,s in self._in_order(t)); return
+    if entries is None:
+        yield from ((u, 1, s, None) for u,s in self._in_order(t))
+        return
     for o in entries:
         us = here(o.key)
         yield from ((u, len(us), o.text, o.language) for u in us)
@@ -346,12 +366,14 @@ def _some(names, n=3): return ", ".join(names[:n]) + (f" and {len(names) - n} mo
 @patch
 def _in_order(self:Uploads,
     t:Transcripts, # lines without names
-)->list: # of (`Upload`, text)
+) -> list: # of (`Upload`, text)
     "One line for each recording, if the counts agree."
     if t.bound: return [(u, t.bound[u.id]) for u in self._uploads if u.id in t.bound]
     items = self.items
     if len(items) == len(t.lines): return [(u, _clean(s)) for u,s in zip(items, t.lines)]
-    if items: self.notices.append(f"{t.name}: {_count(len(t.lines), 'line')} for {_count(len(items), 'file')}; write one line a file, "
+    if items:
+        self.notices.append(
+            f"{t.name}: {_count(len(t.lines), 'line')} for {_count(len(items), 'file')}; write one line a file, "
                                   "or a name before each line (take1.wav|what is said), or call the .txt like its recording")
     return []
 
@@ -369,11 +391,13 @@ def _leave(self:Uploads,
 
 # %% ../../nbs/record/02_uploads.ipynb #known
 @patch
-def _known(self:Uploads)->dict: # hash of samples -> path of the row's audio
+def _known(self:Uploads) -> dict: # hash of samples -> path of the row's audio
     "What the dataset holds, read again when its jsonl has changed."
     if self.dataset is None: return {}
     try: s = self.dataset.jsonl.stat()
-    except OSError as e: self.notices.append(f"{self.dataset.jsonl} cannot be read: {e.strerror}"); return {}
+    except OSError as e:
+        self.notices.append(f"{self.dataset.jsonl} cannot be read: {e.strerror}")
+        return {}
     now = (s.st_ino, s.st_size, s.st_mtime_ns)
     if self._rows[0] != now:
         rows = SpeechDataset.open(self.dataset.jsonl, "skip")
@@ -388,10 +412,16 @@ def _judge(self:Uploads,
     known:dict, # hash of samples -> path, of what the dataset holds
 ):
     "Write down what is wrong with a recording."
-    if u.broken: u.problems.append(u.broken); return # nobody needs its transcript
+    if u.broken: # nobody needs its transcript
+        u.problems.append(u.broken)
+        return
     if u.odd: u.warnings.append(u.odd)
-    if u.sha256 in known: u.problems.append(f"the dataset has this recording already: {known[u.sha256]}"); return
-    if heard.setdefault(u.sha256, u) is not u: u.problems.append(f"it is the same recording as {heard[u.sha256].name}: remove one of them"); return
+    if u.sha256 in known:
+        u.problems.append(f"the dataset has this recording already: {known[u.sha256]}")
+        return
+    if heard.setdefault(u.sha256, u) is not u:
+        u.problems.append(f"it is the same recording as {heard[u.sha256].name}: remove one of them")
+        return
     if problem := _text_problem(u.text): u.problems.append(problem)
     try: check_language(u.language)
     except ConfigError as e: u.problems.append(str(e))
@@ -411,8 +441,10 @@ def _choose(
     u.language = u.spoken or next((o[3] for o in said if o[3]), None) or language
     if u.typed is not None: return
     texts = list({text: f"{_short(text, 40)!r} in {name}" for name,_,text,_ in said}.values())
-    if len(texts) > 1: u.problems.append(f"it has {len(texts)} transcripts, {' and '.join(texts[:2])}: type the right one")
-    if any(n > 1 for _,n,*_ in said): u.problems.append(f"{said[0][0]} may mean another file of that name: type the transcript of each")
+    if len(texts) > 1:
+        u.problems.append(f"it has {len(texts)} transcripts, {' and '.join(texts[:2])}: type the right one")
+    if any(n > 1 for _,n,*_ in said):
+        u.problems.append(f"{said[0][0]} may mean another file of that name: type the transcript of each")
 
 # %% ../../nbs/record/02_uploads.ipynb #update
 @patch
@@ -446,7 +478,7 @@ def _at(self:Uploads, i): # `Upload`
 @patch
 def by_id(self:Uploads,
     id:int, # as `row` gives it
-)->Upload:
+) -> Upload:
     "The recording with an id, wherever it stands by now."
     for u in self._uploads:
         if u.id == id: return u
@@ -476,7 +508,7 @@ def set_language(self:Uploads,
 @patch
 def remove(self:Uploads,
     i:int|Upload, # its number in `items`, or itself
-)->Upload: # what was taken out; its file stays where it is
+) -> Upload: # what was taken out; its file stays where it is
     "Take a recording out of the table."
     u = self._at(i)
     self._leave(u)
@@ -487,7 +519,7 @@ def remove(self:Uploads,
 @patch
 def paste(self:Uploads,
     text:str, # one transcript a line: in the order of `items`, or as "name: text"
-)->list: # of `Upload`: those that have a new transcript
+) -> list: # of `Upload`: those that have a new transcript
     "Give out lines of text as transcripts, as if each were typed."
     lines, items = _lines_of(text), self.items
     if not items: raise UploadError("there are no recordings yet: add them first, then paste")
@@ -495,7 +527,8 @@ def paste(self:Uploads,
     named = _Named(items)
     if (entries := _named_lines(lines, named)) is None:
         if len(lines) != len(items):
-            raise UploadError(f"{_count(len(lines), 'line')} for {_count(len(items), 'file')}: paste one line for each, in the order of the table, "
+            raise UploadError(
+                f"{_count(len(lines), 'line')} for {_count(len(items), 'file')}: paste one line for each, in the order of the table, "
                               'or begin each line with a name ("take1.wav: what is said")')
         pairs = [(u, _clean(s)) for u,s in zip(items, lines)]
     else: pairs = [(u, o.text) for o in entries for u in named(o.key)]
@@ -503,7 +536,8 @@ def paste(self:Uploads,
     for u,s in pairs: u.typed = s
     self.update()
     left = [_shown_name(o.key) for o in entries or [] if not named(o.key)]
-    if left: self.notices.append(f"what was pasted has transcripts for {_count(len(left), 'file')} not here: {_some(left)}")
+    if left:
+        self.notices.append(f"what was pasted has transcripts for {_count(len(left), 'file')} not here: {_some(left)}")
     return [u for u,_ in pairs]
 
 # %% ../../nbs/record/02_uploads.ipynb #html
@@ -516,7 +550,7 @@ def _line(sign, what): # one of `_SIGNS`, text
 
 def _marks(
     u:Upload, # to be shown
-)->str: # HTML
+) -> str: # HTML
     "What is wrong with a recording."
     lines = [_line("✗", o) for o in u.problems] + [_line("!", o) for o in u.warnings]
     return "".join(lines) or _line("✓", "good")
@@ -526,9 +560,10 @@ _CELL = "text-align:left;vertical-align:top;padding:.4em .7em;border-top:1px sol
 # %% ../../nbs/record/02_uploads.ipynb #html-2
 def _html_row(
     u:Upload, # to be shown
-)->str: # HTML
+) -> str: # HTML
     "A recording as a row of the preview."
-    facts = [] if u.broken else [u.seconds is not None and f"{u.seconds:.1f} s", u.sampling_rate and f"{u.sampling_rate/1000:g} kHz", u.language]
+    facts = [] if u.broken else [u.seconds is not None and f"{u.seconds:.1f} s",
+                                 u.sampling_rate and f"{u.sampling_rate/1000:g} kHz", u.language]
     name = f"<b dir=ltr>{html.escape(u.name)}</b><div style='opacity:.75'>{html.escape(' · '.join(str(o) for o in facts if o))}</div>"
     said = "" if u.text is None else f"<div dir=auto style='text-align:start'>{html.escape(_short(u.text, 200))}</div>"
     return f'<tr style="background:none"><td style="{_CELL};width:32%">{name}</td><td style="{_CELL}">{said}{_marks(u)}</td></tr>'
@@ -544,8 +579,10 @@ def _repr_html_(self:Uploads):
     if not items and not notes: return "<p>no recordings yet</p>"
     head = f"<b>{_count(len(items), 'recording')}, {_time(sum(u.seconds or 0 for u in items))}</b>: {good} can be saved"
     if good < len(items): head += f", {len(items) - good} cannot yet (✗)"
-    rows = "".join(map(_html_row, items[:_SHOWN])) + (f'<tr><td colspan="2">and {len(items) - _SHOWN} more</td></tr>' if len(items) > _SHOWN else "")
-    columns = "".join(f'<th scope="col" style="text-align:left;padding:.4em .7em">{o}</th>' for o in ("recording", "transcript, and what to do"))
+    rows = "".join(map(_html_row, items[:_SHOWN])) + (f'<tr><td colspan="2">and {len(items) - _SHOWN} more</td></tr>'
+                                                      if len(items) > _SHOWN else "")
+    columns = "".join(f'<th scope="col" style="text-align:left;padding:.4em .7em">{o}</th>' for o in ("recording",
+        "transcript, and what to do"))
     table = f'<table style="border-collapse:collapse;width:100%;font-size:inherit"><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div style="font-family:system-ui,sans-serif;font-size:14px;max-width:60em"><div style="margin:.4em 0">{head}{notes}</div>{table}</div>'
 
@@ -557,7 +594,9 @@ def _append(self:Uploads, u, **about): # the row
     def append(): return self.dataset.append(u.path, u.text, language=u.language, **about)
     try: return append()
     except DatasetChanged:
-        self.dataset._forget(); self.dataset._next = None; self.dataset._refresh() # the same object, opened anew
+        self.dataset._forget() # the same object, opened anew
+        self.dataset._next = None
+        self.dataset._refresh()
         return append()
 
 # %% ../../nbs/record/02_uploads.ipynb #save
@@ -567,7 +606,7 @@ def save(self:Uploads,
     license:str|None=None, # of the recordings, such as "CC0-1.0"
     consent=None, # what was agreed to, as the dataset keeps it
     **extra, # more keys for every row
-)->tuple: # (rows that were added, `Upload`s that are left)
+) -> tuple: # (rows that were added, `Upload`s that are left)
     "Add the recordings without a problem to the dataset."
     if self.dataset is None: raise UploadError("there is no dataset to save to: make these Uploads with one")
     rows, stopped, about = [], None, dict(speaker=speaker, license=license, consent=consent) | extra
@@ -575,9 +614,15 @@ def save(self:Uploads,
     self.update()
     for u in self.items:
         if u.problems: continue
-        if stopped: u.failed = f"not saved either: {stopped}"; continue
-        try: rows.append(self._append(u, **about)); self._leave(u)
+        if stopped:
+            u.failed = f"not saved either: {stopped}"
+            continue
+        try:
+            rows.append(self._append(u, **about))
+            self._leave(u)
         except AudioError as e: u.failed = f"not saved: {str(e).removeprefix(f'{u.path}: ')}"
-        except DatasetError as e: stopped = str(e); u.failed = f"not saved: {e}"
+        except DatasetError as e:
+            stopped = str(e)
+            u.failed = f"not saved: {e}"
     self.update()
     return rows, self.items

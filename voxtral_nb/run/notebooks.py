@@ -28,21 +28,21 @@ class NotebookError(VoxtralNBError, RuntimeError):
     "A run notebook cannot be run, failed, or left no result."
 
 # %% ../../nbs/run/01_notebooks.ipynb #runs-folder
-def runs_folder()->Path:
+def runs_folder() -> Path:
     "The folder of the run notebooks: inside the installed package, or `nbs/runs` of an editable checkout."
     for folder in (ASSETS/"runs", ASSETS.parent.parent/"nbs"/"runs"):
         if folder.is_dir(): return folder
     raise NotebookError(f"the run notebooks are missing from {ASSETS.parent}: install voxtral_nb again")
 
 # %% ../../nbs/run/01_notebooks.ipynb #notebooks
-def notebooks()->dict[str,Path]: # name -> file, in alphabetical order
+def notebooks() -> dict[str,Path]: # name -> file, in alphabetical order
     "The run notebooks that come with the package."
     return {f.stem: f for f in sorted(runs_folder().glob("*.ipynb"))}
 
 # %% ../../nbs/run/01_notebooks.ipynb #find-notebook
 def find_notebook(
     name:str|os.PathLike, # name of a run notebook such as "train_lora", or the path of an .ipynb
-)->Path:
+) -> Path:
     "The file of a run notebook."
     if str(name).endswith(".ipynb"):
         if Path(name).is_file(): return Path(name)
@@ -51,7 +51,8 @@ def find_notebook(
     if name in known: return known[name]
     near = difflib.get_close_matches(str(name), known, 1, .5)
     guess = f"did you mean {near[0]!r}? " if near else ""
-    raise NotebookError(f"there is no run notebook {str(name)!r}; {guess}there are: {', '.join(known)}; or give the path of an .ipynb")
+    raise NotebookError(
+        f"there is no run notebook {str(name)!r}; {guess}there are: {', '.join(known)}; or give the path of an .ipynb")
 
 # %% ../../nbs/run/01_notebooks.ipynb #parameter
 @dataclass(frozen=True)
@@ -64,30 +65,34 @@ class Parameter:
 # %% ../../nbs/run/01_notebooks.ipynb #parameters-cell
 def _parameters_cell(
     path:Path, # notebook file
-)->str: # source
+) -> str: # source
     "The source of the cell tagged `parameters`."
     try: cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
     except (ValueError, KeyError, TypeError) as e: raise NotebookError(f"{path} is not a notebook: {e}") from None
     tagged = [c for c in cells if c["cell_type"] == "code" and "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(tagged) == 1: return "".join(tagged[0]["source"])
-    raise NotebookError(f"{path} has {len(tagged) or 'no'} cells tagged 'parameters'; exactly one is needed to run it with parameters")
+    raise NotebookError(
+        f"{path} has {len(tagged) or 'no'} cells tagged 'parameters'; exactly one is needed to run it with parameters")
 
 # %% ../../nbs/run/01_notebooks.ipynb #notebook-parameters
 def notebook_parameters(
     name:str|os.PathLike, # name of a run notebook, or the path of an .ipynb
-)->dict[str,Parameter]: # name -> parameter, in the order of the cell
+) -> dict[str,Parameter]: # name -> parameter, in the order of the cell
     "What a run notebook can be told."
     path = find_notebook(name)
     src = _parameters_cell(path)
     try: tree = ast.parse(src)
-    except SyntaxError as e: raise NotebookError(f"{path}: line {e.lineno} of the parameters cell is no Python: {e.msg}") from None
-    comments = {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(src).readline) if t.type == tokenize.COMMENT}
+    except SyntaxError as e:
+        raise NotebookError(f"{path}: line {e.lineno} of the parameters cell is no Python: {e.msg}") from None
+    comments = {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(src).readline)
+                if t.type == tokenize.COMMENT}
     out = {}
     for node in tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if not isinstance(target, ast.Name) or node.value is None: continue
         try: value = ast.literal_eval(node.value)
-        except ValueError: raise NotebookError(f"{path}: the default of parameter {target.id!r} is not a literal value") from None
+        except ValueError:
+            raise NotebookError(f"{path}: the default of parameter {target.id!r} is not a literal value") from None
         out[target.id] = Parameter(target.id, value, comments.get(node.end_lineno, ""))
     return out
 
@@ -101,7 +106,8 @@ def _refuse_secrets(
     "Raise if a parameter is, or holds, a token."
     for k,v in params.items():
         if _SECRET_NAME.search(k) or _SECRET_VALUE.search(repr(v)):
-            raise NotebookError(f"parameter {k!r} looks like a secret, and parameters are kept in files that others read; "
+            raise NotebookError(
+                f"parameter {k!r} looks like a secret, and parameters are kept in files that others read; "
                 "set the environment variable HF_TOKEN instead, or log in once with `hf auth login`")
 
 # %% ../../nbs/run/01_notebooks.ipynb #check-value
@@ -112,20 +118,23 @@ def _check_value(
     "Return `value` if the parameter can take it, else raise `ConfigError`."
     if f := config_fields().get(p.name): return f.check(value)
     if isinstance(value, os.PathLike): value = os.fspath(value)
-    want = (str, int, float, bool, type(None)) if p.default is None else (int, float) if type(p.default) is float else (type(p.default),)
+    want = (str, int, float, bool, type(None)) if p.default is None else (int,
+        float) if type(p.default) is float else (type(p.default),)
     if type(value) in want: return value
     allowed = " or ".join(t.__name__ for t in want)
-    raise ConfigError(f"{p.name}: {value!r} ({type(value).__name__}) is not allowed; allowed: {allowed}, like the default {p.default!r}")
+    raise ConfigError(
+        f"{p.name}: {value!r} ({type(value).__name__}) is not allowed; allowed: {allowed}, like the default {p.default!r}")
 
 # %% ../../nbs/run/01_notebooks.ipynb #check-parameters
 def check_parameters(
     name:str|os.PathLike, # name of a run notebook, or the path of an .ipynb
     params:dict, # name -> value
-)->dict: # name -> value as the notebook takes it
+) -> dict: # name -> value as the notebook takes it
     "Check `params` against a notebook's parameters: unknown names, wrong types, impossible settings and tokens are errors."
     known = notebook_parameters(name)
     _refuse_secrets(params)
-    if not isinstance(params.get("more", {}), dict): raise ConfigError(f"more: {params['more']!r} is not a dictionary of settings")
+    if not isinstance(params.get("more", {}), dict):
+        raise ConfigError(f"more: {params['more']!r} is not a dictionary of settings")
     fields, out, more = config_fields(), {}, dict(params.get("more", {}))
     settable = list(known) + [o for o in fields if o not in known and "more" in known]
     for k,v in params.items():
@@ -148,7 +157,7 @@ _TINY_RATES = dict(lora=2e-3, full=1e-3)
 # %% ../../nbs/run/01_notebooks.ipynb #with-sample
 def with_sample(
     settings:dict, # settings of `RunConfig`, those that were given
-)->dict: # settings, completed for the tiny model; unchanged for any other
+) -> dict: # settings, completed for the tiny model; unchanged for any other
     "For the tiny model, fill in sample speech and learning rate where they are not given, and say so."
     if settings.get("model_id") != "tiny": return settings
     from voxtral_nb.core.assets import sample_speech
@@ -166,22 +175,24 @@ def with_sample(
 def config_from(
     variables:dict, # the notebook's `globals()`; what has the name of a setting is taken, and `more` added
     **fixed, # settings that this notebook is about, such as method="lora"
-)->RunConfig:
+) -> RunConfig:
     "The settings of a run notebook, completed for the tiny model."
     more = variables.get("more") or {}
     given = {k: variables[k] for k in config_fields() if k in variables} | more
     for k,v in fixed.items():
-        if k in given and given[k] != v: raise ConfigError(f"{k}: {given[k]!r} does not fit this notebook, which is for {v!r}")
+        if k in given and given[k] != v:
+            raise ConfigError(f"{k}: {given[k]!r} does not fit this notebook, which is for {v!r}")
     return RunConfig.from_dict(with_sample({**given, **fixed}))
 
 # %% ../../nbs/run/01_notebooks.ipynb #eval-config
 def eval_config(
     variables:dict, # the notebook's `globals()`
-)->RunConfig:
+) -> RunConfig:
     "The settings of an evaluation."
     given = {k: variables[k] for k in config_fields() if k in variables} | (variables.get("more") or {})
     if (Path(given.get("output_dir") or ".")/"training_config.json").exists():
-        raise ConfigError(f"output_dir: {given.get('output_dir') or '.'} holds a training run, whose results would be replaced; name another folder")
+        raise ConfigError(
+            f"output_dir: {given.get('output_dir') or '.'} holds a training run, whose results would be replaced; name another folder")
     if not given.get("eval_data") and given.get("model_id") == "tiny":
         from voxtral_nb.core.assets import sample_speech
         given["eval_data"] = str(sample_speech("accent_eval"))
@@ -198,7 +209,8 @@ def data_table(
         d = s.dataset
         secs, langs = pd.Series(d["duration"], dtype=float), sorted({o or "detected" for o in d["language"]})
         length = dict(shortest=secs.min(), median=secs.median(), longest=secs.max())
-        return dict(clips=len(d), minutes=round(secs.sum()/60, 1), **{k: f"{v:.1f} s" for k,v in length.items()}, words=sum(len(t.split()) for t in d["text"]), languages=", ".join(langs), skipped=len(s.skipped))
+        return dict(clips=len(d), minutes=round(secs.sum()/60, 1), **{k: f"{v:.1f} s" for k,v in length.items()},
+                    words=sum(len(t.split()) for t in d["text"]), languages=", ".join(langs), skipped=len(s.skipped))
     return pd.DataFrame({k: row(s) for k,s in speech.items() if s is not None}).T
 
 # %% ../../nbs/run/01_notebooks.ipynb #show-clips
@@ -216,7 +228,8 @@ def show_clips(
         x = read_audio(r["audio"])
         ax.plot(np.arange(len(x))/SAMPLE_RATE, x, lw=.4)
         ax.set_title(r["text"] if len(r["text"]) < 90 else r["text"][:87] + "...", fontsize=9, loc="left")
-        ax.set_ylim(-1, 1); ax.set_yticks([])
+        ax.set_ylim(-1, 1)
+        ax.set_yticks([])
     axes[-1,0].set_xlabel("seconds")
     plt.close(fig) # the caller shows it once; pyplot would show it a second time
     return fig
@@ -230,7 +243,8 @@ def show_errors(
     fig, ax = plt.subplots(figsize=(7, 2.2), layout="constrained")
     for name,r in reports.items():
         w = np.sort(r.table[r.primary].to_numpy(dtype=float))
-        ax.step(np.r_[0, w]*100, np.r_[0, np.arange(1, len(w)+1)/len(w)]*100, where="post", label=f"{name}: {r.wer:.1%}")
+        ax.step(np.r_[0, w]*100, np.r_[0, np.arange(1, len(w)+1)/len(w)]*100, where="post",
+                label=f"{name}: {r.wer:.1%}")
     ax.set(xlabel="error rate of a clip, %", ylabel="clips, %", xlim=(-2, 102), ylim=(0, 103))
     ax.legend(fontsize=8, loc="lower right")
     plt.close(fig)
@@ -243,10 +257,13 @@ RESULT = "result.json"
 def write_result(
     folder:str|os.PathLike, # the run's `output_dir`
     **result, # what the run found: numbers, text, paths
-)->Path: # the file
+) -> Path: # the file
     "Write `result.json`, whole or not at all."
-    def plain(v): return os.fspath(v) if isinstance(v, os.PathLike) else None if isinstance(v, float) and not math.isfinite(v) else v
-    return atomic_write(Path(folder)/RESULT, json.dumps({k: plain(v) for k,v in result.items()}, indent=1, ensure_ascii=False) + "\n")
+    def plain(v):
+        return os.fspath(v) if isinstance(v, os.PathLike) else None if isinstance(v,
+            float) and not math.isfinite(v) else v
+    return atomic_write(Path(folder)/RESULT, json.dumps({k: plain(v) for k,v in result.items()}, indent=1,
+                                                        ensure_ascii=False) + "\n")
 
 # %% ../../nbs/run/01_notebooks.ipynb #stamp
 def _identity(
@@ -260,7 +277,7 @@ def _identity(
 # %% ../../nbs/run/01_notebooks.ipynb #free-folder
 def free_folder(
     path:str|os.PathLike, # folder wanted
-)->Path: # `path` if it is missing or empty, otherwise path-2, path-3, ...
+) -> Path: # `path` if it is missing or empty, otherwise path-2, path-3, ...
     "The first folder of that name that holds nothing yet."
     path, n = Path(path), 1
     while (p := path if n == 1 else path.with_name(f"{path.name}-{n}")).exists() and any(p.iterdir()): n += 1
@@ -280,7 +297,7 @@ def _announce(
 def _output_file(
     folder:Path, # run folder
     stem:str, # name of the notebook
-)->Path:
+) -> Path:
     "Where to keep the executed notebook: no earlier one is replaced."
     n = 1
     while (p := folder/(f"{stem}.ipynb" if n == 1 else f"{stem}-{n}.ipynb")).exists(): n += 1
@@ -308,7 +325,9 @@ def _following(
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try: yield
-    finally: done.set(); thread.join()
+    finally:
+        done.set()
+        thread.join()
 
 # %% ../../nbs/run/01_notebooks.ipynb #share-cores
 def _share_cores():
@@ -318,7 +337,7 @@ def _share_cores():
 # %% ../../nbs/run/01_notebooks.ipynb #first-line
 def _first_line(
     source:str, # source of a cell
-)->str:
+) -> str:
     "The first line of code in a cell, for a message."
     lines = [o.strip() for o in source.splitlines() if o.strip() and not o.lstrip().startswith("#")]
     return (lines or [""])[0][:80]
@@ -344,18 +363,20 @@ def _execute(
     except papermill.PapermillExecutionError as e:
         raise NotebookError(f"{path.stem} failed at `{_first_line(e.source)}`: {e.ename}: {e.evalue}{kept}") from None
     except DeadKernelError:
-        raise NotebookError(f"{path.stem} failed: its Python process died, most often for want of memory (try a smaller batch_size){kept}") from None
+        raise NotebookError(
+            f"{path.stem} failed: its Python process died, most often for want of memory (try a smaller batch_size){kept}") from None
 
 # %% ../../nbs/run/01_notebooks.ipynb #read-result
 def _read_result(
     file:Path, # result.json, just written
     out:Path, # the executed notebook, for the message
-)->dict:
+) -> dict:
     "What a notebook wrote as its result."
     try: r = json.loads(file.read_text(encoding="utf-8"))
     except ValueError: r = None
     if isinstance(r, dict): return r
-    raise NotebookError(f"{file} holds no JSON object; let the notebook write it with write_result\nThe notebook as it ran: {out}")
+    raise NotebookError(
+        f"{file} holds no JSON object; let the notebook write it with write_result\nThe notebook as it ran: {out}")
 
 # %% ../../nbs/run/01_notebooks.ipynb #run-notebook
 def run_notebook(
@@ -363,40 +384,47 @@ def run_notebook(
     /,
     progress:bool=True, # print headings and outputs as they come?
     **params, # its parameters; settings of `RunConfig` that its cell does not name are passed on in `more`
-)->dict: # what the notebook's last cell wrote, and "notebook": where the executed notebook lies
+) -> dict: # what the notebook's last cell wrote, and "notebook": where the executed notebook lies
     "Run a run notebook headless in its `output_dir`, and return its result."
     path = find_notebook(name)
     params = check_parameters(path, params)
     known = notebook_parameters(path)
-    if "output_dir" not in known: raise NotebookError(f"{path.stem} has no parameter 'output_dir', the folder in which its result is looked for")
+    if "output_dir" not in known:
+        raise NotebookError(f"{path.stem} has no parameter 'output_dir', the folder in which its result is looked for")
     folder = Path(params.get("output_dir", known["output_dir"].default))
     try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise NotebookError(f"output_dir {folder} is no folder and cannot be made ({e.strerror}); name another") from None
+    except OSError as e:
+        raise NotebookError(
+            f"output_dir {folder} is no folder and cannot be made ({e.strerror}); name another") from None
     out, before = _output_file(folder, path.stem), _identity(folder/RESULT)
     _execute(path, out, params, progress)
     if _identity(folder/RESULT) in (None, before):
-        raise NotebookError(f"{path.stem} ended without writing {folder/RESULT}, so it does not count as done\nThe notebook as far as it ran: {out}")
+        raise NotebookError(
+            f"{path.stem} ended without writing {folder/RESULT}, so it does not count as done\nThe notebook as far as it ran: {out}")
     return {**_read_result(folder/RESULT, out), "notebook": str(out)}
 
 # %% ../../nbs/run/01_notebooks.ipynb #free-memory
 def _free_memory(
     device, # torch.device
-)->int|None: # bytes; None where it cannot be told
+) -> int|None: # bytes; None where it cannot be told
     "What the device has left; on the CPU, what the system would still give, or the container's limit if that is less."
     import torch
     if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps": return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     try: free = int(re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())[1])*1024
     except (OSError, TypeError): # no Linux
-        free = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()) else None
-    try: return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+        free = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in getattr(os, "sysconf_names",
+            ()) else None
+    try:
+        return min(free,
+                   int(Path("/sys/fs/cgroup/memory.max").read_text()) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
     except (OSError, ValueError, TypeError): return free
 
 # %% ../../nbs/run/01_notebooks.ipynb #dry-steps
 def _first_epoch(
     cfg:RunConfig, # the run
     stream, # WindowStream: what is trained on, in order
-)->list[list[list]]: # steps; of each its examples, as lists of rows
+) -> list[list[list]]: # steps; of each its examples, as lists of rows
     "What each step sees."
     n, size = len(stream), cfg.batch_size*cfg.gradient_accumulation_steps
     examples = [w if isinstance(w, list) else [int(w)] for w in map(stream.window, range(n))]
@@ -405,7 +433,7 @@ def _first_epoch(
 def _lengths_of(
     collate, # VoxtralDataCollator
     ds, # the training rows
-)->list[tuple[int,int]]: # audio tokens and characters of each row
+) -> list[tuple[int,int]]: # audio tokens and characters of each row
     "How long the rows are, in what a step's time goes with."
     audio = [len(collate.kept_audio(round(o*collate.prompt.windows.sampling_rate))) for o in ds["duration"]]
     return list(zip(audio, map(len, ds["text"])))
@@ -415,7 +443,7 @@ def _picked(
     cfg:RunConfig, # batch_size, packing
     steps:list[list[list]], # from `_first_epoch`
     lengths:list[tuple[int,int]], # of each row
-)->list[list[list]]: # five steps: a middle one, a short, a middle and a long one, and the longest
+) -> list[list[list]]: # five steps: a middle one, a short, a middle and a long one, and the longest
     "The steps to try."
     def example(rows): return max(lengths[i][0] for i in rows) + sum(lengths[i][1] for i in rows) # packed clips share their window
     def longest(step):
@@ -431,13 +459,14 @@ def _cache_plan(
     ds, # the training rows
     model, # prepared
     processor, # its processor
-)->tuple[str,str,int]: # level: "none", "mel" or "encoder"; a line on it; bytes
+) -> tuple[str,str,int]: # level: "none", "mel" or "encoder"; a line on it; bytes
     "What `cache_rows` would do; nothing is written. Raises as it would."
     from voxtral_nb.model import cache as c
     from voxtral_nb.model.collator import AudioWindows
     if cfg.cache == "none": return "none", "none", 0
     lengths = c._lengths(ds, AudioWindows(processor).sampling_rate)
-    if cfg.cache == "auto" and (why := c._why_not(cfg, lengths, c._passes(cfg, len(lengths)))): return "none", f"none; {why}", 0
+    if cfg.cache == "auto" and (why := c._why_not(cfg, lengths, c._passes(cfg, len(lengths)))):
+        return "none", f"none; {why}", 0
     level = "mel" if cfg.cache == "mel" else "encoder"
     kept = c._kept(model, processor, cfg, level)
     size, store = sum(map(kept.size, lengths)), c.FeatureStore(c.cache_folder(cfg.cache_dir), c._settings(kept, model))
@@ -457,7 +486,7 @@ def _rehearse(
     processor, # its processor
     ds, # the training rows
     picked:list[list[list]], # from `_picked`
-)->tuple: # the trainer; seconds of each step; seconds that a clip of the cache takes
+) -> tuple: # the trainer; seconds of each step; seconds that a clip of the cache takes
     "Do the steps."
     import tempfile, transformers
     from voxtral_nb.model import cache
@@ -468,15 +497,19 @@ def _rehearse(
     class Clock(transformers.TrainerCallback):
         def on_step_end(self, *args, **kwargs): times.append(trainer.waited + trainer.stepped)
     with tempfile.TemporaryDirectory() as tmp:
-        c = cfg.replace(output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache", cache=level, max_steps=len(picked), warmup_fraction=0.)
-        if n < cfg.batch_size*cfg.gradient_accumulation_steps: c = c.replace(batch_size=n, gradient_accumulation_steps=1) # few clips
+        c = cfg.replace(output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache", cache=level, max_steps=len(picked),
+                        warmup_fraction=0.)
+        if n < cfg.batch_size*cfg.gradient_accumulation_steps:
+            c = c.replace(batch_size=n, gradient_accumulation_steps=1) # few clips
         began = time.perf_counter()
         held = cache.cache_rows(few, model, processor, c, say=quiet, progress=False)
         a_clip = (time.perf_counter() - began)/len(rows)
-        stream = t.WindowStream(held, functools.partial(_always, [o if len(o) > 1 else o[0] for o in examples]), few["duration"])
+        stream = t.WindowStream(held, functools.partial(_always, [o if len(o) > 1 else o[0] for o in examples]),
+                                few["duration"])
         args = t.training_arguments(c, len(examples), has_eval=False)
         args.save_strategy = transformers.trainer_utils.SaveStrategy.NO
-        trainer = t.VoxtralTrainer(model, args, cfg=c, processor=processor, stream=stream, log=quiet, callbacks=[Clock()])
+        trainer = t.VoxtralTrainer(model, args, cfg=c, processor=processor, stream=stream, log=quiet,
+                                   callbacks=[Clock()])
         try: trainer.train()
         finally: trainer.end_workers()
     return trainer, [b - a for a,b in zip(times, times[1:])], a_clip
@@ -493,7 +526,8 @@ def _largest_batch(
     from voxtral_nb.model.collator import PackedDataset
     from voxtral_nb.model.models import BatchShape
     def row(example): return ds[example[0]] if len(example) == 1 else PackedDataset(ds, [example])[0]
-    shapes = [BatchShape.of(collate([row(o) for o in step[i:i+size]]), audio_token_id) for i in range(0, len(step), size)]
+    shapes = [BatchShape.of(collate([row(o) for o in step[i:i+size]]), audio_token_id) for i in range(0, len(step),
+        size)]
     return max(shapes, key=lambda o: o.rows*o.length)
 
 # %% ../../nbs/run/01_notebooks.ipynb #dry-windows
@@ -501,14 +535,14 @@ def _windows_heard(
     seconds:list[float], # of each row
     steps:list[list[list]], # of an epoch
     windows, # AudioWindows of the model
-)->int:
+) -> int:
     "How many windows go through the encoder in these steps."
     return sum(windows.count(round(max(seconds[i] for i in o)*windows.sampling_rate)) for step in steps for o in step)
 
 # %% ../../nbs/run/01_notebooks.ipynb #dry-words
 def _time(
     s:float, # seconds
-)->str: # 42 s, 12 min, 3 h 20 min
+) -> str: # 42 s, 12 min, 3 h 20 min
     "A time in words."
     if s < 90: return f"{s:.0f} s"
     m = round(s/60)
@@ -517,7 +551,7 @@ def _time(
 def _fits(
     need:float, # bytes, estimated
     free:float|None, # bytes
-)->str:
+) -> str:
     "Need and machine in words."
     from voxtral_nb.model.cache import _gb
     if free is None: return f"needs {_gb(need)}; how much is free is not known"
@@ -543,9 +577,10 @@ class DryRun:
     cache_seconds:float # to make the cache
     eval_seconds:float # of all evaluations
     @property
-    def seconds(self)->float: return self.steps*self.step_seconds + self.cache_seconds + self.eval_seconds
-    def to_dict(self)->dict: # plain values
-        return {k: v for k,v in vars(self).items() if k != "memory"} | dict(memory_gb=round(self.memory.total, 3), seconds=round(self.seconds, 1))
+    def seconds(self) -> float: return self.steps*self.step_seconds + self.cache_seconds + self.eval_seconds
+    def to_dict(self) -> dict: # plain values
+        return {k: v for k,v in vars(self).items() if k != "memory"} | dict(memory_gb=round(self.memory.total, 3),
+            seconds=round(self.seconds, 1))
 
 # %% ../../nbs/run/01_notebooks.ipynb #dry-planned
 class _Planned:
@@ -560,7 +595,8 @@ class _Planned:
         self.cfg, self.log = cfg, log
         self.free = _free_memory(models._planned(cfg)[0])
         self.ckpt, self.data, self.model, self.processor, self.ds, self.eval_ds = t._loaded(cfg, log, mend=False)
-        self.collate = VoxtralDataCollator(self.processor, language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
+        self.collate = VoxtralDataCollator(self.processor, language=cfg.language,
+                                           max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
                                            gap_seconds=cfg.packing_gap_seconds, packing=cfg.packing)
         self.audio = self.collate.prompt.windows
         stream, self.lengths = t._stream(cfg, self.ds, self.audio), _lengths_of(self.collate, self.ds)
@@ -593,7 +629,8 @@ def weigh(self:_Planned): # MemoryEstimate
     "Estimate the memory of the largest batch, and compare it with what there is; on the CPU, where the system would kill something, refuse to try."
     from voxtral_nb.model import models
     from voxtral_nb.training import trainer as t
-    batch = _largest_batch(self.collate, self.ds, self.picked[-1], self.cfg.batch_size, self.model.config.audio_token_id)
+    batch = _largest_batch(self.collate, self.ds, self.picked[-1], self.cfg.batch_size,
+                           self.model.config.audio_token_id)
     if self.level == "encoder": batch = replace(batch, windows=0)
     e = models.estimate_memory(self.cfg, batch)
     fits = _fits(1e9*e.total, self.free)
@@ -606,7 +643,7 @@ def weigh(self:_Planned): # MemoryEstimate
 @patch
 def evaluations(self:_Planned,
     trainer, # that has done some steps
-)->float: # s
+) -> float: # s
     "Time of all evaluations of the run, from one batch."
     if self.eval_ds is None: return 0.
     c, n = self.cfg, len(self.eval_ds)
@@ -615,14 +652,15 @@ def evaluations(self:_Planned,
     trainer.eval_loss(few)
     trainer.report(few)
     a_clip, during = (time.perf_counter() - began)/len(few), min(n, c.eval_clips or n)
-    before, times = c.eval_before and self.ckpt is None, math.ceil((self.total - self.done)/(c.eval_every or self.epoch_steps))
+    before, times = c.eval_before and self.ckpt is None, math.ceil((self.total - self.done)/(c.eval_every
+        or self.epoch_steps))
     return a_clip*(n*before + during*times + n*(during < n))
 
 # %% ../../nbs/run/01_notebooks.ipynb #dry-run
 def dry_run(
     cfg:RunConfig, # the run
     progress:bool=True, # say what is found, as it is found?
-)->DryRun:
+) -> DryRun:
     "Do everything up to the first steps, and say what the rest would be. Nothing is written, but in a temporary folder."
     import torch
     from voxtral_nb.training import trainer as t
@@ -634,8 +672,10 @@ def dry_run(
         trainer, seconds, a_clip = _rehearse(cfg, run.level, run.model, run.processor, run.ds, run.picked)
         evaluations = run.evaluations(trainer)
     except torch.OutOfMemoryError as e: raise t.RunError(t._out_of_memory(cfg, e)) from e
-    r = DryRun(len(run.ds), sum(run.data[0].dataset["duration"])/3600, len(run.eval_ds or ()), run.windows, run.epoch_steps, run.total - run.done,
-               (run.total - run.done)/run.epoch_steps, run.cache, run.cache_bytes, memory, run.free and run.free/1e9, sum(seconds[1:4])/3,
+    r = DryRun(len(run.ds), sum(run.data[0].dataset["duration"])/3600, len(run.eval_ds or ()), run.windows,
+               run.epoch_steps, run.total - run.done,
+               (run.total - run.done)/run.epoch_steps, run.cache, run.cache_bytes, memory, run.free and run.free/1e9,
+               sum(seconds[1:4])/3,
                a_clip*len(run.ds) if run.level != "none" else 0., evaluations)
     cache = f", the cache {_time(r.cache_seconds)} if nothing of it is there" if r.cache_seconds else ""
     log(f"time      about {_time(r.seconds)}: {r.steps:,} steps of {r.step_seconds:.2f} s, evaluations {_time(r.eval_seconds)}{cache}; "
@@ -650,17 +690,21 @@ class _Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         ns, rest = self.parse_known_args(args, namespace)
         if not rest: return ns
-        near = difflib.get_close_matches(rest[0].split("=")[0], self._option_string_actions, 1, .6) if rest[0].startswith("-") else []
+        near = difflib.get_close_matches(rest[0].split("=")[0], self._option_string_actions, 1,
+                                         .6) if rest[0].startswith("-") else []
         self.error(f"unknown argument {rest[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
 
-    def error(self, message): self.exit(2, f"{self.prog}: error: {_SECRET_VALUE.sub('[token]', message)} (see {self.prog} --help)\n")
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {_SECRET_VALUE.sub('[token]', message)} (see {self.prog} --help)\n")
 
 # %% ../../nbs/run/01_notebooks.ipynb #help-class
 class _Help(argparse.RawDescriptionHelpFormatter):
     "Help as wide as the terminal, 100 columns at most, with the flags of moderate length beside their text."
-    def __init__(self, prog): super().__init__(prog, max_help_position=30, width=min(100, max(60, int(os.environ.get("COLUMNS", 0)) or _columns())))
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=30,
+                         width=min(100, max(60, int(os.environ.get("COLUMNS", 0)) or _columns())))
 
-def _columns()->int:
+def _columns() -> int:
     "Columns of the terminal."
     import shutil
     return shutil.get_terminal_size((100, 24)).columns - 2
@@ -671,7 +715,8 @@ def _add_flag(
     f, # ConfigField
 ):
     "Add the flag of one setting; a switch gets its `--no-` twin."
-    default = "" if f.default in ("", None) else f" [{'on' if f.default is True else 'off' if f.default is False else f.default}]"
+    default = "" if f.default in ("",
+                                  None) else f" [{'on' if f.default is True else 'off' if f.default is False else f.default}]"
     help = f.help.replace("%", "%%") + default
     value = dict(type=_reader(f), metavar="|".join(map(str, f.choices)) if f.choices else _META[f.type])
     kind = dict(action=argparse.BooleanOptionalAction) if f.type is bool else value
@@ -690,7 +735,7 @@ def _reader(
     return read
 
 # %% ../../nbs/run/01_notebooks.ipynb #cli-error
-def _one_line(e)->str:
+def _one_line(e) -> str:
     "An error's message on one line."
     return re.sub(r"\s*\n\s*(- )?", "; ", str(e).strip()).replace(":; ", ": ")
 
@@ -707,7 +752,8 @@ def _run_command(
     except KeyboardInterrupt: parser.exit(130, f"{parser.prog}: stopped\n")
 
 # %% ../../nbs/run/01_notebooks.ipynb #group-titles
-_GROUPS = dict(rows="rows of the data", windows="windows and transcripts", lora="LoRA", parts="parts of the model that learn") # others: their own name
+_GROUPS = dict(rows="rows of the data", windows="windows and transcripts", lora="LoRA",
+               parts="parts of the model that learn") # others: their own name
 
 _TRAIN_HELP = """Fine-tune Voxtral on speech and its transcripts: LoRA (default) or full, with the word error rate before and after.
 
@@ -728,13 +774,17 @@ examples:
 A row of data.jsonl: {"audio_path": "wavs/a.wav", "text": "what was said", "language": "pt"}"""
 
 # %% ../../nbs/run/01_notebooks.ipynb #train-parser
-def _train_parser()->_Parser:
+def _train_parser() -> _Parser:
     "The parser of voxtral-train."
-    p = _Parser("voxtral-train", description=_TRAIN_HELP, usage="voxtral-train [--config FILE] [--train-data DATA] [--output-dir DIR] [flags]")
+    p = _Parser("voxtral-train", description=_TRAIN_HELP,
+                usage="voxtral-train [--config FILE] [--train-data DATA] [--output-dir DIR] [flags]")
     p.add_argument("--version", action="version", version=f"voxtral_nb {__version__}")
-    p.add_argument("--config", metavar="FILE", help="settings to start from: JSON, YAML, or a run's training_config.json; flags override it")
-    p.add_argument("--show-config", action="store_true", help="print the settings as YAML and stop; a start for a --config file")
-    p.add_argument("--dry-run", action="store_true", help="load everything, do a few steps, say what the run would need of memory and time, and stop; writes nothing")
+    p.add_argument("--config", metavar="FILE",
+                   help="settings to start from: JSON, YAML, or a run's training_config.json; flags override it")
+    p.add_argument("--show-config", action="store_true",
+                   help="print the settings as YAML and stop; a start for a --config file")
+    p.add_argument("--dry-run", action="store_true",
+                   help="load everything, do a few steps, say what the run would need of memory and time, and stop; writes nothing")
     groups = {}
     for f in config_fields().values():
         g = groups[f.group] = groups.get(f.group) or p.add_argument_group(_GROUPS.get(f.group, f.group))
@@ -749,17 +799,19 @@ def _check_home(
     "Raise if the settings lie in a run that `output_dir` does not lead to: going on would begin a second run."
     home = (file if file.is_dir() else file.parent).absolute()
     if not any(home.glob("checkpoint-*")) or home.resolve() == Path(output_dir).resolve(): return
-    raise ConfigError(f"resume: {file} lies in a run, but its output_dir, {output_dir}, is another folder as seen from {Path.cwd()}; "
+    raise ConfigError(
+        f"resume: {file} lies in a run, but its output_dir, {output_dir}, is another folder as seen from {Path.cwd()}; "
         f"go to where the run was started, or add --output-dir {shlex.quote(str(home))}")
 
 # %% ../../nbs/run/01_notebooks.ipynb #train-config
 def _train_config(
     a:argparse.Namespace, # parsed flags: only those that were given
-)->RunConfig:
+) -> RunConfig:
     "The settings of a voxtral-train: file first, then flags, then what the tiny model needs."
     flags = {k: v for k,v in vars(a).items() if k in config_fields()}
     base = RunConfig.load(a.config).to_dict() if a.config else {}
-    if a.config and flags.get("resume", "never") != "never" and "output_dir" not in flags: _check_home(Path(a.config), base["output_dir"])
+    if a.config and flags.get("resume", "never") != "never" and "output_dir" not in flags:
+        _check_home(Path(a.config), base["output_dir"])
     return RunConfig.from_dict(with_sample({**base, **flags}))
 
 # %% ../../nbs/run/01_notebooks.ipynb #voxtral-train
@@ -782,7 +834,8 @@ def _train(
         import yaml
         return print(yaml.safe_dump(cfg.to_dict(), sort_keys=False, allow_unicode=True), end="")
     if not cfg.train_data:
-        raise ConfigError("train_data: nothing to train on; give --train-data a data.jsonl, a dataset folder or a Hub dataset id (or try --model-id tiny)")
+        raise ConfigError(
+            "train_data: nothing to train on; give --train-data a data.jsonl, a dataset folder or a Hub dataset id (or try --model-id tiny)")
     _share_cores()
     if a.dry_run: return print(json.dumps(dry_run(cfg).to_dict()))
     from voxtral_nb.training.trainer import train
@@ -792,7 +845,8 @@ def _train(
     print(json.dumps(dict(wer_before=r.wer_before, wer_after=r.wer_after, run_dir=str(r.run_dir))))
 
 # %% ../../nbs/run/01_notebooks.ipynb #eval-fields
-_EVAL_FIELDS = ("model_revision quantization precision device attention hub_config eval_split audio_column text_column language_column language on_bad "
+_EVAL_FIELDS = (
+    "model_revision quantization precision device attention hub_config eval_split audio_column text_column language_column language on_bad "
     "min_seconds max_seconds max_eval_clips eval_batch_size max_new_tokens normalizer seed").split()
 _EVAL_SPLIT = dict(default="test", help="Split of a Hub dataset to measure on.")
 _EVAL_HELP = """Transcribe speech and compare with its transcripts: word and character error rate, speed, the worst clips.
@@ -803,7 +857,7 @@ examples:
   voxtral-eval tiny some/dataset --hub-config en --eval-split test --max-eval-clips 200"""
 
 # %% ../../nbs/run/01_notebooks.ipynb #eval-parser
-def _eval_parser()->_Parser:
+def _eval_parser() -> _Parser:
     "The parser of voxtral-eval."
     p = _Parser("voxtral-eval", description=_EVAL_HELP, usage="voxtral-eval MODEL DATA [flags]")
     p.add_argument("model", metavar="MODEL", help="a Hub id, a local folder (full model or adapter), or 'tiny'")
@@ -825,8 +879,10 @@ def eval_speech(
     "Load the speech that `eval_data` names."
     from voxtral_nb.data.sources import load_speech
     same = "hub_config audio_column text_column language_column speaker_column language on_bad min_seconds max_seconds seed".split()
-    if not cfg.eval_data: raise ConfigError("eval_data: nothing to measure on; name a data.jsonl, a dataset folder or a Hub dataset id")
-    return load_speech(cfg.eval_data, split=cfg.eval_split or _EVAL_SPLIT["default"], max_clips=cfg.max_eval_clips, **{k: getattr(cfg, k) for k in same})
+    if not cfg.eval_data:
+        raise ConfigError("eval_data: nothing to measure on; name a data.jsonl, a dataset folder or a Hub dataset id")
+    return load_speech(cfg.eval_data, split=cfg.eval_split or _EVAL_SPLIT["default"], max_clips=cfg.max_eval_clips,
+                       **{k: getattr(cfg, k) for k in same})
 
 # %% ../../nbs/run/01_notebooks.ipynb #evaluate-run
 def evaluate_run(
@@ -857,9 +913,11 @@ def _eval(
     "What voxtral-eval does once its flags are understood."
     flags = {k: v for k,v in vars(a).items() if k in config_fields()}
     cfg = RunConfig.from_dict({**flags, "model_id": a.model, "eval_data": a.data})
-    if not Path(a.output).absolute().parent.is_dir(): raise ConfigError(f"output: the folder of {a.output} does not exist")
+    if not Path(a.output).absolute().parent.is_dir():
+        raise ConfigError(f"output: the folder of {a.output} does not exist")
     if Path(a.output).is_dir(): raise ConfigError(f"output: {a.output} is a folder; name a file")
-    if not os.access(Path(a.output).absolute().parent, os.W_OK): raise ConfigError(f"output: no permission to write in the folder of {a.output}")
+    if not os.access(Path(a.output).absolute().parent, os.W_OK):
+        raise ConfigError(f"output: no permission to write in the folder of {a.output}")
     _share_cores()
     r = evaluate_run(cfg)
     r.save(a.output)
@@ -882,7 +940,7 @@ examples:
 
 Log in once with `hf auth login`, or set HF_TOKEN; the token needs the right to write."""
 
-def _publish_parser()->_Parser:
+def _publish_parser() -> _Parser:
     "The parser of voxtral-publish."
     p = _Parser("voxtral-publish", description=_PUBLISH_HELP, usage="voxtral-publish FOLDER [REPO] [flags]")
     p.add_argument("folder", metavar="FOLDER", help="a run's folder, or a dataset's")
@@ -891,24 +949,30 @@ def _publish_parser()->_Parser:
     p.add_argument("--dry-run", action="store_true", help="write what would be sent to --output-dir, and send nothing")
     p.add_argument("--output-dir", metavar="DIR", help="where a dry run writes [publish/NAME]")
     who = p.add_mutually_exclusive_group()
-    who.add_argument("--private", dest="private", action="store_true", default=None, help="only for you; a new repository is [on]")
+    who.add_argument("--private", dest="private", action="store_true", default=None,
+                     help="only for you; a new repository is [on]")
     who.add_argument("--public", dest="private", action="store_false", default=None, help="for everybody")
     p.add_argument("--license", metavar="TEXT", help="of the weights, or of rows that name none")
     p.add_argument("--no-verify", dest="verify", action="store_false", help="do not load it back")
     p.add_argument("--message", metavar="TEXT", help="title of the commit")
-    p.add_argument("--template", metavar="FILE", help="of the card: an edited copy of the one that comes with the package")
+    p.add_argument("--template", metavar="FILE",
+                   help="of the card: an edited copy of the one that comes with the package")
     m = p.add_argument_group("models")
     m.add_argument("--weights", choices=("final", "best"), default="final", help="which of the run's models [final]")
     m.add_argument("--merge", action="store_true", help="adapter and base as one model")
     m.add_argument("--base", metavar="ID", help="Hub id of the adapter's base, in place of what the run says")
     m.add_argument("--data-license", metavar="TEXT", help="of the training data")
-    m.add_argument("--dataset", dest="datasets", metavar="ID", action="append", default=[], help="Hub id of the training data, if it is published; may be repeated")
+    m.add_argument("--dataset", dest="datasets", metavar="ID", action="append", default=[],
+                   help="Hub id of the training data, if it is published; may be repeated")
     m.add_argument("--private-data", action="store_true", help="name no data and show no transcript")
     m.add_argument("--optimizer", action="store_true", help="the last checkpoint with the optimizer's state too")
-    m.add_argument("--verify-clips", metavar="N", type=int, default=100, help="evaluation clips to verify with at most; 0 takes all [100]")
+    m.add_argument("--verify-clips", metavar="N", type=int, default=100,
+                   help="evaluation clips to verify with at most; 0 takes all [100]")
     d = p.add_argument_group("datasets")
-    d.add_argument("--format", choices=("files", "parquet"), default="files", help="audio files and metadata.jsonl, or Parquet [files]")
-    d.add_argument("--column", dest="columns", metavar="NAME", action="append", default=[], help="a further key of the rows to publish; may be repeated")
+    d.add_argument("--format", choices=("files", "parquet"), default="files",
+                   help="audio files and metadata.jsonl, or Parquet [files]")
+    d.add_argument("--column", dest="columns", metavar="NAME", action="append", default=[],
+                   help="a further key of the rows to publish; may be repeated")
     return p
 
 # %% ../../nbs/run/01_notebooks.ipynb #refuse-flags
@@ -920,7 +984,8 @@ def _refuse_flags(
 ):
     "Raise if a flag was given that is of no use here."
     for o in next(g for g in p._action_groups if g.title == group)._group_actions:
-        if getattr(a, o.dest) != o.default: raise ConfigError(f"{o.option_strings[0]} is for {group}, and {a.folder} is {kind}: leave it out")
+        if getattr(a, o.dest) != o.default:
+            raise ConfigError(f"{o.option_strings[0]} is for {group}, and {a.folder} is {kind}: leave it out")
 
 # %% ../../nbs/run/01_notebooks.ipynb #voxtral-publish
 def voxtral_publish(
@@ -938,13 +1003,17 @@ def _publish(
     "What voxtral-publish does once its flags are understood."
     from voxtral_nb.share.publish import holds_dataset, publish_dataset, publish_model
     _refuse_secrets(vars(a))
-    _refuse_flags(p, a, "models" if holds_dataset(a.folder) else "datasets", "a dataset" if holds_dataset(a.folder) else "a run")
-    if a.output_dir and not a.dry_run: raise ConfigError("output_dir: this is where a dry run writes: add --dry-run, or leave it out to publish")
+    _refuse_flags(p, a, "models" if holds_dataset(a.folder) else "datasets",
+                  "a dataset" if holds_dataset(a.folder) else "a run")
+    if a.output_dir and not a.dry_run:
+        raise ConfigError("output_dir: this is where a dry run writes: add --dry-run, or leave it out to publish")
     if a.verify_clips < 0: raise ConfigError(f"verify_clips: {a.verify_clips} is not allowed; allowed: 0 or more")
     name = (a.repo or Path(a.folder).resolve().name).rstrip("/").rpartition("/")[2]
-    how = dict(private=a.private, license=a.license, verify=a.verify, message=a.message, template=a.template, dry_run=(a.output_dir or str(Path("publish")/name)) if a.dry_run else None)
+    how = dict(private=a.private, license=a.license, verify=a.verify, message=a.message, template=a.template,
+               dry_run=(a.output_dir or str(Path("publish")/name)) if a.dry_run else None)
     _share_cores()
-    if holds_dataset(a.folder): done = publish_dataset(a.folder, a.repo, format=a.format, columns=tuple(a.columns), **how)
+    if holds_dataset(a.folder):
+        done = publish_dataset(a.folder, a.repo, format=a.format, columns=tuple(a.columns), **how)
     else: done = publish_model(a.folder, a.repo, verify_clips=a.verify_clips or None, datasets=tuple(a.datasets), **how,
         **{k: getattr(a, k) for k in ("weights", "merge", "base", "data_license", "private_data", "optimizer")})
     print(done.summary())
@@ -963,18 +1032,26 @@ examples:
   voxtral-run deploy_demo --model-id runs/lora --folder-only false
       put it up as a Space"""
 
-def _demo_parser()->_Parser:
+def _demo_parser() -> _Parser:
     "The parser of voxtral-demo."
     p = _Parser("voxtral-demo", description=_DEMO_HELP, usage="voxtral-demo MODEL [flags]")
-    p.add_argument("model", metavar="MODEL", help="a run's folder, the folder of a model or an adapter, a Hub id, or 'tiny'")
+    p.add_argument("model", metavar="MODEL",
+                   help="a run's folder, the folder of a model or an adapter, a Hub id, or 'tiny'")
     p.add_argument("--version", action="version", version=f"voxtral_nb {__version__}")
-    texts = dict(revision="branch, tag or commit of a Hub model", language="chosen at the start, as ISO 639-1 code [the one it was trained on, or automatic]",
-        title="of the page", device="auto, cpu, mps or cuda [auto]", dtype="auto, float32, bfloat16 or float16 [auto]", space_folder="write a Space there, and stop")
-    for n,h in texts.items(): p.add_argument("--" + n.replace("_", "-"), metavar="DIR" if n == "space_folder" else "TEXT", help=h)
-    numbers = dict(port="on this machine [the first free one from 7860]", examples="clips of the run's evaluation set to offer [3; none in a Space]", limit_seconds="longest recording [120]",
-        limit_megabytes="largest file [20]", limit_queue="requests that may wait [16]", limit_per_minute="requests of one visitor; 0 does not count them [10]")
+    texts = dict(revision="branch, tag or commit of a Hub model",
+                 language="chosen at the start, as ISO 639-1 code [the one it was trained on, or automatic]",
+        title="of the page", device="auto, cpu, mps or cuda [auto]", dtype="auto, float32, bfloat16 or float16 [auto]",
+        space_folder="write a Space there, and stop")
+    for n,h in texts.items():
+        p.add_argument("--" + n.replace("_", "-"), metavar="DIR" if n == "space_folder" else "TEXT", help=h)
+    numbers = dict(port="on this machine [the first free one from 7860]",
+                   examples="clips of the run's evaluation set to offer [3; none in a Space]",
+                   limit_seconds="longest recording [120]",
+        limit_megabytes="largest file [20]", limit_queue="requests that may wait [16]",
+        limit_per_minute="requests of one visitor; 0 does not count them [10]")
     for n,h in numbers.items(): p.add_argument("--" + n.replace("_", "-"), metavar="N", type=int, help=h)
-    p.add_argument("--overwrite", action="store_true", help="with --space-folder: also files that were changed since they were written")
+    p.add_argument("--overwrite", action="store_true",
+                   help="with --space-folder: also files that were changed since they were written")
     return p
 
 # %% ../../nbs/run/01_notebooks.ipynb #voxtral-demo
@@ -992,44 +1069,50 @@ def _demo(
     "What voxtral-demo does once its flags are understood."
     from voxtral_nb.share.demo import Limits, launch_demo, space_folder
     given = lambda *names: {n: a[n] for n in names if a[n] is not None}
-    limits = Limits(**{k.removeprefix("limit_"): v for k,v in given("limit_seconds", "limit_megabytes", "limit_queue", "limit_per_minute").items()})
+    limits = Limits(**{k.removeprefix("limit_"): v for k,v in given("limit_seconds", "limit_megabytes", "limit_queue",
+                                                                    "limit_per_minute").items()})
     how = dict(limits=limits, **given("language", "title", "examples"))
     _share_cores()
     if a["overwrite"] and not a["space_folder"]: raise ConfigError("overwrite: it is for --space-folder")
     if a["space_folder"]:
-        if no := [o for o in ("port", "device", "dtype") if a[o] is not None]: raise ConfigError(f"{no[0]}: it is for a page on this machine, not for the folder of a Space: leave it out")
-        print(json.dumps(dict(space_folder=str(space_folder(a["model"], a["space_folder"], overwrite=a["overwrite"], **how, **given("revision"))))))
+        if no := [o for o in ("port", "device", "dtype") if a[o] is not None]:
+            raise ConfigError(f"{no[0]}: it is for a page on this machine, not for the folder of a Space: leave it out")
+        print(json.dumps(dict(space_folder=str(space_folder(a["model"], a["space_folder"], overwrite=a["overwrite"],
+                                                            **how, **given("revision"))))))
     else: launch_demo(a["model"], wait=True, **how, **given("port", "revision", "device", "dtype"))
 
 # %% ../../nbs/run/01_notebooks.ipynb #run-help
 def _first_lines(
     path:Path, # notebook
-)->str: # such as "LoRA: teach Voxtral a new accent"
+) -> str: # such as "LoRA: teach Voxtral a new accent"
     "What a notebook says of itself: the quoted line under its title."
     for c in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if c["cell_type"] == "markdown" and (m := re.search(r"^> *(.+)", "".join(c["source"]), re.M)): return m[1]
     return ""
 
-def _run_help()->str:
+def _run_help() -> str:
     "The text of voxtral-run --help."
     return "\n".join(["Run a run notebook headless; the executed notebook is kept in its output_dir.\n", "notebooks:",
-        *(f"  {n:<12} {_first_lines(f)}" for n,f in notebooks().items()), "\nexamples:", "  voxtral-run train_lora --output-dir runs/try",
+        *(f"  {n:<12} {_first_lines(f)}" for n,f in notebooks().items()), "\nexamples:",
+        "  voxtral-run train_lora --output-dir runs/try",
         "  voxtral-run train_lora --help", "  voxtral-run my_notebook.ipynb --n 3"])
 
 # %% ../../nbs/run/01_notebooks.ipynb #run-parser
 def _run_parser(
     name:str, # run notebook
-)->_Parser:
+) -> _Parser:
     "The parser of voxtral-run NAME: a flag for each parameter of the notebook, and for each further setting."
     known, fields = notebook_parameters(name), config_fields()
-    p = _Parser(f"voxtral-run {name}", description=_first_lines(find_notebook(name)), usage=f"voxtral-run {name} [flags]")
+    p = _Parser(f"voxtral-run {name}", description=_first_lines(find_notebook(name)),
+                usage=f"voxtral-run {name} [flags]")
     p.add_argument("--quiet", action="store_true", help="do not print headings and outputs as they come")
     first = p.add_argument_group("parameters of the notebook")
     for n,q in known.items():
         if n in fields: _add_flag(first, replace(fields[n], default=q.default, help=q.help or fields[n].help))
         elif n != "more":
             help = f"{q.help} [{q.default}]".replace("%", "%%")
-            first.add_argument("--" + n.replace("_", "-"), dest=n, default=argparse.SUPPRESS, metavar="VALUE", type=_literal, help=help)
+            first.add_argument("--" + n.replace("_", "-"), dest=n, default=argparse.SUPPRESS, metavar="VALUE",
+                               type=_literal, help=help)
     if "more" in known:
         rest = p.add_argument_group("further settings")
         for n,f in fields.items():

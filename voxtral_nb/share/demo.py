@@ -32,25 +32,27 @@ class DemoError(VoxtralNBError, RuntimeError):
 @dataclass(frozen=True)
 class Limits:
     "How much one visitor, and all of them together, may ask for."
-    seconds:int=120 # of audio in one request
-    megabytes:int=20 # of a file; larger ones are cut off while they are uploaded
-    queue:int=16 # requests that may wait; one is worked on at a time
-    per_minute:int=10 # requests of one visitor; 0 does not count them
+    seconds:int = 120 # of audio in one request
+    megabytes:int = 20 # of a file; larger ones are cut off while they are uploaded
+    queue:int = 16 # requests that may wait; one is worked on at a time
+    per_minute:int = 10 # requests of one visitor; 0 does not count them
 
     def __post_init__(self):
         for f in fields(self):
             v, least = getattr(self, f.name), 0 if f.name == "per_minute" else 1
-            if type(v) is not int or v < least: raise ConfigError(f"{f.name}: {v!r} is not allowed; allowed: a whole number, at least {least}")
+            if type(v) is not int or v < least:
+                raise ConfigError(f"{f.name}: {v!r} is not allowed; allowed: a whole number, at least {least}")
 
 # %% ../../nbs/share/03_demo.ipynb #template
 _SPACE = ASSETS/"space"
 
-def demo_template()->Path: # copy it, edit the copy, and give it as `template`
+def demo_template() -> Path: # copy it, edit the copy, and give it as `template`
     "The file that becomes `app.py`."
     return _SPACE/"app.py.txt"
 
 # %% ../../nbs/share/03_demo.ipynb #load-app
-def _missing(package:str)->DemoError: return DemoError(f"a demo needs {package}, which is not installed: pip install 'voxtral_nb[demo]'")
+def _missing(package:str) -> DemoError:
+    return DemoError(f"a demo needs {package}, which is not installed: pip install 'voxtral_nb[demo]'")
 
 def _app(
     file:str|Path, # app.py of a demo's folder, or a template
@@ -75,23 +77,23 @@ class DemoSource:
     kind:str # "adapter" or "full"
     weights:dict # file -> SHA-256
     base:dict|None # of an adapter: model, name, revision, weights
-    languages:tuple=() # ISO 639-1, those it was trained on
-    figures:tuple=() # what was measured: name, value, unit, data, clips, normalizer
-    base_known:bool=True # is `base` the one that the adapter was trained on? False: nothing tells
-    run:RunFacts|None=field(default=None, repr=False) # the run that it came from, if that is here
+    languages:tuple = () # ISO 639-1, those it was trained on
+    figures:tuple = () # what was measured: name, value, unit, data, clips, normalizer
+    base_known:bool = True # is `base` the one that the adapter was trained on? False: nothing tells
+    run:RunFacts|None = field(default=None, repr=False) # the run that it came from, if that is here
 
     @property
-    def local(self)->bool: return self.commit is None # are the weights on this machine?
+    def local(self) -> bool: return self.commit is None # are the weights on this machine?
 
     @property
-    def hub_ids(self)->list: # what the app fetches from the Hub
+    def hub_ids(self) -> list: # what the app fetches from the Hub
         base = [self.base["model"]] if self.base and not self.base.get("weights") else []
         return ([] if self.local else [self.model]) + base
 
 # %% ../../nbs/share/03_demo.ipynb #figures
 def _figures(
     results, # huggingface_hub `EvalResult`s, of a run or of a model card
-)->tuple[dict,...]:
+) -> tuple[dict,...]:
     "The figures of a card as a page shows them."
     def one(o):
         args = o.metric_args or {}
@@ -103,27 +105,30 @@ def _figures(
 def _adapter_says(
     file:Path, # adapter_config.json
     where:str, # folder or Hub id of the adapter
-)->dict:
+) -> dict:
     "What an adapter says of itself."
     try: d = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e: d = _one_line(e, 150)
-    if isinstance(d, dict) and all(isinstance(d.get(o), str|None) for o in ("base_model_name_or_path", "revision")): return d
-    raise DemoError(f"{where}: adapter_config.json is damaged or missing{f' ({d})' if isinstance(d, str) else ''}; save the adapter, or download it, anew")
+    if isinstance(d, dict) and all(isinstance(d.get(o), str|None) for o in ("base_model_name_or_path", "revision")):
+        return d
+    raise DemoError(
+        f"{where}: adapter_config.json is damaged or missing{f' ({d})' if isinstance(d, str) else ''}; save the adapter, or download it, anew")
 
 # %% ../../nbs/share/03_demo.ipynb #base-local
 def _local_base(
     folder:Path, # of an adapter
-)->dict: # model: a folder or a Hub id; name, revision, weights
+) -> dict: # model: a folder or a Hub id; name, revision, weights
     "The base of an adapter, which must be there."
     d = _adapter_says(folder/"adapter_config.json", str(folder))
     name = d.get("base_model_name_or_path")
     if name == "base" and (folder.parent/name).is_dir(): return _base_in(folder.parent/name) # in the folder of a Space
     where, revision = _base_of(d, str(folder), None)
     if Path(where).is_dir(): return _base_in(Path(where))
-    if not _HUB_ID.fullmatch(where): raise DemoError(f"the adapter {folder} belongs to {where!r}, which is no folder here and no Hub id (user/name)")
+    if not _HUB_ID.fullmatch(where):
+        raise DemoError(f"the adapter {folder} belongs to {where!r}, which is no folder here and no Hub id (user/name)")
     return dict(model=where, name=where, revision=revision)
 
-def _base_in(folder:Path)->dict: # as `_local_base` gives it
+def _base_in(folder:Path) -> dict: # as `_local_base` gives it
     "A base model of this machine."
     kind, files = _weight_files(folder)
     if kind != "full": raise DemoError(f"{folder} is an adapter itself, so no other can sit on it; merge it first")
@@ -131,19 +136,19 @@ def _base_in(folder:Path)->dict: # as `_local_base` gives it
     return dict(model=str(folder), name=name, revision=None, weights={f.name: _sha256(f) for f in files})
 
 # %% ../../nbs/share/03_demo.ipynb #base-local-2
-def _weight_files(folder:Path)->tuple[str,list[Path]]: # "adapter" or "full", its files
+def _weight_files(folder:Path) -> tuple[str,list[Path]]: # "adapter" or "full", its files
     "What `folder` holds, as the app sees it."
     app = _app(demo_template())
     try: return app.weight_files(folder)
     except app.NotStarted as e: raise DemoError(str(e)) from None
 
-def _sha256(file:Path)->str:
+def _sha256(file:Path) -> str:
     with open(file, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
 # %% ../../nbs/share/03_demo.ipynb #run-of
 def _run_of(
     path:Path, # folder
-)->RunFacts|None: # None: it is no run's, nor the model of one
+) -> RunFacts|None: # None: it is no run's, nor the model of one
     "The run that a folder is, or whose model it holds."
     if (path/"training_config.json").exists(): return read_run(path)
     weights = {"final-model": "final", "best-model": "best"}.get(path.name)
@@ -153,19 +158,20 @@ def _run_of(
 def _trained_base(
     base:dict|None, # from `_local_base`
     run:RunFacts|None, # of the adapter
-)->tuple[dict|None,bool]: # base at the commit that it was trained on; is that known?
+) -> tuple[dict|None,bool]: # base at the commit that it was trained on; is that known?
     "Pin a base to what the run recorded."
     if base is None or base["model"] == str(tiny_path()): return base, True
     if base.get("weights"): return base, False # a folder has no commit
     commit = base["revision"] or ((run.record.get("base") or {}).get("commit") if run else None)
     return base | dict(revision=commit), bool(commit)
 
-def _run_name(run:RunFacts)->str: return run.run_dir.resolve().name + (" (best-model)" if run.weights == "best" else "")
+def _run_name(run:RunFacts) -> str:
+    return run.run_dir.resolve().name + (" (best-model)" if run.weights == "best" else "")
 
 # %% ../../nbs/share/03_demo.ipynb #source-local
 def _local_source(
     model, # "tiny", the folder of a run, or of a model
-)->DemoSource:
+) -> DemoSource:
     "What a folder of this machine holds."
     path = tiny_path() if str(model) == TINY else Path(model).expanduser().resolve()
     run = _run_of(path)
@@ -181,21 +187,24 @@ def _local_source(
 def _hub_weights(
     api, # huggingface_hub.HfApi
     info, # its `ModelInfo` with the files' metadata
-)->tuple[str,dict]: # "adapter" or "full"; file -> SHA-256
+) -> tuple[str,dict]: # "adapter" or "full"; file -> SHA-256
     "What a repository on the Hub holds."
     files = {o.rfilename: o for o in info.siblings}
     adapter = [o for o in files if o == "adapter_model.safetensors"]
     full = [o for o in files if re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", o)]
-    if adapter and full: raise DemoError(f"{info.id} holds an adapter and a full model; which one is meant cannot be told")
-    if not (adapter or full): raise DemoError(f"{info.id} holds no weights, neither adapter_model.safetensors nor model.safetensors")
+    if adapter and full:
+        raise DemoError(f"{info.id} holds an adapter and a full model; which one is meant cannot be told")
+    if not (adapter or full):
+        raise DemoError(f"{info.id} holds no weights, neither adapter_model.safetensors nor model.safetensors")
     def sha(name): return files[name].lfs.sha256 if files[name].lfs else _sha256(_download(api, info, name))
     return "adapter" if adapter else "full", {o: sha(o) for o in sorted(adapter or full)}
 
 # %% ../../nbs/share/03_demo.ipynb #base-hub
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
-def _download(api, info, name:str, kind:str="model")->Path: # a file of a repository, as it is at `info`
-    return Path(_ask(f"reading {name} of {info.id}", api, lambda: api.hf_hub_download(info.id, name, repo_type=kind, revision=info.sha)))
+def _download(api, info, name:str, kind:str="model") -> Path: # a file of a repository, as it is at `info`
+    return Path(_ask(f"reading {name} of {info.id}", api, lambda: api.hf_hub_download(info.id, name, repo_type=kind,
+        revision=info.sha)))
 
 # %% ../../nbs/share/03_demo.ipynb #info
 def _info(
@@ -209,21 +218,24 @@ def _info(
         try: return api.model_info(model, revision=revision, files_metadata=True)
         except GatedRepoError: raise
         except RepositoryNotFoundError: # also what the Hub says of a private one to those who may not see it
-            raise DemoError(f"there is no model {model} on the Hub, or it is private: check the name, or log in with `hf auth login`") from None
-        except RevisionNotFoundError: raise DemoError(f"the model {model} has no revision {revision!r} on the Hub") from None
+            raise DemoError(
+                f"there is no model {model} on the Hub, or it is private: check the name, or log in with `hf auth login`") from None
+        except RevisionNotFoundError:
+            raise DemoError(f"the model {model} has no revision {revision!r} on the Hub") from None
     return _ask(f"looking at the model {model}", api, look)
 
 # %% ../../nbs/share/03_demo.ipynb #base-hub-of
 def _hub_base(
     api, # huggingface_hub.HfApi
     info, # ModelInfo of the adapter
-)->tuple[dict,bool]: # model, name, revision; is it the one that was trained on?
+) -> tuple[dict,bool]: # model, name, revision; is it the one that was trained on?
     "The base of an adapter on the Hub, at the commit that it was trained on, or else at today's; the tiny model is not on the Hub, but here."
     d = _adapter_says(_download(api, info, "adapter_config.json"), info.id)
     name = d.get("base_model_name_or_path")
     if PurePosixPath(name or "").parts[-3:] == ("voxtral_nb", "assets", TINY): return _base_in(tiny_path()), True
     if not name or not _HUB_ID.fullmatch(name):
-        raise DemoError(f"the adapter {info.id} belongs to {_one_line(name or 'no model that it names', 200)}, which is not on the Hub, so nobody "
+        raise DemoError(
+            f"the adapter {info.id} belongs to {_one_line(name or 'no model that it names', 200)}, which is not on the Hub, so nobody "
                         "else can load it: push it merged (merge=True), or publish its base and name that in adapter_config.json")
     commit = d.get("revision") or _recorded_commit(api, info, name)
     return dict(model=name, name=name, revision=_info(api, name, commit).sha), bool(commit)
@@ -235,7 +247,7 @@ def _recorded_commit(
     api, # huggingface_hub.HfApi
     info, # ModelInfo of the adapter
     name:str, # Hub id of its base
-)->str|None: # None: nothing tells
+) -> str|None: # None: nothing tells
     "The commit of the base that an adapter was trained on, as `publish_model` puts it beside the weights."
     if _RECORD not in {o.rfilename for o in info.siblings}: return None
     try: d = json.loads(_download(api, info, _RECORD).read_text(encoding="utf-8"))
@@ -248,7 +260,7 @@ def _recorded_commit(
 def _hub_card(
     api, # huggingface_hub.HfApi
     info, # ModelInfo
-)->tuple[tuple,tuple]: # languages, figures
+) -> tuple[tuple,tuple]: # languages, figures
     "What a model's card says; nothing if it has none."
     from huggingface_hub import ModelCard
     if "README.md" not in {o.rfilename for o in info.siblings}: return (), ()
@@ -256,14 +268,15 @@ def _hub_card(
     codes = [data.language] if isinstance(data.language, str) else data.language or []
     return tuple(o for o in codes if _is_language(o)), _figures(data.eval_results or [])
 
-def _is_language(code)->bool:
+def _is_language(code) -> bool:
     try: return check_language(code) is not None
     except ConfigError: return False
 
 # %% ../../nbs/share/03_demo.ipynb #hub
 def _hub(api=None): # HfApi; a public model needs no token
     from huggingface_hub import HfApi, constants
-    if constants.HF_HUB_OFFLINE: raise DemoError("HF_HUB_OFFLINE is set, so the Hub cannot be asked: unset it, or give a folder")
+    if constants.HF_HUB_OFFLINE:
+        raise DemoError("HF_HUB_OFFLINE is set, so the Hub cannot be asked: unset it, or give a folder")
     return HfApi() if api is None else api
 
 # %% ../../nbs/share/03_demo.ipynb #demo-source
@@ -271,12 +284,14 @@ def demo_source(
     model:str|Path, # folder of a run or of a model, "tiny", or a Hub id
     revision:str|None=None, # of a Hub model: branch, tag or commit
     api=None, # huggingface_hub.HfApi; None: of the stored login
-)->DemoSource:
+) -> DemoSource:
     "Find out what a demo of `model` would serve."
     if str(model) == TINY or Path(model).expanduser().exists():
-        if revision is not None: raise DemoError(f"revision {revision!r}: only a model on the Hub has revisions; {model} is on this machine")
+        if revision is not None:
+            raise DemoError(f"revision {revision!r}: only a model on the Hub has revisions; {model} is on this machine")
         return _local_source(model)
-    if not _HUB_ID.fullmatch(str(model)): raise DemoError(f"{model}: there is no such folder, and it is no Hub id (user/name) either")
+    if not _HUB_ID.fullmatch(str(model)):
+        raise DemoError(f"{model}: there is no such folder, and it is no Hub id (user/name) either")
     api = _hub(api)
     info = _info(api, str(model), revision)
     (kind, weights), (languages, figures) = _hub_weights(api, info), _hub_card(api, info)
@@ -286,7 +301,7 @@ def demo_source(
 # %% ../../nbs/share/03_demo.ipynb #languages
 def _choices(
     codes:Sequence[str], # ISO 639-1, of the languages that the model was trained on
-)->list[list[str]]: # [code, name]; these first, then what Voxtral documents
+) -> list[list[str]]: # [code, name]; these first, then what Voxtral documents
     "What a visitor can choose from, besides automatic."
     def name(c): return LANGUAGES[c].native if c in LANGUAGES else _language_name(c)
     return [[c, name(c)] for c in dict.fromkeys([*codes, *(c for c,l in LANGUAGES.items() if l.voxtral)])]
@@ -295,7 +310,7 @@ def _choices(
 def _rows(
     run:RunFacts, # the run of the model
     n:int, # clips
-)->list[dict]: # audio, label, language
+) -> list[dict]: # audio, label, language
     "Clips of a run's evaluation set, evenly from first to last; none where that was held out of the training data, or is not here any more."
     from voxtral_nb.data.sources import load_speech
     c = run.config
@@ -304,20 +319,24 @@ def _rows(
     rows = [d[i] for i in dict.fromkeys(round(k*(len(d)-1)/max(1, n-1)) for k in range(n))]
     return [dict(audio=r["audio"]["path"], label=r["text"], language=r["language"]) for r in rows if r["audio"]["path"]]
 
-def _tiny_rows(n:int)->list[dict]: # audio, label, language
+def _tiny_rows(n:int) -> list[dict]: # audio, label, language
     "Clips that the tiny model was made for."
     rows = [json.loads(l) for l in sample_speech("base").read_text(encoding="utf-8").splitlines()[:n]]
-    return [dict(audio=str(sample_speech("base").parent/r["audio_path"]), label=r["text"], language=r["language"]) for r in rows]
+    return [dict(audio=str(sample_speech("base").parent/r["audio_path"]), label=r["text"], language=r["language"])
+            for r in rows]
 
 # %% ../../nbs/share/03_demo.ipynb #examples-named
 def _named(
     examples:Sequence, # paths, or dicts of audio, label and language
-)->list[dict]: # audio, label, language
+) -> list[dict]: # audio, label, language
     "The clips that somebody named, by their form."
     def one(i, o):
         d = dict(o) if isinstance(o, dict) else dict(audio=o)
-        if not isinstance(d.get("audio"), (str, Path)): raise DemoError(f"examples[{i}]: {_one_line(repr(o), 100)} names no audio file; give a path, or a dict with 'audio'")
-        if odd := sorted(map(str, d.keys() - {"audio", "label", "language"})): raise DemoError(f"examples[{i}]: unknown {', '.join(odd)}; there are audio, label, language")
+        if not isinstance(d.get("audio"), (str, Path)):
+            raise DemoError(
+                f"examples[{i}]: {_one_line(repr(o), 100)} names no audio file; give a path, or a dict with 'audio'")
+        if odd := sorted(map(str, d.keys() - {"audio", "label", "language"})):
+            raise DemoError(f"examples[{i}]: unknown {', '.join(odd)}; there are audio, label, language")
         check_language(d.get("language"))
         return d | dict(audio=str(Path(d["audio"]).expanduser()))
     return [one(i, o) for i,o in enumerate(examples)]
@@ -325,7 +344,7 @@ def _named(
 def _unfit(
     clip:dict, # with audio: a path
     limits:Limits, # for visitors
-)->str|None: # what the page would say of it; None: it can be transcribed
+) -> str|None: # what the page would say of it; None: it can be transcribed
     "Whether a clip is one that the page takes."
     app = _app(demo_template())
     if not Path(clip["audio"]).is_file(): return "there is no such file"
@@ -337,26 +356,30 @@ def _examples(
     source:DemoSource, # what is served
     examples:int|Sequence, # so many clips of the evaluation set, or paths, or dicts of audio, label and language
     limits:Limits=Limits(), # for visitors
-)->list[dict]: # audio, label, language
+) -> list[dict]: # audio, label, language
     "The clips to try; what a visitor could not send is none."
     if isinstance(examples, int) and not isinstance(examples, bool):
-        if examples < 0: raise DemoError(f"examples: {examples} is not allowed; give a number from 0, or a list of audio files")
-        rows = _rows(source.run, examples) if source.run else _tiny_rows(examples) if source.model == str(tiny_path()) else []
+        if examples < 0:
+            raise DemoError(f"examples: {examples} is not allowed; give a number from 0, or a list of audio files")
+        rows = _rows(source.run,
+                     examples) if source.run else _tiny_rows(examples) if source.model == str(tiny_path()) else []
         return [o for o in rows if not _unfit(o, limits)]
-    if not isinstance(examples, (list, tuple)): raise DemoError(f"examples: {_one_line(repr(examples), 100)} is not allowed; give a number, or a list of audio files")
+    if not isinstance(examples, (list, tuple)):
+        raise DemoError(
+            f"examples: {_one_line(repr(examples), 100)} is not allowed; give a number, or a list of audio files")
     clips = _named(examples)
     for o in clips:
         if why := _unfit(o, limits): raise DemoError(f"example {o['audio']}: {why}")
     return clips
 
 # %% ../../nbs/share/03_demo.ipynb #id
-def _fingerprint(d:dict)->str: return hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:16]
+def _fingerprint(d:dict) -> str: return hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:16]
 
 def _put_examples(
     dest:Path, # folder of the demo
     clips:list[dict], # from `_examples`
     language:str, # of those that name none
-)->list[dict]: # with `audio` relative to `dest`
+) -> list[dict]: # with `audio` relative to `dest`
     "Copy the example clips."
     out = []
     for i,o in enumerate(clips):
@@ -364,13 +387,14 @@ def _put_examples(
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(o["audio"], to)
         label = _one_line(o.get("label") or f"Clip {i+1}", 60)
-        out.append(dict(audio=to.relative_to(dest).as_posix(), label=label, language=check_language(o.get("language")) or language))
+        out.append(dict(audio=to.relative_to(dest).as_posix(), label=label, language=check_language(o.get("language"))
+                        or language))
     return out
 
 # %% ../../nbs/share/03_demo.ipynb #about-text
 def _about_text(
     source:DemoSource, # what is served
-)->str:
+) -> str:
     "What stands under the title; fine-tuned is only what is known to be."
     tuned = "a LoRA adapter" if source.kind == "adapter" else "a full model" if source.run else None
     what = f": Voxtral, fine-tuned as {tuned}" if tuned else ", the tiny Voxtral that comes with voxtral_nb" if source.model == str(tiny_path()) else ""
@@ -390,25 +414,30 @@ def _write_demo(
     model:str, # where the app finds the weights
     base:dict|None, # of an adapter
     **more, # device, dtype: for the app
-)->dict: # for demo.json, which `_seal` writes
+) -> dict: # for demo.json, which `_seal` writes
     "Write app.py and the example clips."
     chosen = check_language(language) or (source.languages[0] if len(source.languages) == 1 else "")
     title = _one_line(title or "", 100).strip() or _one_line(f"Speech to text: {source.name}", 100)
     file = Path(template or demo_template())
-    if not file.is_file(): raise DemoError(f"template {file}: there is no such file; copy demo_template(), and edit the copy")
+    if not file.is_file():
+        raise DemoError(f"template {file}: there is no such file; copy demo_template(), and edit the copy")
     shutil.copyfile(file, dest/"app.py")
-    return dict(title=title, about=_about_text(source), model=model, name=source.name, revision=source.commit, weights=source.weights, base=base,
-                figures=list(source.figures), language=chosen, languages=_choices(source.languages + ((chosen,) if chosen else ())),
-                examples=_put_examples(dest, clips, chosen), limits=asdict(limits), max_new_tokens=source.run.config.max_new_tokens if source.run else 256, **more)
+    return dict(title=title, about=_about_text(source), model=model, name=source.name, revision=source.commit,
+                weights=source.weights, base=base,
+                figures=list(source.figures), language=chosen,
+                languages=_choices(source.languages + ((chosen,) if chosen else ())),
+                examples=_put_examples(dest, clips, chosen), limits=asdict(limits),
+                max_new_tokens=source.run.config.max_new_tokens if source.run else 256, **more)
 
 # %% ../../nbs/share/03_demo.ipynb #seal
-def _hashes(folder:Path)->dict: # path -> SHA-256, of all files but demo.json
-    return {p: _sha256(folder/p) for o in sorted(folder.rglob("*")) if o.is_file() and (p := o.relative_to(folder).as_posix()) != "demo.json"}
+def _hashes(folder:Path) -> dict: # path -> SHA-256, of all files but demo.json
+    return {p: _sha256(folder/p) for o in sorted(folder.rglob("*")) if o.is_file()
+            and (p := o.relative_to(folder).as_posix()) != "demo.json"}
 
 def _seal(
     dest:Path, # folder with all other files
     d:dict, # from `_write_demo`
-)->dict: # what is in demo.json
+) -> dict: # what is in demo.json
     "Write demo.json, with the hash of each file that was written beside it."
     d = d | dict(files=_hashes(dest))
     d["id"] = _fingerprint(d)
@@ -418,7 +447,7 @@ def _seal(
 # %% ../../nbs/share/03_demo.ipynb #record
 def _written(
     data:bytes, # a file called demo.json
-)->dict|None: # path -> SHA-256 when it was written; None: this module did not write it
+) -> dict|None: # path -> SHA-256 when it was written; None: this module did not write it
     "What an earlier call wrote, by its record."
     try: d = json.loads(data)
     except ValueError: return None
@@ -431,7 +460,7 @@ def _compare(
     old:dict, # path -> SHA-256, from `_written`
     there, # function of a path: SHA-256 of what is there now; None: nothing
     new:dict, # path -> SHA-256 of what shall be there
-)->tuple[list,list,list]: # paths to write, to remove, and those of both that somebody changed since
+) -> tuple[list,list,list]: # paths to write, to remove, and those of both that somebody changed since
     "What an update comes to."
     write, remove = [p for p in new if there(p) != new[p]], [p for p in old if p not in new and there(p)]
     return write, remove, [p for p in write + remove if there(p) and there(p) != old.get(p)]
@@ -443,7 +472,8 @@ def _check_device(device:str, dtype:str):
     "Refuse what is not there before anything is loaded."
     try: pick_device(device)
     except (ModelError, AttributeError, ValueError) as e:
-        raise DemoError(str(e) if isinstance(e, ModelError) else f"device {device!r} is unknown; give 'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'") from None
+        raise DemoError(str(e) if isinstance(e, ModelError)
+                        else f"device {device!r} is unknown; give 'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'") from None
     if dtype not in _DTYPES: raise DemoError(f"dtype {dtype!r} is unknown; give {', '.join(map(repr, _DTYPES))}")
 
 def _load(
@@ -456,7 +486,8 @@ def _load(
     except Exception as e:
         if _status(e)[0] is None: raise
         what = settings["name"] + (f", or its base {settings['base']['name']}," if settings["base"] else "")
-        raise DemoError(f"{what} cannot be fetched from the Hub ({type(e).__name__}: {_one_line(_redact(e), 200)}): check the network, or give a folder that holds all of it") from None
+        raise DemoError(
+            f"{what} cannot be fetched from the Hub ({type(e).__name__}: {_one_line(_redact(e), 200)}): check the network, or give a folder that holds all of it") from None
 
 # %% ../../nbs/share/03_demo.ipynb #demo-app
 def demo_app(
@@ -478,7 +509,8 @@ def demo_app(
     clips, where = _examples(source, examples, limits), (source.model, source.base)
     folder = tempfile.TemporaryDirectory(prefix="voxtral_nb_demo_")
     root = Path(folder.name)
-    settings = _seal(root, _write_demo(root, source, clips, limits, title, language, template, *where, device=device, dtype=dtype))
+    settings = _seal(root, _write_demo(root, source, clips, limits, title, language, template, *where, device=device,
+                                       dtype=dtype))
     app = _app(root/"app.py")
     transcriber = _load(app, settings)
     page = app.build(transcriber)
@@ -491,7 +523,7 @@ class ServedDemo:
     "A page that this process serves."
     name:str # of the model
     url:str # on this machine
-    page:object=field(repr=False) # the gradio.Blocks
+    page:object = field(repr=False) # the gradio.Blocks
 
     def __repr__(self): return f"{self.name} at {self.url}; close() ends it"
 
@@ -514,9 +546,10 @@ def _free(page): # a gradio.Blocks from `demo_app`
 def _make_room(
     model:str|Path, # as given to `launch_demo`
     port:int|None, # as given to `launch_demo`
-)->tuple: # key of the page to come
+) -> tuple: # key of the page to come
     "Close the page that is to be served anew, or that has its port."
-    if port is not None and not (type(port) is int and 0 < port < 65536): raise DemoError(f"port {port!r} is not allowed; give a number from 1 to 65535, or none")
+    if port is not None and not (type(port) is int and 0 < port < 65536):
+        raise DemoError(f"port {port!r} is not allowed; give a number from 1 to 65535, or none")
     key = (str(Path(model).expanduser().resolve()) if Path(model).expanduser().exists() else str(model), port)
     for k, o in list(_SERVED.items()):
         if k == key or port and o.page.server_port == port: o.close()
@@ -530,17 +563,20 @@ def launch_demo(
     wait:bool=False, # do not return before Ctrl-C
     inline:bool|None=None, # show the page under the cell? None: in a notebook, yes
     **how, # further arguments of `demo_app`
-)->ServedDemo: # `url`, and `close()` to end it
+) -> ServedDemo: # `url`, and `close()` to end it
     """Serve a model's page on this machine, to this machine only.
 
     Run again, as a cell is, it closes the page that it served of the same model (on the same `port`, if one was named), and frees that model, before it loads the next."""
     key = _make_room(model, port)
     page = demo_app(model, **how)
     app, limits, *_ = page.voxtral_nb
-    try: app.start(page, asdict(limits), server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, inline=inline, height=900)
+    try:
+        app.start(page, asdict(limits), server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True,
+                  inline=inline, height=900)
     except OSError:
         _free(page)
-        raise DemoError(f"port {port} is taken on this machine; give another, or none" if port else "no port from 7860 is free") from None
+        raise DemoError(f"port {port} is taken on this machine; give another, or none" if port
+                        else "no port from 7860 is free") from None
     _SERVED[key] = demo = ServedDemo(page.voxtral_nb[3].settings["name"], page.local_url, page)
     print(f"{demo.url} (Ctrl-C ends it)" if wait else demo, flush=True)
     if wait:
@@ -556,7 +592,7 @@ _CPU_TORCH = "--extra-index-url https://download.pytorch.org/whl/cpu"
 def space_requirements(
     kind:str="adapter", # "adapter" or "full", which needs no peft
     hardware:str="cpu-basic", # of the Space
-)->str: # requirements.txt
+) -> str: # requirements.txt
     "What the app needs, at the versions installed here: those that it was tried with."
     def pin(o): return f"{o}=={importlib.metadata.version(o.split('[')[0]).split('+')[0]}"
     try: pins = [pin(o) for o in _NEEDS if kind == "adapter" or o != "peft"]
@@ -577,17 +613,19 @@ def _copied(
     dest:Path, # folder of the Space
     name:str, # "model" or "base"
     folder:str, # with the model
-)->str: # `name`
+) -> str: # `name`
     "Put a model into the folder of a Space."
     app = _app(demo_template())
     files = sorted({f for o in app.FILES for f in Path(folder).glob(o)})
     if (size := sum(f.stat().st_size for f in files)) > _MOST:
-        raise DemoError(f"{folder} is {size/1e9:.1f} GB, more than a Space should carry: publish the model first, and make the demo of its Hub id")
+        raise DemoError(
+            f"{folder} is {size/1e9:.1f} GB, more than a Space should carry: publish the model first, and make the demo of its Hub id")
     (dest/name).mkdir(parents=True)
     for f in files: shutil.copyfile(f, dest/name/f.name)
     if (c := dest/name/"adapter_config.json").exists(): # the path of the base on this machine is nobody's business
         d = json.loads(c.read_text(encoding="utf-8"))
-        if os.path.isabs(d.get("base_model_name_or_path") or ""): c.write_text(json.dumps(d | dict(base_model_name_or_path="base"), indent=2))
+        if os.path.isabs(d.get("base_model_name_or_path") or ""):
+            c.write_text(json.dumps(d | dict(base_model_name_or_path="base"), indent=2))
     return name
 
 # %% ../../nbs/share/03_demo.ipynb #space-card
@@ -597,18 +635,20 @@ def _space_readme(
     hardware:str, # of the Space
     limits:Limits, # for visitors
     license:str|None, # of the Space
-)->str: # README.md
+) -> str: # README.md
     "The card of a Space."
     python = "3.12.12" if hardware.startswith("zero") else "3.11" # ZeroGPU has some versions only
-    return space_card(title, source.hub_ids, sdk_version=importlib.metadata.version("gradio"), python_version=python, license=license, run=source.run,
-                      hardware=None if hardware == "cpu-basic" else hardware, limits=_limits_table(limits), privacy=_PRIVACY)
+    return space_card(title, source.hub_ids, sdk_version=importlib.metadata.version("gradio"), python_version=python,
+                      license=license, run=source.run,
+                      hardware=None if hardware == "cpu-basic" else hardware, limits=_limits_table(limits),
+                      privacy=_PRIVACY)
 
 # %% ../../nbs/share/03_demo.ipynb #space-base
 def _space_base(
     source:DemoSource, # what is served
     dest:Path, # folder of the Space
     api, # huggingface_hub.HfApi
-)->dict|None: # of an adapter
+) -> dict|None: # of an adapter
     "The base as a Space finds it: in its folder, or on the Hub at a commit."
     base = source.base
     if base and base.get("weights"): return base | dict(model=_copied(dest, "base", base["model"]))
@@ -630,7 +670,8 @@ def _build(
     "Write all files of a Space."
     if template and Path(template).is_file(): _refuse_tokens({"app.py": Path(template)})
     d = _write_demo(dest, source, clips, limits, title, language, template,
-                    _copied(dest, "model", source.model) if source.local else source.model, _space_base(source, dest, api))
+                    _copied(dest, "model", source.model) if source.local else source.model,
+                    _space_base(source, dest, api))
     (dest/"requirements.txt").write_text(space_requirements(source.kind, hardware))
     (dest/"README.md").write_text(_space_readme(source, d["title"], hardware, limits, license), encoding="utf-8")
     _seal(dest, d)
@@ -640,11 +681,14 @@ def _build(
 def _earlier(
     dest:Path, # folder to write
     source:DemoSource, # what is served
-)->dict: # path -> SHA-256 of what an earlier call wrote
+) -> dict: # path -> SHA-256 of what an earlier call wrote
     "Look whether a Space may be written there."
     if dest.exists() and not dest.is_dir(): raise DemoError(f"{dest} is a file; name a folder")
-    inside = [o for o in ([source.model] if source.local else []) + [(source.base or {}).get("model")] if o and Path(o).resolve().is_relative_to(dest)]
-    if inside: raise DemoError(f"{dest} holds the model itself ({Path(inside[0]).resolve().relative_to(dest)}): name another folder")
+    inside = [o for o in ([source.model] if source.local else []) + [(source.base or {}).get("model")] if o
+              and Path(o).resolve().is_relative_to(dest)]
+    if inside:
+        raise DemoError(
+            f"{dest} holds the model itself ({Path(inside[0]).resolve().relative_to(dest)}): name another folder")
     if not dest.is_dir() or not any(dest.iterdir()): return {}
     old = _written((dest/"demo.json").read_bytes()) if (dest/"demo.json").is_file() else None
     if old is None: raise DemoError(f"{dest} holds something else than a demo; name an empty or a new folder")
@@ -671,7 +715,8 @@ def _put(
     files = {o.name: _sha256(o) for o in [new/"demo.json"]} | _hashes(new)
     write, remove, changed = _compare(old, there, files)
     if changed and not overwrite:
-        raise DemoError(f"{dest}: {', '.join(sorted(changed))} changed since the demo was written there, and that would be lost: name another folder, or pass overwrite=True")
+        raise DemoError(
+            f"{dest}: {', '.join(sorted(changed))} changed since the demo was written there, and that would be lost: name another folder, or pass overwrite=True")
     for p in sorted(write, key=lambda p: p == "demo.json"): # the record comes last
         (dest/p).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(new/p, dest/p)
@@ -694,10 +739,12 @@ def space_folder(
     template:str|Path|None=None, # in place of `demo_template()`
     overwrite:bool=False, # also the files that were changed since they were written there?
     api=None, # huggingface_hub.HfApi
-)->Path: # `dest`
+) -> Path: # `dest`
     "Write a Space: app.py, demo.json, requirements.txt, README.md, and the weights unless they are on the Hub."
-    if isinstance(model, DemoSource) and revision is not None: raise DemoError("revision: a DemoSource has its commit already")
-    source, dest = model if isinstance(model, DemoSource) else demo_source(model, revision, api), Path(dest).expanduser()
+    if isinstance(model, DemoSource) and revision is not None:
+        raise DemoError("revision: a DemoSource has its commit already")
+    source, dest = model if isinstance(model, DemoSource) else demo_source(model, revision,
+        api), Path(dest).expanduser()
     old = _earlier(dest.resolve(), source)
     _check_hardware(hardware)
     clips = _examples(source, examples, limits)
@@ -710,7 +757,7 @@ def space_folder(
 # %% ../../nbs/share/03_demo.ipynb #space-words
 _PRIVACY = "Recordings are deleted within two hours and not used for anything else."
 
-def _limits_table(l:Limits)->dict: # name -> value
+def _limits_table(l:Limits) -> dict: # name -> value
     "The limits, for people."
     some = {"requests of a visitor in a minute": l.per_minute} if l.per_minute else {}
     return {"seconds of audio": l.seconds, "megabytes": l.megabytes, "requests that may wait": l.queue} | some
@@ -718,7 +765,7 @@ def _limits_table(l:Limits)->dict: # name -> value
 # %% ../../nbs/share/03_demo.ipynb #more-than-reads
 def _more_than_reads(
     own, # huggingface_hub.HfApi of the token
-)->str|None: # None: it can only read
+) -> str|None: # None: it can only read
     "What else a token can do."
     d = _ask("asking the Hub what a token may do", own, own.whoami)
     token = (d.get("auth") or {}).get("accessToken") or {}
@@ -740,7 +787,8 @@ def _checked_secret(
     from huggingface_hub import HfApi, get_token
     make = f"make one for reading only at {api.endpoint}/settings/tokens"
     if any(isinstance(o, str) and o and o in value for o in (api.token, get_token())):
-        raise DemoError(f"the secret {key}: {var} holds the token that you deploy with, which is not for a Space; {make}")
+        raise DemoError(
+            f"the secret {key}: {var} holds the token that you deploy with, which is not for a Space; {make}")
     for token in {value} if key == "HF_TOKEN" else set(_TOKEN.findall(value)):
         if more := _more_than_reads(HfApi(endpoint=api.endpoint, token=token)):
             raise DemoError(f"the token in {var} {more}, and whoever gets at the Space would have it; {make}")
@@ -758,11 +806,15 @@ def _can_read(
     own = HfApi(endpoint=api.endpoint, token=token)
     def look(name):
         try: own.auth_check(name)
-        except GatedRepoError: raise DemoError(f"the token in {var} cannot read {name}, which is gated: accept its terms on the Hub, and allow the token to read gated repositories") from None
-        except RepositoryNotFoundError: raise DemoError(f"the token in {var} cannot read {name}: allow it to, at {api.endpoint}/settings/tokens") from None
+        except GatedRepoError:
+            raise DemoError(
+                f"the token in {var} cannot read {name}, which is gated: accept its terms on the Hub, and allow the token to read gated repositories") from None
+        except RepositoryNotFoundError:
+            raise DemoError(
+                f"the token in {var} cannot read {name}: allow it to, at {api.endpoint}/settings/tokens") from None
     for o in names: _ask(f"reading {o} with the token in {var}", own, lambda: look(o))
 
-def _closed(api, names:Sequence[str])->list[str]: # those of the models that not everybody may read
+def _closed(api, names:Sequence[str]) -> list[str]: # those of the models that not everybody may read
     return [o for o in names if (i := _info(api, o)).private or i.gated]
 
 # %% ../../nbs/share/03_demo.ipynb #secrets-of
@@ -770,7 +822,7 @@ def _secrets(
     api, # huggingface_hub.HfApi
     source:DemoSource, # what is served
     secrets:dict|None, # secret of the Space -> environment variable here that holds it
-)->list[dict]: # key, value
+) -> list[dict]: # key, value
     "The Space's secrets. Their values come from the environment and go to the Hub's API, nowhere else."
     names, out, closed = dict(secrets or {}), [], _closed(api, source.hub_ids)
     if closed: names.setdefault("HF_TOKEN", "SPACE_HF_TOKEN")
@@ -789,14 +841,15 @@ def _secrets(
 def _put_before(
     api, # huggingface_hub.HfApi
     info, # `SpaceInfo`
-)->dict: # path -> SHA-256 of what this module put there; nothing for a Space that is still empty
+) -> dict: # path -> SHA-256 of what this module put there; nothing for a Space that is still empty
     "A Space that somebody made for something else is not to be replaced."
     files = {o.rfilename for o in info.siblings or ()}
     if not files - {".gitattributes", "README.md"}: return {}
     old = _written(_download(api, info, "demo.json", "space").read_bytes()) if "demo.json" in files else None
     if old is not None: return old
     there = ", ".join(sorted(files)[:4])
-    raise DemoError(f"the Space {info.id} is there and holds something else than a demo of this package ({there}); give another name")
+    raise DemoError(
+        f"the Space {info.id} is there and holds something else than a demo of this package ({there}); give another name")
 
 # %% ../../nbs/share/03_demo.ipynb #space-changes
 def _changes(
@@ -817,7 +870,8 @@ def _changes(
     write, remove, changed = _compare(old, there, new)
     changed = [] if overwrite or not old else changed
     if lost := sorted({*changed} - {"README.md"}):
-        raise DemoError(f"the Space {space}: {', '.join(lost)} changed there since the demo was sent, and that would be lost: give another name, or pass overwrite=True")
+        raise DemoError(
+            f"the Space {space}: {', '.join(lost)} changed there since the demo was sent, and that would be lost: give another name, or pass overwrite=True")
     return info, [o for o in write if o not in changed], remove, changed
 
 # %% ../../nbs/share/03_demo.ipynb #space-send
@@ -828,7 +882,7 @@ def _send(
     overwrite:bool, # also what its owner changed?
     message:str, # of the commit
     say, # called with lines
-)->tuple[str,bool]: # commit of the Space; was it made here?
+) -> tuple[str,bool]: # commit of the Space; was it made here?
     "Bring the files of a Space up to date, in one commit on top of what was looked at."
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     info, write, remove, kept = _changes(api, space, folder, overwrite)
@@ -855,10 +909,12 @@ def _create(
     secrets:list[dict], # from `_secrets`
     variables:dict, # name -> value
     say, # called with lines
-)->str: # hardware that it got
+) -> str: # hardware that it got
     "Make a Space."
-    given = dict(space_secrets=secrets or None, space_variables=[dict(key=k, value=v) for k,v in variables.items()] or None)
-    def make(h): return api.create_repo(space, repo_type="space", space_sdk="gradio", space_hardware=h, private=private, **given)
+    given = dict(space_secrets=secrets or None, space_variables=[dict(key=k, value=v) for k,v in variables.items()]
+                 or None)
+    def make(h):
+        return api.create_repo(space, repo_type="space", space_sdk="gradio", space_hardware=h, private=private, **given)
     def update(info): return _update(api, info, hardware, secrets, variables, say)
     if hardware != "auto": return _or_there(api, space, hardware, make, update)
     for h, other in zip(_HARDWARE, (*_HARDWARE[1:], None)):
@@ -874,7 +930,7 @@ def _or_there(
     hardware:str, # to make it on
     make, # function of the hardware that makes it
     update, # function of its `SpaceInfo` that gives its hardware
-)->str: # hardware that it got
+) -> str: # hardware that it got
     "Make a Space, or go on with one that appeared meanwhile: in another window, or by an attempt whose answer was lost."
     from huggingface_hub.errors import HfHubHTTPError
     def f():
@@ -885,7 +941,9 @@ def _or_there(
     found = _ask(f"making the Space {space}", api, lambda: _paying(space, hardware, f))
     if not found: return hardware
     info, e = found
-    if info is None: raise DemoError(f"the Hub does not make the Space {space} (409: {_one_line(_redact(getattr(e, 'server_message', None) or 'conflict'), 200)}): give another name")
+    if info is None:
+        raise DemoError(
+            f"the Hub does not make the Space {space} (409: {_one_line(_redact(getattr(e, 'server_message', None) or 'conflict'), 200)}): give another name")
     _put_before(api, info)
     return update(info)
 
@@ -905,7 +963,8 @@ def _paying(
         if e.response.status_code != 402: raise
         said = _redact(getattr(e, "server_message", None) or "no message")
         zero = "" if hardware.startswith("zero") else "hardware='zero-a10g' (ZeroGPU), where the account has it, or "
-        raise UnpaidError(f"{space}: the Hub wants a paid plan for {hardware} (402: {_one_line(said, 300)}). What is left is {zero}the folder alone "
+        raise UnpaidError(
+            f"{space}: the Hub wants a paid plan for {hardware} (402: {_one_line(said, 300)}). What is left is {zero}the folder alone "
                           "(space_folder, or folder_only=True in the run notebook), which runs anywhere with `python app.py`") from None
 
 # %% ../../nbs/share/03_demo.ipynb #update
@@ -916,7 +975,7 @@ def _update(
     secrets:list[dict], # from `_secrets`
     variables:dict, # name -> value
     say, # called with lines
-)->str: # hardware that it has
+) -> str: # hardware that it has
     "Bring the settings of a Space up to date; each change restarts it, so only what differs is set."
     name, now = info.id, info.runtime
     has = _ask(f"reading the variables of {name}", api, lambda: api.get_space_variables(name))
@@ -924,10 +983,12 @@ def _update(
         if k not in has or has[k].value != v:
             _ask(f"setting the variable {k} of {name}", api, lambda: api.add_space_variable(name, k, v))
             say(f"variable {k} set")
-    for o in secrets: _ask(f"setting the secret {o['key']} of {name}", api, lambda: api.add_space_secret(name, o["key"], o["value"]))
+    for o in secrets:
+        _ask(f"setting the secret {o['key']} of {name}", api, lambda: api.add_space_secret(name, o["key"], o["value"]))
     current = (now and (now.requested_hardware or now.hardware)) or _HARDWARE[0]
     if hardware in ("auto", current): return str(current)
-    _ask(f"changing the hardware of {name}", api, lambda: _paying(name, hardware, api.request_space_hardware, name, hardware))
+    _ask(f"changing the hardware of {name}", api, lambda: _paying(name, hardware, api.request_space_hardware, name,
+                                                                  hardware))
     say(f"hardware: {current} -> {hardware}")
     return hardware
 
@@ -939,18 +1000,19 @@ def _log_tail(
     space:str, # "user/name"
     build:bool, # of the build, rather than of the app
     n:int=25, # lines
-)->str:
+) -> str:
     "The end of a Space's log, without tokens."
     try: lines = list(api.fetch_space_logs(space, build=build))
     except Exception as e: return f"(its log cannot be read: {_one_line(_redact(e), 200)})"
     return _redact("".join(o if o.endswith("\n") else o + "\n" for o in lines[-n:])).rstrip()
 
-def _why_broken(api, space:str, stage:str, runtime)->str:
+def _why_broken(api, space:str, stage:str, runtime) -> str:
     "What went wrong with a Space, in its own words."
     said = _redact((runtime.raw or {}).get("errorMessage") or "")
     log = "" if stage in ("CONFIG_ERROR", "NO_APP_FILE", "DELETING") else _log_tail(api, space, stage == "BUILD_ERROR")
     see = f"See {api.endpoint}/spaces/{space}?logs={'build' if stage == 'BUILD_ERROR' else 'container'}"
-    return "\n".join(o for o in (f"the Space {space} does not run: {stage}" + (f": {_one_line(said, 300)}" if said else ""), log, see) if o)
+    return "\n".join(o for o in (f"the Space {space} does not run: {stage}"
+                                 + (f": {_one_line(said, 300)}" if said else ""), log, see) if o)
 
 # %% ../../nbs/share/03_demo.ipynb #ask-space
 def _app_client(
@@ -961,7 +1023,7 @@ def _app_client(
     from gradio_client import Client
     return Client(host, token=token, verbose=False, download_files=False, analytics_enabled=False)
 
-def _about(host:str, token:str|None)->tuple[dict,str]: # what it serves; why that cannot be told
+def _about(host:str, token:str|None) -> tuple[dict,str]: # what it serves; why that cannot be told
     "Ask an app which weights it has loaded."
     try: return _app_client(host, token).predict(api_name="/about"), ""
     except Exception as e: return {}, _one_line(f"{type(e).__name__}: {e}", 200) # it may be starting, or still be the one before
@@ -975,7 +1037,7 @@ def _wait_for(
     timeout:float, # s
     every:float, # s between questions
     say, # called with lines
-)->str: # address of the app
+) -> str: # address of the app
     "Wait until the Space serves what went up."
     start, last, why, woken = time.monotonic(), None, "", False
     while True:
@@ -993,12 +1055,13 @@ def _wait_for(
             if about.get("demo") == made["id"]: return host
             why = why or "it still serves the version before"
         if time.monotonic() - start > timeout:
-            raise DemoError(f"the Space {space} is not ready after {timeout:.0f} s: {stage}{why and f' ({why})'}; see {api.endpoint}/spaces/{space}, "
+            raise DemoError(
+                f"the Space {space} is not ready after {timeout:.0f} s: {stage}{why and f' ({why})'}; see {api.endpoint}/spaces/{space}, "
                             "or run this again, which goes on waiting")
         time.sleep(every)
 
 # %% ../../nbs/share/03_demo.ipynb #try-it
-def _clip(source:DemoSource, examples:list[dict])->dict: # audio, label, language
+def _clip(source:DemoSource, examples:list[dict]) -> dict: # audio, label, language
     "A recording for the one request."
     return (examples or (_rows(source.run, 1) if source.run else []) or _tiny_rows(1))[0]
 
@@ -1008,13 +1071,16 @@ def _try(
     source:DemoSource, # what it must serve
     clip:dict, # audio, and perhaps language
     language:str, # otherwise
-)->tuple[str,float]: # what it heard, seconds that it took
+) -> tuple[str,float]: # what it heard, seconds that it took
     "One real request."
     from gradio_client import handle_file
     client, start = _app_client(host, token), time.perf_counter()
     about = client.predict(api_name="/about")
-    if about["weights"] != source.weights: raise DemoError(f"{host} serves other weights than {source.name}: {about['weights']}")
-    try: text, _ = client.predict(handle_file(str(clip["audio"])), clip.get("language") or language, api_name="/transcribe")
+    if about["weights"] != source.weights:
+        raise DemoError(f"{host} serves other weights than {source.name}: {about['weights']}")
+    try:
+        text, _ = client.predict(handle_file(str(clip["audio"])), clip.get("language") or language,
+                                 api_name="/transcribe")
     except Exception as e: raise DemoError(f"{host} runs, but a request failed: {_one_line(e, 300)}") from None
     return text, time.perf_counter() - start
 
@@ -1030,20 +1096,21 @@ class Deployment:
     changed:bool # did this call change its files?
     model:str # what it serves
     weights:dict # file -> SHA-256
-    text:str|None=None # what it heard in the one request; None: was not waited for
-    seconds:float|None=None # that the request took
+    text:str|None = None # what it heard in the one request; None: was not waited for
+    seconds:float|None = None # that the request took
 
-    def to_dict(self)->dict: return asdict(self)
+    def to_dict(self) -> dict: return asdict(self)
 
 # %% ../../nbs/share/03_demo.ipynb #checked-variables
 def _checked_variables(
     variables:dict|None, # name -> value
-)->dict:
+) -> dict:
     "Variables are seen by everybody: no token among them."
     out = {str(k): str(v) for k,v in (variables or {}).items()}
     for k,v in out.items():
         if _redact(v) != v or re.search(r"token|secret|password|api_?key", k, re.I):
-            raise DemoError(f"variable {k}: variables can be read by everybody; give it as a secret: secrets={{{k!r}: 'AN_ENVIRONMENT_VARIABLE'}}")
+            raise DemoError(
+                f"variable {k}: variables can be read by everybody; give it as a secret: secrets={{{k!r}: 'AN_ENVIRONMENT_VARIABLE'}}")
     return out
 
 # %% ../../nbs/share/03_demo.ipynb #deploy
@@ -1065,7 +1132,7 @@ def deploy_demo(
     api=None, # huggingface_hub.HfApi; None: of HF_TOKEN or the stored login
     say=print, # called with lines of progress
     **folder, # title, language, license, template: see `space_folder`
-)->Deployment:
+) -> Deployment:
     "Put a demo up as a Space, or bring the one that is there up to date."
     if hardware != "auto": _check_hardware(hardware)
     api, variables = _client(api), _checked_variables(variables)
@@ -1081,14 +1148,17 @@ def deploy_demo(
                     _create(api, space, hardware, private, hidden, variables, say))
         made = json.loads((write(hardware)/"demo.json").read_text(encoding="utf-8"))
         commit, changed = _send(api, space, Path(tmp), overwrite, f"Demo of {source.name}", say)
-    d = Deployment(space, f"{api.endpoint}/spaces/{space}", None, hardware, commit, not info or changed, source.name, source.weights)
+    d = Deployment(space, f"{api.endpoint}/spaces/{space}", None, hardware, commit, not info or changed, source.name,
+                   source.weights)
     say(f"{d.url}: {'files of commit ' + d.commit[:8] if d.changed else 'nothing to change'}, {hardware}")
     if not wait: return d
     try: return _answered(api, d, source, made, clips, timeout, every, say)
-    except DemoError as e: raise DemoError(functools.reduce(lambda s, o: s.replace(o["value"], "[secret]"), hidden, str(e))) from None
+    except DemoError as e:
+        raise DemoError(functools.reduce(lambda s, o: s.replace(o["value"], "[secret]"), hidden, str(e))) from None
 
 # %% ../../nbs/share/03_demo.ipynb #answered
-def _answered(api, d:Deployment, source:DemoSource, made:dict, clips:list[dict], timeout:float, every:float, say)->Deployment:
+def _answered(api, d:Deployment, source:DemoSource, made:dict, clips:list[dict], timeout:float, every:float,
+              say) -> Deployment:
     "Wait for the Space, and make one request."
     from huggingface_hub import get_token
     hidden = _ask(f"looking at the Space {d.space}", api, lambda: api.space_info(d.space)).private

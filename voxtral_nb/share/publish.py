@@ -34,7 +34,7 @@ _TOKEN = re.compile(r"\b(?:hf|hf_oauth|hf_jwt|api_org)_[A-Za-z0-9]{10,}")
 
 def _redact(
     text, # anything that may be shown
-)->str: # without tokens
+) -> str: # without tokens
     "Take what looks like a token out of a text."
     s = str(text)
     for o in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
@@ -44,7 +44,7 @@ def _redact(
 # %% ../../nbs/share/02_publish.ipynb #client
 def _login(
     api, # HfApi
-)->str: # how to come by a token that may write
+) -> str: # how to come by a token that may write
     "What to do about a token."
     return f"make one of type write (or fine-grained, with write access to what you publish) at {api.endpoint}/settings/tokens, then run `hf auth login`, or set HF_TOKEN"
 
@@ -53,11 +53,13 @@ def _client(
 ): # HfApi that has a token
     "The client to publish with."
     from huggingface_hub import HfApi, constants, get_token
-    if constants.HF_HUB_OFFLINE: raise PublishError("HF_HUB_OFFLINE is set, so nothing can be sent to the Hub: unset it, or do a dry run")
+    if constants.HF_HUB_OFFLINE:
+        raise PublishError("HF_HUB_OFFLINE is set, so nothing can be sent to the Hub: unset it, or do a dry run")
     api = HfApi() if api is None else api
     token = None if api.token is False else api.token if isinstance(api.token, str) else get_token()
     if not token: raise PublishError(f"there is no token for the Hub: {_login(api)}")
-    if not re.fullmatch(r"[\x21-\x7e]+", token): raise PublishError(f"the token for the Hub holds spaces, line ends or letters that no token has: {_login(api)}")
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise PublishError(f"the token for the Hub holds spaces, line ends or letters that no token has: {_login(api)}")
     return api
 
 # %% ../../nbs/share/02_publish.ipynb #causes
@@ -65,7 +67,7 @@ _WAITS, _LONGEST = (1, 2, 4), 120 # s between attempts; s that the Hub may ask u
 
 def _status(
     e:BaseException, # what a call to the Hub ended with
-)->tuple: # HTTP status, and the exception that knows it; (0, exception) for the network; (None, None) if it has nothing to do with the Hub
+) -> tuple: # HTTP status, and the exception that knows it; (0, exception) for the network; (None, None) if it has nothing to do with the Hub
     "What kind of trouble this is."
     seen = []
     while e is not None and e not in seen:
@@ -73,12 +75,14 @@ def _status(
         if (r := getattr(e, "response", None)) is not None and hasattr(r, "status_code"): return r.status_code, e
         e = e.__cause__ or e.__context__
     for e in seen:
-        if type(e).__module__.partition(".")[0] in ("httpx2", "httpcore2", "httpx", "httpcore") or isinstance(e, (ConnectionError, TimeoutError)): return 0, e
+        if type(e).__module__.partition(".")[0] in ("httpx2", "httpcore2", "httpx", "httpcore") or isinstance(e,
+            (ConnectionError, TimeoutError)):
+            return 0, e
     return None, None
 
 def _asked_to_wait(
     e:BaseException, # that has a response, or not
-)->float|None: # s
+) -> float|None: # s
     "What `Retry-After` says, or the Hub's rate limit."
     from huggingface_hub.utils import parse_ratelimit_headers
     headers = getattr(getattr(e, "response", None), "headers", {})
@@ -92,15 +96,20 @@ def _advice(
     status:int, # HTTP status; 0 for the network
     api, # HfApi
     wait:float|None, # s, as the Hub asked
-)->tuple: # what it means, what to do
+) -> tuple: # what it means, what to do
     "What to do about an answer."
-    if status == 0: return f"the Hub ({api.endpoint}) cannot be reached, or the connection was cut", f"check the network, and {_AGAIN}"
+    if status == 0:
+        return f"the Hub ({api.endpoint}) cannot be reached, or the connection was cut", f"check the network, and {_AGAIN}"
     if status == 401: return "the Hub does not take this token: it has expired or was revoked", _login(api)
-    if status == 402: return "the Hub asks for payment: this needs more than the account's plan has, such as private storage", f"see {api.endpoint}/settings/billing, free some space, or publish openly"
+    if status == 402:
+        return "the Hub asks for payment: this needs more than the account's plan has, such as private storage", f"see {api.endpoint}/settings/billing, free some space, or publish openly"
     if status == 403: return "the token may not do this", _login(api)
-    if status == 404: return "there is no such repository, or the token may not see it", "check the name, and that the token has access to it"
-    if status in (409, 412): return "the repository was changed by somebody else at the same time", "look at what changed, and run it again"
-    if status == 429: return "the Hub has had too many requests from you", f"run it again in {math.ceil(wait/60)} min" if wait else _AGAIN
+    if status == 404:
+        return "there is no such repository, or the token may not see it", "check the name, and that the token has access to it"
+    if status in (409, 412):
+        return "the repository was changed by somebody else at the same time", "look at what changed, and run it again"
+    if status == 429:
+        return "the Hub has had too many requests from you", f"run it again in {math.ceil(wait/60)} min" if wait else _AGAIN
     if status >= 500: return "the Hub is in trouble", _AGAIN
     return "the Hub refuses it", "the message above says what it does not like"
 
@@ -108,14 +117,15 @@ def _explain(
     e:BaseException, # what a call to the Hub ended with
     what:str, # what was being done
     api, # HfApi
-)->PublishError|None: # None if it has nothing to do with the Hub
+) -> PublishError|None: # None if it has nothing to do with the Hub
     "A refusal in words."
     status, e = _status(e)
     if status is None: return None
     means, do = _advice(status, api, _asked_to_wait(e))
     said = (getattr(e, "server_message", None) or "") if status else f"{type(e).__name__}: {e}"
     said = " ".join(_redact(said).split())[:300].rstrip(".")
-    return PublishError(f"{what}: {means}{f' (HTTP {status})' if status else ''}" + (f"; it says: {said}" if said else "") + f". What to do: {do}")
+    return PublishError(f"{what}: {means}{f' (HTTP {status})' if status else ''}"
+                        + (f"; it says: {said}" if said else "") + f". What to do: {do}")
 
 # %% ../../nbs/share/02_publish.ipynb #ask
 def _sleep(seconds): time.sleep(seconds) # s
@@ -146,32 +156,34 @@ class Account:
     name:str # user
     orgs:tuple # organisations that the user is a member of
     role:str|None # of the token: "read", "write", "fineGrained"; None: of another kind
-    scopes:tuple=() # of a fine-grained token: (kind, name, may it write?)
+    scopes:tuple = () # of a fine-grained token: (kind, name, may it write?)
 
     def may_write(self,
         repo_id:str, # "user/name"
         repo_type:str="model", # "model", "dataset" or "space"
-    )->bool: # as far as can be told beforehand
+    ) -> bool: # as far as can be told beforehand
         "May this token write to a repository?"
         space = repo_id.split("/")[0]
         if self.role != "fineGrained": return self.role != "read" and space in (self.name, *self.orgs)
-        return any(w and (n == space and k in ("user", "org") or n == repo_id and k == repo_type) for k,n,w in self.scopes)
+        return any(w and (n == space and k in ("user", "org") or n == repo_id and k == repo_type) for k,n,
+                   w in self.scopes)
 
 def account(
     api=None, # HfApi; None: with HF_TOKEN or the stored login
-)->Account:
+) -> Account:
     "Ask the Hub who the token belongs to."
     api = _client(api)
     d = _ask("asking the Hub who the token belongs to", api, api.whoami)
     token = (d.get("auth") or {}).get("accessToken") or {}
-    scoped = [(s.get("entity") or {}, s.get("permissions") or ()) for s in (token.get("fineGrained") or {}).get("scoped") or ()]
+    scoped = [(s.get("entity") or {}, s.get("permissions") or ())
+              for s in (token.get("fineGrained") or {}).get("scoped") or ()]
     return Account(d["name"], tuple(o["name"] for o in d.get("orgs") or ()), token.get("role"),
                    tuple((e.get("type"), e.get("name"), "repo.write" in p) for e,p in scoped))
 
 # %% ../../nbs/share/02_publish.ipynb #target
 def _short_name(
     text:str, # such as the name of a folder
-)->str: # what the Hub takes
+) -> str: # what the Hub takes
     "A name for a repository."
     s = re.sub(r"[-.]{2,}", "-", re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII)).strip("-._")
     return s.removesuffix(".git")[:96] or "voxtral"
@@ -180,14 +192,15 @@ def _full_name(
     repo:str|None, # "user/name", "name" or None
     default:str, # name if there is none
     who:Account|None, # None: not logged in, or no network
-)->str: # "user/name"; without a user if nobody is known
+) -> str: # "user/name"; without a user if nobody is known
     "What the repository is called."
     from huggingface_hub.utils import HFValidationError, validate_repo_id
     name = _short_name(default) if repo is None else repo.strip()
     if m := re.fullmatch(r"https?://[^/]+/(?:datasets/|spaces/)?([^/]+/[^/]+)(?:/.*)?", name): name = m[1] # copied from a browser
     if "/" not in name and who: name = f"{who.name}/{name}"
     try: validate_repo_id(name)
-    except HFValidationError as e: raise PublishError(f"{repo or name!r} is no name for a repository: {' '.join(str(e).split())[:200]}") from None
+    except HFValidationError as e:
+        raise PublishError(f"{repo or name!r} is no name for a repository: {' '.join(str(e).split())[:200]}") from None
     return name
 
 # %% ../../nbs/share/02_publish.ipynb #target-check
@@ -204,10 +217,13 @@ def _check_target(
     if who.role == "read": raise PublishError(f"the token of {who.name} may only read: {_login(api)}")
     if not who.may_write(repo_id, repo_type):
         known = f"; it is of {who.name}" + (f", a member of {', '.join(who.orgs)}" if who.orgs else "")
-        raise PublishError(f"the token may not write to the {repo_type} {repo_id}{known}: " + (_login(api) if who.role == "fineGrained" or space in (who.name, *who.orgs) else f"give a name that begins with {who.name}/"))
+        raise PublishError(f"the token may not write to the {repo_type} {repo_id}{known}: "
+                           + (_login(api) if who.role == "fineGrained" or space in (who.name, *who.orgs)
+                              else f"give a name that begins with {who.name}/"))
     info = _look(api, repo_id, repo_type)
     if info is None and (other := next((k for k in _KINDS if k != repo_type and _look(api, repo_id, k)), None)):
-        raise PublishError(f"{repo_id} is a {other} already, not a {repo_type}: give another name, or, if both shall have it, make the {repo_type} by hand first (hf repo create {repo_id} --repo-type {repo_type})")
+        raise PublishError(
+            f"{repo_id} is a {other} already, not a {repo_type}: give another name, or, if both shall have it, make the {repo_type} by hand first (hf repo create {repo_id} --repo-type {repo_type})")
     return info
 
 def _look(api, repo_id, repo_type): # RepoInfo, or None if there is no such repository
@@ -223,7 +239,7 @@ def _look(api, repo_id, repo_type): # RepoInfo, or None if there is no such repo
 _PATH = r"(?:file://|~|/(?=[\w.~])|(?:\.\.?[/\\])+|[A-Za-z]:\\)"
 _LOCAL = re.compile(rf"'{_PATH}[^']*'|\"{_PATH}[^\"]*\"|(?<![\w.:/<-]){_PATH}[^\s'\",;()]*") # in quotes with its spaces
 
-def _end(path:str)->str: # of a path of this machine: what may be told
+def _end(path:str) -> str: # of a path of this machine: what may be told
     if path[0] in "'\"": return f"{path[0]}{_end(path[1:-1])}{path[0]}"
     p = PureWindowsPath(path) if "\\" in path else PurePosixPath(path)
     return f"{p.parent.name}/{p.name}" if p.name in ("data.jsonl", "metadata.jsonl") and p.parent.name else p.name
@@ -239,7 +255,7 @@ def _public(
     return _LOCAL.sub(lambda m: _end(m[0]), o)
 
 # %% ../../nbs/share/02_publish.ipynb #public-2
-def _json(o)->bytes: return (json.dumps(o, indent=1, ensure_ascii=False) + "\n").encode()
+def _json(o) -> bytes: return (json.dumps(o, indent=1, ensure_ascii=False) + "\n").encode()
 
 # %% ../../nbs/share/02_publish.ipynb #records
 _NAMES_DATA = "train_data eval_data hub_config train_split eval_split audio_column text_column language_column speaker_column".split()
@@ -247,7 +263,7 @@ _NAMES_DATA = "train_data eval_data hub_config train_split eval_split audio_colu
 def _records(
     run:RunFacts,
     private_data:bool, # hide what the data is called, and what was said?
-)->dict: # path in the repository -> bytes or file
+) -> dict: # path in the repository -> bytes or file
     "What a run recorded, as it is published."
     out = {}
     for f in ("training_config.json", "train_results.json", "eval_results.json", "trainer_state.json"):
@@ -255,17 +271,21 @@ def _records(
         d = json.loads((run.run_dir/f).read_text(encoding="utf-8"))
         if f == "training_config.json" and private_data: d = _without_names(d)
         elif f == "train_results.json" and private_data: d = {**d, "run_dir": "private"}
-        elif f == "eval_results.json" and private_data: d = {k: {a: b for a,b in v.items() if a != "clips"} if isinstance(v, dict) else v for k,v in d.items() if k != "samples"}
+        elif f == "eval_results.json" and private_data:
+            d = {k: {a: b for a,b in v.items() if a != "clips"} if isinstance(v, dict) else v for k,
+                 v in d.items() if k != "samples"}
         out[f"training_results/{f}"] = _json(d if f == "eval_results.json" else _public(d))
     return out | {f"training_results/{o}": run.run_dir/o for o in run.plots}
 
 def _without_names(
     d:dict, # training_config.json
-)->dict:
+) -> dict:
     "The record of a run on data that is not to be named."
     config = {k: ("private" if k == "train_data" else None) if k in _NAMES_DATA else v for k,v in d["config"].items()}
-    config |= dict(train_split=config_fields()["train_split"].default, output_dir="private", run_name=None, project=config_fields()["project"].default)
-    return {**d, "config": config, "command": None, "data": {k: v and {**v, "source": "private"} for k,v in d["data"].items()}}
+    config |= dict(train_split=config_fields()["train_split"].default, output_dir="private", run_name=None,
+                   project=config_fields()["project"].default)
+    return {**d, "config": config, "command": None, "data": {k: v and {**v, "source": "private"} for k,
+                                                             v in d["data"].items()}}
 
 # %% ../../nbs/share/02_publish.ipynb #base
 _TINY_BASE = "/".join(("", "voxtral_nb", "assets", TINY)) # `load_voxtral` takes the tiny model of its own installation for this
@@ -274,35 +294,41 @@ def _adapter_base(
     run:RunFacts, # of an adapter
     base:str|None, # Hub id, in place of what the adapter says
     api, # HfApi; None: do not ask
-)->str: # what adapter_config.json shall say
+) -> str: # what adapter_config.json shall say
     "The base of an adapter as others can find it; `PublishError` if they cannot."
     known, said = _base(run), run.adapter.get("base_model_name_or_path")
     if base is None and known["base_is_tiny"]: return _TINY_BASE
-    if base is None and not said: raise PublishError(f"{run.model_dir/'adapter_config.json'} does not say which model the adapter belongs to: name it (base='user/name', --base user/name)")
+    if base is None and not said:
+        raise PublishError(
+            f"{run.model_dir/'adapter_config.json'} does not say which model the adapter belongs to: name it (base='user/name', --base user/name)")
     if base is None and known["base_is_local"]:
         gone = "" if Path(said).is_dir() else ", and that is not there any more"
-        raise PublishError(f"the adapter belongs to a model in a folder of this machine ({said}){gone}: without it nobody can use the adapter; "
+        raise PublishError(
+            f"the adapter belongs to a model in a folder of this machine ({said}){gone}: without it nobody can use the adapter; "
                            "publish that model first and name it (base='user/name', --base user/name), or publish one whole model (merge=True, --merge)")
     name = base or said
     if api and _look(api, name, "model") is None:
-        raise PublishError(f"the adapter belongs to {name}, which is not on the Hub, or which this token may not see: name another (base='user/name', --base user/name), or publish one whole model (merge=True, --merge)")
+        raise PublishError(
+            f"the adapter belongs to {name}, which is not on the Hub, or which this token may not see: name another (base='user/name', --base user/name), or publish one whole model (merge=True, --merge)")
     return name
 
 # %% ../../nbs/share/02_publish.ipynb #merge
 def merge_adapter(
     run:RunFacts|str|Path, # from `read_run`, or the folder of a run
     folder:str|Path, # where the whole model goes
-)->Path: # `folder`, for `from_pretrained`
+) -> Path: # `folder`, for `from_pretrained`
     "Write the model that an adapter and its base make together."
     import torch
     from voxtral_nb.model.models import _adapter_config, _base_of, _load_processor, _load_weights, _put_adapter
     run = run if isinstance(run, RunFacts) else _run(run)
-    if run.adapter is None: raise PublishError(f"merge: {run.model_dir} holds a whole model, there is no adapter to merge")
+    if run.adapter is None:
+        raise PublishError(f"merge: {run.model_dir} holds a whole model, there is no adapter to merge")
     where = str(run.model_dir.resolve())
     try: root, revision = _base_of(_adapter_config(where), where, None)
     except VoxtralNBError as e: raise PublishError(f"merge needs the base of the adapter: {e}") from None
     dtype = getattr(torch, str((run.record.get("machine") or {}).get("dtype") or ""), "auto")
-    model = _put_adapter(_load_weights(root, revision, torch.device("cpu"), dtype=dtype), where, None).merge_and_unload()
+    model = _put_adapter(_load_weights(root, revision, torch.device("cpu"), dtype=dtype), where,
+                         None).merge_and_unload()
     model.save_pretrained(folder)
     _load_processor(root, revision).save_pretrained(folder)
     return Path(folder)
@@ -311,17 +337,20 @@ def merge_adapter(
 def _run(
     run_dir:str|Path, # folder of a run
     weights:str="final", # "final" or "best"
-)->RunFacts:
+) -> RunFacts:
     "Read a run; `PublishError` for what is none, or half of one."
     try: return read_run(run_dir, weights)
     except CardError as e: raise PublishError(str(e)) from None
 
 # %% ../../nbs/share/02_publish.ipynb #ours
-_MODEL_FILES = (r"(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?", r"(config|(generation|adapter|processor|preprocessor|tokenizer)_config|tekken)\.json",
-                r"training_results/((training_config|train_results|eval_results|trainer_state)\.json|(loss|wer)\.png)", r"checkpoint-\d+/[^/]+")
-_DATASET_FILES = (r"metadata\.jsonl", r"wavs/recording_\d+\.wav", r"audio/[0-9a-f]{20}\.\w+", r"data/train-\d{5}\.parquet")
+_MODEL_FILES = (r"(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?",
+                r"(config|(generation|adapter|processor|preprocessor|tokenizer)_config|tekken)\.json",
+                r"training_results/((training_config|train_results|eval_results|trainer_state)\.json|(loss|wer)\.png)",
+                r"checkpoint-\d+/[^/]+")
+_DATASET_FILES = (r"metadata\.jsonl", r"wavs/recording_\d+\.wav", r"audio/[0-9a-f]{20}\.\w+",
+                  r"data/train-\d{5}\.parquet")
 
-def _is_ours(path:str, patterns)->bool: return any(re.fullmatch(o, path) for o in patterns) # may a push have put it there?
+def _is_ours(path:str, patterns) -> bool: return any(re.fullmatch(o, path) for o in patterns) # may a push have put it there?
 
 # %% ../../nbs/share/02_publish.ipynb #model-files
 _NOT_SENT = ("README.md", "training_args.bin") # what transformers and peft write, and a card replaces
@@ -333,21 +362,26 @@ def model_files(
     merged:Path|None=None, # folder of the merged model; None: the run's own
     private_data:bool=False, # hide what the data is called, and what was said?
     optimizer:bool=False, # the last checkpoint too, with which training can go on?
-)->dict: # path in the repository -> file, or bytes; without README.md
+) -> dict: # path in the repository -> file, or bytes; without README.md
     "What a run comes to in a repository."
     folder = merged or run.model_dir
     there = [p for p in sorted(folder.iterdir()) if p.name not in _NOT_SENT and not p.name.startswith(".")]
     out = {p.name: p for p in there if p.is_file() and _is_ours(p.name, _MODEL_FILES)}
-    if more := [p.name for p in there if p.name not in out]: print(f"stays at home, because it is no part of a model: {', '.join(more)}")
+    if more := [p.name for p in there if p.name not in out]:
+        print(f"stays at home, because it is no part of a model: {', '.join(more)}")
     if optimizer:
         from voxtral_nb.training.trainer import newest_checkpoint
         ckpt = newest_checkpoint(run.run_dir)
-        if ckpt is None: raise PublishError(f"optimizer: {run.run_dir} holds no whole checkpoint any more; publish without the optimizer's state")
-        out |= {f"{ckpt.name}/{p.name}": p for p in sorted(ckpt.iterdir()) if p.is_file() and p.name not in ("training_args.bin", "README.md")}
+        if ckpt is None:
+            raise PublishError(
+                f"optimizer: {run.run_dir} holds no whole checkpoint any more; publish without the optimizer's state")
+        out |= {f"{ckpt.name}/{p.name}": p for p in sorted(ckpt.iterdir()) if p.is_file()
+                and p.name not in ("training_args.bin", "README.md")}
     for k in [k for k in out if PurePosixPath(k).name == "adapter_config.json"]:
         d = json.loads(Path(out[k]).read_text(encoding="utf-8"))
         out[k] = _json({**d, "base_model_name_or_path": base or d["base_model_name_or_path"]})
-    for k in [k for k in out if PurePosixPath(k).name == "trainer_state.json"]: out[k] = _json(_public(json.loads(Path(out[k]).read_text(encoding="utf-8"))))
+    for k in [k for k in out if PurePosixPath(k).name == "trainer_state.json"]:
+        out[k] = _json(_public(json.loads(Path(out[k]).read_text(encoding="utf-8"))))
     return out | _records(run, private_data)
 
 # %% ../../nbs/share/02_publish.ipynb #secrets
@@ -357,63 +391,74 @@ def _refuse_tokens(
     "Raise if a text that is about to be sent holds a token."
     own = [t.encode() for o in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if len(t := os.environ.get(o, "").strip()) > 7]
     for k,v in files.items():
-        if not isinstance(v, bytes) and (v.suffix in (".safetensors", ".wav", ".flac", ".parquet", ".pt", ".pth", ".png") or v.stat().st_size > 20e6): continue
+        if not isinstance(v, bytes) and (v.suffix in (".safetensors", ".wav", ".flac", ".parquet", ".pt", ".pth",
+                                                      ".png") or v.stat().st_size > 20e6):
+            continue
         data = v if isinstance(v, bytes) else v.read_bytes()
         if re.search(rb"\bhf_[A-Za-z0-9]{30,}", data) or any(t in data for t in own):
-            raise PublishError(f"{k} holds what looks like a token of the Hub: take it out of {'the data' if isinstance(v, bytes) else v}, and revoke the token")
+            raise PublishError(
+                f"{k} holds what looks like a token of the Hub: take it out of {'the data' if isinstance(v, bytes) else v}, and revoke the token")
 
 # %% ../../nbs/share/02_publish.ipynb #changes
 @dataclass(frozen=True)
 class Changes:
     "What a push changes in a repository."
-    added:tuple=() # paths in the repository
-    changed:tuple=()
-    removed:tuple=() # of an earlier push
-    same:tuple=() # as they are there already
-    size:int=0 # bytes of what is added or changed
+    added:tuple = () # paths in the repository
+    changed:tuple = ()
+    removed:tuple = () # of an earlier push
+    same:tuple = () # as they are there already
+    size:int = 0 # bytes of what is added or changed
 
     @property
-    def paths(self)->set: return {*self.added, *self.changed, *self.removed}
+    def paths(self) -> set: return {*self.added, *self.changed, *self.removed}
     def __bool__(self): return bool(self.paths)
     def __str__(self):
-        lines = [f"  {k} {p}" for k,ps in zip("+~-", (self.added, self.changed, self.removed)) for p in (ps if len(ps) <= 30 else (*ps[:25], f"... and {len(ps)-25} more"))]
-        return "\n".join([*lines, f"  {len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed, {len(self.same)} as they are; {_size(self.size)}"])
+        lines = [f"  {k} {p}" for k,ps in zip("+~-", (self.added, self.changed, self.removed))
+                 for p in (ps if len(ps) <= 30 else (*ps[:25], f"... and {len(ps)-25} more"))]
+        return "\n".join([*lines,
+                          f"  {len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed, {len(self.same)} as they are; {_size(self.size)}"])
 
-def _size(n:int)->str: return f"{n} bytes" if n < 1000 else f"{n/1e3:.0f} kB" if n < 1e6 else f"{n/1e6:.1f} MB" if n < 1e9 else f"{n/1e9:.2f} GB"
+def _size(n:int) -> str:
+    return f"{n} bytes" if n < 1000 else f"{n/1e3:.0f} kB" if n < 1e6 else f"{n/1e6:.1f} MB" if n < 1e9 else f"{n/1e9:.2f} GB"
 
 # %% ../../nbs/share/02_publish.ipynb #compare
 def _hashes(
     v, # file or bytes
-)->tuple: # git's hash, SHA-256, size
+) -> tuple: # git's hash, SHA-256, size
     "By what hashes the Hub may know a file."
     size = len(v) if isinstance(v, bytes) else v.stat().st_size
     a, b = hashlib.sha1(b"blob %d\0" % size), hashlib.sha256()
     with io.BytesIO(v) if isinstance(v, bytes) else open(v, "rb") as f:
-        while part := f.read(1 << 20): a.update(part); b.update(part)
+        while part := f.read(1 << 20):
+            a.update(part)
+            b.update(part)
     return a.hexdigest(), b.hexdigest(), size
 
 def _compare(
     files:dict, # path in the repository -> file or bytes
     there:dict, # path -> RepoFile of huggingface_hub
     ours, # patterns of paths that a push may take away
-)->Changes:
+) -> Changes:
     "What is new, different, gone."
     kind, size = dict(added=[], changed=[], same=[]), 0
     for k,v in sorted(files.items()):
         git, sha, n = _hashes(v)
         o = there.get(k)
         new = "added" if o is None else "same" if (o.lfs.sha256 == sha if o.lfs else o.blob_id == git) else "changed"
-        kind[new].append(k); size += n*(new != "same")
+        kind[new].append(k)
+        size += n*(new != "same")
     gone = [k for k in sorted(there) if k not in files and _is_ours(k, ours)]
     return Changes(removed=tuple(gone), size=size, **{k: tuple(v) for k,v in kind.items()})
 
 # %% ../../nbs/share/02_publish.ipynb #compare-2
 def _tree(
     api, repo_id, repo_type, revision, # of what
-)->dict: # path -> RepoFile
+) -> dict: # path -> RepoFile
     "The files of a repository."
     from huggingface_hub.hf_api import RepoFile
-    def f(): return {o.path: o for o in api.list_repo_tree(repo_id, recursive=True, repo_type=repo_type, revision=revision) if isinstance(o, RepoFile)}
+    def f():
+        return {o.path: o for o in api.list_repo_tree(repo_id, recursive=True, repo_type=repo_type, revision=revision)
+                if isinstance(o, RepoFile)}
     return _ask(f"reading what is in {repo_id}", api, f)
 
 # %% ../../nbs/share/02_publish.ipynb #commit
@@ -426,10 +471,11 @@ def _commit(
     head:str, # commit that was looked at
     message:str, # title of the commit
     ours, # patterns of paths that a push may take away
-)->str: # the new commit
+) -> str: # the new commit
     "Upload and commit."
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-    add = [CommitOperationAdd(k, v if isinstance(v, bytes) else str(v)) for k,v in files.items() if k in {*changes.added, *changes.changed}]
+    add = [CommitOperationAdd(k, v if isinstance(v, bytes) else str(v)) for k,
+           v in files.items() if k in {*changes.added, *changes.changed}]
     where = dict(repo_id=repo_id, repo_type=repo_type)
     def upload(): api.preupload_lfs_files(additions=add, free_memory=False, **where)
     _ask(f"uploading to {repo_id}", api, upload, passing=()) # huggingface_hub has tried five times
@@ -437,8 +483,10 @@ def _commit(
         now = api.repo_info(revision="main", **where).sha
         if now != head: # somebody was quicker: we ourselves, if an answer was lost
             if not _compare(files, _tree(api, repo_id, repo_type, now), ours): return now
-            raise PublishError(f"{repo_id} was changed by somebody else during the push: nothing was committed; run it again to see what changes now")
-        return api.create_commit(operations=[*add, *(CommitOperationDelete(k) for k in changes.removed)], commit_message=message, parent_commit=head, **where).oid
+            raise PublishError(
+                f"{repo_id} was changed by somebody else during the push: nothing was committed; run it again to see what changes now")
+        return api.create_commit(operations=[*add, *(CommitOperationDelete(k) for k in changes.removed)],
+                                 commit_message=message, parent_commit=head, **where).oid
     return _ask(f"committing to {repo_id}", api, commit, passing=(0, 408, 409, 412, 425, 429, 500, 502, 503, 504))
 
 # %% ../../nbs/share/02_publish.ipynb #create
@@ -451,13 +499,17 @@ def _make(
 ): # its RepoInfo
     "The repository to push to."
     if info is None:
-        _ask(f"making {repo_type} {repo_id}", api, lambda: api.create_repo(repo_id, repo_type=repo_type, private=private is not False, exist_ok=True), passing=(0, 408, 409, 425, 429, 500, 502, 503, 504))
+        _ask(f"making {repo_type} {repo_id}", api, lambda: api.create_repo(repo_id, repo_type=repo_type,
+            private=private is not False, exist_ok=True), passing=(0, 408, 409, 425, 429, 500, 502, 503, 504))
         info = _look(api, repo_id, repo_type)
-        if info is None: raise PublishError(f"{repo_type} {repo_id} was made, but the Hub does not know it yet: run it again in a minute")
+        if info is None:
+            raise PublishError(
+                f"{repo_type} {repo_id} was made, but the Hub does not know it yet: run it again in a minute")
         return info
     how = {True: "private", False: "public"}[bool(info.private)]
     if private is not None and private != bool(info.private):
-        raise PublishError(f"{repo_type} {repo_id} exists and is {how}: change that on {_page(api, repo_id, repo_type)}/settings, or say nothing of it here to keep it as it is")
+        raise PublishError(
+            f"{repo_type} {repo_id} exists and is {how}: change that on {_page(api, repo_id, repo_type)}/settings, or say nothing of it here to keep it as it is")
     print(f"{repo_type} {repo_id} exists and is {how}; it stays so")
     return info
 
@@ -473,28 +525,31 @@ class Published:
     commit:str|None # the commit that the repository is at; None after a dry run
     private:bool|None # None after a dry run
     changes:Changes|None # None: not compared, in a dry run without a network
-    folder:Path|None=None # of a dry run: what would be there
-    verified:object=None # `Verification` or `DatasetVerification`; None: not verified
+    folder:Path|None = None # of a dry run: what would be there
+    verified:object = None # `Verification` or `DatasetVerification`; None: not verified
 
     @property
-    def ok(self)->bool: return self.verified is None or self.verified.ok # false only if it was verified and is not what it should be
+    def ok(self) -> bool: return self.verified is None or self.verified.ok # false only if it was verified and is not what it should be
 
 @patch
-def summary(self:Published)->str: # a few lines
+def summary(self:Published) -> str: # a few lines
     "What was done, in words."
-    if self.folder: return f"dry run: nothing was sent; {self.repo_type} {self.repo_id} would hold what is in {self.folder}"
+    if self.folder:
+        return f"dry run: nothing was sent; {self.repo_type} {self.repo_id} would hold what is in {self.folder}"
     lines = [f"{self.repo_type} {self.repo_id} ({'private' if self.private else 'public'}): {self.url}"]
     if self.verified: lines.append(self.verified.summary())
     return "\n".join(lines)
 
 # %% ../../nbs/share/02_publish.ipynb #published-2
 @patch
-def to_dict(self:Published)->dict: # plain values
+def to_dict(self:Published) -> dict: # plain values
     "The result as JSON can hold it."
     v, c = self.verified, self.changes
     def n(k): return None if c is None else len(getattr(c, k))
-    return dict(repo_id=self.repo_id, repo_type=self.repo_type, url=self.url, commit=self.commit, private=self.private, folder=self.folder and str(self.folder),
-                added=n("added"), changed=n("changed"), removed=n("removed"), bytes=None if c is None else c.size, verified=v and v.ok, **(dict(wer=v.wer, cer=v.cer) if isinstance(v, Verification) and v.clips else {}))
+    return dict(repo_id=self.repo_id, repo_type=self.repo_type, url=self.url, commit=self.commit, private=self.private,
+                folder=self.folder and str(self.folder),
+                added=n("added"), changed=n("changed"), removed=n("removed"), bytes=None if c is None else c.size,
+                verified=v and v.ok, **(dict(wer=v.wer, cer=v.cer) if isinstance(v, Verification) and v.clips else {}))
 
 # %% ../../nbs/share/02_publish.ipynb #push
 def _push(
@@ -507,7 +562,7 @@ def _push(
     message:str, # title of the commit
     ours, # patterns of paths that a push may take away
     card_later:bool=False, # does a commit with the card follow anyway? then none for the card alone
-)->Published:
+) -> Published:
     "Make the repository hold `files`."
     _refuse_tokens(files)
     info = _make(api, repo_id, repo_type, info, private)
@@ -521,12 +576,13 @@ def _push(
 def _write_dry(
     folder:str|Path, # to write; must not exist, be empty, or hold an earlier dry run
     files:dict, # path in the repository -> file or bytes
-)->Path: # `folder`
+) -> Path: # `folder`
     "Write what would be sent."
     folder = Path(folder).expanduser()
     if folder.is_symlink(): folder = folder.resolve()
     if folder.exists() and not folder.is_dir(): raise PublishError(f"dry run: {folder} is a file; give a folder")
-    if any(folder.resolve() in o.resolve().parents for o in files.values() if isinstance(o, Path)): raise PublishError(f"dry run: {folder} holds what is to be published; give another folder")
+    if any(folder.resolve() in o.resolve().parents for o in files.values() if isinstance(o, Path)):
+        raise PublishError(f"dry run: {folder} holds what is to be published; give another folder")
     if folder.is_dir() and any(folder.iterdir()):
         if not _is_dry_run(folder): raise PublishError(f"dry run: {folder} is not empty; give another folder")
         shutil.rmtree(folder)
@@ -536,10 +592,11 @@ def _write_dry(
         else: shutil.copyfile(v, folder/k)
     return folder
 
-def _is_dry_run(folder:Path)->bool: # does it hold what an earlier dry run wrote, and nothing else?
+def _is_dry_run(folder:Path) -> bool: # does it hold what an earlier dry run wrote, and nothing else?
     card = folder/"README.md"
     there = [o.relative_to(folder).as_posix() for o in folder.rglob("*") if not o.is_dir()]
-    return card.is_file() and b"Written by voxtral_nb" in card.read_bytes() and all(o == "README.md" or _is_ours(o, _MODEL_FILES + _DATASET_FILES) for o in there)
+    return card.is_file() and b"Written by voxtral_nb" in card.read_bytes() and all(o == "README.md" or _is_ours(o,
+        _MODEL_FILES + _DATASET_FILES) for o in there)
 
 # %% ../../nbs/share/02_publish.ipynb #dry-run
 def _dry(
@@ -550,12 +607,14 @@ def _dry(
     api, # HfApi; None: no network
     info, # RepoInfo of what is there; None: nothing
     ours, # patterns of paths that a push may take away
-)->Published:
+) -> Published:
     "Write what would be sent, and say what it would change."
     _refuse_tokens(files)
     changes = _compare(files, _tree(api, repo_id, repo_type, info.sha) if info else {}, ours) if api else None
-    if changes is not None: print(f"{repo_id} would change:\n{changes}" if changes else f"{repo_id} holds all of it already")
-    return Published(repo_id, repo_type, _page(api, repo_id, repo_type) if api else "", None, None, changes, _write_dry(folder, files))
+    if changes is not None:
+        print(f"{repo_id} would change:\n{changes}" if changes else f"{repo_id} holds all of it already")
+    return Published(repo_id, repo_type, _page(api, repo_id, repo_type) if api else "", None, None, changes,
+                     _write_dry(folder, files))
 
 # %% ../../nbs/share/02_publish.ipynb #begin
 def _begin(
@@ -564,7 +623,7 @@ def _begin(
     default:str, # name if there is none
     repo_type:str,
     dry:bool, # is it a dry run?
-)->tuple: # HfApi or None, full name, RepoInfo or None
+) -> tuple: # HfApi or None, full name, RepoInfo or None
     "Who, where to, and what is there."
     try:
         api = _client(api)
@@ -572,7 +631,8 @@ def _begin(
     except PublishError as e:
         if not dry: raise
         name = _full_name(repo, default, None)
-        print(f"dry run without the Hub ({e})" + ("" if "/" in name else f"; the card calls the repository {name}, without a user"))
+        print(f"dry run without the Hub ({e})" + ("" if "/" in name
+                                                  else f"; the card calls the repository {name}, without a user"))
         return None, name, None
     name = _full_name(repo, default, who)
     return api, name, _check_target(api, who, name, repo_type)
@@ -581,11 +641,12 @@ def _begin(
 def _message(
     run:RunFacts,
     merged:bool, # adapter merged into its base?
-)->str: # title of a commit
+) -> str: # title of a commit
     "What a push brings, in a line."
     now = _figures(run)
     what = "merged LoRA" if merged else "LoRA adapter" if run.adapter else "full fine-tune"
-    return f"{what}, {run.weights} weights of step {run.step}" + (f": {run.results['primary'].upper()} {now[run.results['primary']]:.1%}" if now else "")
+    return f"{what}, {run.weights} weights of step {run.step}" + (
+        f": {run.results['primary'].upper()} {now[run.results['primary']]:.1%}" if now else "")
 
 # %% ../../nbs/share/02_publish.ipynb #verification
 @dataclass(frozen=True)
@@ -600,33 +661,38 @@ class Verification:
     equal:int # clips with the same text as in the run
     claimed_wer:float # on the same clips
     claimed_cer:float
-    error:str="" # why it does not load
+    error:str = "" # why it does not load
 
-    def summary(self)->str: # a line
+    def summary(self) -> str: # a line
         "The outcome in words."
         if self.error: return f"NOT VERIFIED: {self.error}"
-        if not self.clips: return "verified: it loads from the Hub; nothing was measured in the run, so there is nothing to compare"
+        if not self.clips:
+            return "verified: it loads from the Hub; nothing was measured in the run, so there is nothing to compare"
         said = f"WER {self.wer:.1%} (claimed {self.claimed_wer:.1%}), CER {self.cer:.1%} (claimed {self.claimed_cer:.1%}), {self.equal} of {self.clips} texts the same"
         return f"verified: {said}" if self.ok else f"NOT VERIFIED: what the Hub serves is not what was claimed: {said}"
 
-    def for_card(self)->dict: return {k: getattr(self, k) for k in ("ok", "at", "clips", "wer", "cer", "equal", "error")} # as `model_card` takes it
+    def for_card(self) -> dict:
+        return {k: getattr(self, k) for k in ("ok", "at", "clips", "wer", "cer", "equal", "error")} # as `model_card` takes it
 
-def _now()->str: return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+def _now() -> str: return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 # %% ../../nbs/share/02_publish.ipynb #verify-rows
 def _eval_rows(
     run:RunFacts,
     most:int|None, # clips at most, spread evenly; None: all
     folder:Path, # where audio that is no file is written
-)->tuple: # rows for `evaluate`, their numbers in the evaluation set, its size; ([], [], 0): nothing was measured
+) -> tuple: # rows for `evaluate`, their numbers in the evaluation set, its size; ([], [], 0): nothing was measured
     "The clips to verify with; `PublishError` if they are not those of the run."
     import numpy as np
     from voxtral_nb.data.sources import load_run_data
     if _figures(run) is None: return [], [], 0
     try: speech = load_run_data(run.config, verbose=False)[1]
-    except (VoxtralNBError, OSError) as e: raise PublishError(f"the evaluation clips are needed to verify, but {e}; go where the run was started, or publish without verifying (verify=False, --no-verify)") from None
+    except (VoxtralNBError, OSError) as e:
+        raise PublishError(
+            f"the evaluation clips are needed to verify, but {e}; go where the run was started, or publish without verifying (verify=False, --no-verify)") from None
     if speech is None or speech.fingerprint != run.data["eval"]["fingerprint"]:
-        raise PublishError("the evaluation data is not what it was when the run was measured, so nothing can be compared; bring it back, or publish without verifying (verify=False, --no-verify)")
+        raise PublishError(
+            "the evaluation data is not what it was when the run was measured, so nothing can be compared; bring it back, or publish without verifying (verify=False, --no-verify)")
     ds, n = speech.dataset, len(speech.dataset)
     ids = list(range(n)) if most is None or most >= n else np.linspace(0, n-1, most).round().astype(int).tolist()
     def audio(i):
@@ -641,15 +707,18 @@ def _claim(
     rows:list, # from `_eval_rows`
     ids:list, # their numbers in the evaluation set
     n:int, # its size
-)->EvalReport: # of the same clips
+) -> EvalReport: # of the same clips
     "What the run's own model makes of the clips; `read_run` has seen to it that its figures are those of its clips."
     c = run.config
     if run.after is not None and run.after.n_clips == n:
         t = run.after.table.iloc[ids]
-        if t.reference.tolist() == [o["text"] for o in rows]: return score(t.reference.tolist(), t.hypothesis.tolist(), c.normalizer, [o["language"] or c.language for o in rows])
+        if t.reference.tolist() == [o["text"] for o in rows]:
+            return score(t.reference.tolist(), t.hypothesis.tolist(), c.normalizer,
+                         [o["language"] or c.language for o in rows])
     from voxtral_nb.model.models import load_voxtral
     model, processor = load_voxtral(run.model_dir, verbose=False)
-    return evaluate(model, processor, rows, batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language, progress=False)
+    return evaluate(model, processor, rows, batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens,
+                    normalizer=c.normalizer, language=c.language, progress=False)
 
 # %% ../../nbs/share/02_publish.ipynb #not-loaded
 class _NotLoaded(PublishError):
@@ -662,25 +731,31 @@ def _fresh(
     task:str, # name of a function of this module that takes a dict and returns one
     what:dict, # for it; JSON
     api, # HfApi whose Hub and login it uses
-)->dict: # what it returned
+) -> dict: # what it returned
     "Call a function in a fresh process, in an empty folder."
-    env = {**os.environ, "HF_ENDPOINT": api.endpoint, "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(tiny_path()).parents[2]), os.environ.get("PYTHONPATH")]))}
+    env = {**os.environ, "HF_ENDPOINT": api.endpoint,
+           "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(tiny_path()).parents[2]),
+                                                       os.environ.get("PYTHONPATH")]))}
     if isinstance(api.token, str): env["HF_TOKEN"] = api.token # the environment of that process, and nowhere else
     with tempfile.TemporaryDirectory() as tmp:
         code = f"import json, sys; from voxtral_nb.share import publish; o = publish.{task}(json.load(sys.stdin)); print(); print(json.dumps(o))"
-        r = subprocess.run([sys.executable, "-c", code], input=json.dumps({**what, "cache": str(Path(tmp)/"cache")}), env=env, cwd=tmp, capture_output=True, text=True)
+        r = subprocess.run([sys.executable, "-c", code], input=json.dumps({**what, "cache": str(Path(tmp)/"cache")}),
+                           env=env, cwd=tmp, capture_output=True, text=True)
     if r.returncode:
         lines = r.stderr.splitlines()
         errors = [i for i,o in enumerate(lines) if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b", o)]
         said = [lines[errors[0]]]*(len(errors) > 1) + [" ".join(" ".join(lines[errors[-1]:]).split())] if errors else [f"it ended with {r.returncode}"]
-        if re.search(_NETWORK, " ".join(said)): raise PublishError(f"the Hub did not answer while what was pushed was loaded back ({_redact(' / '.join(said))[:300]}): run it again")
-        raise _NotLoaded(f"what was pushed does not load from the Hub in a fresh process: {_redact(' / '.join(said))[:600]}")
+        if re.search(_NETWORK, " ".join(said)):
+            raise PublishError(
+                f"the Hub did not answer while what was pushed was loaded back ({_redact(' / '.join(said))[:300]}): run it again")
+        raise _NotLoaded(
+            f"what was pushed does not load from the Hub in a fresh process: {_redact(' / '.join(said))[:600]}")
     return json.loads(r.stdout.strip().splitlines()[-1])
 
 # %% ../../nbs/share/02_publish.ipynb #load-back
 def _load_back(
     a:dict, # repo, commit, base, base_revision, dtype, cache
-)->tuple: # model, processor
+) -> tuple: # model, processor
     "What the Hub serves, by plain `from_pretrained`."
     import torch
     from peft import PeftModel
@@ -699,11 +774,12 @@ def _load_back(
 
 def _transcribe_back(
     a:dict, # for `_load_back`, and rows, batch_size, max_new_tokens, normalizer, language
-)->dict: # an EvalReport; empty without rows
+) -> dict: # an EvalReport; empty without rows
     "What a fresh process does to verify a model."
     model, processor = _load_back(a)
     if not a["rows"]: return {}
-    return evaluate(model, processor, a["rows"], progress=False, **{k: a[k] for k in ("batch_size", "max_new_tokens", "normalizer", "language")}).to_dict()
+    return evaluate(model, processor, a["rows"], progress=False,
+                    **{k: a[k] for k in ("batch_size", "max_new_tokens", "normalizer", "language")}).to_dict()
 
 # %% ../../nbs/share/02_publish.ipynb #verify-model
 _TOLERANCE = .01 # of an error rate
@@ -715,7 +791,7 @@ def verify_model(
     commit:str="main", # branch, tag or commit
     clips:int|None=100, # evaluation clips at most, spread evenly; None: all
     api=None, # HfApi; None: with HF_TOKEN or the stored login
-)->Verification:
+) -> Verification:
     "Load a model back from the Hub in a fresh process, and compare with what the run measured."
     from huggingface_hub.errors import EntryNotFoundError
     run, api = run if isinstance(run, RunFacts) else _run(run), _client(api)
@@ -723,12 +799,17 @@ def verify_model(
     with tempfile.TemporaryDirectory() as tmp:
         rows, ids, n = _eval_rows(run, clips, Path(tmp))
         def adapter():
-            try: return json.loads(Path(api.hf_hub_download(repo_id, "adapter_config.json", revision=commit, local_dir=Path(tmp)/"config")).read_text(encoding="utf-8"))
+            try:
+                return json.loads(Path(api.hf_hub_download(repo_id, "adapter_config.json", revision=commit,
+                                                           local_dir=Path(tmp)/"config")).read_text(encoding="utf-8"))
             except EntryNotFoundError: return {}
         d, c = _ask(f"looking at {repo_id}", api, adapter), run.config
-        print(f"verifying: loading {repo_id} from the Hub in a fresh process" + (f", {len(rows)} clips" if rows else ""))
-        what = dict(repo=repo_id, commit=commit, base=d.get("base_model_name_or_path"), base_revision=d.get("revision"), rows=rows,
-            dtype=(run.record.get("machine") or {}).get("dtype"), batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language)
+        print(f"verifying: loading {repo_id} from the Hub in a fresh process"
+              + (f", {len(rows)} clips" if rows else ""))
+        what = dict(repo=repo_id, commit=commit, base=d.get("base_model_name_or_path"), base_revision=d.get("revision"),
+                    rows=rows,
+            dtype=(run.record.get("machine") or {}).get("dtype"), batch_size=c.eval_batch_size,
+            max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language)
         none = Verification(True, _now(), commit, 0, math.nan, math.nan, 0, math.nan, math.nan)
         try: back = _fresh("_transcribe_back", what, api)
         except _NotLoaded as e: return replace(none, ok=False, error=str(e))
@@ -739,7 +820,7 @@ def _judge(
     back:EvalReport, # of what came from the Hub
     claim:EvalReport, # of the run
     commit:str,
-)->Verification:
+) -> Verification:
     "Is it what was claimed?"
     ok = all(abs(getattr(back, k) - getattr(claim, k)) <= _TOLERANCE for k in ("wer", "cer"))
     equal = sum(a == b for a,b in zip(back.table.hypothesis, claim.table.hypothesis))
@@ -765,32 +846,43 @@ def publish_model(
     template:str|Path|None=None, # of the card, in place of `card_template()`
     dry_run:str|Path|None=None, # folder to write what would be sent to; nothing goes to the Hub
     api=None, # HfApi; None: with HF_TOKEN or the stored login
-)->Published:
+) -> Published:
     "Put a run's model on the Hub, with its card, its results, and proof that it works from there."
     run = _run(run_dir, weights)
-    if merge and run.adapter is None: raise PublishError(f"merge: {run.model_dir} holds a whole model, there is no adapter to merge")
-    if base is not None and (merge or run.adapter is None): raise PublishError("base is for an adapter that is published as one: leave it out")
+    if merge and run.adapter is None:
+        raise PublishError(f"merge: {run.model_dir} holds a whole model, there is no adapter to merge")
+    if base is not None and (merge or run.adapter is None):
+        raise PublishError("base is for an adapter that is published as one: leave it out")
     api, name, info = _begin(api, repo, run.config.run_name or run.run_dir.resolve().name, "model", dry_run is not None)
     found = None if merge or run.adapter is None else _adapter_base(run, base, api)
     if base: run = replace(run, adapter={**run.adapter, "base_model_name_or_path": base})
     with tempfile.TemporaryDirectory() as tmp:
         if verify and dry_run is None: _eval_rows(run, 1, Path(tmp)) # before anything is sent
-        def card(verified=None): return _card(run, name, license, data_license, datasets, private_data, merge, verified, template)
+        def card(verified=None):
+            return _card(run, name, license, data_license, datasets, private_data, merge, verified, template)
         readme = card()
-        files = model_files(run, base=found, merged=merge_adapter(run, Path(tmp)/"merged") if merge else None, private_data=private_data, optimizer=optimizer)
+        files = model_files(run, base=found, merged=merge_adapter(run, Path(tmp)/"merged") if merge else None,
+                            private_data=private_data, optimizer=optimizer)
         files |= {"README.md": readme}
         if dry_run is not None: return _dry(dry_run, name, "model", files, api, info, _MODEL_FILES)
-        done = _push(api, name, "model", files, info, private, message or _message(run, merge), _MODEL_FILES, card_later=verify)
+        done = _push(api, name, "model", files, info, private, message or _message(run, merge), _MODEL_FILES,
+                     card_later=verify)
     if not verify: return done
     try: v = verify_model(run, name, commit=done.commit, clips=verify_clips, api=api)
-    except PublishError as e: raise PublishError(f"{name} was pushed ({done.url}), but it could not be verified, and its card was left as it is: {e}") from None
+    except PublishError as e:
+        raise PublishError(
+            f"{name} was pushed ({done.url}), but it could not be verified, and its card was left as it is: {e}") from None
     try: return replace(done, commit=_update_card(api, name, card(v.for_card()), done.commit, v), verified=v)
-    except PublishError as e: raise PublishError(f"{name} was pushed ({done.url}; {v.summary()}), but that could not be written into its card: {e}") from None
+    except PublishError as e:
+        raise PublishError(
+            f"{name} was pushed ({done.url}; {v.summary()}), but that could not be written into its card: {e}") from None
 
 # %% ../../nbs/share/02_publish.ipynb #card
-def _card(run, name, license, data_license, datasets, private_data, merged, verified, template)->bytes: # the arguments are those of `publish_model`
+def _card(run, name, license, data_license, datasets, private_data, merged, verified, template) -> bytes: # the arguments are those of `publish_model`
     "README.md."
-    try: return model_card(run, name, license=license, data_license=data_license, datasets=datasets, private_data=private_data, merged=merged, verified=verified, template=template).encode()
+    try:
+        return model_card(run, name, license=license, data_license=data_license, datasets=datasets,
+                          private_data=private_data, merged=merged, verified=verified, template=template).encode()
     except CardError as e: raise PublishError(f"the card cannot be written: {e}") from None
 
 def _update_card(
@@ -799,17 +891,19 @@ def _update_card(
     readme:bytes, # with the outcome of the verification
     head:str, # commit that was verified
     v:Verification,
-)->str: # the new commit
+) -> str: # the new commit
     "Write into the card what loading back gave."
-    files, title = {"README.md": readme}, "verified: loaded back from the Hub" if v.ok else "did not verify when it was loaded back"
+    files, title = {
+        "README.md": readme}, "verified: loaded back from the Hub" if v.ok else "did not verify when it was loaded back"
     return _commit(api, repo_id, "model", files, Changes(changed=("README.md",)), head, title, ())
 
 # %% ../../nbs/share/02_publish.ipynb #speakers
 def _speakers(
     rows:list, # of a dataset
-)->dict: # speaker as in the rows -> pseudonym
+) -> dict: # speaker as in the rows -> pseudonym
     "A pseudonym for everybody."
-    ours = {r["speaker"] for r in rows if r.get("consent") and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", str(r.get("speaker") or ""))}
+    ours = {r["speaker"] for r in rows if r.get("consent") and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}",
+        str(r.get("speaker") or ""))}
     out, n = {o: o for o in ours}, 0
     for r in rows:
         if (s := r.get("speaker")) in (None, "") or s in out: continue
@@ -819,19 +913,22 @@ def _speakers(
     return out
 
 # %% ../../nbs/share/02_publish.ipynb #ending
-_ENDINGS = dict(WAV=".wav", WAVEX=".wav", FLAC=".flac", OGG=".ogg", MP3=".mp3", MPEG=".mp3", AIFF=".aiff", AU=".au", CAF=".caf", W64=".w64", RF64=".rf64")
+_ENDINGS = dict(WAV=".wav", WAVEX=".wav", FLAC=".flac", OGG=".ogg", MP3=".mp3", MPEG=".mp3", AIFF=".aiff", AU=".au",
+                CAF=".caf", W64=".w64", RF64=".rf64")
 
 def _ending(
     file:Path, # audio
     where:str, # for messages
-)->str: # such as ".wav"
+) -> str: # such as ".wav"
     "The ending under which `load_dataset` takes a file for audio: its own, or that of its format."
     import soundfile as sf
     from datasets.packaged_modules.audiofolder.audiofolder import AudioFolder
     if (e := file.suffix.lower()) in AudioFolder.EXTENSIONS: return e
     try: kind = sf.info(str(file)).format
     except sf.LibsndfileError: kind = None
-    if kind not in _ENDINGS: raise PublishError(f"{where}: {file.name} is neither named nor made like audio that load_dataset reads; convert it to WAV or FLAC")
+    if kind not in _ENDINGS:
+        raise PublishError(
+            f"{where}: {file.name} is neither named nor made like audio that load_dataset reads; convert it to WAV or FLAC")
     return _ENDINGS[kind]
 
 # %% ../../nbs/share/02_publish.ipynb #types
@@ -846,9 +943,12 @@ def _check_types(
     except pa.ArrowInvalid as e:
         m = re.search(r"Column\(/?(.*?)\) changed from (\w+) to (\w+) in row (\d+)", str(e))
         said = f"{m[1]} is of type {m[2]} in the rows before, and of type {m[3]} in row {int(m[4])+1}" if m else str(e)
-        raise PublishError(f"{said}: a column has one type; change the rows with rewrite(), or leave the column at home") from None
-    if format == "files" and (dates := [o.name for o in table.schema if pa.types.is_temporal(o.type) and o.name != "created_at"]):
-        raise PublishError(f"every {dates[0]} is a date, such as {rows[0][dates[0]]}, and load_dataset makes a time of it: publish as Parquet (format='parquet', --format parquet)")
+        raise PublishError(
+            f"{said}: a column has one type; change the rows with rewrite(), or leave the column at home") from None
+    if format == "files" and (dates := [o.name for o in table.schema if pa.types.is_temporal(o.type)
+                                        and o.name != "created_at"]):
+        raise PublishError(
+            f"every {dates[0]} is a date, such as {rows[0][dates[0]]}, and load_dataset makes a time of it: publish as Parquet (format='parquet', --format parquet)")
 
 # %% ../../nbs/share/02_publish.ipynb #dataset-rows
 _COLUMNS = "text language speaker duration sampling_rate source prompt_id created_at license consent quality".split()
@@ -857,21 +957,30 @@ def _published_rows(
     ds:SpeechDataset,
     columns, # further keys of the rows
     say=print, # where to say what is left out
-)->list: # (file, row with file_name)
+) -> list: # (file, row with file_name)
     "Rows as others may read them."
     rows, out = list(ds), []
     if not rows: raise PublishError(f"{ds.folder} holds no clips; there is nothing to publish")
-    if gone := [k for k in columns if all(r.get(k) is None for r in rows)]: raise PublishError(f"no row has a column {gone[0]}; there are: {', '.join(sorted({k for r in rows for k in r}))}")
+    if gone := [k for k in columns if all(r.get(k) is None for r in rows)]:
+        raise PublishError(
+            f"no row has a column {gone[0]}; there are: {', '.join(sorted({k for r in rows for k in r}))}")
     who, left = _speakers(rows), {}
     keys = [k for k in (*_COLUMNS, *columns) if any(r.get(k) is not None for r in rows)]
     for i,r in enumerate(rows):
         file = ds.audio_file(r)
-        if not file.is_file(): raise PublishError(f"row {i+1} of {ds.jsonl}: its audio {r['audio_path']} is not there; validate() finds all such rows")
-        name = r["audio_path"] if re.fullmatch(r"wavs/recording_\d+\.wav", r["audio_path"]) else f"audio/{_hashes(file)[1][:20]}{_ending(file, f'row {i+1} of {ds.jsonl}')}"
-        out.append((file, {"file_name": name, **{k: who.get(r.get(k), r.get(k)) if k == "speaker" else _source_name(r.get(k)) if k == "source" else r.get(k) for k in keys}}))
+        if not file.is_file():
+            raise PublishError(
+                f"row {i+1} of {ds.jsonl}: its audio {r['audio_path']} is not there; validate() finds all such rows")
+        name = r["audio_path"] if re.fullmatch(r"wavs/recording_\d+\.wav",
+                                               r["audio_path"]) else f"audio/{_hashes(file)[1][:20]}{_ending(file, f'row {i+1} of {ds.jsonl}')}"
+        out.append((file, {"file_name": name, **{k: who.get(r.get(k), r.get(k)) if k == "speaker"
+                                                 else _source_name(r.get(k)) if k == "source" else r.get(k)
+                                                 for k in keys}}))
         for k in r: left[k] = k not in keys
-    if more := sorted(k for k,v in left.items() if v and k not in ("audio_path", "sha256") and k not in keys): say(f"columns that stay at home: {', '.join(more)} (columns= publishes them)")
-    if made := sum(k != v for k,v in who.items()): say(f"{made} speaker{'s' if made > 1 else ''} of other origin became numbers")
+    if more := sorted(k for k,v in left.items() if v and k not in ("audio_path", "sha256") and k not in keys):
+        say(f"columns that stay at home: {', '.join(more)} (columns= publishes them)")
+    if made := sum(k != v for k,v in who.items()):
+        say(f"{made} speaker{'s' if made > 1 else ''} of other origin became numbers")
     return out
 
 # %% ../../nbs/share/02_publish.ipynb #dataset-files
@@ -882,21 +991,26 @@ def dataset_files(
     *,
     format:str="files", # "files": audio and metadata.jsonl; "parquet"
     columns:tuple=(), # further keys of the rows to publish
-)->dict: # path in the repository -> file, or bytes; without README.md
+) -> dict: # path in the repository -> file, or bytes; without README.md
     "What a dataset comes to in a repository."
-    if format not in ("files", "parquet"): raise PublishError(f"format: {format!r} is not allowed; allowed: 'files' or 'parquet'")
+    if format not in ("files", "parquet"):
+        raise PublishError(f"format: {format!r} is not allowed; allowed: 'files' or 'parquet'")
     try: ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset)
     except DatasetError as e: raise PublishError(str(e)) from None
     rows = _published_rows(ds, columns)
     _check_types([r for _,r in rows], format)
-    if format == "parquet": return {f"data/train-{i//_SHARD:05d}.parquet": _parquet(rows[i:i+_SHARD]) for i in range(0, len(rows), _SHARD)}
-    if len(rows) > _MOST_FILES: raise PublishError(f"{len(rows)} clips are more than the Hub takes as single files in a folder: publish them as Parquet (format='parquet', --format parquet)")
-    return {"metadata.jsonl": b"".join(json.dumps(r, ensure_ascii=False).encode() + b"\n" for _,r in rows), **{r["file_name"]: f for f,r in rows}}
+    if format == "parquet":
+        return {f"data/train-{i//_SHARD:05d}.parquet": _parquet(rows[i:i+_SHARD]) for i in range(0, len(rows), _SHARD)}
+    if len(rows) > _MOST_FILES:
+        raise PublishError(
+            f"{len(rows)} clips are more than the Hub takes as single files in a folder: publish them as Parquet (format='parquet', --format parquet)")
+    return {"metadata.jsonl": b"".join(json.dumps(r, ensure_ascii=False).encode() + b"\n" for _,r in rows),
+            **{r["file_name"]: f for f,r in rows}}
 
 # %% ../../nbs/share/02_publish.ipynb #parquet
 def _parquet(
     rows:list, # (file, row)
-)->bytes: # a Parquet file that `datasets` reads as audio and columns
+) -> bytes: # a Parquet file that `datasets` reads as audio and columns
     "Rows with their audio."
     import pyarrow as pa, pyarrow.parquet as pq
     from datasets import Audio, Dataset, Features
@@ -912,10 +1026,11 @@ def _parquet(
 # %% ../../nbs/share/02_publish.ipynb #holds-dataset
 def holds_dataset(
     folder:str|Path, # a dataset's or a run's
-)->bool:
+) -> bool:
     "Is this the folder of a dataset, rather than of a run?"
     folder = Path(folder).expanduser()
-    return any((folder/o).is_file() for o in ("data.jsonl", "metadata.jsonl")) and not (folder/"training_config.json").exists()
+    return any((folder/o).is_file() for o in ("data.jsonl",
+                                              "metadata.jsonl")) and not (folder/"training_config.json").exists()
 
 # %% ../../nbs/share/02_publish.ipynb #publish-dataset
 _PARQUET_CONFIG = [dict(config_name="default", data_files=[dict(split="train", path="data/train-*")])]
@@ -933,19 +1048,24 @@ def publish_dataset(
     template:str|Path|None=None, # of the card, in place of `card_template("dataset")`
     dry_run:str|Path|None=None, # folder to write what would be sent to; nothing goes to the Hub
     api=None, # HfApi; None: with HF_TOKEN or the stored login
-)->Published:
+) -> Published:
     "Put a dataset folder on the Hub, or bring what is there up to date."
     files = dataset_files(dataset, format=format, columns=columns)
     ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset)
     api, name, info = _begin(api, repo, ds.folder.resolve().name, "dataset", dry_run is not None)
-    try: readme = dataset_card(ds, name, license=license, configs=_PARQUET_CONFIG if format == "parquet" else None, template=template).encode()
+    try:
+        readme = dataset_card(ds, name, license=license, configs=_PARQUET_CONFIG if format == "parquet" else None,
+                              template=template).encode()
     except CardError as e: raise PublishError(f"the card cannot be written: {e}") from None
     files |= {"README.md": readme}
     if dry_run is not None: return _dry(dry_run, name, "dataset", files, api, info, _DATASET_FILES)
     done = _push(api, name, "dataset", files, info, private, message or f"{len(ds)} clips", _DATASET_FILES)
     if not verify: return done
-    try: return replace(done, verified=verify_dataset(ds, name, commit=done.commit, format=format, columns=columns, api=api))
-    except PublishError as e: raise PublishError(f"{name} was pushed ({done.url}), but it could not be verified: {e}") from None
+    try:
+        return replace(done, verified=verify_dataset(ds, name, commit=done.commit, format=format, columns=columns,
+                                                     api=api))
+    except PublishError as e:
+        raise PublishError(f"{name} was pushed ({done.url}), but it could not be verified: {e}") from None
 
 # %% ../../nbs/share/02_publish.ipynb #verify-dataset
 @dataclass(frozen=True)
@@ -954,22 +1074,24 @@ class DatasetVerification:
     ok:bool # is every row what it was?
     rows:int # read back
     expected:int
-    wrong:tuple=() # first rows that differ, in words
+    wrong:tuple = () # first rows that differ, in words
 
-    def summary(self)->str: # a line
+    def summary(self) -> str: # a line
         "The outcome in words."
-        if self.ok: return f"verified: load_dataset reads {self.rows} rows back from the Hub, with the same texts and audio"
+        if self.ok:
+            return f"verified: load_dataset reads {self.rows} rows back from the Hub, with the same texts and audio"
         return f"NOT VERIFIED: load_dataset reads {self.rows} rows back from the Hub, {self.expected} were sent; " + "; ".join(self.wrong)
 
 def _read_back(
     a:dict, # repo, commit, cache, keys
-)->list: # rows, with the SHA-256 of their audio
+) -> list: # rows, with the SHA-256 of their audio
     "What a fresh process does to verify a dataset."
     from datasets import Audio, load_dataset
     from voxtral_nb.data.sources import _undecoded
     with _undecoded(): d = load_dataset(a["repo"], revision=a["commit"], split="train", cache_dir=a["cache"])
     d = d.cast_column("audio", Audio(decode=False))
-    def sha(x): return hashlib.sha256(x["bytes"] if x["bytes"] is not None else Path(x["path"]).read_bytes()).hexdigest()
+    def sha(x):
+        return hashlib.sha256(x["bytes"] if x["bytes"] is not None else Path(x["path"]).read_bytes()).hexdigest()
     return [{**_comparable(r, a["keys"]), "audio": sha(r["audio"])} for r in d]
 
 # %% ../../nbs/share/02_publish.ipynb #comparable
@@ -982,7 +1104,7 @@ def _plain(
     if isinstance(v, datetime): return (v.astimezone(timezone.utc).replace(tzinfo=None) if v.tzinfo else v).isoformat()
     return float(v) if isinstance(v, int) and not isinstance(v, bool) else v
 
-def _comparable(r:dict, keys)->dict: # of a row
+def _comparable(r:dict, keys) -> dict: # of a row
     "The values of a row by which it is compared."
     out = {k: _plain(r.get(k)) for k in keys}
     if isinstance(o := out.get("created_at"), str): # load_dataset makes a time of it
@@ -998,7 +1120,7 @@ def verify_dataset(
     format:str="files", # as it was pushed
     columns:tuple=(), # as they were pushed
     api=None, # HfApi; None: with HF_TOKEN or the stored login
-)->DatasetVerification:
+) -> DatasetVerification:
     "Read a dataset back from the Hub in a fresh process, and compare row by row."
     ds, api = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset), _client(api)
     sent = _published_rows(ds, columns, lambda o: None)

@@ -15,14 +15,15 @@ from fnmatch import fnmatchcase as fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
-import numpy as np, yaml
+import yaml
 from fastcore.basics import patch
 from .speech import TestingError
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #git_hash
 def _git_sha1(data): return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
-def _pointer(sha256, size): return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+def _pointer(sha256, size):
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #blob
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class _Blob:
     path:Path # on this machine
     size:int # bytes
     oid:str # git's hash of the file, or of the pointer that stands for it
-    sha256:str|None=None # hash in LFS storage; None for what git keeps itself
+    sha256:str|None = None # hash in LFS storage; None for what git keeps itself
 
     @property
     def pointer_size(self): return len(_pointer(self.sha256, self.size))
@@ -39,7 +40,8 @@ class _Blob:
 # %% ../../nbs/testing/02_fake_hub.ipynb #keep
 def _keep(store, data):
     "Put `data` into the folder `store`, under its hash."
-    oid = _git_sha1(data); f = store/oid
+    oid = _git_sha1(data)
+    f = store/oid
     if not f.exists(): f.write_bytes(data)
     return _Blob(f, len(data), oid)
 
@@ -47,7 +49,9 @@ def _keep(store, data):
 def _keep_lfs(store, stream):
     "Put what `stream` holds into the folder `store`, under its SHA-256."
     with tempfile.NamedTemporaryFile(dir=store, delete=False) as f:
-        stream.seek(0); shutil.copyfileobj(stream, f); size = f.tell()
+        stream.seek(0)
+        shutil.copyfileobj(stream, f)
+        size = f.tell()
     sha = hashlib.sha256(Path(f.name).read_bytes()).hexdigest()
     os.replace(f.name, store/sha)
     return _Blob(store/sha, size, _git_sha1(_pointer(sha, size)), sha)
@@ -70,8 +74,8 @@ class _Commit:
     title:str
     author:str
     date:str
-    message:str=""
-    parent:str|None=None
+    message:str = ""
+    parent:str|None = None
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #repo
 _EPOCH = "2025-01-01T00:00:00.000Z" # the day on which every folder that is served was committed
@@ -95,20 +99,24 @@ class _Repo:
     def history(self, rev="main"):
         "The commits up to `rev`, newest first."
         c = self.at(rev)
-        while c: yield c; c = self.commits.get(c.parent)
+        while c:
+            yield c
+            c = self.commits.get(c.parent)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #repo_look
 @patch
 def _look(self:_Repo):
     "Make what is in the folder now the only commit."
-    files = {f.relative_to(self.folder).as_posix(): self._seen(f) for f in sorted(self.folder.rglob("*")) if f.is_file()}
+    files = {f.relative_to(self.folder).as_posix(): self._seen(f) for f in sorted(self.folder.rglob("*"))
+             if f.is_file()}
     sha = hashlib.sha1(repr([(p, b.size, b.oid) for p,b in sorted(files.items())]).encode()).hexdigest()
     self.commits,self.branches = {sha: _Commit(sha, files, "a folder", self.name.split("/")[0], _EPOCH)},{"main": sha}
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #seen
 @patch
 def _seen(self:_Repo, f):
-    s = f.stat(); key = (f, s.st_size, s.st_mtime_ns)
+    s = f.stat()
+    key = (f, s.st_size, s.st_mtime_ns)
     if key not in self._oids: self._oids[key] = _Blob(f, s.st_size, _git_sha1(f.read_bytes()))
     return self._oids[key]
 
@@ -141,8 +149,10 @@ def _entries(files, path="", recursive=False):
         rest = name[len(pre):].split("/")
         for i in range(1, len(rest) if recursive else min(len(rest), 2)):
             d = pre + "/".join(rest[:i])
-            if d not in seen: seen.add(d); out.append(dict(type="directory", path=d, oid=_git_sha1(d.encode()), size=0))
-        if not recursive and len(rest)>1: continue
+            if d not in seen:
+                seen.add(d)
+                out.append(dict(type="directory", path=d, oid=_git_sha1(d.encode()), size=0))
+        if not recursive and len(rest) > 1: continue
         lfs = dict(lfs=dict(oid=b.sha256, size=b.size, pointerSize=b.pointer_size)) if b.sha256 else {}
         out.append(dict(type="file", path=name, oid=b.oid, size=b.size, **lfs))
     return out
@@ -154,9 +164,9 @@ class HubRequest:
     method:str # "GET", "HEAD", ...
     path:str # path without the query; a whole URL where another host was asked for
     status:int # HTTP status of the answer; 0 where the connection was cut instead
-    user:str|None=None # whose token came with it; None without one
-    query:str="" # what came after the "?"
-    sent:int=0 # bytes of the request's body
+    user:str|None = None # whose token came with it; None without one
+    query:str = "" # what came after the "?"
+    sent:int = 0 # bytes of the request's body
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #fault
 @dataclass
@@ -165,14 +175,16 @@ class HubFault:
     pattern:re.Pattern # searched in "METHOD /path"
     kind:str # "fail", "upload", "answer", "slow" or "call"
     value:object # the refusal, the share that is read, the seconds, or the function
-    times:int=1 # how often it strikes
-    after:int=0 # how many matching requests go well before
-    hits:int=0 # how often it struck
+    times:int = 1 # how often it strikes
+    after:int = 0 # how many matching requests go well before
+    hits:int = 0 # how often it struck
 
     def strikes(self, request):
         "Whether this request is one that it spoils; counts."
-        if self.hits>=self.times or not self.pattern.search(request): return False
-        if self.after>0: self.after -= 1; return False
+        if self.hits >= self.times or not self.pattern.search(request): return False
+        if self.after > 0:
+            self.after -= 1
+            return False
         self.hits += 1
         return True
 
@@ -187,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self):
         hub,self.url,self.user,self.sent,self.faults = self.server.hub,urlsplit(self.path),None,0,{}
         self.query = {k.removesuffix("[]"): v for k,v in parse_qs(self.url.query).items()}
-        outside = self.command=="CONNECT" or (self.url.netloc and self.url.netloc!=hub.netloc)
+        outside = self.command == "CONNECT" or (self.url.netloc and self.url.netloc != hub.netloc)
         try:
             if not outside: self.faults = hub._strike(f"{self.command} {unquote(self.url.path)}")
             if "call" in self.faults: self.faults["call"].value()
@@ -198,7 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif "fail" in self.faults: raise self.faults["fail"].value
             else: hub._route(self)
         except _Refusal as e: self.json(e.body, e.status, **e.headers)
-        except (AttributeError, KeyError, TypeError, ValueError) as e: self.json(dict(error=f"the fake Hub could not read this request: {e!r}"), 400)
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            self.json(dict(error=f"the fake Hub could not read this request: {e!r}"), 400)
         except (BrokenPipeError, ConnectionResetError): self.close_connection = True # the client hung up
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #handler_read
@@ -207,12 +220,15 @@ def _read(self:_Handler, share):
     "The body of the request as a file, or the first `share` of it."
     out = tempfile.SpooledTemporaryFile(max_size=1<<20)
     def copy(n):
-        while n>0:
+        while n > 0:
             part = self.rfile.read(min(n, 1<<16))
             if not part: raise ConnectionResetError("the body ended too soon")
-            out.write(part); n -= len(part)
-    if (self.headers.get("Transfer-Encoding") or "").lower()=="chunked":
-        while n := int(self.rfile.readline().split(b";")[0] or b"0", 16): copy(n); self.rfile.readline()
+            out.write(part)
+            n -= len(part)
+    if (self.headers.get("Transfer-Encoding") or "").lower() == "chunked":
+        while n := int(self.rfile.readline().split(b";")[0] or b"0", 16):
+            copy(n)
+            self.rfile.readline()
         self.rfile.readline()
     else: copy(int(int(self.headers.get("Content-Length") or 0)*share))
     self.sent = out.tell()
@@ -220,7 +236,9 @@ def _read(self:_Handler, share):
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #body
 @patch(as_prop=True)
-def body(self:_Handler): self.stream.seek(0); return self.stream.read()
+def body(self:_Handler):
+    self.stream.seek(0)
+    return self.stream.read()
 
 @patch(as_prop=True)
 def data(self:_Handler): return json.loads(self.body or b"{}")
@@ -228,9 +246,10 @@ def data(self:_Handler): return json.loads(self.body or b"{}")
 # %% ../../nbs/testing/02_fake_hub.ipynb #handler_reply
 @patch
 def _note(self:_Handler, status):
-    path = self.path if self.url.netloc or self.command=="CONNECT" else unquote(self.url.path)
+    path = self.path if self.url.netloc or self.command == "CONNECT" else unquote(self.url.path)
     query = "" if self.url.netloc else self.url.query
-    self.server.hub.requests.append(HubRequest(self.command, path, status, self.user and self.user.name, query, self.sent))
+    self.server.hub.requests.append(HubRequest(self.command, path, status, self.user and self.user.name, query,
+                                               self.sent))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #hang_up
 @patch
@@ -246,12 +265,13 @@ def _hang_up(self:_Handler):
 def reply(self:_Handler, status, body=b"", headers=None, kind="application/json"):
     "Answer; or begin to and hang up, where that was asked for."
     cut = "answer" in self.faults
-    if cut and (not body or self.command=="HEAD"): return self._hang_up()
+    if cut and (not body or self.command == "HEAD"): return self._hang_up()
     if not cut: self._note(status)
     self.send_response(status)
-    for k,v in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items(): self.send_header(k, v)
+    for k,v in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
+        self.send_header(k, v)
     self.end_headers()
-    if self.command!="HEAD": self.wfile.write(body[:len(body)//2] if cut else body)
+    if self.command != "HEAD": self.wfile.write(body[:len(body)//2] if cut else body)
     if cut: self._hang_up()
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #reply_json
@@ -264,13 +284,14 @@ class _Token:
     "Who a token belongs to, and what it may do."
     name:str
     role:str
-    orgs:tuple=()
-    can:tuple=() # ((entity, "read" or "write"), ...)
+    orgs:tuple = ()
+    can:tuple = () # ((entity, "read" or "write"), ...)
 
     def may(self, what, kind, repo_id):
         "Whether it may `read` or `write` a repository, seen or not yet there."
-        space,entity = repo_id.split("/")[0],repo_id if kind=="models" else f"{kind}/{repo_id}"
-        if self.role!="fineGrained": return space in (self.name, *self.orgs) and (what=="read" or self.role=="write")
+        space,entity = repo_id.split("/")[0],repo_id if kind == "models" else f"{kind}/{repo_id}"
+        if self.role != "fineGrained":
+            return space in (self.name, *self.orgs) and (what == "read" or self.role == "write")
         return any(o in (space, entity) and right in (what, "write") for o,right in self.can)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #hub
@@ -299,17 +320,20 @@ class FakeHub:
         self.endpoint = f"http://{self.netloc}" # value for HF_ENDPOINT
         self._tmp = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._home,self._store = Path(self._tmp.name)/"home",Path(self._tmp.name)/"store"
-        self._home.mkdir(); self._store.mkdir()
+        self._home.mkdir()
+        self._store.mkdir()
         threading.Thread(target=self._server.serve_forever, kwargs=dict(poll_interval=.05), daemon=True).start()
         return self
 
     def __exit__(self, *exc):
-        self._server.shutdown(); self._server.server_close()
+        self._server.shutdown()
+        self._server.server_close()
         self._tmp.cleanup()
 
     @property
-    def escaped(self)->list: # requests for hosts other than this Hub and its own datasets-server; all were refused
-        return [r for r in self.requests if r.method=="CONNECT" or "://" in r.path and not urlsplit(r.path).netloc.endswith(self.netloc)]
+    def escaped(self) -> list: # requests for hosts other than this Hub and its own datasets-server; all were refused
+        return [r for r in self.requests if r.method == "CONNECT" or "://" in r.path
+                and not urlsplit(r.path).netloc.endswith(self.netloc)]
 
     def _now(self):
         "A second later than at the last call."
@@ -326,10 +350,11 @@ def token(self:FakeHub,
     role:str="write", # "read", "write" or "fineGrained", the words of `whoami`
     orgs:tuple=(), # organisations of which the user is a member
     can:dict|None=None, # fineGrained only: {"me": "read", "me/model": "write", "datasets/me/x": "write"}
-)->str: # a token for this Hub: give it as HF_TOKEN or to `hub.api`
+) -> str: # a token for this Hub: give it as HF_TOKEN or to `hub.api`
     "A new token, of the shape that the Hub's have."
     if role not in _ROLES: raise TestingError(f"role={role!r}: there are {', '.join(_ROLES)}")
-    if can and role!="fineGrained": raise TestingError('`can` is for role="fineGrained"; the other roles reach everything that is the user\'s')
+    if can and role != "fineGrained":
+        raise TestingError('`can` is for role="fineGrained"; the other roles reach everything that is the user\'s')
     res = "hf_" + hashlib.sha256(f"{name} {role} {len(self._tokens)}".encode()).hexdigest()[:34]
     self._tokens[res] = _Token(name, role, tuple(orgs), tuple((can or {}).items()))
     return res
@@ -352,7 +377,7 @@ def fail(self:FakeHub,
     after:int=0, # how many matching requests go well before
     retry_after:int|None=None, # seconds, for a `Retry-After` header
     code:str|None=None, # `X-Error-Code`, such as "RepoNotFound", "GatedRepo"
-)->HubFault: # its `hits` says how often it struck
+) -> HubFault: # its `hits` says how often it struck
     "Make the next requests that match `pattern` fail, as a flaky or full Hub does."
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return self._add_fault(pattern, "fail", _Refusal(status, message, code, headers), times, after)
@@ -372,7 +397,7 @@ def cut(self:FakeHub,
     times:int=1, # how many connections are cut
     after:int=0, # how many matching requests go well before
     at:float=.5, # share of the body that is read before an upload is cut
-)->HubFault: # its `hits` says how often it struck
+) -> HubFault: # its `hits` says how often it struck
     "Cut the connection of the next requests that match `pattern`."
     if during not in ("upload", "answer"): raise TestingError(f'during={during!r}: "upload" or "answer"')
     return self._add_fault(pattern, during, at, times, after)
@@ -384,7 +409,7 @@ def slow(self:FakeHub,
     seconds:float=5., # time before the answer begins
     times:int=1, # how many answers are slow
     after:int=0, # how many matching requests go well before
-)->HubFault: # its `hits` says how often it struck
+) -> HubFault: # its `hits` says how often it struck
     "Let the client wait for the answers to the next requests that match `pattern`."
     return self._add_fault(pattern, "slow", seconds, times, after)
 
@@ -395,7 +420,7 @@ def call(self:FakeHub,
     f:callable, # called without arguments when such a request has arrived, before its body is read
     times:int=1, # how often
     after:int=0, # how many matching requests go by before
-)->HubFault: # its `hits` says how often it was called
+) -> HubFault: # its `hits` says how often it was called
     "Call `f` when a request that matches `pattern` arrives."
     return self._add_fault(pattern, "call", f, times, after)
 
@@ -418,20 +443,22 @@ def _strike(self:FakeHub, request):
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #route
 _ROUTES = []
-_PARTS = dict(kind="models|datasets|spaces", prefix="(?:datasets|spaces)/|", id="[^/]+/[^/]+|[^/]+", rev="[^/]+", path=".+", oid="[0-9a-f]{64}")
+_PARTS = dict(kind="models|datasets|spaces", prefix="(?:datasets|spaces)/|", id="[^/]+/[^/]+|[^/]+", rev="[^/]+",
+              path=".+", oid="[0-9a-f]{64}")
 
 def _on(method, path):
     "Register the function that answers `method` and `path`; `{parts}` become its arguments."
-    pattern = re.sub(r"\{(\w+)\}", lambda m: f"(?P<{m[1]}>{_PARTS[m[1]]})", re.escape(path).replace(r"\{", "{").replace(r"\}", "}"))
+    pattern = re.sub(r"\{(\w+)\}", lambda m: f"(?P<{m[1]}>{_PARTS[m[1]]})",
+                     re.escape(path).replace(r"\{", "{").replace(r"\}", "}"))
     return lambda f: _ROUTES.append((len(path), method, re.compile(pattern), f)) or f
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #route_pick
 @patch
 def _route(self:FakeHub, h):
-    method,path = "GET" if h.command=="HEAD" else h.command,h.url.path
+    method,path = "GET" if h.command == "HEAD" else h.command,h.url.path
     h.user = None if path.startswith("/lfs/") else self._who(h) # an upload's address is its own permission
     for _,m,pattern,f in sorted(_ROUTES, key=lambda o: -o[0]): # the most specific first
-        found = m==method and pattern.fullmatch(path)
+        found = m == method and pattern.fullmatch(path)
         if found: return f(self, h, **{k: unquote(v or "") for k,v in found.groupdict().items()})
     hint = "; it has no Xet storage: set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported" if "/xet-" in path else ""
     raise _Refusal(404, f"the fake Hub has no {method} {unquote(path)}{hint}", "EntryNotFound")
@@ -449,7 +476,7 @@ def files(self:FakeHub,
     repo_id:str, # "user/name"
     repo_type:str="model", # "model", "dataset" or "space"
     revision:str="main", # branch, tag or commit
-)->dict: # {path: bytes}
+) -> dict: # {path: bytes}
     "What a repository holds, without asking over HTTP."
     repo = self.repos.get((repo_type+"s", self._moved.get((repo_type+"s",repo_id), repo_id)))
     there = ", ".join(f"{k[:-1]} {n}" for k,n in self.repos)
@@ -460,15 +487,17 @@ def files(self:FakeHub,
 @patch
 def env(self:FakeHub,
     **extra # further environment variables, such as HF_TOKEN
-)->dict: # an environment for a subprocess that knows only this Hub
+) -> dict: # an environment for a subprocess that knows only this Hub
     "Environment variables that point a subprocess at this Hub, with a cache of its own, no token, and no way out."
-    drop = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_CACHE",
+    drop = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
+            "HF_DATASETS_OFFLINE", "HF_HUB_CACHE",
             "HF_DATASETS_CACHE", "ALL_PROXY", "all_proxy"}
     proxy = {k: self.endpoint for k in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
     here = "127.0.0.1,localhost"
     hf = dict(HF_ENDPOINT=self.endpoint, HF_HOME=str(self._home), HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1",
               HF_HUB_DISABLE_PROGRESS_BARS="1", HF_UPDATE_DOWNLOAD_COUNTS="0")
-    return {**{k: v for k,v in os.environ.items() if k not in drop}, **proxy, "NO_PROXY": here, "no_proxy": here, **hf, **extra}
+    return {**{k: v for k,v in os.environ.items() if k not in drop}, **proxy, "NO_PROXY": here, "no_proxy": here, **hf,
+            **extra}
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #hub_run
 @patch
@@ -477,9 +506,10 @@ def run(self:FakeHub,
     *args:str, # its command line arguments, `sys.argv[1:]`
     timeout:float=300, # seconds
     **extra:str # further environment variables, such as HF_TOKEN
-)->str: # what it printed
+) -> str: # what it printed
     "Run `code` in a fresh Python that knows only this Hub."
-    res = subprocess.run([sys.executable, "-c", code, *map(str, args)], env=self.env(**extra), capture_output=True, text=True, timeout=timeout)
+    res = subprocess.run([sys.executable, "-c", code, *map(str, args)], env=self.env(**extra), capture_output=True,
+                         text=True, timeout=timeout)
     if res.returncode: raise TestingError(f"the subprocess ended with {res.returncode}:\n{res.stderr[-4000:]}")
     return res.stdout
 
@@ -491,9 +521,12 @@ def api(self:FakeHub,
     "A `huggingface_hub.HfApi` of this process that talks to this Hub."
     from huggingface_hub import HfApi, is_offline_mode
     from huggingface_hub.utils._runtime import is_xet_available
-    if is_offline_mode(): raise TestingError("HF_HUB_OFFLINE was set when huggingface_hub was imported, which then asks no Hub: set it to 0 before, or use `run`")
+    if is_offline_mode():
+        raise TestingError(
+            "HF_HUB_OFFLINE was set when huggingface_hub was imported, which then asks no Hub: set it to 0 before, or use `run`")
     if is_xet_available():
-        raise TestingError("the fake Hub has no Xet storage: set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported, or use `run`")
+        raise TestingError(
+            "the fake Hub has no Xet storage: set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported, or use `run`")
     return HfApi(endpoint=self.endpoint, token=token or False)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #access
@@ -503,11 +536,12 @@ def _repo(self:FakeHub, h, kind, name, what="read"):
     repo,who = self.repos.get((kind, self._moved.get((kind,name), name))),h.user
     mine = repo is not None and who is not None and who.may("read", kind, repo.name)
     if repo is None or repo.private and not mine:
-        raise _Refusal(404 if who else 401, "Repository not found" if who else "Invalid username or password.", "RepoNotFound")
-    if what=="open" and repo.gated and not mine:
+        raise _Refusal(404 if who else 401, "Repository not found" if who else "Invalid username or password.",
+                       "RepoNotFound")
+    if what == "open" and repo.gated and not mine:
         said = f"Access to {kind[:-1]} {name} is restricted. You must have access to it and be authenticated."
         raise _Refusal(403 if who else 401, said, "GatedRepo")
-    if what=="write": self._may_write(who, kind, repo.name)
+    if what == "write": self._may_write(who, kind, repo.name)
     return repo
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #may_write
@@ -515,16 +549,19 @@ def _repo(self:FakeHub, h, kind, name, what="read"):
 def _may_write(self:FakeHub, who, kind, name):
     if who is None: raise _Refusal(401, "Invalid username or password.")
     if who.may("write", kind, name): return
-    if who.role=="read" and who.may("read", kind, name): raise _Refusal(403, "Forbidden: you must use a write token to write to a repository.")
-    raise _Refusal(403, f"You don't have the rights to write to {kind[:-1]} {name} or to create it under the namespace \"{name.split('/')[0]}\"")
+    if who.role == "read" and who.may("read", kind, name):
+        raise _Refusal(403, "Forbidden: you must use a write token to write to a repository.")
+    raise _Refusal(403,
+                   f"You don't have the rights to write to {kind[:-1]} {name} or to create it under the namespace \"{name.split('/')[0]}\"")
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #whoami
 def _rights(who, kind_of=dict(datasets="dataset", spaces="space")):
     "The `scoped` list of a fine-grained token."
     for entity,right in who.can:
         kind,_,name = entity.partition("/") if entity.split("/")[0] in kind_of else ("", "", entity)
-        type = kind_of.get(kind) or ("model" if "/" in name else "user" if name==who.name else "org")
-        yield dict(entity=dict(_id="0"*24, type=type, name=name), permissions=["repo.content.read"] + ["repo.write"]*(right=="write"))
+        type = kind_of.get(kind) or ("model" if "/" in name else "user" if name == who.name else "org")
+        yield dict(entity=dict(_id="0"*24, type=type, name=name),
+                   permissions=["repo.content.read"] + ["repo.write"]*(right == "write"))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #whoami_reply
 @_on("GET", "/api/whoami-v2")
@@ -532,18 +569,25 @@ def _whoami(hub, h):
     who = h.user
     if who is None: raise _Refusal(401, "Invalid username or password.")
     token = dict(displayName="a token", role=who.role, createdAt=_EPOCH)
-    if who.role=="fineGrained": token["fineGrained"] = dict(canReadGatedRepos=False, scoped=list(_rights(who)), **{"global": []})
+    if who.role == "fineGrained":
+        token["fineGrained"] = dict(canReadGatedRepos=False, scoped=list(_rights(who)), **{"global": []})
     pro = who.name not in hub.free
-    h.json(dict(type="user", id="0"*24, name=who.name, fullname=who.name, email=f"{who.name}@example.com", emailVerified=True, canPay=pro, isPro=pro,
-                avatarUrl="", orgs=[dict(type="org", id="0"*24, name=o, fullname=o, roleInOrg="write") for o in who.orgs],
+    h.json(dict(type="user", id="0"*24, name=who.name, fullname=who.name, email=f"{who.name}@example.com",
+                emailVerified=True, canPay=pro, isPro=pro,
+                avatarUrl="", orgs=[dict(type="org", id="0"*24, name=o, fullname=o, roleInOrg="write")
+                                    for o in who.orgs],
                 auth=dict(type="access_token", accessToken=token)))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #auth_check
 @_on("GET", "/api/{kind}/{id}/auth-check")
-def _auth_check(hub, h, kind, id): hub._repo(h, kind, id, "open"); h.json({})
+def _auth_check(hub, h, kind, id):
+    hub._repo(h, kind, id, "open")
+    h.json({})
 
 @_on("GET", "/api/{kind}/{id}/auth-check/write")
-def _auth_check_write(hub, h, kind, id): hub._repo(h, kind, id, "write"); h.json({})
+def _auth_check_write(hub, h, kind, id):
+    hub._repo(h, kind, id, "write")
+    h.json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #card_rules
 _YAML = re.compile(r"^\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|$)", re.S)
@@ -563,7 +607,8 @@ def _front_matter(text):
     m = _YAML.match(text)
     return m and yaml.safe_load(m[1])
 
-def _read_text(files, name): return files[name].path.read_text(encoding="utf-8", errors="replace") if name in files else ""
+def _read_text(files, name):
+    return files[name].path.read_text(encoding="utf-8", errors="replace") if name in files else ""
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #card_of
 def _card_of(files):
@@ -580,20 +625,27 @@ def _check_fields(c):
     for o in _list(c.get("license")):
         if o not in _LICENSES: yield f'"license" must be one of [{", ".join(_LICENSES[:3])}, ...]; it is {o!r}'
     for i,o in enumerate(_list(c.get("language"))):
-        if not isinstance(o, str) or o!=o.lower(): yield f'"language[{i}]" must only contain lowercase characters'
-        elif not re.fullmatch(r"[a-z]{2,3}(-[a-z0-9-]+)?|code|multilingual", o): yield f'"language[{i}]" with value "{o}" must be an ISO 639 code'
+        if not isinstance(o, str) or o != o.lower(): yield f'"language[{i}]" must only contain lowercase characters'
+        elif not re.fullmatch(r"[a-z]{2,3}(-[a-z0-9-]+)?|code|multilingual", o):
+            yield f'"language[{i}]" with value "{o}" must be an ISO 639 code'
     for k in ("tags", "datasets", "metrics"):
         if k in c and not all(isinstance(o, str) for o in _list(c[k])): yield f'"{k}" must be an array of strings'
     for o in _list(c.get("base_model")):
-        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(o)): yield f'"base_model" with value "{o}" is not valid. Use a model id'
-    if c.get("base_model_relation") not in (None, *_RELATIONS): yield f'"base_model_relation" must be one of [{", ".join(_RELATIONS)}]'
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(o)):
+            yield f'"base_model" with value "{o}" is not valid. Use a model id'
+    if c.get("base_model_relation") not in (None, *_RELATIONS):
+        yield f'"base_model_relation" must be one of [{", ".join(_RELATIONS)}]'
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #card_results
 def _check_results(index):
     "What is wrong with a `model-index`."
-    if not isinstance(index, list): yield '"model-index" must be an array'; return
+    if not isinstance(index, list):
+        yield '"model-index" must be an array'
+        return
     for i,m in enumerate(index):
-        if not isinstance(m, dict) or not m.get("name"): yield f'"model-index[{i}].name" is required'; continue
+        if not isinstance(m, dict) or not m.get("name"):
+            yield f'"model-index[{i}].name" is required'
+            continue
         for j,r in enumerate(m.get("results") or []):
             at = f'model-index[{i}].results[{j}]'
             if not (r.get("task") or {}).get("type"): yield f'"{at}.task.type" is required'
@@ -610,7 +662,8 @@ def _check_space(c):
     if c.get("sdk") not in ("gradio", "docker", "static"): yield '"sdk" must be one of [gradio, docker, static]'
     for k in ("colorFrom", "colorTo"):
         if k in c and c[k] not in _COLOURS: yield f'"{k}" must be one of [{", ".join(_COLOURS)}]'
-    if len(str(c.get("short_description", "")))>60: yield '"short_description" length must be less than or equal to 60 characters long'
+    if len(str(c.get("short_description", ""))) > 60:
+        yield '"short_description" length must be less than or equal to 60 characters long'
     if "app_port" in c and not isinstance(c["app_port"], int): yield '"app_port" must be a number'
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #card_check
@@ -624,7 +677,7 @@ def _check_card(text, kind):
     if not isinstance(c, dict): return ["YAML metadata must be a mapping"],[]
     errors = [*_check_fields(c)]
     if "model-index" in c: errors += _check_results(c["model-index"])
-    if kind=="spaces": errors += _check_space(c)
+    if kind == "spaces": errors += _check_space(c)
     return errors,[]
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #validate_yaml
@@ -639,13 +692,14 @@ def _asked(h, name): return h.query.get(name, ["false"])[0].lower() in ("true", 
 
 def _last_change(repo, rev, path):
     "The newest commit that changed the file."
-    chain = list(repo.history(rev)); oid = lambda c: (b := c.files.get(path)) and b.oid
-    c = next((a for a,b in zip(chain, chain[1:]) if oid(a)!=oid(b)), chain[-1])
+    chain = list(repo.history(rev))
+    oid = lambda c: (b := c.files.get(path)) and b.oid
+    c = next((a for a,b in zip(chain, chain[1:]) if oid(a) != oid(b)), chain[-1])
     return dict(id=c.sha, title=c.title, date=c.date)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #read_tree-2
 def _expanded(repo, rev, entries):
-    return [{**e, "lastCommit": _last_change(repo, rev, e["path"])} if e["type"]=="file" else e for e in entries]
+    return [{**e, "lastCommit": _last_change(repo, rev, e["path"])} if e["type"] == "file" else e for e in entries]
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #tree
 @_on("GET", "/api/{kind}/{id}/tree/{rev}/{path}")
@@ -661,7 +715,8 @@ def _tree(hub, h, kind, id, rev, path=""):
 def _paths_info(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id)
     q = h.data if "json" in (h.headers.get("Content-Type") or "") else parse_qs(h.body.decode())
-    found = [e for e in _entries(repo.at(rev).files, recursive=True) if e["path"].strip("/") in [p.strip("/") for p in q.get("paths", [])]]
+    found = [e for e in _entries(repo.at(rev).files, recursive=True)
+             if e["path"].strip("/") in [p.strip("/") for p in q.get("paths", [])]]
     expand = str(q.get("expand", ["false"])).lower().strip("[]'") in ("true", "1")
     h.json(_expanded(repo, rev, found) if expand else found)
 
@@ -684,18 +739,22 @@ def _tags(card):
 @patch
 def _info(self:FakeHub, repo, rev="main", blobs=False):
     "What the Hub says of a repository."
-    c = repo.at(rev); card = _card_of(c.files) or {}
-    res = dict(_id="0"*24, id=repo.name, author=repo.name.split("/")[0], sha=c.sha, private=repo.private, gated=repo.gated, disabled=False,
+    c = repo.at(rev)
+    card = _card_of(c.files) or {}
+    res = dict(_id="0"*24, id=repo.name, author=repo.name.split("/")[0], sha=c.sha, private=repo.private,
+               gated=repo.gated, disabled=False,
                tags=_tags(card), downloads=0, likes=0, createdAt=list(repo.history(rev))[-1].date, lastModified=c.date,
                usedStorage=sum(b.size for b in c.files.values()), siblings=_siblings(c.files, blobs))
     if card: res["cardData"] = card
-    if repo.kind=="models":
-        res |= {k: card[k] for k in ("library_name", "pipeline_tag", "model-index") if k in card} | dict(modelId=repo.name)
+    if repo.kind == "models":
+        res |= {k: card[k] for k in ("library_name", "pipeline_tag", "model-index")
+                if k in card} | dict(modelId=repo.name)
         config = json.loads(_read_text(c.files, "config.json") or "{}")
         res["config"] = {k: config[k] for k in ("architectures", "model_type") if k in config}
-    if repo.kind=="spaces":
+    if repo.kind == "spaces":
         space = self.space(repo.name)
-        res |= dict(sdk=card.get("sdk", repo.info.get("sdk")), runtime=space._runtime(), host=space.host, subdomain=space.subdomain,
+        res |= dict(sdk=card.get("sdk", repo.info.get("sdk")), runtime=space._runtime(), host=space.host,
+                    subdomain=space.subdomain,
                     models=_list(card.get("models")), datasets=_list(card.get("datasets")))
     return res
 
@@ -709,15 +768,18 @@ def _get_info(hub, h, kind, id, rev="main"): h.json(hub._info(hub._repo(h, kind,
 def _send_file(hub, h, prefix, id, rev, path):
     "Answer `resolve`: the file, or the part of it that a `Range` header asks for."
     kind = prefix.strip("/") or "models"
-    c = hub._repo(h, kind, id, "open").at(rev); b = c.files.get(path)
-    if b is None: raise _Refusal(404, f"Entry not found: {path} is not in {id}", "EntryNotFound", {"X-Repo-Commit": c.sha})
+    c = hub._repo(h, kind, id, "open").at(rev)
+    b = c.files.get(path)
+    if b is None:
+        raise _Refusal(404, f"Entry not found: {path} is not in {id}", "EntryNotFound", {"X-Repo-Commit": c.sha})
     data,head = b.path.read_bytes(),{"X-Repo-Commit": c.sha, "ETag": f'"{b.sha256 or b.oid}"', "Accept-Ranges": "bytes"}
     if b.sha256: head |= {"X-Linked-Size": str(b.size), "X-Linked-ETag": f'"{b.sha256}"'}
     part = re.fullmatch(r"bytes=(\d*)-(\d*)", h.headers.get("Range") or "")
     if not part: return h.reply(200, data, head, "application/octet-stream")
-    a,z = part.groups(); n = len(data)
+    a,z = part.groups()
+    n = len(data)
     start,end = (max(n-int(z), 0), n-1) if not a else (int(a), min(int(z), n-1) if z else n-1)
-    if start>end: return h.reply(416, b"", {"Content-Range": f"bytes */{n}"})
+    if start > end: return h.reply(416, b"", {"Content-Range": f"bytes */{n}"})
     h.reply(206, data[start:end+1], {**head, "Content-Range": f"bytes {start}-{end}/{n}"}, "application/octet-stream")
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #history
@@ -725,8 +787,10 @@ def _ref(kind, name, sha): return dict(name=name, ref=f"refs/{kind}/{name}", tar
 
 @_on("GET", "/api/{kind}/{id}/refs")
 def _refs(hub, h, kind, id):
-    repo = hub._repo(h, kind, id); repo.at()
-    h.json(dict(branches=[_ref("heads", *o) for o in repo.branches.items()], tags=[_ref("tags", *o) for o in repo.tags.items()], converts=[],
+    repo = hub._repo(h, kind, id)
+    repo.at()
+    h.json(dict(branches=[_ref("heads", *o) for o in repo.branches.items()],
+                tags=[_ref("tags", *o) for o in repo.tags.items()], converts=[],
                 pullRequests=[]))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #commits
@@ -742,26 +806,31 @@ def _new_ref(refs, name, sha, what):
 
 @_on("POST", "/api/{kind}/{id}/branch/{rev}")
 def _new_branch(hub, h, kind, id, rev):
-    repo = hub._repo(h, kind, id, "write"); repo.adopt(hub._store)
-    _new_ref(repo.branches, rev, repo.at(h.data.get("startingPoint", "main")).sha, "branch"); h.json({})
+    repo = hub._repo(h, kind, id, "write")
+    repo.adopt(hub._store)
+    _new_ref(repo.branches, rev, repo.at(h.data.get("startingPoint", "main")).sha, "branch")
+    h.json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #drop_branch
 @_on("DELETE", "/api/{kind}/{id}/branch/{rev}")
 def _drop_branch(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id, "write")
-    if rev=="main": raise _Refusal(403, "Cannot delete the branch main")
+    if rev == "main": raise _Refusal(403, "Cannot delete the branch main")
     if repo.branches.pop(rev, None) is None: raise _Refusal(404, f"Invalid rev id: {rev}", "RevisionNotFound")
     h.json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #new_tag
 @_on("POST", "/api/{kind}/{id}/tag/{rev}")
 def _new_tag(hub, h, kind, id, rev):
-    repo = hub._repo(h, kind, id, "write"); repo.adopt(hub._store)
-    _new_ref(repo.tags, h.data["tag"], repo.at(rev).sha, "tag"); h.json({})
+    repo = hub._repo(h, kind, id, "write")
+    repo.adopt(hub._store)
+    _new_ref(repo.tags, h.data["tag"], repo.at(rev).sha, "tag")
+    h.json({})
 
 @_on("DELETE", "/api/{kind}/{id}/tag/{rev}")
 def _drop_tag(hub, h, kind, id, rev):
-    if hub._repo(h, kind, id, "write").tags.pop(rev, None) is None: raise _Refusal(404, f"Invalid rev id: {rev}", "RevisionNotFound")
+    if hub._repo(h, kind, id, "write").tags.pop(rev, None) is None:
+        raise _Refusal(404, f"Invalid rev id: {rev}", "RevisionNotFound")
     h.json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #attributes
@@ -782,46 +851,59 @@ _NAME = re.compile(r"(?!.*(--|\.\.))(?![-.])[\w.-]{1,96}(?<![-.])(?<!\.git)")
 # %% ../../nbs/testing/02_fake_hub.ipynb #create_reply
 @_on("POST", "/api/repos/create")
 def _create(hub, h):
-    d = h.data; kind = d.get("type", "model") + "s"
+    d = h.data
+    kind = d.get("type", "model") + "s"
     name = f"{d.get('organization') or (h.user.name if h.user else '')}/{d['name']}"
     if kind not in ("models", "datasets", "spaces"): raise _Refusal(400, f"there are no {kind} here")
     if not _NAME.fullmatch(d["name"]): raise _Refusal(400, f"Invalid repo name: {d['name']}")
     hub._may_write(h.user, kind, name)
-    if kind=="spaces": hub._can_pay(name, d["sdk"], d.get("hardware"))
+    if kind == "spaces": hub._can_pay(name, d["sdk"], d.get("hardware"))
     with hub._lock:
-        if (kind,name) in hub.repos: raise _Refusal(409, f"You already created this {kind[:-1]} repo", url=hub._url(kind, name))
-        repo = hub.repos[kind,name] = _Repo(kind, name, private=d.get("visibility")=="private" or bool(d.get("private")), sdk=d.get("sdk"))
+        if (kind,name) in hub.repos:
+            raise _Refusal(409, f"You already created this {kind[:-1]} repo", url=hub._url(kind, name))
+        repo = hub.repos[kind,name] = _Repo(kind, name, private=d.get("visibility") == "private"
+                                            or bool(d.get("private")), sdk=d.get("sdk"))
         hub._moved.pop((kind,name), None)
-        files = {".gitattributes": _keep(hub._store, _attributes(_LFS + _LFS_DATA*(kind=="datasets")))}
-        if kind=="spaces": files["README.md"] = _keep(hub._store, _SPACE_README.format(title=d["name"], sdk=d["sdk"]).encode())
+        files = {".gitattributes": _keep(hub._store, _attributes(_LFS + _LFS_DATA*(kind == "datasets")))}
+        if kind == "spaces":
+            files["README.md"] = _keep(hub._store, _SPACE_README.format(title=d["name"], sdk=d["sdk"]).encode())
         repo.commit("main", files, "initial commit", h.user.name, hub._now())
-        if kind=="spaces": hub.space(name)._create(d)
+        if kind == "spaces": hub.space(name)._create(d)
     h.json(dict(url=hub._url(kind, name), name=name, id="0"*24))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #url
 @patch
-def _url(self:FakeHub, kind, name): return f"{self.endpoint}/{'' if kind=='models' else kind+'/'}{name}"
+def _url(self:FakeHub, kind, name): return f"{self.endpoint}/{'' if kind == 'models' else kind+'/'}{name}"
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #delete
 @_on("DELETE", "/api/repos/delete")
 def _delete(hub, h):
-    d = h.data; kind = d.get("type", "model") + "s"
+    d = h.data
+    kind = d.get("type", "model") + "s"
     name = f"{d.get('organization') or (h.user.name if h.user else '')}/{d['name']}"
     repo = hub._repo(h, kind, name, "write")
-    with hub._lock: del hub.repos[kind,repo.name]; hub._spaces.pop(repo.name, None) if kind=="spaces" else None
+    with hub._lock:
+        del hub.repos[kind,repo.name]
+        hub._spaces.pop(repo.name, None) if kind == "spaces" else None
     h.json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #move
 @_on("POST", "/api/repos/move")
 def _move(hub, h):
-    d = h.data; kind,to = d.get("type", "model") + "s",d["toRepo"]
-    repo = hub._repo(h, kind, d["fromRepo"], "write"); hub._may_write(h.user, kind, to)
+    d = h.data
+    kind,to = d.get("type", "model") + "s",d["toRepo"]
+    repo = hub._repo(h, kind, d["fromRepo"], "write")
+    hub._may_write(h.user, kind, to)
     with hub._lock:
         if (kind,to) in hub.repos: raise _Refusal(409, f"{to} exists already")
         hub.repos[kind,to] = hub.repos.pop((kind,repo.name))
-        hub._moved = {k: to if v==repo.name and k[0]==kind else v for k,v in hub._moved.items()} | {(kind,repo.name): to} # the old name leads there
+        hub._moved = {k: to if v == repo.name and k[0] == kind else v for k,
+                      v in hub._moved.items()} | {(kind,repo.name): to} # the old name leads there
         hub._moved.pop((kind,to), None)
-        if kind=="spaces": hub._spaces[to] = hub.space(repo.name); hub._spaces.pop(repo.name); hub._spaces[to].name = to
+        if kind == "spaces":
+            hub._spaces[to] = hub.space(repo.name)
+            hub._spaces.pop(repo.name)
+            hub._spaces[to].name = to
         repo.name = to
     h.json({})
 
@@ -829,7 +911,7 @@ def _move(hub, h):
 @_on("PUT", "/api/{kind}/{id}/settings")
 def _settings(hub, h, kind, id):
     repo,d = hub._repo(h, kind, id, "write"),h.data
-    if "visibility" in d or "private" in d: repo.private = d.get("visibility")=="private" or bool(d.get("private"))
+    if "visibility" in d or "private" in d: repo.private = d.get("visibility") == "private" or bool(d.get("private"))
     if "gated" in d: repo.gated = d["gated"]
     h.json(dict(private=repo.private, gated=repo.gated))
 
@@ -838,14 +920,16 @@ def _settings(hub, h, kind, id):
 def _listing(hub, h, kind):
     "All that the one who asks may see, by author and name."
     who,q = h.user,{k: v[0] for k,v in h.query.items()}
-    seen = [r for (k,_),r in sorted(hub.repos.items()) if k==kind and (not r.private or who and who.may("read", k, r.name))]
-    seen = [r for r in seen if q.get("author") in (None, r.name.split("/")[0]) and q.get("search", "").lower() in r.name.lower()]
+    seen = [r for (k,_),r in sorted(hub.repos.items()) if k == kind and (not r.private or who and who.may("read", k,
+        r.name))]
+    seen = [r for r in seen if q.get("author") in (None, r.name.split("/")[0]) and q.get("search",
+        "").lower() in r.name.lower()]
     h.json([hub._info(r) for r in seen][:int(q.get("limit", 1000))])
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #preupload
 def _is_text(sample):
     try: sample.decode()
-    except UnicodeDecodeError as e: return e.start>=len(sample)-3 and b"\0" not in sample # a letter was cut in two
+    except UnicodeDecodeError as e: return e.start >= len(sample)-3 and b"\0" not in sample # a letter was cut in two
     return b"\0" not in sample
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #is_ignored
@@ -865,7 +949,7 @@ def _preupload(hub, h, kind, id, rev):
     attributes,ignore = _read_text(files, ".gitattributes"),h.data.get("gitIgnore", _read_text(files, ".gitignore"))
     def one(f):
         old = files.get(f["path"])
-        lfs = _is_tracked(f["path"], attributes) or f["size"]>5_000_000 or not _is_text(base64.b64decode(f["sample"]))
+        lfs = _is_tracked(f["path"], attributes) or f["size"] > 5_000_000 or not _is_text(base64.b64decode(f["sample"]))
         return dict(path=f["path"], uploadMode="lfs" if lfs else "regular", shouldIgnore=_is_ignored(f["path"], ignore),
                     oid=old and (old.sha256 or old.oid))
     h.json(dict(files=[one(f) for f in h.data["files"]]))
@@ -884,9 +968,12 @@ def _lfs_batch(hub, h, prefix, id):
 @patch
 def _upload_action(self:FakeHub, repo, oid, size):
     "Where to put a file: an address that needs no token, as signed ones do not."
-    with self._lock: ticket = str(len(self._tickets)); self._tickets[ticket] = (repo, oid, size)
-    base = f"{self.endpoint}/lfs/{repo.kind}/{repo.name}/{oid}"; url = f"{base}?ticket={ticket}"
-    if not self.part_size or size<=self.part_size: return dict(href=url)
+    with self._lock:
+        ticket = str(len(self._tickets))
+        self._tickets[ticket] = (repo, oid, size)
+    base = f"{self.endpoint}/lfs/{repo.kind}/{repo.name}/{oid}"
+    url = f"{base}?ticket={ticket}"
+    if not self.part_size or size <= self.part_size: return dict(href=url)
     parts = {f"{i+1:05}": f"{url}&part={i+1}" for i in range(-(-size//self.part_size))}
     return dict(href=f"{base}/complete?ticket={ticket}", header=dict(chunk_size=str(self.part_size), **parts))
 
@@ -894,14 +981,15 @@ def _upload_action(self:FakeHub, repo, oid, size):
 @patch
 def _ticket(self:FakeHub, h, oid):
     ticket = h.query.get("ticket", [""])[0]
-    if ticket not in self._tickets or self._tickets[ticket][1]!=oid: raise _Refusal(403, "the address of this upload is not valid")
+    if ticket not in self._tickets or self._tickets[ticket][1] != oid:
+        raise _Refusal(403, "the address of this upload is not valid")
     return ticket,self._tickets[ticket][0]
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #store_lfs
 @patch
 def _store_lfs(self:FakeHub, repo, oid, stream):
     b = _keep_lfs(self._store, stream)
-    if b.sha256!=oid: raise _Refusal(400, "The SHA-256 of the upload is not the one that was promised")
+    if b.sha256 != oid: raise _Refusal(400, "The SHA-256 of the upload is not the one that was promised")
     repo.lfs[oid] = b
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #lfs_put_reply
@@ -924,12 +1012,14 @@ def _lfs_complete(hub, h, kind, id, oid):
 @_on("POST", "/{prefix}{id}.git/info/lfs/objects/verify")
 def _lfs_verify(hub, h, prefix, id):
     b = hub._repo(h, prefix.strip("/") or "models", id, "write").lfs.get(h.data["oid"])
-    if b is None or b.size!=h.data["size"]: raise _Refusal(404, "Object does not exist on the server or has another size")
+    if b is None or b.size != h.data["size"]:
+        raise _Refusal(404, "Object does not exist on the server or has another size")
     h.json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #commit_apply
 def _check_path(path):
-    if not path or path.startswith("/") or any(o in ("", ".", "..", ".git") for o in path.split("/")): raise _Refusal(400, f"Invalid path: {path!r}")
+    if not path or path.startswith("/") or any(o in ("", ".", "..", ".git") for o in path.split("/")):
+        raise _Refusal(400, f"Invalid path: {path!r}")
     return path
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #apply
@@ -937,16 +1027,19 @@ def _check_path(path):
 def _apply(self:FakeHub, repo, files, key, value):
     "Carry out one line of a commit on `files`."
     path = _check_path(value["path"].rstrip("/"))
-    if key=="file": files[path] = _keep(self._store, base64.b64decode(value["content"]))
-    elif key=="lfsFile":
+    if key == "file": files[path] = _keep(self._store, base64.b64decode(value["content"]))
+    elif key == "lfsFile":
         if value["oid"] not in repo.lfs:
-            raise _Refusal(400, f"Your push was rejected because an LFS pointer pointed to a file that does not exist: {path}")
+            raise _Refusal(400,
+                           f"Your push was rejected because an LFS pointer pointed to a file that does not exist: {path}")
         files[path] = repo.lfs[value["oid"]]
         tracked = _read_text(files, ".gitattributes")
-        if not _is_tracked(path, tracked): files[".gitattributes"] = _keep(self._store, tracked.encode() + _attributes([path]))
-    elif key=="deletedFile":
-        if files.pop(path, None) is None: raise _Refusal(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
-    elif key=="deletedFolder":
+        if not _is_tracked(path, tracked):
+            files[".gitattributes"] = _keep(self._store, tracked.encode() + _attributes([path]))
+    elif key == "deletedFile":
+        if files.pop(path, None) is None:
+            raise _Refusal(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
+    elif key == "deletedFolder":
         gone = [p for p in files if p.startswith(path+"/")]
         if not gone: raise _Refusal(404, f"A folder with this name doesn't exist: {path}", "EntryNotFound")
         for p in gone: del files[p]
@@ -958,25 +1051,26 @@ def _take_commit(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id, "write")
     if "create_pr" in h.query: raise _Refusal(400, "the fake Hub has no pull requests")
     lines = [json.loads(l) for l in h.body.splitlines() if l.strip()]
-    head = next(l["value"] for l in lines if l["key"]=="header")
+    head = next(l["value"] for l in lines if l["key"] == "header")
     with hub._lock:
         repo.adopt(hub._store)
         if rev not in repo.branches: raise _Refusal(404, f"Invalid rev id: {rev}", "RevisionNotFound")
-        if head.get("parentCommit", repo.branches[rev])!=repo.branches[rev]:
+        if head.get("parentCommit", repo.branches[rev]) != repo.branches[rev]:
             raise _Refusal(412, "A commit has happened since. Please refresh and try again.")
         files = dict(repo.at(rev).files)
         for l in lines:
-            if l["key"]!="header": hub._apply(repo, files, l["key"], l["value"])
+            if l["key"] != "header": hub._apply(repo, files, l["key"], l["value"])
         errors,_ = _check_card(_read_text(files, "README.md"), kind)
         if errors: raise _Refusal(400, "Invalid metadata in README.md: " + "; ".join(errors))
         c = repo.commit(rev, files, head["summary"], h.user.name, hub._now(), head.get("description", ""))
-        if kind=="spaces" and rev=="main": hub.space(repo.name)._build()
+        if kind == "spaces" and rev == "main": hub.space(repo.name)._build()
     h.json(dict(success=True, commitOid=c.sha, commitUrl=f"{hub._url(kind, repo.name)}/commit/{c.sha}", hookOutput=""))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space_consts
 _SPACE_README = "---\ntitle: {title}\nemoji: 📚\ncolorFrom: blue\ncolorTo: green\nsdk: {sdk}\napp_file: app.py\npinned: false\n---\n"
 _STAGES = ("BUILDING", "APP_STARTING", "RUNNING")
-_ALL_STAGES = set("""BUILDING APP_STARTING RUNNING NO_APP_FILE CONFIG_ERROR BUILD_ERROR RUNTIME_ERROR RUNNING_BUILDING RUNNING_APP_STARTING
+_ALL_STAGES = set(
+    """BUILDING APP_STARTING RUNNING NO_APP_FILE CONFIG_ERROR BUILD_ERROR RUNTIME_ERROR RUNNING_BUILDING RUNNING_APP_STARTING
 STOPPED PAUSED DELETING""".split())
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space
@@ -988,20 +1082,21 @@ class FakeSpace:
         self.hardware,self.requested,self.sleep_time,self.app,self.host_url = None,None,None,None,None
         self.stages,self.build_log,self.run_log,self.error = _STAGES,"","",None
         self.builds,self._at,self._paused,self._broken = 0,0,False,None
-        self._ready = threading.Event(); self._ready.set()
+        self._ready = threading.Event()
+        self._ready.set()
 
     def __repr__(self): return f"FakeSpace({self.name!r}, {' -> '.join(self.stages)})"
 
     @property
-    def subdomain(self)->str: return re.sub(r"[^a-z0-9]+", "-", self.name.lower())
+    def subdomain(self) -> str: return re.sub(r"[^a-z0-9]+", "-", self.name.lower())
     @property
-    def host(self)->str: # address of the running app
+    def host(self) -> str: # address of the running app
         return self.host_url or f"https://{self.subdomain}.hf.space"
 
 @patch
 def space(self:FakeHub,
     name:str, # "user/name", of a Space that is there or that will be made
-)->FakeSpace: # the same object each time
+) -> FakeSpace: # the same object each time
     "What is to become of a Space, and what it was given."
     with self._lock: return self._spaces.setdefault(self._moved.get(("spaces",name), name), FakeSpace(self, name))
 
@@ -1012,7 +1107,7 @@ def plan(self:FakeSpace,
     build_log:str="", # what the build prints
     run_log:str="", # what the app prints
     error:str|None=None, # the message that the runtime gives along with an error
-)->FakeSpace: # itself
+) -> FakeSpace: # itself
     "Say what the next builds of this Space come to."
     for s in stages:
         if s not in _ALL_STAGES: raise TestingError(f"no such stage: {s}; there are {', '.join(sorted(_ALL_STAGES))}")
@@ -1023,7 +1118,7 @@ def plan(self:FakeSpace,
 @patch
 def serve(self:FakeSpace,
     app, # a port on this machine, or a function of (folder with the Space's files, environment) that starts a server and gives its port
-)->FakeSpace: # itself
+) -> FakeSpace: # itself
     "Say what answers under the Space's address."
     self.app = app
     if isinstance(app, int): self.host_url = f"http://127.0.0.1:{app}"
@@ -1045,7 +1140,9 @@ def _build(self:FakeSpace):
     files = self.hub.files(self.name, "space")
     self._ready = ready = threading.Event()
     folder = Path(self.hub._tmp.name)/"spaces"/f"{self.subdomain}-{self.builds}"
-    for p,data in files.items(): (folder/p).parent.mkdir(parents=True, exist_ok=True); (folder/p).write_bytes(data)
+    for p,data in files.items():
+        (folder/p).parent.mkdir(parents=True, exist_ok=True)
+        (folder/p).write_bytes(data)
     env = self.hub.env(**self.variables, **self.secrets, SPACE_ID=self.name)
     def start():
         try: url,bad = f"http://127.0.0.1:{self.app(folder, env)}",None
@@ -1062,26 +1159,28 @@ def _verdict(self:FakeSpace):
     files = repo.at().files if repo else {}
     card = _card_of(files) or {}
     if list(_check_space(card)): return "CONFIG_ERROR"
-    needed = dict(gradio=card.get("app_file", "app.py"), docker="Dockerfile", static=card.get("app_file", "index.html"))[card["sdk"]]
+    needed = dict(gradio=card.get("app_file", "app.py"), docker="Dockerfile",
+                  static=card.get("app_file", "index.html"))[card["sdk"]]
     return None if needed in files else "NO_APP_FILE"
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #stage
 @patch
-def stage(self:FakeSpace)->str: # the stage that the Hub would give now
+def stage(self:FakeSpace) -> str: # the stage that the Hub would give now
     "Where the Space is, without going on."
     if bad := self._verdict(): return bad
     if self._paused: return "PAUSED"
     if self._broken: return "RUNTIME_ERROR"
     s = self.stages[min(self._at, len(self.stages)-1)]
-    return "APP_STARTING" if s=="RUNNING" and not self._ready.is_set() else s
+    return "APP_STARTING" if s == "RUNNING" and not self._ready.is_set() else s
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #runtime
 @patch
 def _runtime(self:FakeSpace):
     s = self.stage()
-    if s=="RUNNING": self.hardware = self.requested or self.hardware
+    if s == "RUNNING": self.hardware = self.requested or self.hardware
     error = self._broken or self.error if s.endswith("_ERROR") else None
-    return dict(stage=s, hardware=dict(current=self.hardware, requested=self.requested), storage=None, gcTimeout=self.sleep_time,
+    return dict(stage=s, hardware=dict(current=self.hardware, requested=self.requested), storage=None,
+                gcTimeout=self.sleep_time,
                 replicas=dict(requested=1), **(dict(errorMessage=error) if error else {}))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space_replies
@@ -1092,37 +1191,50 @@ def _my_space(self:FakeHub, h, id, what="write"):
 
 @_on("GET", "/api/spaces/{id}/runtime")
 def _get_runtime(hub, h, id):
-    s = hub._my_space(h, id, "read"); now = s._runtime()
-    if now["stage"]==s.stages[min(s._at, len(s.stages)-1)]: s._at += 1 # seen: go on
+    s = hub._my_space(h, id, "read")
+    now = s._runtime()
+    if now["stage"] == s.stages[min(s._at, len(s.stages)-1)]: s._at += 1 # seen: go on
     h.json(now)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #restart
 @_on("POST", "/api/spaces/{id}/restart")
-def _restart(hub, h, id): s = hub._my_space(h, id); s._build(); h.json(s._runtime())
+def _restart(hub, h, id):
+    s = hub._my_space(h, id)
+    s._build()
+    h.json(s._runtime())
 
 @_on("POST", "/api/spaces/{id}/pause")
-def _pause(hub, h, id): s = hub._my_space(h, id); s._paused = True; h.json(s._runtime())
+def _pause(hub, h, id):
+    s = hub._my_space(h, id)
+    s._paused = True
+    h.json(s._runtime())
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #restart-2
 @_on("POST", "/api/spaces/{id}/sleeptime")
-def _sleep_time(hub, h, id): s = hub._my_space(h, id); s.sleep_time = h.data["seconds"]; h.json(s._runtime())
+def _sleep_time(hub, h, id):
+    s = hub._my_space(h, id)
+    s.sleep_time = h.data["seconds"]
+    h.json(s._runtime())
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #hardware
 @_on("POST", "/api/spaces/{id}/hardware")
 def _hardware(hub, h, id):
-    s = hub._my_space(h, id); repo = hub.repos["spaces",s.name]
+    s = hub._my_space(h, id)
+    repo = hub.repos["spaces",s.name]
     hub._can_pay(s.name, (_card_of(repo.at().files) or {}).get("sdk"), h.data["flavor"])
     s.requested,s.sleep_time = h.data["flavor"],h.data.get("sleepTimeSeconds", s.sleep_time)
-    s._build(); h.json(s._runtime())
+    s._build()
+    h.json(s._runtime())
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space_pay
 @patch
 def _can_pay(self:FakeHub, name, sdk, hardware):
     "Refuse what the account has no subscription for."
-    if hardware=="zero-a10g" and sdk!="gradio": raise _Refusal(400, "ZeroGPU is only for Gradio Spaces")
-    if name.split("/")[0] not in self.free or sdk=="static" or hardware=="zero-a10g": return
+    if hardware == "zero-a10g" and sdk != "gradio": raise _Refusal(400, "ZeroGPU is only for Gradio Spaces")
+    if name.split("/")[0] not in self.free or sdk == "static" or hardware == "zero-a10g": return
     if hardware in (None, "cpu-basic"):
-        raise _Refusal(402, "Static Spaces are free for everyone, but hosting Gradio and Docker Spaces on free cpu-basic "
+        raise _Refusal(402,
+                       "Static Spaces are free for everyone, but hosting Gradio and Docker Spaces on free cpu-basic "
                             "requires a PRO subscription.")
     raise _Refusal(402, "You must add a payment method to your account to upgrade your space's hardware.")
 
@@ -1130,8 +1242,10 @@ def _can_pay(self:FakeHub, name, sdk, hardware):
 @patch
 def _set(self:FakeSpace, values, d):
     "Set a variable or a secret, and restart."
-    if not re.fullmatch(r"[A-Za-z_]\w*", d["key"]): raise _Refusal(400, f"{d['key']!r} cannot be the name of a variable or a secret")
-    values[d["key"]] = str(d["value"]); self.described[d["key"]] = dict(description=d.get("description"), updatedAt=self.hub._now())
+    if not re.fullmatch(r"[A-Za-z_]\w*", d["key"]):
+        raise _Refusal(400, f"{d['key']!r} cannot be the name of a variable or a secret")
+    values[d["key"]] = str(d["value"])
+    self.described[d["key"]] = dict(description=d.get("description"), updatedAt=self.hub._now())
     self._build()
 
 def _show(space, values, secret):
@@ -1141,12 +1255,21 @@ def _show(space, values, secret):
 def _setting(what, secret):
     "Register the three calls for variables or secrets."
     path = f"/api/spaces/{{id}}/{what}"
-    def get(hub, h, id): s = hub._my_space(h, id); h.json(_show(s, getattr(s, what), secret))
-    def add(hub, h, id): s = hub._my_space(h, id); s._set(getattr(s, what), h.data); h.json(_show(s, getattr(s, what), secret))
-    def drop(hub, h, id): s = hub._my_space(h, id); getattr(s, what).pop(h.data["key"], None); h.json(_show(s, getattr(s, what), secret))
+    def get(hub, h, id):
+        s = hub._my_space(h, id)
+        h.json(_show(s, getattr(s, what), secret))
+    def add(hub, h, id):
+        s = hub._my_space(h, id)
+        s._set(getattr(s, what), h.data)
+        h.json(_show(s, getattr(s, what), secret))
+    def drop(hub, h, id):
+        s = hub._my_space(h, id)
+        getattr(s, what).pop(h.data["key"], None)
+        h.json(_show(s, getattr(s, what), secret))
     for method,f in (("GET", get), ("POST", add), ("DELETE", drop)): _on(method, path)(f)
 
-_setting("variables", False); _setting("secrets", True)
+_setting("variables", False)
+_setting("secrets", True)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space_logs
 def _send_log(h, text):
@@ -1159,4 +1282,6 @@ def _build_log(hub, h, id): _send_log(h, hub._my_space(h, id).build_log)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space_logs-2
 @_on("GET", "/api/spaces/{id}/logs/run")
-def _run_log(hub, h, id): s = hub._my_space(h, id); _send_log(h, "\n".join(o for o in (s.run_log, s._broken) if o))
+def _run_log(hub, h, id):
+    s = hub._my_space(h, id)
+    _send_log(h, "\n".join(o for o in (s.run_log, s._broken) if o))

@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/testing/speech.html.md"""
 __all__ = ['TestingError', 'espeak', 'write_test_audio', 'Prompts', 'asterisk_prompts']
 
 # %% ../../nbs/testing/01_speech.ipynb #imports
-import gzip, os, re, shutil, subprocess, tempfile
+import gzip, re, shutil, subprocess, tempfile
 from pathlib import Path
 import numpy as np
 from ..core.config import VoxtralNBError
@@ -26,20 +26,25 @@ def espeak(
     rate:int=160, # words a minute; 160 is an unhurried speaker, espeak-ng's own default is 175
     pitch:int=50, # 0 to 99
     gap:int=0, # pause between words, in units of 10 ms
-)->np.ndarray: # samples at 16 kHz, shape (n,), float32
+) -> np.ndarray: # samples at 16 kHz, shape (n,), float32
     "Say `text` with espeak-ng."
     exe = shutil.which("espeak-ng")
-    if exe is None: raise TestingError("espeak-ng is not installed: `apt-get install espeak-ng` (Debian), `brew install espeak-ng` (macOS)")
+    if exe is None:
+        raise TestingError(
+            "espeak-ng is not installed: `apt-get install espeak-ng` (Debian), `brew install espeak-ng` (macOS)")
     with tempfile.TemporaryDirectory() as tmp:
         wav = Path(tmp)/"speech.wav"
-        res = subprocess.run([exe, "-v", voice, "-s", str(rate), "-p", str(pitch), "-g", str(gap), "-w", str(wav), "--stdin"],
+        res = subprocess.run([exe, "-v", voice, "-s", str(rate), "-p", str(pitch), "-g", str(gap), "-w", str(wav),
+                              "--stdin"],
                              input=text.encode(), capture_output=True)
         if res.returncode or not wav.exists():
-            raise TestingError(f"espeak-ng could not say {text!r} with voice {voice!r}: {res.stderr.decode(errors='replace').strip() or 'no output'}")
+            raise TestingError(
+                f"espeak-ng could not say {text!r} with voice {voice!r}: {res.stderr.decode(errors='replace').strip() or 'no output'}")
         return read_audio(wav)
 
 # %% ../../nbs/testing/01_speech.ipynb #write_test_audio
-_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".mp3": ("MP3", None), ".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS")}
+_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".mp3": ("MP3", None), ".ogg": ("OGG", "VORBIS"),
+            ".opus": ("OGG", "OPUS")}
 
 def write_test_audio(
     path:str|Path, # file to write; .wav, .flac, .mp3, .ogg or .opus
@@ -48,14 +53,14 @@ def write_test_audio(
     to_sr:int|None=None, # rate to write, Hz; None keeps `sr`
     channels:int=1, # the samples are repeated on each channel
     subtype:str|None=None, # a soundfile subtype such as "PCM_24", "FLOAT", "ULAW"; None takes the usual one of the format
-)->Path: # the file
+) -> Path: # the file
     "Write `x` as an audio file of the kind that people bring."
     import soundfile as sf
     path = Path(path)
     if path.suffix.lower() not in _FORMATS: raise TestingError(f"{path.name}: write one of {' '.join(_FORMATS)}")
     fmt,usual = _FORMATS[path.suffix.lower()]
     x = np.asarray(x, dtype=np.float32)
-    if to_sr and to_sr!=sr: x,sr = resample(x, sr, to_sr),to_sr
+    if to_sr and to_sr != sr: x,sr = resample(x, sr, to_sr),to_sr
     path.parent.mkdir(parents=True, exist_ok=True)
     with sf.SoundFile(path, "w", samplerate=sr, channels=channels, format=fmt, subtype=subtype or usual) as f:
         for i in range(0, len(x), sr): f.write(np.repeat(x[i:i+sr,None], channels, axis=1)) # by the second, which is kind to encoders
@@ -90,7 +95,7 @@ def asterisk_prompts(
     lang:str="en", # language of a Debian package asterisk-core-sounds-<lang>-wav
     sounds:str|Path="/usr/share/asterisk/sounds", # where Debian puts the audio
     docs:str|Path="/usr/share/doc", # where Debian puts the texts
-)->Prompts: # (path, text) pairs in the order of the list; `.dropped` and `.trimmed` say what is not there
+) -> Prompts: # (path, text) pairs in the order of the list; `.dropped` and `.trimmed` say what is not there
     "The prompts of Debian's asterisk-core-sounds, with their transcripts."
     root,listing = Path(sounds)/lang, Path(docs)/f"asterisk-core-sounds-{lang}"/f"core-sounds-{lang}.txt.gz"
     if not listing.exists() or not root.exists():
@@ -103,7 +108,9 @@ def asterisk_prompts(
         elif not wav.exists(): reason = "no audio file"
         else: reason = None
         seen.add(name)
-        if reason: res.dropped.append((name, said, reason)); continue
-        if text!=said: res.trimmed.append((name, said))
+        if reason:
+            res.dropped.append((name, said, reason))
+            continue
+        if text != said: res.trimmed.append((name, said))
         res.append((wav.resolve(), text))
     return res

@@ -41,9 +41,12 @@ class RunError(VoxtralNBError, RuntimeError):
 # %% ../../nbs/training/01_trainer.ipynb #write-errors
 def _is_write_error(
     e:BaseException, # what was raised while files were written
-)->bool: # True for a full disk, a missing permission, a lost network drive...
+) -> bool: # True for a full disk, a missing permission, a lost network drive...
     "Is `e` the file system's doing? torch and safetensors do not raise `OSError`."
-    return isinstance(e, OSError) or type(e).__name__ == "SafetensorError" or "PytorchStreamWriter" in str(e) or "inline_container" in str(e)
+    return isinstance(e,
+                      OSError) or type(
+                          e).__name__ == "SafetensorError" or "PytorchStreamWriter" in str(
+                              e) or "inline_container" in str(e)
 
 # %% ../../nbs/training/01_trainer.ipynb #fsync-tree
 def _settle(
@@ -93,7 +96,7 @@ def whole_folder(
 def _no_space(
     target:Path, # what was to be written
     e:BaseException, # why it was not
-)->str: # the message
+) -> str: # the message
     "Say what could not be written, how much room there is, and what to do."
     free = shutil.disk_usage(next(o for o in target.absolute().parents if o.exists())).free
     return (f"{target} could not be written: {' '.join(str(e).split())[:300]} ({free/1e9:.2f} GB free there). What was saved before is undamaged; "
@@ -114,7 +117,7 @@ def _recover(
 # %% ../../nbs/training/01_trainer.ipynb #safetensors-problem
 def _safetensors_problem(
     p:Path, # .safetensors file
-)->str|None: # what is wrong, None if nothing
+) -> str|None: # what is wrong, None if nothing
     "Compare the length of the file with what its header promises."
     size = p.stat().st_size
     with open(p, "rb") as f:
@@ -127,7 +130,7 @@ def _safetensors_problem(
 # %% ../../nbs/training/01_trainer.ipynb #weights-problem
 def _weights_problem(
     ckpt:Path, # folder of a checkpoint
-)->str|None: # what is wrong, None if nothing
+) -> str|None: # what is wrong, None if nothing
     "Look for the weights of an adapter or a model, in one file or in several."
     files = [p for o in ("adapter_model", "model") if (p := ckpt/f"{o}.safetensors").exists()]
     if (index := ckpt/"model.safetensors.index.json").exists():
@@ -141,13 +144,14 @@ _TORCH_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth") # each a zip fi
 
 def checkpoint_problem(
     ckpt:str|Path, # folder of a checkpoint
-)->str|None: # what is wrong with it; None: training can go on from it
+) -> str|None: # what is wrong with it; None: training can go on from it
     "Say why a checkpoint is not whole."
     ckpt = Path(ckpt)
     if not ckpt.is_dir(): return "there is no such folder"
     try: step = json.loads((ckpt/"trainer_state.json").read_text())["global_step"]
     except (OSError, ValueError, KeyError, TypeError): return "trainer_state.json is missing or damaged"
-    if ckpt.name.startswith("checkpoint-") and ckpt.name != f"checkpoint-{step}": return f"trainer_state.json is of step {step}"
+    if ckpt.name.startswith("checkpoint-") and ckpt.name != f"checkpoint-{step}":
+        return f"trainer_state.json is of step {step}"
     if problem := _weights_problem(ckpt): return problem
     for o in _TORCH_FILES:
         p = ckpt/o if (ckpt/o).exists() or o != "rng_state.pth" else ckpt/"rng_state_0.pth"
@@ -157,16 +161,17 @@ def checkpoint_problem(
 # %% ../../nbs/training/01_trainer.ipynb #checkpoints
 def checkpoints(
     run_dir:str|Path, # folder of a run
-)->list[Path]: # oldest first, whole or not
+) -> list[Path]: # oldest first, whole or not
     "The checkpoints of a run by their step."
-    found = [(int(m[1]), p) for p in Path(run_dir).glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name)) and p.is_dir()]
+    found = [(int(m[1]), p) for p in Path(run_dir).glob("checkpoint-*")
+             if (m := re.fullmatch(r"checkpoint-(\d+)", p.name)) and p.is_dir()]
     return [p for _,p in sorted(found)]
 
 # %% ../../nbs/training/01_trainer.ipynb #newest-whole
 def newest_checkpoint(
     run_dir:str|Path, # folder of a run
     say:Callable=print, # where to announce what was skipped
-)->Path|None: # None: no whole checkpoint
+) -> Path|None: # None: no whole checkpoint
     "The newest checkpoint that is whole; what is not is named and skipped."
     for p in reversed(checkpoints(run_dir)):
         problem = checkpoint_problem(p)
@@ -174,7 +179,8 @@ def newest_checkpoint(
         say(f"{p.name} is not whole ({problem}): skipped")
 
 # %% ../../nbs/training/01_trainer.ipynb #link-model
-_NOT_MODEL = re.compile(r"trainer_state\.json|optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*|pytorch_model_fsdp.*|global_step.*|latest|zero_to_fp32.*")
+_NOT_MODEL = re.compile(
+    r"trainer_state\.json|optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*|pytorch_model_fsdp.*|global_step.*|latest|zero_to_fp32.*")
 
 def _link_model(
     ckpt:Path, # a whole checkpoint
@@ -205,14 +211,14 @@ class WindowStream(torch.utils.data.Dataset):
         return self.last[1]
     def window(self,
         g:int, # number in the stream
-    )->int|list[int]: # row or rows
+    ) -> int|list[int]: # row or rows
         "Which rows window `g` holds."
         while g >= self.starts[-1]: self._pass(len(self.starts) - 1)
         k = bisect.bisect_right(self.starts, g) - 1
         return self._pass(k)[g - self.starts[k]]
     def seconds(self,
         g:int, # number in the stream
-    )->float: # s of speech in it
+    ) -> float: # s of speech in it
         "How much audio window `g` holds."
         w = self.window(g)
         return sum(self.durations[i] for i in (w if isinstance(w, list) else [w]))
@@ -226,7 +232,7 @@ def _shuffled(
     seed:int, # of the run
     size:int, # clips in a step
     k:int, # number of the pass
-)->np.ndarray: # permutation of the rows
+) -> np.ndarray: # permutation of the rows
     "Clips in the order of one pass."
     rng, n = np.random.default_rng((seed, k)), len(lengths) - len(lengths)%size
     order = rng.permutation(len(lengths))
@@ -242,7 +248,7 @@ def _draw_clips(
     lengths, # of the clips' rows, in tokens
     seed:int, # of the run
     size:int, # clips in a step
-)->Callable: # number of a pass -> permutation of the rows; goes to worker processes by pickle
+) -> Callable: # number of a pass -> permutation of the rows; goes to worker processes by pickle
     "Clips one by one, shuffled anew in each pass, those of like length in one step."
     return functools.partial(_shuffled, np.asarray(lengths), seed, size)
 
@@ -258,7 +264,7 @@ class StreamSampler(torch.utils.data.Sampler):
     def __iter__(self): return iter(range(self.epoch*self.n, (self.epoch + 1)*self.n))
 
 # %% ../../nbs/training/01_trainer.ipynb #rank
-def _is_first()->bool: # True in an ordinary run too
+def _is_first() -> bool: # True in an ordinary run too
     "Is this the process that speaks and writes, of those that `accelerate launch` or `torchrun` started?"
     return int(os.environ.get("RANK", 0)) == 0
 
@@ -285,7 +291,9 @@ class RunLog:
 # %% ../../nbs/training/01_trainer.ipynb #listening
 class _LogHandler(logging.Handler):
     "Passes the libraries' warnings on to a `RunLog`, for its file."
-    def __init__(self, log): super().__init__(logging.WARNING); self.log = log
+    def __init__(self, log):
+        super().__init__(logging.WARNING)
+        self.log = log
     def emit(self, record): self.log(f"{record.levelname} {record.name}: {record.getMessage()}", show=False)
 
 @contextmanager
@@ -318,21 +326,21 @@ def _steps_per_epoch(
     cfg:RunConfig, # the run
     windows:int, # in an epoch
     processes:int=1, # each takes a batch
-)->int: # optimiser steps
+) -> int: # optimiser steps
     "Steps of an epoch, the last of which may be smaller."
     return math.ceil(math.ceil(windows/(cfg.batch_size*processes))/cfg.gradient_accumulation_steps)
 
 def _total_steps(
     cfg:RunConfig, # the run
     per_epoch:int, # steps of an epoch
-)->int: # optimiser steps of the whole run
+) -> int: # optimiser steps of the whole run
     "Steps of the run: `max_steps`, or what `epochs` come to."
     return cfg.max_steps or math.ceil(cfg.epochs*per_epoch)
 
 # %% ../../nbs/training/01_trainer.ipynb #precision
 def _autocast(
     cfg:RunConfig, # the run
-)->dict: # `bf16`, `fp16` and `use_cpu` of TrainingArguments
+) -> dict: # `bf16`, `fp16` and `use_cpu` of TrainingArguments
     "The number format to compute in, as the model was loaded."
     device = pick_device(cfg.device)
     dtype = pick_dtype(cfg.precision, device, cfg.quantization)
@@ -342,7 +350,7 @@ def _autocast(
 # %% ../../nbs/training/01_trainer.ipynb #workers
 def _workers(
     cfg:RunConfig, # the run
-)->int: # processes that prepare batches
+) -> int: # processes that prepare batches
     "As many as `cfg` says, or as are of use: on a CPU they would compete with the training for it."
     if cfg.num_workers is not None: return cfg.num_workers
     return 0 if pick_device(cfg.device).type == "cpu" else min(8, max(1, (os.cpu_count() or 1) - 1))
@@ -353,7 +361,7 @@ def training_arguments(
     windows:int, # in an epoch
     has_eval:bool=True, # is there anything to evaluate on?
     processes:int=1, # that train together
-)->TrainingArguments:
+) -> TrainingArguments:
     "What transformers' Trainer is told."
     per_epoch = _steps_per_epoch(cfg, windows, processes)
     total = _total_steps(cfg, per_epoch)
@@ -362,13 +370,18 @@ def training_arguments(
     workers, pinned = _workers(cfg), pick_device(cfg.device).type == "cuda"
     args = TrainingArguments(output_dir=cfg.output_dir, max_steps=total, per_device_train_batch_size=cfg.batch_size,
         gradient_accumulation_steps=cfg.gradient_accumulation_steps, per_device_eval_batch_size=cfg.eval_batch_size,
-        learning_rate=cfg.effective_learning_rate, lr_scheduler_type=schedule, warmup_steps=min(math.ceil(cfg.warmup_fraction*total), total - 1),
-        weight_decay=cfg.weight_decay, max_grad_norm=cfg.max_grad_norm, optim=cfg.optimizer, seed=cfg.seed, data_seed=cfg.seed,
+        learning_rate=cfg.effective_learning_rate, lr_scheduler_type=schedule,
+        warmup_steps=min(math.ceil(cfg.warmup_fraction*total), total - 1),
+        weight_decay=cfg.weight_decay, max_grad_norm=cfg.max_grad_norm, optim=cfg.optimizer, seed=cfg.seed,
+        data_seed=cfg.seed,
         logging_steps=cfg.logging_steps, logging_first_step=True, logging_nan_inf_filter=False,
-        eval_strategy="steps" if has_eval else "no", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=cfg.save_total_limit,
-        dataloader_num_workers=workers, dataloader_persistent_workers=workers > 0, dataloader_prefetch_factor=4 if workers else None,
+        eval_strategy="steps" if has_eval else "no", eval_steps=every, save_strategy="steps", save_steps=every,
+        save_total_limit=cfg.save_total_limit,
+        dataloader_num_workers=workers, dataloader_persistent_workers=workers > 0,
+        dataloader_prefetch_factor=4 if workers else None,
         dataloader_pin_memory=pinned, remove_unused_columns=False, label_names=["labels"],
-        accelerator_config=dict(split_batches=False, dispatch_batches=False, non_blocking=pinned), ddp_find_unused_parameters=False,
+        accelerator_config=dict(split_batches=False, dispatch_batches=False, non_blocking=pinned),
+        ddp_find_unused_parameters=False,
         report_to="none", trackio_static_space_id=False, disable_tqdm=True, **_autocast(cfg))
     args.n_gpu # counts the GPUs, and would spread each batch over them
     args._n_gpu = min(args._n_gpu, 1)
@@ -388,13 +401,17 @@ class VoxtralTrainer(transformers.Trainer):
         log:Callable=print, # where the run speaks
         callbacks:Sequence=(), # more callbacks
     ):
-        rows = dict(language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long, gap_seconds=cfg.packing_gap_seconds)
-        collate, self.eval_collator = VoxtralDataCollator(processor, packing=cfg.packing, **rows), VoxtralDataCollator(processor, **rows)
+        rows = dict(language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
+                    gap_seconds=cfg.packing_gap_seconds)
+        collate, self.eval_collator = VoxtralDataCollator(processor, packing=cfg.packing,
+                                                          **rows), VoxtralDataCollator(processor, **rows)
         self.cfg, self.processor, self.say = cfg, processor, log
-        self.primary = primary_metric([] if eval_dataset is None else [o or cfg.language for o in eval_dataset["language"]])
+        self.primary = primary_metric([] if eval_dataset is None
+                                      else [o or cfg.language for o in eval_dataset["language"]])
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
         self.waited, self.stepped = 0., 0. # s: waiting for batches, and computing steps
-        super().__init__(model, args, data_collator=collate, train_dataset=stream, eval_dataset=eval_dataset, callbacks=[_Flow(self), *callbacks])
+        super().__init__(model, args, data_collator=collate, train_dataset=stream, eval_dataset=eval_dataset,
+                         callbacks=[_Flow(self), *callbacks])
         self.remove_callback(transformers.PrinterCallback)
     def _get_train_sampler(self, train_dataset=None):
         a = self.args
@@ -407,7 +424,7 @@ def _weighted_mask(
     mask:torch.Tensor, # (rows, length), 0 for padding
     bias:torch.Tensor, # (rows, length), log of how many tokens each one stands for
     dtype:torch.dtype, # that the attention is computed in
-)->torch.Tensor: # (rows, 1, length, length)
+) -> torch.Tensor: # (rows, 1, length, length)
     "A causal mask that counts some tokens several times."
     low, n = torch.finfo(dtype).min, mask.shape[1]
     keys = bias.masked_fill(mask == 0, low)[:, None, None]
@@ -416,16 +433,17 @@ def _weighted_mask(
 def _model_inputs(
     batch:dict, # of the collator
     dtype:torch.dtype=torch.float32, # that attention is computed in
-)->dict: # arguments of the model, all but the labels
+) -> dict: # arguments of the model, all but the labels
     "The batch as a model from `prepare_model` takes it."
     audio = {k: v for k,v in batch.items() if k in _AUDIO}
     if [*audio] == ["input_features"]: audio = audio["input_features"]
     out = {k: v for k,v in batch.items() if k not in (*_AUDIO, "labels", "attention_bias")} | dict(input_features=audio)
-    if "attention_bias" in batch: out["attention_mask"] = _weighted_mask(batch["attention_mask"], batch["attention_bias"], dtype)
+    if "attention_bias" in batch:
+        out["attention_mask"] = _weighted_mask(batch["attention_mask"], batch["attention_bias"], dtype)
     return out
 
 # %% ../../nbs/training/01_trainer.ipynb #model-inputs-2
-def _attention_dtype(model)->torch.dtype:
+def _attention_dtype(model) -> torch.dtype:
     "What the attention of `model` is computed in, here and now."
     p = next(model.parameters())
     return torch.get_autocast_dtype(p.device.type) if torch.is_autocast_enabled(p.device.type) else p.dtype
@@ -441,11 +459,13 @@ def compute_loss(self:VoxtralTrainer,
     "Cross entropy of the transcript tokens, by token."
     labels = inputs["labels"][:, 1:]
     learned = labels != -100
-    out = model(**_model_inputs(inputs, _attention_dtype(self.model)), use_cache=False, logits_to_keep=F.pad(learned, (0, 1))) # logits: (tokens learned, vocabulary)
+    out = model(**_model_inputs(inputs, _attention_dtype(self.model)), use_cache=False,
+                logits_to_keep=F.pad(learned, (0, 1))) # logits: (tokens learned, vocabulary)
     smoothing = self.cfg.label_smoothing if model.training else 0.
     total = F.cross_entropy(out.logits.float(), labels[learned], reduction="sum", label_smoothing=smoothing)
     loss = total/(learned.sum() if num_items_in_batch is None else num_items_in_batch)
-    if num_items_in_batch is not None and self.args.average_tokens_across_devices: loss = loss*self.accelerator.num_processes
+    if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+        loss = loss*self.accelerator.num_processes
     return (loss, out) if return_outputs else loss
 
 # %% ../../nbs/training/01_trainer.ipynb #waiting
@@ -459,7 +479,7 @@ def get_batch_samples(self:VoxtralTrainer, epoch_iterator, num_batches, device):
 @patch
 def windows_at(self:VoxtralTrainer,
     step:int, # of the run
-)->int:
+) -> int:
     "How many windows of the stream have been trained on after `step`."
     n, a = len(self._get_train_sampler()), self.args
     size = a.per_device_train_batch_size*a.world_size*a.gradient_accumulation_steps
@@ -470,16 +490,17 @@ def windows_at(self:VoxtralTrainer,
 @patch
 def speed(self:VoxtralTrainer,
     since:int=0, # step at which this part of the run began
-)->dict: # of this part: audio_seconds, audio_rate (audio seconds trained in a second, evaluation apart), waiting (share of that time), peak_memory_gb
+) -> dict: # of this part: audio_seconds, audio_rate (audio seconds trained in a second, evaluation apart), waiting (share of that time), peak_memory_gb
     "How fast it went."
     first, last = self.windows_at(since), self.windows_at(self.state.global_step)
     audio, took = sum(self.train_dataset.seconds(g) for g in range(first, last)), self.waited + self.stepped
     cuda = self.args.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(self.args.device) if cuda else _peak_rss() # on a GPU of the run, else of the process, whatever it did before
-    return dict(audio_seconds=round(audio, 2), audio_rate=audio/took if took else None, waiting=self.waited/took if took else None,
+    return dict(audio_seconds=round(audio, 2), audio_rate=audio/took if took else None,
+                waiting=self.waited/took if took else None,
                 peak_memory_gb=peak and round(peak/1e9, 3))
 
-def _peak_rss()->int|None: # bytes; None where it is not known
+def _peak_rss() -> int|None: # bytes; None where it is not known
     "The most memory that this process has held."
     try: import resource
     except ImportError: return None
@@ -489,12 +510,13 @@ def _peak_rss()->int|None: # bytes; None where it is not known
 @patch
 def eval_loss(self:VoxtralTrainer,
     dataset, # rows with audio and text
-)->float: # nats per token
+) -> float: # nats per token
     "Mean loss over all transcript tokens of a data set."
     a, sums = self.args, torch.zeros(2, dtype=torch.float64)
     mine = dataset.select(range(a.process_index, len(dataset), a.world_size)) # accelerate's sharding would count some clips twice
     with _evaluating(self.model):
-        for batch in torch.utils.data.DataLoader(mine, a.eval_batch_size, collate_fn=self.eval_collator, num_workers=a.dataloader_num_workers):
+        for batch in torch.utils.data.DataLoader(mine, a.eval_batch_size, collate_fn=self.eval_collator,
+                                                 num_workers=a.dataloader_num_workers):
             batch = self._prepare_inputs(batch)
             n = int((batch["labels"] != -100).sum())
             with self.accelerator.autocast(): loss = self.compute_loss(self.model, batch)
@@ -508,27 +530,32 @@ def eval_loss(self:VoxtralTrainer,
 def report(self:VoxtralTrainer,
     dataset, # rows with audio, text, language, duration
     max_clips:int|None=None, # clips to transcribe; None: all
-)->EvalReport:
+) -> EvalReport:
     "Transcribe and score, as `evaluate` does, with the settings of the run."
     c = self.cfg
-    return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, normalizer=c.normalizer,
+    return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size,
+                          max_new_tokens=c.max_new_tokens, normalizer=c.normalizer,
                           language=c.language, max_clips=max_clips, progress=self.say.show and not IN_NOTEBOOK)
 
 # %% ../../nbs/training/01_trainer.ipynb #rng-state
 def _rng_state():
     "The state of every random generator that training draws from."
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+    return random.getstate(
+        ), np.random.get_state(
+            ), torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
 
 def _set_rng_state(
     state:tuple, # from `_rng_state`
 ):
     "Put the random generators back."
-    random.setstate(state[0]); np.random.set_state(state[1]); torch.set_rng_state(state[2])
+    random.setstate(state[0])
+    np.random.set_state(state[1])
+    torch.set_rng_state(state[2])
     if state[3] is not None: torch.cuda.set_rng_state_all(state[3])
 
 # %% ../../nbs/training/01_trainer.ipynb #trainer-evaluate
 @patch
-def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_key_prefix:str="eval")->dict:
+def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_key_prefix:str="eval") -> dict:
     "Loss, perplexity, WER and CER; all clips before the first step, `eval_clips` of them later."
     ds, step, k = self.eval_dataset if eval_dataset is None else eval_dataset, self.state.global_step, metric_key_prefix
     start = time.perf_counter()
@@ -542,25 +569,26 @@ def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_ke
     r.loss = loss
     self.reports = {s: o for s,o in self.reports.items() if s == 0} | {step: r}
     if not step and _is_first(): _write_eval_results(self, None)
-    metrics = {f"{k}_loss": loss, f"{k}_perplexity": _exp(loss), f"{k}_wer": r.wer, f"{k}_cer": r.cer, f"{k}_rtfx": r.rtfx,
+    metrics = {f"{k}_loss": loss, f"{k}_perplexity": _exp(loss), f"{k}_wer": r.wer, f"{k}_cer": r.cer,
+               f"{k}_rtfx": r.rtfx,
                f"{k}_clips": r.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
     self.log(metrics)
     self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
     return metrics
 
-def _exp(x:float)->float: return math.exp(x) if x < 700 else math.inf
+def _exp(x:float) -> float: return math.exp(x) if x < 700 else math.inf
 
 # %% ../../nbs/training/01_trainer.ipynb #evaluations
 def _evaluations(
     history:Sequence[dict], # `log_history` of a trainer state
-)->list[dict]: # the evaluations after the first step, in order
+) -> list[dict]: # the evaluations after the first step, in order
     "The evaluations of a run."
     return [o for o in history if "eval_wer" in o and o["step"] > 0]
 
 def _best(
     history:Sequence[dict], # `log_history` of a trainer state
     primary:str, # "wer" or "cer"
-)->dict|None: # the best evaluation; None: there was none
+) -> dict|None: # the best evaluation; None: there was none
     "Lowest error rate, then lowest loss, then the earliest."
     def rank(o): return o[f"eval_{primary}"], o["eval_loss"] if math.isfinite(o["eval_loss"]) else math.inf
     return min(_evaluations(history), key=rank, default=None)
@@ -569,14 +597,14 @@ def _best(
 def _stalled(
     history:Sequence[dict], # `log_history` of a trainer state
     primary:str, # "wer" or "cer"
-)->int: # evaluations since the best one
+) -> int: # evaluations since the best one
     "How many evaluations ago the best one was."
     evals = _evaluations(history)
     return len(evals) - 1 - evals.index(_best(history, primary)) if evals else 0
 
 # %% ../../nbs/training/01_trainer.ipynb #determine-best
 @patch
-def _determine_best_metric(self:VoxtralTrainer, metrics=None, trial=None)->bool:
+def _determine_best_metric(self:VoxtralTrainer, metrics=None, trial=None) -> bool:
     "Was the evaluation of this step the best one?"
     best = _best(self.state.log_history, self.primary)
     if best is None: return False
@@ -598,7 +626,8 @@ def save_model(
     if not lora: return
     (Path(folder)/"README.md").unlink(missing_ok=True) # peft's form with nothing filled in
     # without the base's config.json, AutoProcessor would take another tokenizer for tekken.json, one that knows no </s>
-    atomic_write(Path(folder)/"tokenizer_config.json", json.dumps(dict(tokenizer_class=type(processor.tokenizer).__name__)) + "\n")
+    atomic_write(Path(folder)/"tokenizer_config.json",
+                 json.dumps(dict(tokenizer_class=type(processor.tokenizer).__name__)) + "\n")
 
 # %% ../../nbs/training/01_trainer.ipynb #save
 @patch
@@ -607,7 +636,8 @@ def _save(self:VoxtralTrainer,
     state_dict=None, # gathered weights, when they are spread over processes
 ):
     "Where transformers' Trainer writes a model."
-    if self.args.should_save: save_model(self.accelerator.unwrap_model(self.model), self.processor, output_dir, state_dict=state_dict)
+    if self.args.should_save:
+        save_model(self.accelerator.unwrap_model(self.model), self.processor, output_dir, state_dict=state_dict)
 
 # %% ../../nbs/training/01_trainer.ipynb #save-checkpoint
 @patch
@@ -624,7 +654,8 @@ def _save_checkpoint(self:VoxtralTrainer, model=None, trial=None):
             self._save_optimizer_and_scheduler(tmp)
             self._save_scaler(tmp)
             self._save_rng_state(tmp)
-            self.state.stateful_callbacks = dict(pending_loss=dict(sum=self._tr_loss.item(), since=self._globalstep_last_logged))
+            self.state.stateful_callbacks = dict(pending_loss=dict(sum=self._tr_loss.item(),
+                                                                   since=self._globalstep_last_logged))
             if first: self.state.save_to_json(str(tmp/"trainer_state.json"))
             self.accelerator.wait_for_everyone()
         if first: self.after_save()
@@ -635,7 +666,8 @@ def _save_checkpoint(self:VoxtralTrainer, model=None, trial=None):
 def _load_from_checkpoint(self:VoxtralTrainer, resume_from_checkpoint, model=None):
     "Put the weights of a checkpoint into the model."
     target = self.accelerator.unwrap_model(model or self.model)
-    if hasattr(target, "peft_config") or self.is_fsdp_enabled: return transformers.Trainer._load_from_checkpoint(self, resume_from_checkpoint, model)
+    if hasattr(target, "peft_config") or self.is_fsdp_enabled:
+        return transformers.Trainer._load_from_checkpoint(self, resume_from_checkpoint, model)
     with _without_bars(): loaded = type(target).from_pretrained(resume_from_checkpoint, dtype=torch.float32)
     target.load_state_dict(loaded.state_dict(), strict=True)
 
@@ -644,7 +676,8 @@ def _load_from_checkpoint(self:VoxtralTrainer, resume_from_checkpoint, model=Non
 def after_save(self:VoxtralTrainer):
     "Bring `best-model/` up to date, and remove the oldest checkpoints."
     run = Path(self.args.output_dir)
-    if self.state.best_global_step == self.state.global_step: _link_model(run/f"checkpoint-{self.state.global_step}", run/"best-model")
+    if self.state.best_global_step == self.state.global_step:
+        _link_model(run/f"checkpoint-{self.state.global_step}", run/"best-model")
     for p in checkpoints(run)[:-self.args.save_total_limit]: shutil.rmtree(p)
 
 # %% ../../nbs/training/01_trainer.ipynb #flow
@@ -660,11 +693,14 @@ class _Flow(TrainerCallback):
         self.midstep, self.rng = False, _rng_state()
         self.t.stepped += time.perf_counter() - self.began
         if control.should_evaluate or state.global_step >= state.max_steps: control.should_log = True # both losses of the step stand side by side
-        if self.t.stopping: control.should_save, control.should_evaluate, control.should_training_stop = True, False, True
+        if self.t.stopping:
+            control.should_save, control.should_evaluate, control.should_training_stop = True, False, True
         return control
     def on_log(self, args, state, control, logs=None, **kwargs):
         loss = (logs or {}).get("loss", 0.)
-        if not math.isfinite(loss): raise RunError(f"the loss is {loss} at step {state.global_step}: training has diverged. Lower learning_rate or "
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the loss is {loss} at step {state.global_step}: training has diverged. Lower learning_rate or "
             "max_grad_norm, or raise warmup_fraction; with precision='fp16' try 'bf16' or 'fp32'. Checkpoints from before are undamaged")
     def on_evaluate(self, args, state, control, **kwargs):
         if (n := self.t.cfg.early_stopping_patience) and _stalled(state.log_history, self.t.primary) >= n:
@@ -707,7 +743,7 @@ def _catching_interrupt(
 @patch
 def go(self:VoxtralTrainer,
     checkpoint:Path|None=None, # to go on from
-)->bool: # was it interrupted?
+) -> bool: # was it interrupted?
     "Train to the end, or to Ctrl-C; then a checkpoint of the last step is on the disk."
     if checkpoint and self._is_done(checkpoint): return False
     try:
@@ -729,7 +765,7 @@ def end_workers(self:VoxtralTrainer):
 
 # %% ../../nbs/training/01_trainer.ipynb #run-loop-2
 @patch
-def _is_done(self:VoxtralTrainer, checkpoint:Path)->bool:
+def _is_done(self:VoxtralTrainer, checkpoint:Path) -> bool:
     "Is there no step left to train after `checkpoint`? Then take it as it is."
     state = TrainerState.load_from_json(str(checkpoint/"trainer_state.json"))
     if state.global_step < self.args.max_steps: return False
@@ -742,7 +778,8 @@ def _is_done(self:VoxtralTrainer, checkpoint:Path)->bool:
 def _save_interrupted(self:VoxtralTrainer):
     "Save the last whole step, if that has not been done."
     flow, step = next(o for o in self.callback_handler.callbacks if isinstance(o, _Flow)), self.state.global_step
-    if flow.midstep: return self.say("interrupted in the middle of an update: the last checkpoint is the one to go on from")
+    if flow.midstep:
+        return self.say("interrupted in the middle of an update: the last checkpoint is the one to go on from")
     if flow.rng is None or checkpoint_problem(Path(self.args.output_dir)/f"checkpoint-{step}") is None: return
     _set_rng_state(flow.rng)
     self._save_checkpoint()
@@ -750,7 +787,7 @@ def _save_interrupted(self:VoxtralTrainer):
 # %% ../../nbs/training/01_trainer.ipynb #versions
 _PACKAGES = "torch transformers peft accelerate datasets mistral-common huggingface_hub soundfile soxr numpy jiwer trackio bitsandbytes".split()
 
-def _versions()->dict[str,str]: # package -> version; what is not installed is left out
+def _versions() -> dict[str,str]: # package -> version; what is not installed is left out
     "Versions of what a result depends on."
     from importlib.metadata import PackageNotFoundError, version
     out = dict(python=platform.python_version(), voxtral_nb=__version__)
@@ -762,25 +799,29 @@ def _versions()->dict[str,str]: # package -> version; what is not installed is l
 # %% ../../nbs/training/01_trainer.ipynb #machine
 def _machine(
     cfg:RunConfig|None=None, # the run; None: what it computes on is left out
-)->dict: # nothing that names the machine or its owner
+) -> dict: # nothing that names the machine or its owner
     "What the run runs on."
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    ram = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/2**30 if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names else None
-    m = dict(platform=platform.platform(), processor=platform.machine(), cpus=os.cpu_count(), memory_gib=ram and round(ram, 1),
+    ram = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/2**30 if hasattr(os,
+        "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names else None
+    m = dict(platform=platform.platform(), processor=platform.machine(), cpus=os.cpu_count(),
+             memory_gib=ram and round(ram, 1),
              gpus=[f"{p.name} ({p.total_memory/2**30:.0f} GiB)" for p in gpus])
     if cfg is None: return m
     device = pick_device(cfg.device)
-    return m | dict(device=str(device), dtype=str(pick_dtype(cfg.precision, device, cfg.quantization))[6:], processes=int(os.environ.get("WORLD_SIZE", 1)))
+    return m | dict(device=str(device), dtype=str(pick_dtype(cfg.precision, device, cfg.quantization))[6:],
+                    processes=int(os.environ.get("WORLD_SIZE", 1)))
 
 # %% ../../nbs/training/01_trainer.ipynb #git-commit
-def _git_commit()->str|None: # with "+changes" if the working tree differs from it; None: no repository, or no git
+def _git_commit() -> str|None: # with "+changes" if the working tree differs from it; None: no repository, or no git
     "Commit of the folder that the run was started in."
-    def git(*args): return subprocess.run(["git", *args], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    def git(*args):
+        return subprocess.run(["git", *args], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     try: return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError): return None
 
 # %% ../../nbs/training/01_trainer.ipynb #command
-def _command()->str|None: # None in a notebook
+def _command() -> str|None: # None in a notebook
     "The command line that started the run."
     return None if IN_NOTEBOOK else shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
@@ -788,14 +829,16 @@ def _command()->str|None: # None in a notebook
 def _data_record(
     train, # SpeechData
     evaluation, # SpeechData or None
-)->dict: # of each: source, fingerprint, clips, hours, skipped rows, languages (clips of each), speakers, words, longest (s); nobody's name
+) -> dict: # of each: source, fingerprint, clips, hours, skipped rows, languages (clips of each), speakers, words, longest (s); nobody's name
     "What was trained and measured on."
     heard = set(train.dataset["speaker"]) - {None}
     def one(d):
         if d is None: return None
         s, c = d.stats(), d.dataset
-        n = dict(languages={k or "detected": n for k,n in s.languages.most_common()}, speakers=len(set(s.speakers) - {None}), words=s.words)
-        return dict(source=d.source, fingerprint=d.fingerprint, clips=len(c), hours=round(float(s.durations.sum())/3600, 6), skipped=len(d.skipped), **n,
+        n = dict(languages={k or "detected": n for k,n in s.languages.most_common()},
+                 speakers=len(set(s.speakers) - {None}), words=s.words)
+        return dict(source=d.source, fingerprint=d.fingerprint, clips=len(c),
+                    hours=round(float(s.durations.sum())/3600, 6), skipped=len(d.skipped), **n,
                     longest=round(float(s.durations.max()), 2))
     e = one(evaluation)
     return dict(train=one(train), eval=e and e | dict(speakers_heard=len(heard & set(evaluation.dataset["speaker"]))))
@@ -804,7 +847,7 @@ def _data_record(
 def _base_record(
     cfg:RunConfig, # the run
     model, # as loaded
-)->dict: # local: a folder of this machine?; commit: of a Hub model, where it is known
+) -> dict: # local: a folder of this machine?; commit: of a Hub model, where it is known
     "Which weights the run began with, as exactly as it can be told."
     return dict(local=os.path.isdir(_locate(cfg.model_id)), commit=getattr(model.config, "_commit_hash", None))
 
@@ -822,7 +865,7 @@ def _png(
 def _axes(
     title:str, # above the plot
     ylabel:str, # unit of the vertical axis
-)->tuple: # Figure, Axes
+) -> tuple: # Figure, Axes
     "An empty plot over the steps of a run; no window opens."
     from matplotlib import pyplot as plt
     from matplotlib.figure import Figure
@@ -841,7 +884,8 @@ def plot_loss(
 ): # matplotlib Figure
     "Loss of training and of evaluation over the steps."
     fig, ax = _axes("Loss per token", "nats")
-    for key, label, style in (("loss", "training", dict(color="#4c78a8")), ("eval_loss", "evaluation", dict(color="#e45756", marker="o", ms=4))):
+    for key, label, style in (("loss", "training", dict(color="#4c78a8")),
+                              ("eval_loss", "evaluation", dict(color="#e45756", marker="o", ms=4))):
         if xy := [(o["step"], o[key]) for o in history if key in o]: ax.plot(*zip(*xy), label=label, **style)
     ax.set_ylim(bottom=0)
     if ax.lines: ax.legend(frameon=False)
@@ -876,10 +920,13 @@ class _Tracking(TrainerCallback):
         import trackio
         c = self.cfg
         with redirect_stdout(io.StringIO()): # a page of hints
-            try: self.run = trackio.init(project=c.project, name=c.run_name or Path(c.output_dir).absolute().name, config=c.to_dict(),
+            try:
+                self.run = trackio.init(project=c.project, name=c.run_name or Path(c.output_dir).absolute().name,
+                                        config=c.to_dict(),
                                          resume="allow" if state.global_step else "never", embed=False)
             except Exception as e:
-                raise RunError(f"tracking: trackio could not start: {e}. Set TRACKIO_DIR to a folder it can write to, or tracking='none'") from e
+                raise RunError(
+                    f"tracking: trackio could not start: {e}. Set TRACKIO_DIR to a folder it can write to, or tracking='none'") from e
         self.log(f"curves: trackio show --project {shlex.quote(c.project)}", show=False)
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.run is None: return
@@ -895,7 +942,7 @@ class _Tracking(TrainerCallback):
 def _line(
     o:dict, # entry of `log_history`
     total:int, # steps of the run
-)->str|None: # None: nothing that a line is made of
+) -> str|None: # None: nothing that a line is made of
     "One entry of the history as a line of text."
     step = f"step {o['step']:>{len(str(total))}}/{total}"
     if "loss" in o: return f"{step}  loss {o['loss']:.4f}  learning rate {o['learning_rate']:.2e}"
@@ -908,14 +955,15 @@ def _progress_html(
     step:int, # steps done
     total:int, # steps of the run
     note:str="", # time left, say
-)->str: # HTML
+) -> str: # HTML
     "A bar, and one row per evaluation."
     bar = f'<progress value="{step}" max="{total}" style="width:20em"></progress> step {step} of {total} {note}'
     rows, loss = [], None
     for o in history:
         loss = o.get("loss", loss)
         if "eval_wer" not in o: continue
-        rows.append([str(o["step"]), "–" if loss is None else f"{loss:.4f}", f"{o['eval_loss']:.4f}", _percent(o["eval_wer"]), _percent(o["eval_cer"])])
+        rows.append([str(o["step"]), "–" if loss is None else f"{loss:.4f}", f"{o['eval_loss']:.4f}",
+                     _percent(o["eval_wer"]), _percent(o["eval_cer"])])
     if not rows and loss is not None: bar += f" · loss {loss:.4f}"
     return bar + (_table_html(["step", "loss", "eval loss", "WER", "CER"], rows) if rows else "")
 
@@ -943,7 +991,7 @@ class _Progress(TrainerCallback):
 
 # %% ../../nbs/training/01_trainer.ipynb #progress-left
 @patch
-def left(self:_Progress, state)->str:
+def left(self:_Progress, state) -> str:
     "Time for the steps that are left, evaluations apart."
     done = state.global_step - self.began[1] if self.began else 0
     if not done or state.global_step >= state.max_steps: return ""
@@ -956,7 +1004,8 @@ def draw(self:_Progress, state, note:str):
     "Show or renew the table, in a notebook."
     if not (IN_NOTEBOOK and self.log.show): return
     from IPython.display import HTML, display
-    self.drawn, o = time.perf_counter(), HTML(_progress_html(state.log_history, state.global_step, state.max_steps, note))
+    self.drawn, o = time.perf_counter(), HTML(_progress_html(state.log_history, state.global_step, state.max_steps,
+                                                             note))
     if self.handle is None: self.handle = display(o, display_id=True)
     else: self.handle.update(o)
 
@@ -988,31 +1037,36 @@ class RunResult:
 
 # %% ../../nbs/training/01_trainer.ipynb #result-dict
 @patch
-def to_dict(self:RunResult)->dict: # plain values, without the reports
+def to_dict(self:RunResult) -> dict: # plain values, without the reports
     "The result as JSON can hold it."
-    return {k: str(v) if isinstance(v, Path) else _plain(v) for k,v in vars(self).items() if k not in ("before", "after")}
+    return {k: str(v) if isinstance(v, Path) else _plain(v) for k,
+            v in vars(self).items() if k not in ("before", "after")}
 
 @patch
-def summary(self:RunResult)->str: # a few lines
+def summary(self:RunResult) -> str: # a few lines
     "The result in words."
     k = self.primary
     b, a = (getattr(self, f"{k}_{o}") for o in ("before", "after"))
     how = "interrupted after" if self.interrupted else "stopped early after" if self.stopped_early else "done:"
     lines = [f"{how} {self.steps} steps, {self.epochs:.2f} epochs"]
-    if a is not None: lines.append(f"{k.upper()} {_percent(b)} before, {_percent(a)} after" if b is not None else f"{k.upper()} {_percent(a)}")
+    if a is not None:
+        lines.append(f"{k.upper()} {_percent(b)} before, {_percent(a)} after" if b is not None
+                     else f"{k.upper()} {_percent(a)}")
     elif b is not None: lines.append(f"{k.upper()} {_percent(b)} before; not measured since")
     else: lines.append("nothing was measured")
-    if self.best_model: lines.append(f"best model: {self.best_model} (step {self.best_step}, {k.upper()} {_percent(self.best_score)})")
+    if self.best_model:
+        lines.append(f"best model: {self.best_model} (step {self.best_step}, {k.upper()} {_percent(self.best_score)})")
     if self.final_model: lines.append(f"final model: {self.final_model}")
     if self.interrupted: lines.append("to go on: the same config with resume='auto'")
     return "\n".join(lines)
 
 # %% ../../nbs/training/01_trainer.ipynb #holds-run
-_OF_A_RUN = ("training_config.json", "trainer_state.json", "train_results.json", "eval_results.json", "best-model", "final-model")
+_OF_A_RUN = ("training_config.json", "trainer_state.json", "train_results.json", "eval_results.json", "best-model",
+             "final-model")
 
 def _holds_run(
     folder:Path, # may not exist
-)->list[str]: # names in it that only a run makes
+) -> list[str]: # names in it that only a run makes
     "What says that a folder holds a run. (Other files, such as the notebook that is being executed, are nobody's business.)"
     return [o for o in _OF_A_RUN if (folder/o).exists()] + [p.name for p in checkpoints(folder)]
 
@@ -1027,10 +1081,14 @@ def _check_same(
 ):
     "Refuse to go on with another run; announce what has changed."
     old, new = saved.to_dict(), cfg.to_dict()
-    changed = {k: f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k] and k not in ("output_dir", "resume")}
+    changed = {k: f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k] and k not in ("output_dir",
+        "resume")}
     fixed = [v for k,v in changed.items() if k in _FIXED]
-    if saved.trained_parts != cfg.trained_parts: fixed.append(f"trained parts: {saved.trained_parts} -> {cfg.trained_parts}")
-    if fixed: raise RunError(f"{cfg.output_dir} was begun with other settings and cannot go on with these: {'; '.join(fixed)}. Use its own settings "
+    if saved.trained_parts != cfg.trained_parts:
+        fixed.append(f"trained parts: {saved.trained_parts} -> {cfg.trained_parts}")
+    if fixed:
+        raise RunError(
+            f"{cfg.output_dir} was begun with other settings and cannot go on with these: {'; '.join(fixed)}. Use its own settings "
                              "(RunConfig.load of its training_config.json), or another output_dir")
     for v in changed.values(): say(f"changed since the run began: {v}")
 
@@ -1042,7 +1100,8 @@ def _can_write(
     at = next(o for o in (run.absolute(), *run.absolute().parents) if o.exists())
     why = "is a file" if at == run.absolute() else f"cannot be made: {at} is a file"
     if not at.is_dir(): raise RunError(f"output_dir {run} {why}; name a folder")
-    if not os.access(at, os.W_OK|os.X_OK): raise RunError(f"output_dir {run} cannot be written: no permission in {at}; name another folder")
+    if not os.access(at, os.W_OK|os.X_OK):
+        raise RunError(f"output_dir {run} cannot be written: no permission in {at}; name another folder")
 
 # %% ../../nbs/training/01_trainer.ipynb #check-optimizer
 def _check_optimizer(
@@ -1051,7 +1110,9 @@ def _check_optimizer(
     "Raise if the optimiser cannot work on this machine."
     if "8bit" not in cfg.optimizer: return
     kind = pick_device(cfg.device).type
-    if kind != "cuda": raise RunError(f"optimizer {cfg.optimizer!r} needs a CUDA device, this run is on {kind}; give optimizer='adamw_torch'")
+    if kind != "cuda":
+        raise RunError(
+            f"optimizer {cfg.optimizer!r} needs a CUDA device, this run is on {kind}; give optimizer='adamw_torch'")
     _need("bitsandbytes", "voxtral_nb[quant]", f"optimizer={cfg.optimizer!r}")
 
 # %% ../../nbs/training/01_trainer.ipynb #find-start
@@ -1059,25 +1120,28 @@ def _find_start(
     cfg:RunConfig, # the run
     say:Callable, # where to announce
     mend:bool=True, # finish what a kill between two renames has left? Else nothing is touched
-)->Path|None: # checkpoint to go on from; None: from the beginning
+) -> Path|None: # checkpoint to go on from; None: from the beginning
     "Decide where a run begins; refuse to write over another."
     run = Path(cfg.output_dir)
     if _is_first(): _can_write(run)
     held = _holds_run(run)
     if cfg.resume == "never":
         if held and _is_first():
-            raise RunError(f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' to go on with it")
+            raise RunError(
+                f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' to go on with it")
         return None
     if cfg.resume == "auto":
         if mend and run.is_dir() and _is_first(): _recover(run)
         ckpt = newest_checkpoint(run, say)
         if ckpt is None and "final-model" in held:
-            raise RunError(f"output_dir {run} holds a finished run, and no checkpoint to go on from: name another folder")
+            raise RunError(
+                f"output_dir {run} holds a finished run, and no checkpoint to go on from: name another folder")
         if ckpt is None: say(f"nothing to resume in {run}: starting from the beginning")
     else:
         ckpt = Path(cfg.resume)
         if problem := checkpoint_problem(ckpt):
-            raise RunError(f"resume: {ckpt} is not a whole checkpoint ({problem}); name one that is, or set 'auto' or 'never'")
+            raise RunError(
+                f"resume: {ckpt} is not a whole checkpoint ({problem}); name one that is, or set 'auto' or 'never'")
         _check_newest(ckpt, run)
     trained = ckpt or set(held) - {"training_config.json", "eval_results.json"} # else it stopped before its first checkpoint: nothing to spoil
     if trained and (saved := run/"training_config.json").exists(): _check_same(cfg, RunConfig.load(saved), say)
@@ -1091,9 +1155,12 @@ def _check_newest(
     "Refuse to mix two histories in one folder."
     why = None
     if ckpt.absolute().parent != run.absolute(): why = f"lies outside of output_dir {run}"
-    elif later := [p.name for p in checkpoints(run) if int(p.name[11:]) > int(ckpt.name[11:]) and not checkpoint_problem(p)]:
+    elif later := [p.name for p in checkpoints(run) if int(p.name[11:]) > int(ckpt.name[11:])
+                   and not checkpoint_problem(p)]:
         why = f"is not the newest checkpoint of {run} ({', '.join(later)} came after it)"
-    if why: raise RunError(f"resume: {ckpt} {why}. To start a new run from its weights, set model_id={str(ckpt)!r}, resume='never' and a new output_dir")
+    if why:
+        raise RunError(
+            f"resume: {ckpt} {why}. To start a new run from its weights, set model_id={str(ckpt)!r}, resume='never' and a new output_dir")
 
 # %% ../../nbs/training/01_trainer.ipynb #check-texts
 def _check_texts(
@@ -1110,8 +1177,10 @@ def _check_texts(
     i = next(iter(long))
     first = f"row {i} of {data.source} has {long[i]} tokens: {ds['text'][i][:60]!r}..."
     if cfg.on_long == "error":
-        raise RunError(f"{len(long)} transcript{'s'*(len(long) > 1)} longer than max_transcript_tokens={n}; {first}. Raise it, or set on_long='drop'")
-    if len(long) == len(ds): raise RunError(f"every transcript of {data.source} is longer than max_transcript_tokens={n}; {first}")
+        raise RunError(
+            f"{len(long)} transcript{'s'*(len(long) > 1)} longer than max_transcript_tokens={n}; {first}. Raise it, or set on_long='drop'")
+    if len(long) == len(ds):
+        raise RunError(f"every transcript of {data.source} is longer than max_transcript_tokens={n}; {first}")
     say(f"dropped {len(long)} of {len(ds)} clips of {data.source}: transcript longer than max_transcript_tokens={n}; {first}")
     return ds.select([i for i in range(len(ds)) if i not in long])
 
@@ -1125,14 +1194,17 @@ def _begin(
     "Make the folder of the run and say in it what will be done."
     if not _is_first(): return
     f = Path(cfg.output_dir)/"training_config.json"
-    record = dict(config=cfg.to_dict(), data=_data_record(*data), base=_base_record(cfg, model), versions=_versions(), machine=_machine(cfg),
+    record = dict(config=cfg.to_dict(), data=_data_record(*data), base=_base_record(cfg, model), versions=_versions(),
+                  machine=_machine(cfg),
                   git_commit=_git_commit(), command=_command(), resumed_from=[])
     if ckpt and f.exists():
         old = json.loads(f.read_text(encoding="utf-8"))
         record["resumed_from"] = old.get("resumed_from", []) + [int(ckpt.name[11:])]
         for k in ("train", "eval"):
             a, b = ((o["data"][k] or {}).get("fingerprint") for o in (old, record))
-            if a != b: raise RunError(f"the {k} data is not what it was when the run in {cfg.output_dir} began (fingerprint {a} -> {b})")
+            if a != b:
+                raise RunError(
+                    f"the {k} data is not what it was when the run in {cfg.output_dir} began (fingerprint {a} -> {b})")
     atomic_write(f, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 # %% ../../nbs/training/01_trainer.ipynb #make-stream
@@ -1140,7 +1212,7 @@ def _packed(
     args:tuple, # for `pack_windows`, all but the seed
     seed:int, # of the run
     k:int, # number of the pass
-)->list[list[int]]: # windows
+) -> list[list[int]]: # windows
     "Clips packed anew for one pass."
     return pack_windows(*args, seed=(seed, k))
 
@@ -1149,7 +1221,7 @@ def _stream(
     ds, # datasets.Dataset to train on
     windows:AudioWindows, # of the model
     rows=None, # the same rows as they are to be read, from `cache_rows`; None: `ds` itself
-)->WindowStream:
+) -> WindowStream:
     "The training data in the order of the run."
     cols = {o: ds[o][:] if o in ds.column_names else None for o in ("duration", "language", "speaker")}
     rows, seconds = ds if rows is None else rows, cols["duration"]
@@ -1164,7 +1236,7 @@ def _stream(
 # %% ../../nbs/training/01_trainer.ipynb #train-loss
 def _train_loss(
     history:Sequence[dict], # `log_history` of a trainer state
-)->float|None: # nats per token; None: nothing was trained
+) -> float|None: # nats per token; None: nothing was trained
     "Mean loss of all steps; each entry is the mean since the one before."
     total, last = 0., 0
     for o in history:
@@ -1180,10 +1252,12 @@ def _write_eval_results(
     before, history = trainer.reports.get(0), trainer.state.log_history
     loss = after and after.loss
     d = dict(loss=loss, perplexity=after and _exp(loss))
-    d.update({k: after and getattr(after, k) for k in ("wer", "cer", "rtfx", "primary", "normalizer", "n_clips", "truncated")})
+    d.update({k: after and getattr(after, k) for k in ("wer", "cer", "rtfx", "primary", "normalizer", "n_clips",
+                                                       "truncated")})
     best = _best(history, trainer.primary)
     d["best"] = best and {k: best[k] for k in ("step", "eval_wer", "eval_cer", "eval_loss", "eval_clips")}
-    d["samples"] = samples(after, before if before is not None and len(before.table) == len(after.table) else None) if after else []
+    d["samples"] = samples(after, before if before is not None and len(before.table) == len(after.table)
+                           else None) if after else []
     d.update({k: v and v.to_dict() for k,v in (("before", before), ("after", after))})
     text = json.dumps({k: _plain(v) for k,v in d.items()}, indent=1, ensure_ascii=False)
     atomic_write(Path(trainer.args.output_dir)/"eval_results.json", text + "\n")
@@ -1191,18 +1265,19 @@ def _write_eval_results(
 # %% ../../nbs/training/01_trainer.ipynb #read-before
 def _read_before(
     run:Path, # folder of a run that goes on
-)->EvalReport|None: # None: was not measured
+) -> EvalReport|None: # None: was not measured
     "What an earlier part of the run measured before training."
     f = run/"eval_results.json"
     try: d = json.loads(f.read_text(encoding="utf-8")).get("before") if f.exists() else None
-    except ValueError: raise RunError(f"{f} is damaged; remove it to go on, without what was measured before training") from None
+    except ValueError:
+        raise RunError(f"{f} is damaged; remove it to go on, without what was measured before training") from None
     return d and EvalReport.from_dict(d)
 
 # %% ../../nbs/training/01_trainer.ipynb #after-report
 def _after(
     trainer:VoxtralTrainer, # at its end
     interrupted:bool, # do not start anything long
-)->tuple[EvalReport|None, bool]: # report of the last model measured, and whether Ctrl-C came while it was measured
+) -> tuple[EvalReport|None, bool]: # report of the last model measured, and whether Ctrl-C came while it was measured
     "Measure the final model on all clips, unless that has just been done."
     ds, step = trainer.eval_dataset, trainer.state.global_step
     last = next((r for s,r in trainer.reports.items() if s), None)
@@ -1224,7 +1299,8 @@ def _write_results(
     "Write the numbers, the history and the plots."
     run, history, parts = result.run_dir, trainer.state.log_history, trainable_summary(trainer.model)
     trained, total = (sum(getattr(o, k) for o in parts) for k in ("trainable", "total"))
-    d = result.to_dict() | dict(trainable_parameters=trained, parameters=total, windows_per_epoch=len(trainer.train_dataset), **trainer.speed(result.resumed_from or 0))
+    d = result.to_dict() | dict(trainable_parameters=trained, parameters=total,
+                                windows_per_epoch=len(trainer.train_dataset), **trainer.speed(result.resumed_from or 0))
     atomic_write(run/"train_results.json", json.dumps(d, indent=1, ensure_ascii=False) + "\n")
     _write_eval_results(trainer, result.after)
     state = json.dumps(asdict(trainer.state), indent=1, sort_keys=True) + "\n"
@@ -1238,17 +1314,21 @@ def _finish(
     interrupted:bool, # by Ctrl-C
     ckpt:Path|None, # checkpoint it went on from
     began:float, # time.perf_counter() at the start
-)->RunResult:
+) -> RunResult:
     "Keep the final model, measure it, write everything down."
     run, s = Path(trainer.args.output_dir), trainer.state
     if not interrupted and _is_first(): _link_model(run/f"checkpoint-{s.global_step}", run/"final-model")
     after, cut_short = _after(trainer, interrupted)
     before, best = trainer.reports.get(0), _best(s.log_history, trainer.primary)
     rate = lambda r, k: None if r is None else getattr(r, k)
-    result = RunResult(run, trainer.cfg.method, s.global_step, s.epoch or 0., time.perf_counter() - began, _train_loss(s.log_history), interrupted or cut_short,
-        not interrupted and s.global_step < trainer.args.max_steps, int(ckpt.name[11:]) if ckpt else None, trainer.primary,
-        rate(before, "wer"), rate(after, "wer"), rate(before, "cer"), rate(after, "cer"), rate(after, "loss"), best and best["step"],
-        best and best[f"eval_{trainer.primary}"], run/"best-model" if (run/"best-model").exists() else None, None if interrupted else run/"final-model",
+    result = RunResult(run, trainer.cfg.method, s.global_step, s.epoch or 0., time.perf_counter() - began,
+                       _train_loss(s.log_history), interrupted or cut_short,
+        not interrupted and s.global_step < trainer.args.max_steps, int(ckpt.name[11:]) if ckpt else None,
+        trainer.primary,
+        rate(before, "wer"), rate(after, "wer"), rate(before, "cer"), rate(after, "cer"), rate(after, "loss"),
+        best and best["step"],
+        best and best[f"eval_{trainer.primary}"], run/"best-model" if (run/"best-model").exists() else None,
+        None if interrupted else run/"final-model",
         before, after)
     if _is_first(): _write_results(trainer, result)
     trainer.say(result.summary())
@@ -1265,13 +1345,14 @@ def _make_trainer(
     ckpt:Path|None, # checkpoint to go on from
     log:RunLog, # where the run speaks
     callbacks:Sequence, # of the user's
-)->VoxtralTrainer:
+) -> VoxtralTrainer:
     "The trainer of a run, with its callbacks."
     stream = _stream(cfg, train_ds, AudioWindows(processor), rows)
     args = training_arguments(cfg, len(stream), eval_ds is not None, int(os.environ.get("WORLD_SIZE", 1)))
     args.eval_on_start = bool(cfg.eval_before and eval_ds is not None and ckpt is None)
     callbacks = [_Progress(log)] + ([_Tracking(cfg, log)] if cfg.tracking == "trackio" else []) + list(callbacks)
-    trainer = VoxtralTrainer(model, args, cfg=cfg, processor=processor, stream=stream, eval_dataset=eval_ds, log=log, callbacks=callbacks)
+    trainer = VoxtralTrainer(model, args, cfg=cfg, processor=processor, stream=stream, eval_dataset=eval_ds, log=log,
+                             callbacks=callbacks)
     if ckpt and (before := _read_before(Path(cfg.output_dir))): trainer.reports[0] = before
     if eval_ds is None: log("no evaluation data: nothing will be measured, and there will be no best-model")
     return trainer
@@ -1279,10 +1360,11 @@ def _make_trainer(
 # %% ../../nbs/training/01_trainer.ipynb #out-of-memory
 def _needs_less(
     cfg:RunConfig, # the run
-)->str: # settings with commas between
+) -> str: # settings with commas between
     "What would need less memory, of what has not been done yet."
     c, ways = cfg, []
-    if c.batch_size > 1: ways.append(f"batch_size={c.batch_size//2} with gradient_accumulation_steps={c.gradient_accumulation_steps*2} (the same steps)")
+    if c.batch_size > 1:
+        ways.append(f"batch_size={c.batch_size//2} with gradient_accumulation_steps={c.gradient_accumulation_steps*2} (the same steps)")
     if not c.gradient_checkpointing: ways.append("gradient_checkpointing=True")
     if c.method == "full": ways.append("method='lora'")
     elif c.quantization == "none": ways.append("quantization='4bit'")
@@ -1292,7 +1374,7 @@ def _needs_less(
 def _out_of_memory(
     cfg:RunConfig, # the run
     e:Exception, # what torch said
-)->str: # the message
+) -> str: # the message
     "Say what happened, and what to do."
     return f"out of memory on the device: {str(e).splitlines()[0]} What needs less: {_needs_less(cfg)}"
 
@@ -1301,14 +1383,15 @@ def _loaded(
     cfg:RunConfig, # the run
     log:RunLog, # where it speaks
     mend:bool=True, # see `_find_start`
-)->tuple: # checkpoint to go on from or None; (train, eval) as SpeechData; model, prepared; processor; train and eval as datasets.Dataset, None for no eval
+) -> tuple: # checkpoint to go on from or None; (train, eval) as SpeechData; model, prepared; processor; train and eval as datasets.Dataset, None for no eval
     "Check everything that can be checked, and load; nothing is written."
     ckpt = _find_start(cfg, log, mend)
     _check_optimizer(cfg)
     transformers.set_seed(cfg.seed)
     data = load_run_data(cfg, verbose=log.show)
     with _without_bars(IN_NOTEBOOK or not log.show): # a notebook would keep a dead widget
-        model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device, precision="fp32" if cfg.method == "full" else cfg.precision,
+        model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device,
+                                        precision="fp32" if cfg.method == "full" else cfg.precision,
                                         attention=cfg.attention, quantization=cfg.quantization, verbose=log.show)
     texts = [_check_texts(o, TranscriptionPrompt(processor), cfg, log) for o in data]
     return ckpt, data, prepare_model(model, cfg, verbose=log.show), processor, *texts
@@ -1318,7 +1401,7 @@ def train(
     cfg:RunConfig, # the run
     progress:bool=True, # show how it is coming on? (training.log has it in any case)
     callbacks:Sequence=(), # more of transformers' `TrainerCallback`s
-)->RunResult:
+) -> RunResult:
     "Fine-tune Voxtral as `cfg` says; everything worth keeping is then in `cfg.output_dir`."
     log, began = RunLog(None, progress), time.perf_counter()
     ckpt, data, model, processor, train_ds, eval_ds = _loaded(cfg, log)
