@@ -1,8 +1,8 @@
 """The shape of the code in figures: shape.py [--json] [--list KIND]
 
-How many lines and names there are, how many private names cross a module's border, how the notebooks alternate between code and words, and
-which lines are too long. `--list long|private|runs|upwards` names the places."""
-import argparse, ast, json, re
+How many lines and names there are, how many private names cross a module's border, how the notebooks alternate
+between code and words, and which lines are too long. `--list long|private|runs|upwards` names the places."""
+import argparse, ast, json, re, tokenize
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +19,7 @@ def modules(): # name -> (path, source)
 
 def notebooks(): return [p for r in ROOMS for p in sorted((ROOT/"nbs"/r).glob("*.ipynb"))]
 
-def cells(p): # (kind, id, source): kind is "export", "code" or "markdown"; imports, hidden cells and default_exp are left out
+def cells(p): # (kind, id, source): kind is "export", "code" or "markdown"; cells of imports are left out
     for c in json.loads(p.read_text(encoding="utf-8"))["cells"]:
         s = "".join(c["source"])
         if c["cell_type"] != "code":
@@ -53,9 +53,9 @@ def upwards(): # modules that import a later room
         room = name.split(".")[0]
         for n in ast.walk(ast.parse(p.read_text(encoding="utf-8"))):
             if not isinstance(n, ast.ImportFrom): continue
-            target = n.module.removeprefix("voxtral_nb.") if (n.module
-
-                                                              or "").startswith("voxtral_nb.") else n.module if n.level == 2 else None
+            ours, module = n.level == 2, n.module or ""
+            if module.startswith("voxtral_nb."): ours, module = True, module.removeprefix("voxtral_nb.")
+            target = module if ours else None
             if target and (r := target.split(".")[0]) in ROOMS and ROOMS.index(r) > ROOMS.index(room):
                 yield name, target
 
