@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/audio.html.md"""
 
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'QUALITY_PROBLEMS', 'AudioError', 'show_audio', 'to_mono', 'resample', 'to_pcm16', 'AudioInfo',
-           'audio_info', 'read_audio', 'write_wav', 'pcm_sha256', 'AudioQuality', 'measure', 'QualityProblem',
-           'QualityGate']
+           'audio_info', 'read_audio', 'write_wav', 'pcm_sha256', 'content_key', 'AudioQuality', 'measure',
+           'QualityProblem', 'QualityGate']
 
 # %% ../../nbs/data/01_audio.ipynb #imports-std
 import hashlib, io, math, numbers, os, re
@@ -369,6 +369,25 @@ def pcm_sha256(
 ) -> str: # 64 hexadecimal digits
     "SHA-256 of the 16-bit PCM of `x`, little-endian, without any header."
     return hashlib.sha256(to_pcm16(x).astype("<i2").tobytes()).hexdigest()
+
+# %% ../../nbs/data/01_audio.ipynb #content-key
+def content_key(
+    audio, # anything that `read_audio` takes: path, bytes, {"path", "bytes"}, array, {"array", "sampling_rate"}
+    sr:int=SAMPLE_RATE, # rate of a bare array in Hz
+) -> str: # 64 hexadecimal digits
+    "SHA-256 of what `audio` is."
+    if (a := _array(audio, sr)) is not None:
+        x = np.ascontiguousarray(a[0])
+        return hashlib.sha256(f"array {x.dtype.str} {x.shape} {a[1]}\n".encode() + x.tobytes()).hexdigest()
+    name, f = _source(audio)
+    with _naming(name): _check_file(f)
+    if not isinstance(f, Path): return hashlib.sha256(b"file\n" + f.getvalue()).hexdigest()
+    h = hashlib.sha256(b"file\n")
+    try:
+        with open(f, "rb") as o:
+            while part := o.read(1 << 20): h.update(part)
+    except OSError as e: raise AudioError(f"{name}: cannot be read: {e.strerror}") from None
+    return h.hexdigest()
 
 # %% ../../nbs/data/01_audio.ipynb #frames
 def _frame_powers(

@@ -19,8 +19,8 @@ import numpy as np
 from fastcore.basics import patch
 from ..core.config import ConfigError, RunConfig, check_language
 from .dataset import (AUDIO_KEYS, IGNORE, TEXT_KEYS, BadRow, DatasetError, SpeechDataset, Stats,
-                                _FEW, _check_clip, _check_on_bad, _check_text, _hf_features,
-                                _raise_bad, _short, _split_keys, _time, rows_to_hf, split_rows)
+                                check_clip, check_on_bad, check_transcript, hf_features,
+                                raise_bad_rows, _short, split_keys, _time, progress_bar, rows_to_hf, split_rows)
 
 # %% ../../nbs/data/03_sources.ipynb #data
 @dataclass
@@ -88,7 +88,7 @@ class _Check:
     language:str|None # for rows that name none
 
     def __call__(self, audio, name) -> float: # duration, s
-        d = _check_clip(audio, name, self.decode)
+        d = check_clip(audio, name, self.decode)
         if d < self.min_seconds: raise ValueError(f"{name} lasts {d:.3g} s, less than min_seconds={self.min_seconds:g}")
         if self.max_seconds is not None and d > self.max_seconds:
             raise ValueError(f"{name} lasts {d:.1f} s, more than max_seconds={self.max_seconds:g}")
@@ -105,15 +105,14 @@ def _load_local(
     **names # names of foreign keys
 ) -> SpeechData:
     "Load a jsonl or a dataset folder."
-    from tqdm.auto import tqdm
     ds = SpeechDataset.open(path, "skip", **names)
     bad,keys,marks = list(ds.bad),[],[]
     def good():
-        for i,row in enumerate(tqdm(ds, total=len(ds), desc=f"checking {path.name}", disable=len(ds) < _FEW)):
+        for i,row in enumerate(progress_bar(ds, f"checking {path.name}")):
             name = row["audio_path"]
             try: row["duration"] = check(f := ds.folder/name, name)
             except ValueError as e:
-                bad.append(BadRow(str(ds.jsonl), ds._lineno[i], str(e), row["text"]))
+                bad.append(BadRow(str(ds.jsonl), ds.line_number(i), str(e), row["text"]))
                 continue
             row["language"] = row.get("language") or check.language
             sha = row["sha256"] if isinstance(row.get("sha256"), str) else None
@@ -258,21 +257,19 @@ def _load_hub(
 ) -> SpeechData:
     "Load a Hub dataset."
     from datasets import concatenate_datasets
-    from tqdm.auto import tqdm
     where = f"{source}:{split}"
     ds = _hub_dataset(source, split, hub_config)
     col = _hub_columns(ds, where, given)
     audio = _hub_audio(ds, col["audio"], where)
     bad,good,keys,marks,ids,meta = [],[],[],[],set(),[]
-    for i,(a,text,language,voice) in enumerate(tqdm(_hub_rows(ds, audio, col), total=len(ds), desc=f"checking {source}",
-                                                    disable=len(ds) < _FEW)):
+    for i,(a,text,language,voice) in enumerate(progress_bar(_hub_rows(ds, audio, col), f"checking {source}", len(ds))):
         name = _CACHE.sub("", (a or {}).get("path") or "") or f"{split}/{i}"
         if name in ids: name = f"{name}#{i}" # some datasets call every clip audio.wav
         d,language = 0.,language or check.language
         try:
             if a is None or a["bytes"] is None and not a["path"]: raise ValueError("there is no audio")
             if a["bytes"] is None: _check_downloaded(a["path"])
-            _check_text(text)
+            check_transcript(text)
             check_language(language)
             d = check({**a, "path": name} if a["bytes"] is not None else Path(a["path"]), name)
             size = len(a["bytes"]) if a["bytes"] is not None else os.path.getsize(a["path"])
@@ -293,7 +290,7 @@ def _meta(
     import pyarrow as pa
     from datasets import Dataset, DatasetInfo, Features
     from datasets.table import InMemoryTable
-    f = Features({k: v for k,v in _hf_features().items() if k != "audio"})
+    f = Features({k: v for k,v in hf_features().items() if k != "audio"})
     cols = list(zip(*rows)) or [()]*len(f)
     table = pa.table([pa.array(c, t.type) for c,t in zip(cols, f.arrow_schema)], schema=f.arrow_schema)
     return Dataset(InMemoryTable(table), info=DatasetInfo(features=f))
@@ -337,7 +334,7 @@ def load_speech(
     seed:int=42, # for the draw
 ) -> SpeechData:
     "Load speech from disk or Hub, with every row checked."
-    _check_on_bad(on_bad)
+    check_on_bad(on_bad)
     check_language(language)
     if not isinstance(source, (str, Path)) or not str(source).strip():
         raise DatasetError(
@@ -348,7 +345,7 @@ def load_speech(
     if path: res = _load_local(source, path, check, **{f"{k}_key": v for k,v in names.items()})
     else: res = _load_hub(source, split, hub_config, check, names)
     if on_bad == "error":
-        _raise_bad(res.skipped, _REMEDY + (_REMEDY_LANGUAGE if any("no ISO 639-1" in b.reason for b in res.skipped)
+        raise_bad_rows(res.skipped, _REMEDY + (_REMEDY_LANGUAGE if any("no ISO 639-1" in b.reason for b in res.skipped)
                                            else ""))
     if not len(res):
         first = f"; {len(res.skipped)} rows were left out, the first: {res.skipped[0]}" if res.skipped else ""
@@ -375,7 +372,7 @@ def _hold_out(
 ) -> tuple: # (training, evaluation)
     "Divide `data` as the config says."
     rows = [dict(audio_path=k, speaker=s) for k,s in zip(data.keys, _column(data.dataset, "speaker"))]
-    keys = _split_keys(rows, cfg.split_by, data.source)
+    keys = split_keys(rows, cfg.split_by, data.source)
     try: train,held = split_rows(keys, cfg.eval_fraction, cfg.seed)
     except DatasetError as e: raise DatasetError(f"{data.source}: {e}") from None
     res = data.select(train)

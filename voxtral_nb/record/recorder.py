@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from ..data.audio import SAMPLE_RATE, AudioQuality, QualityGate, measure, resample
 from ..core.assets import ASSETS
 from ..core.config import VoxtralNBError, atomic_write, check_language
-from ..data.dataset import DatasetChanged, DatasetError, SpeechDataset, _check_text, _time
+from ..data.dataset import DatasetChanged, DatasetError, SpeechDataset, check_transcript, _time
 from .languages import Prompt, phrases, read_prompts, text_direction
 from .uploads import MAX_TRANSCRIPT, Uploads
 
@@ -373,7 +373,7 @@ def dataset(self:Recorder) -> SpeechDataset: # opened anew, so with all that is 
 def _rows(self:Recorder) -> SpeechDataset: # for own use: twenty thousand rows are not read again for each take
     "The dataset with all that is there now, read anew only if rows were changed."
     try:
-        if self._ds is not None: self._ds._refresh()
+        if self._ds is not None: self._ds.refresh()
     except DatasetChanged: self._ds = None
     if self._ds is None: self._ds = self.dataset
     return self._ds
@@ -402,8 +402,8 @@ def _pending(self:Recorder) -> list: # oldest first
 def _index(self:Recorder) -> dict: # done: prompt ids of this speaker; takes: ids; seconds; flagged: clips; last: newest rows; n
     "What the recorder needs to know of the dataset; rows that were only added are counted on."
     ds = self._rows()
-    if self._seen is None or self._seen["of"] != (id(ds), ds._ino):
-        self._seen = dict(of=(id(ds), ds._ino), done=set(), takes=set(), seconds=0., n=0, last=[], flagged=0)
+    if self._seen is None or self._seen["of"] != (ds, ds.generation):
+        self._seen = dict(of=(ds, ds.generation), done=set(), takes=set(), seconds=0., n=0, last=[], flagged=0)
     s = self._seen
     for row in ds[s["n"]:]:
         if row.get("speaker") == self.speaker and isinstance(row.get("prompt_id"), str): s["done"].add(row["prompt_id"])
@@ -652,7 +652,7 @@ def _clean_text(
     text = unicodedata.normalize("NFC", " ".join(text.split()))
     if bad := next((c for c in text if unicodedata.category(c) == "Cc"), None):
         raise RecorderError(f"the transcript holds the control character U+{ord(bad):04X}: delete it")
-    try: _check_text(text)
+    try: check_transcript(text)
     except ValueError as e: raise RecorderError(f"{e}: type what was said") from None
     return text
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..data.audio import AudioError, AudioQuality, QualityGate, audio_info, measure, pcm_sha256, read_audio
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..data.dataset import AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset, _check_text, _parse, _short, _time
+from ..data.dataset import AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset, check_transcript, parse_line, _short, _time
 
 # %% ../../nbs/record/02_uploads.ipynb #error
 class UploadError(VoxtralNBError, ValueError):
@@ -146,7 +146,7 @@ def _text_problem(
     if text is None: return "it has no transcript yet: type or paste it, or add a file that holds it"
     if len(text) > MAX_TRANSCRIPT:
         return f"its transcript has {len(text):,} characters, at most {MAX_TRANSCRIPT:,} are allowed: cut the recording into sentences"
-    try: _check_text(text)
+    try: check_transcript(text)
     except ValueError as e: return str(e)
     odd = re.search(r"[\x00-\x1f\x7f-\x9f]", text)
     return odd and f"the transcript holds a control character, U+{ord(odd[0]):04X}: delete it"
@@ -225,7 +225,7 @@ def _to_entry(
     if isinstance(key, dict): key = key.get("path") # as `datasets` writes audio
     if not isinstance(key, str) or not key.strip(): raise ValueError("it names no recording")
     text = _clean(text)
-    if not text or not isinstance(text, str): _check_text(text)
+    if not text or not isinstance(text, str): check_transcript(text)
     return _Entry(key, text, language or None)
 
 # %% ../../nbs/record/02_uploads.ipynb #read-table
@@ -252,7 +252,7 @@ def _read_jsonl(text): # yields (where, row or error, columns or None)
     for n,line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         if not line.strip(): continue
         try:
-            row = _parse(line.encode())
+            row = parse_line(line.encode())
             yield f"line {n}", row, _columns(row)
         except ValueError as e: yield f"line {n}", e, None
 
@@ -594,9 +594,7 @@ def _append(self:Uploads, u, **about): # the row
     def append(): return self.dataset.append(u.path, u.text, language=u.language, **about)
     try: return append()
     except DatasetChanged:
-        self.dataset._forget() # the same object, opened anew
-        self.dataset._next = None
-        self.dataset._refresh()
+        self.dataset.refresh(anew=True)
         return append()
 
 # %% ../../nbs/record/02_uploads.ipynb #save
