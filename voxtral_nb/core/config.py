@@ -124,6 +124,12 @@ class ConfigField:
     verify:object = None # function called with the value; raises ConfigError if it is wrong
     path:bool = False # may be given as a `Path` too, kept as text
     empty:bool = False # may the text be empty?
+    unset:str = "" # what None stands for, in words
+
+@patch(as_prop=True)
+def about(self:ConfigField) -> str: # `help`, and what None stands for
+    "What the setting does, as Python users read it. A command line says `Default: ...` in its own way."
+    return self.help + (f" None: {self.unset}." if self.unset else "")
 
 @patch(as_prop=True)
 def flag(self:ConfigField) -> str: # such as "--learning-rate"
@@ -223,7 +229,7 @@ def parse(
 def _opt(
     default, # value when nothing is said
     help:str, # what it does, for tables and --help; no percent sign, which argparse reads
-    **allowed, # choices, low, above, high, below, pattern, means, verify, path, empty: see `ConfigField`
+    **allowed, # choices, low, above, high, below, pattern, means, verify, path, empty, unset: see `ConfigField`
 ):
     "Declare a setting of a group."
     return field(default=default, metadata=dict(help=help, **allowed))
@@ -252,7 +258,7 @@ def fields_table(
     *groups:type, # classes of groups; none for all settings
 ) -> str: # Markdown
     "The settings as a table: name, default, what is allowed, what it does."
-    rows = [f"| `{f.name}` | `{f.default!r}` | {_cell(f.allowed)} | {_cell(f.help)} |" for g in groups or [RunConfig]
+    rows = [f"| `{f.name}` | `{f.default!r}` | {_cell(f.allowed)} | {_cell(f.about)} |" for g in groups or [RunConfig]
             for f in _fields_of(g).values()]
     return "\n".join(["| setting | default | allowed | what it does |", "|:--|:--|:--|:--|", *rows])
 
@@ -264,7 +270,7 @@ class _Model:
         "Model to fine-tune: a Hub id, a local folder, or 'tiny' for the small Voxtral that ships with the package.",
         path=True)
     model_revision:str|None = _opt(None,
-                                   "Branch, tag or commit of a Hub model. None is its main branch; name a commit to make a run repeatable.")
+        "Branch, tag or commit of a Hub model; name a commit to make a run repeatable.", unset="its main branch")
     method:str = _opt("lora",
         "'lora' trains small low-rank matrices beside frozen weights: little memory, and what is saved is small. "
         "'full' trains the weights themselves.", choices=("lora", "full"))
@@ -288,46 +294,45 @@ class _Data:
     train_data:str = _opt("",
         "Speech to train on: a data.jsonl, a dataset folder that holds one, or a Hub dataset id. A run needs it.",
         path=True, empty=True)
-    eval_data:str|None = _opt(None,
-                              "Speech to measure on, given like train_data. None holds out eval_fraction of train_data instead.", path=True)
+    eval_data:str|None = _opt(None, "Speech to evaluate on, given like train_data.",
+        unset="eval_fraction of train_data is held out", path=True)
     eval_fraction:float = _opt(.1,
         "Share of train_data held out to measure on when neither eval_data nor eval_split is given. 0 trains on everything and measures "
         "nothing.", low=0, below=1)
     split_by:str = _opt("clip",
         "Hold out single clips, or whole speakers, so that the measure is of voices the model did not hear.",
         choices=("clip", "speaker"))
-    hub_config:str|None = _opt(None,
-                               "Configuration (subset) of a Hub dataset, such as a language. None is its default one.")
+    hub_config:str|None = _opt(None, "Configuration (subset) of a Hub dataset, such as a language.",
+        unset="the dataset's own default")
     train_split:str = _opt("train", "Split of a Hub dataset to train on.")
-    eval_split:str|None = _opt(None,
-                               "Split of a Hub dataset to measure on, such as 'validation'. None holds out eval_fraction of train_data.")
-    audio_column:str|None = _opt(None,
-                                 "Column with the audio. None tries the usual names (audio, audio_path, audio_filepath, file_name).")
-    text_column:str|None = _opt(None,
-                                "Column with the transcript. None tries the usual names (text, sentence, transcription).")
-    language_column:str|None = _opt(None,
-                                    "Column with the language code. None uses 'language' if there is one, '-' uses none.")
-    speaker_column:str|None = _opt(None,
-                                   "Column with the speaker, for split_by='speaker'. None uses 'speaker' if there is one, '-' none.")
+    eval_split:str|None = _opt(None, "Split of a Hub dataset to evaluate on, such as 'validation'.",
+        unset="eval_fraction of train_data is held out")
+    audio_column:str|None = _opt(None, "Column with the audio.",
+        unset="one of the usual names (audio, audio_path, audio_filepath, file_name)")
+    text_column:str|None = _opt(None, "Column with the transcript.",
+        unset="one of the usual names (text, sentence, transcription)")
+    language_column:str|None = _opt(None, "Column with the language code; '-' uses none.",
+        unset="'language' if there is one")
+    speaker_column:str|None = _opt(None, "Column with the speaker, for split_by 'speaker'; '-' uses none.",
+        unset="'speaker' if there is one")
 
 # %% ../../nbs/core/01_config.ipynb #data-rows
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Rows:
     "Which rows of the data are used."
-    language:str|None = _opt(None,
-        "Language of the rows that name none, as ISO 639-1 code. None lets the model detect "
-        "it.", verify=check_language, means="an ISO 639-1 code such as 'en'")
+    language:str|None = _opt(None, "Language of the rows that name none, as ISO 639-1 code.",
+        unset="the model detects it", verify=check_language, means="an ISO 639-1 code such as 'en'")
     on_bad:str = _opt("error",
         "What to do with a row that cannot be used: stop with its number, or skip it, count it and list it.",
         choices=("error", "skip"))
     min_seconds:float = _opt(.1, "Shorter clips count as bad rows: they hold no word, usually a slip of the recorder.",
                              low=0)
-    max_seconds:float|None = _opt(None,
-                                  "Longer clips count as bad rows. None sets no limit: audio longer than a window takes several.", above=0)
-    max_train_clips:int|None = _opt(None,
-                                    "Use at most this many training clips, drawn with the seed: for a first try. None uses all.", low=1)
-    max_eval_clips:int|None = _opt(None, "Use at most this many evaluation clips, drawn with the seed. None uses all.",
-                                   low=1)
+    max_seconds:float|None = _opt(None, "Longer clips count as bad rows.",
+        unset="no limit: audio longer than a window takes several windows", above=0)
+    max_train_clips:int|None = _opt(None, "Use at most this many training clips, drawn with the seed: for a first try.",
+        unset="all", low=1)
+    max_eval_clips:int|None = _opt(None, "Use at most this many evaluation clips, drawn with the seed.",
+        unset="all", low=1)
 
 # %% ../../nbs/core/01_config.ipynb #windows
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -363,26 +368,25 @@ class _Lora:
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Parts:
     "Which parts of the model learn."
-    train_language_model:bool|None = _opt(None,
-                                          "Train the language model. None follows the method: yes with lora, yes with full.")
-    train_projector:bool|None = _opt(None,
-                                     "Train the projector between audio and language. None follows the method: no with lora, yes with full.")
-    train_audio_tower:bool|None = _opt(None,
-                                       "Train the audio encoder. None follows the method: no with lora, yes with full.")
+    train_language_model:bool|None = _opt(None, "Train the language model.",
+        unset="yes, with both methods")
+    train_projector:bool|None = _opt(None, "Train the projector between audio and language.",
+        unset="no with lora, yes with full")
+    train_audio_tower:bool|None = _opt(None, "Train the audio encoder.",
+        unset="no with lora, yes with full")
 
 # %% ../../nbs/core/01_config.ipynb #training
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Training:
     "How the weights are changed."
     epochs:float = _opt(3., "How often the training data is gone through. Overruled by max_steps.", above=0)
-    max_steps:int|None = _opt(None, "Stop after this many optimiser steps, whatever the epochs. None follows epochs.",
-                              low=1)
+    max_steps:int|None = _opt(None, "Stop after this many optimizer steps, whatever the epochs.",
+        unset="as many as the epochs take", low=1)
     batch_size:int = _opt(4, "Clips in a batch, on each device; with packing='window' windows.", low=1)
     gradient_accumulation_steps:int = _opt(1,
                                            "Batches summed into one step: a larger batch in the same memory, in more time.", low=1)
-    learning_rate:float|None = _opt(None,
-                                    "Peak learning rate. None follows the method: 2e-4 with lora, 1e-5 with full.",
-                                    above=0, high=1)
+    learning_rate:float|None = _opt(None, "Peak learning rate of the schedule.",
+        unset="2e-4 with lora, 1e-5 with full, more for the tiny model", above=0, high=1)
     lr_scheduler:str = _opt("cosine",
         "How the learning rate falls after warm-up: along a cosine or a line to 0, or not at all.",
         choices=("linear", "cosine", "constant"))
@@ -399,9 +403,8 @@ class _Training:
                                  below=1)
     gradient_checkpointing:bool = _opt(False,
                                        "Recompute activations instead of keeping them: less memory, for one more forward pass a step.")
-    num_workers:int|None = _opt(None,
-        "Processes that read and prepare audio. 0 does it in the main one. None is 0 on a CPU, which they would compete for, else one less than "
-        "there are cores, at most 8.", low=0)
+    num_workers:int|None = _opt(None, "Processes that read and prepare audio; 0 does it in the main process.",
+        unset="0 on CPU (workers would compete with training), otherwise cores - 1, at most 8", low=0)
     seed:int = _opt(42, "Seeds the split, the order of the data, the dropout and the new weights: same seed, same run.",
                     low=0, below=2**32)
 
@@ -412,8 +415,8 @@ class _Cache:
     cache:str = _opt("auto",
         "'encoder' keeps the output of the frozen audio encoder, 'mel' the log-mel features, 'none' nothing. 'auto' is 'encoder' where it can be used, "
         "pays, and fits, else 'none'; the run says which.", choices=("auto", "none", "mel", "encoder"))
-    cache_dir:str|None = _opt(None,
-                              "Folder of the cache, shared by runs. None is VOXTRAL_NB_CACHE, or else ~/.cache/voxtral_nb.", path=True)
+    cache_dir:str|None = _opt(None, "Folder of the cache, shared by runs.",
+        unset="the folder in VOXTRAL_NB_CACHE, or ~/.cache/voxtral_nb", path=True)
     cache_max_gb:float = _opt(20., "Largest cache that a run may make, in GB; its size is known before it is made.",
                               above=0)
 
@@ -422,9 +425,10 @@ class _Cache:
 class _Evaluation:
     "How and when the model is measured."
     eval_before:bool = _opt(True, "Measure the model before training, so that the gain can be told.")
-    eval_every:int|None = _opt(None, "Measure and save every so many steps. None does it once an epoch.", low=1)
-    eval_clips:int|None = _opt(None,
-        "Transcribe at most this many clips during training, to save time. The measures before and after use all. None transcribes all.", low=1)
+    eval_every:int|None = _opt(None, "Evaluate and save a checkpoint after this many steps.",
+        unset="once an epoch", low=1)
+    eval_clips:int|None = _opt(None, "Transcribe at most this many clips in evaluations during training, to save time; "
+        "before and after training all are used.", unset="all", low=1)
     eval_batch_size:int = _opt(8,
                                "Windows of audio transcribed at once; a clip longer than a window counts as several.",
                                low=1)
@@ -432,8 +436,8 @@ class _Evaluation:
     normalizer:str = _opt("basic",
         "What is made equal before words are compared: nothing, case and punctuation (basic), or English spelling and numbers too (english).",
         choices=("none", "basic", "english"))
-    early_stopping_patience:int|None = _opt(None,
-                                            "Stop when the error rate has not fallen for this many evaluations. None trains to the end.", low=1)
+    early_stopping_patience:int|None = _opt(None, "Stop when the error rate has not fallen for this many evaluations.",
+        unset="train to the end", low=1)
 
 # %% ../../nbs/core/01_config.ipynb #saving
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -456,7 +460,8 @@ class _Tracking:
     tracking:str = _opt("trackio", "Dashboard for the curves. 'trackio' writes to the local disk and sends nothing.",
                         choices=("none", "trackio"))
     project:str = _opt("voxtral_nb", "Name under which the dashboard collects runs.")
-    run_name:str|None = _opt(None, "Name of this run in the dashboard. None uses the name of output_dir.")
+    run_name:str|None = _opt(None, "Name of this run in the dashboard.",
+        unset="the name of output_dir")
 
 # %% ../../nbs/core/01_config.ipynb #runconfig
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -707,7 +712,7 @@ Setting = namedtuple("Setting", "group name value help is_default")
 @patch
 def summary(self:RunConfig) -> list[Setting]: # (group, name, value, help, is_default) in reading order
     "Every setting with its value and meaning."
-    return [Setting(f.group, n, getattr(self, n), f.help, getattr(self, n) == f.default) for n,
+    return [Setting(f.group, n, getattr(self, n), f.about, getattr(self, n) == f.default) for n,
             f in config_fields().items()]
 
 # %% ../../nbs/core/01_config.ipynb #html

@@ -715,9 +715,8 @@ def _add_flag(
     f, # ConfigField
 ):
     "Add the flag of one setting; a switch gets its `--no-` twin."
-    default = "" if f.default in ("",
-                                  None) else f" [{'on' if f.default is True else 'off' if f.default is False else f.default}]"
-    help = f.help.replace("%", "%%") + default
+    shown = f.unset if f.default is None else f.default if f.type is not bool else "on" if f.default else "off"
+    help = f"{f.help}{'' if shown == '' else f' Default: {shown}.'}".replace("%", "%%")
     value = dict(type=_reader(f), metavar="|".join(map(str, f.choices)) if f.choices else _META[f.type])
     kind = dict(action=argparse.BooleanOptionalAction) if f.type is bool else value
     group.add_argument(f.flag, dest=f.name, default=argparse.SUPPRESS, help=help, **kind)
