@@ -290,15 +290,16 @@ SLOW = """    def __call__(self, x, language=None):
 """
 
 @contextmanager
-def slow_app(run, right, tmp_path, wait, **limits):
-    "An app that takes its time and deletes what it was sent after three seconds: its address, a client, what it printed, the folder of its temporary files."
+def slow_app(run, right, tmp_path, wait, keep=3600, **limits):
+    """An app that takes its time, and deletes what it was sent after `keep` seconds: its address, a client, what it
+    printed, the folder of its temporary files."""
     import httpx
     folder, port, tmp = space_folder(run[0], tmp_path/"space", examples=[str(right[0])],
                                      limits=Limits(**limits)), free_port(), tmp_path/"tmp"
     tmp.mkdir()
     app, text = folder/"app.py", (folder/"app.py").read_text()
     for old, new in (("    def __call__(self, x, language=None):\n", SLOW.replace("WAIT", str(wait))),
-                     ("(3600, 3600)", "(2, 2)")):
+                     ("(3600, 3600)", f"({keep}, {keep})")):
         assert text.count(old) == 1
         text = text.replace(old, new)
     app.write_text(text)
@@ -345,7 +346,7 @@ def test_uploads_are_few_small_and_deleted_and_what_cannot_be_read_is_told(run, 
     "Also: examples outlive the uploads, and a text that comes late is not shown when its clip is gone."
     (text := tmp_path/"notes.wav").write_text("not a sound\n"*500)
     (large := tmp_path/"large.wav").write_bytes(b"\0"*600_000)
-    with slow_app(run, right, tmp_path, 1.5, megabytes=1, per_minute=20) as (url, http, log, tmp):
+    with slow_app(run, right, tmp_path, 1.5, keep=2, megabytes=1, per_minute=20) as (url, http, log, tmp):
         r = http.post("/upload", files=[("files", (f"{i}.wav", large.read_bytes())) for i in range(3)])
         assert r.status_code == 413 and "maximum allowed size, 1 MB" in r.text
         assert not [o for o in tmp.rglob("*.wav")]

@@ -337,7 +337,7 @@ def test_page_closed_in_mid_take(desk, source):
     page = desk.context.new_page()
     page.add_init_script(HOOKS)
     again = RecorderPage(open_notebook(page, desk.server, rec.name)).show()
-    wait_for(lambda: "interrupted" in again.part("takes").inner_text(), 30, "the take to be shown")
+    wait_for(lambda: "interrupted" in again.part("takes").inner_text(), 120, "the take to be shown")
     again.shot("page-closed")
     assert again.prompt == EN[0].text
     again.keep()
