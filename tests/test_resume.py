@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from conftest import sh
-from voxtral_nb.training.trainer import checkpoint_problem, checkpoints
+from voxtral_nb.training.checkpoints import checkpoint_problem, checkpoints
 
 # argv: output folder, resume, what to do, at which step
 RUN = """

@@ -594,17 +594,17 @@ class _Planned:
         from voxtral_nb.model.collator import VoxtralDataCollator
         self.cfg, self.log = cfg, log
         self.free = _free_memory(models._planned(cfg)[0])
-        self.ckpt, self.data, self.model, self.processor, self.ds, self.eval_ds = t._loaded(cfg, log, mend=False)
+        self.ckpt, self.data, self.model, self.processor, self.ds, self.eval_ds = t.load_run(cfg, log, repair=False)
         self.collate = VoxtralDataCollator(self.processor, language=cfg.language,
                                            max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
                                            gap_seconds=cfg.packing_gap_seconds, packing=cfg.packing)
         self.audio = self.collate.prompt.windows
-        stream, self.lengths = t._stream(cfg, self.ds, self.audio), _lengths_of(self.collate, self.ds)
+        stream, self.lengths = t.training_stream(cfg, self.ds, self.audio), _lengths_of(self.collate, self.ds)
         steps = _first_epoch(cfg, stream)
         self.picked = _picked(cfg, steps, self.lengths)
         self.level, self.cache, self.cache_bytes = _cache_plan(cfg, self.ds, self.model, self.processor)
-        self.epoch_steps = t._steps_per_epoch(cfg, len(stream))
-        self.total, self.done = t._total_steps(cfg, self.epoch_steps), int(self.ckpt.name[11:]) if self.ckpt else 0
+        self.epoch_steps = t.steps_per_epoch(cfg, len(stream))
+        self.total, self.done = t.total_steps(cfg, self.epoch_steps), int(self.ckpt.name[11:]) if self.ckpt else 0
         heard = _windows_heard(self.ds["duration"], steps, self.audio)*len(stream)/sum(map(len, steps))
         self.windows = 0 if self.level == "encoder" else round(heard)
 
@@ -636,7 +636,7 @@ def weigh(self:_Planned): # MemoryEstimate
     fits = _fits(1e9*e.total, self.free)
     self.log(f"memory    {fits}\n" + re.sub("^", "  ", str(e), flags=re.M))
     if self.free is not None and 1e9*e.total > self.free and e.device != "cuda":
-        raise t.RunError(f"out of memory, most likely: the run {fits}. What needs less: {t._needs_less(self.cfg)}")
+        raise t.RunError(f"out of memory, most likely: the run {fits}. What needs less: {t.memory_advice(self.cfg)}")
     return e
 
 # %% ../../nbs/run/01_notebooks.ipynb #dry-evaluations
@@ -671,7 +671,7 @@ def dry_run(
     try:
         trainer, seconds, a_clip = _rehearse(cfg, run.level, run.model, run.processor, run.ds, run.picked)
         evaluations = run.evaluations(trainer)
-    except torch.OutOfMemoryError as e: raise t.RunError(t._out_of_memory(cfg, e)) from e
+    except torch.OutOfMemoryError as e: raise t.RunError(t.out_of_memory_message(cfg, e)) from e
     r = DryRun(len(run.ds), sum(run.data[0].dataset["duration"])/3600, len(run.eval_ds or ()), run.windows,
                run.epoch_steps, run.total - run.done,
                (run.total - run.done)/run.epoch_steps, run.cache, run.cache_bytes, memory, run.free and run.free/1e9,

@@ -308,9 +308,9 @@ def _read_model(
     go_on:str, # what to do if it is not there
 ) -> tuple: # adapter_config.json or None, window in seconds
     "What kind of model lies in `folder`; it must be whole."
-    from voxtral_nb.training.trainer import _weights_problem
+    from voxtral_nb.training.checkpoints import weights_problem
     if not folder.is_dir(): raise CardError(f"{folder.name} is missing in {folder.parent}: {go_on}")
-    if problem := _weights_problem(folder): raise CardError(f"{folder} is not whole ({problem}): {go_on}")
+    if problem := weights_problem(folder): raise CardError(f"{folder} is not whole ({problem}): {go_on}")
     if not any((folder/o).is_file() for o in ("tekken.json", "tokenizer.json")):
         raise CardError(f"{folder} is not whole (tekken.json, the tokenizer, is missing): {go_on}")
     adapter = _read_json(folder/"adapter_config.json", go_on) if (folder/"adapter_model.safetensors").exists() else None

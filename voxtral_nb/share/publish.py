@@ -370,7 +370,7 @@ def model_files(
     if more := [p.name for p in there if p.name not in out]:
         print(f"stays at home, because it is no part of a model: {', '.join(more)}")
     if optimizer:
-        from voxtral_nb.training.trainer import newest_checkpoint
+        from voxtral_nb.training.checkpoints import newest_checkpoint
         ckpt = newest_checkpoint(run.run_dir)
         if ckpt is None:
             raise PublishError(
