@@ -1,5 +1,5 @@
 """The page of a model as people meet it: a real process, a real browser with a microphone that plays a file, and a Space that starts in an environment without voxtral_nb."""
-import json, os, re, shutil, signal, subprocess, sys, threading, time, urllib.request
+import json, os, re, shutil, signal, subprocess, sys, threading, time, urllib.error, urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from browser import Server, browser, free_port, microphone_wav, new_notebook, open_notebook, run_cell, screenshot, wait_for
 from conftest import BIN, sh
 from voxtral_nb.core.config import RunConfig
-from voxtral_nb.share.demo import Limits, _app, demo_template, space_folder
+from voxtral_nb.share.demo import Limits, demo_template, load_app, space_folder
 from voxtral_nb.measure.evaluation import EvalReport
 from voxtral_nb.testing.fake_hub import FakeHub
 from voxtral_nb.testing.speech import write_test_audio
@@ -395,7 +395,7 @@ def test_what_visitors_sent_goes_with_the_process(run, right, tmp_path):
 
 def test_a_visitor_on_a_space_cannot_forge_the_address(run, tmp_path, monkeypatch):
     from starlette.requests import Request
-    app = _app(demo_template())
+    app = load_app(demo_template())
     def who(*passed_on):
         return app.visitor(Request(dict(type="http", client=("10.0.0.9", 1),
                                         headers=[(b"x-forwarded-for", o.encode()) for o in passed_on])))
@@ -405,6 +405,43 @@ def test_a_visitor_on_a_space_cannot_forge_the_address(run, tmp_path, monkeypatc
                       ["anything, 8.8.8.8"]):
         assert who(*passed_on) == "8.8.8.8"
     for passed_on in ([], ["10.1.2.3"], ["anything"]): assert who(*passed_on) == "10.0.0.9"
+
+
+def test_attention_is_ours_whatever_a_config_names(run, tmp_path):
+    "A name such as user/repo would be fetched as a kernel, which is code."
+    folder = space_folder(run[0], tmp_path/"space")
+    base, settings = folder/"base"/"config.json", json.loads((folder/"demo.json").read_text())
+    base.write_text(json.dumps(json.loads(base.read_text()) | dict(_attn_implementation="somebody/kernel")))
+    del settings["files"]["base/config.json"] # a folder that somebody made by hand
+    app = load_app(folder/"app.py")
+    model, *_ = app.load(settings)
+    assert {o.config._attn_implementation for o in model.modules() if hasattr(o, "config") and not isinstance(o.config,
+        dict)} == {"sdpa"}
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "Multipart/form-data", "MULTIPART/FORM-DATA",
+                                  " multipart/form-data",
+                                  "multipart/Form-Data "])
+def test_an_upload_is_one_however_its_media_type_is_spelled(kind):
+    from starlette.requests import Request
+    app = load_app(demo_template())
+    def asked(value): return app.is_upload(Request(dict(type="http", headers=[(b"content-type", value.encode())])))
+    assert asked(f"{kind}; boundary=x") and not asked("application/json") and not asked("text/plain; a=multipart/")
+
+
+def test_no_header_gets_round_the_limits_of_a_page_on_this_machine(run, tmp_path):
+    "Neither another spelling of the media type nor a made-up address of the visitor."
+    port, folder = free_port(), space_folder(run[0], tmp_path/"space", limits=Limits(per_minute=2))
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\nx\r\n--x--\r\n'
+    def upload(i):
+        kind = ("multipart/form-data", "Multipart/form-data", "  multipart/form-data")[i%3]
+        headers = {"Content-Type": f"{kind}; boundary=x", "X-Forwarded-For": f"8.8.8.{i}"}
+        try:
+            return urllib.request.urlopen(urllib.request.Request(f"{url}/gradio_api/upload", body, headers),
+                                          timeout=20).status
+        except urllib.error.HTTPError as e: return e.code
+    with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port))) as url:
+        assert [upload(i) for i in range(6)] == [200]*4 + [429]*2 # twice as many uploads as requests
 
 
 def test_a_visitor_may_ask_so_often(run, right, tmp_path):
@@ -449,6 +486,8 @@ def damaged(folder, what):
         (folder/"base"/"model.safetensors").rename(folder/"other.safetensors")
         (folder/"base"/"model.safetensors.index.json").write_text('{"weight_map": {"a": "../other.safetensors"}}')
     if what == "another scale": rewrite(config, lora_alpha=320)
+    if what == "custom code":
+        rewrite(folder/"base"/"processor_config.json", auto_map={"AutoProcessor": "mine.Mine"})
     if what == "no adapter config": config.unlink()
     if what == "damaged adapter config": config.write_text(config.read_text()[:-9])
     if what == "odd adapter config": config.write_text("[]")
@@ -464,6 +503,7 @@ def damaged(folder, what):
     ("not on the Hub", "me/gone cannot be fetched"),
     ("weights that the config names", "names weights of its own"),
     ("a second adapter's config", "an adapter and a full model"), ("an index", "no safetensors file beside it"),
+    ("custom code", "base/processor_config.json names custom code"),
     ("another scale", "model/adapter_config.json is not what this demo was made with"),
     ("no adapter config", "adapter_config.json cannot be read: FileNotFoundError"),
     ("damaged adapter config", "adapter_config.json cannot be read: JSONDecodeError"),
@@ -475,7 +515,7 @@ def damaged(folder, what):
 def test_it_does_not_load_other_weights(run, tmp_path, what, words):
     folder = space_folder(run[0], tmp_path/"space")
     damaged(folder, what)
-    app = _app(folder/"app.py")
+    app = load_app(folder/"app.py")
     with pytest.raises(app.NotStarted, match=words): app.load(json.loads((folder/"demo.json").read_text()))
 
 

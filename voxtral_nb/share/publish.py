@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from fastcore.basics import patch
 
 # %% ../../nbs/share/02_publish.ipynb #imports-own
-from .cards import CardError, RunFacts, _base, _figures, _source_name, card_template, dataset_card, model_card, read_run
+from .cards import (CardError, RunFacts, base_facts, card_template, dataset_card, measured_rates, model_card,
+                                    read_run, source_name)
 from ..core.config import VoxtralNBError, atomic_write, config_fields
 from ..data.dataset import DatasetError, SpeechDataset
 from ..measure.evaluation import EvalReport, evaluate, score
@@ -296,7 +297,7 @@ def _adapter_base(
     api, # HfApi; None: do not ask
 ) -> str: # what adapter_config.json shall say
     "The base of an adapter as others can find it; `PublishError` if they cannot."
-    known, said = _base(run), run.adapter.get("base_model_name_or_path")
+    known, said = base_facts(run), run.adapter.get("base_model_name_or_path")
     if base is None and known["base_is_tiny"]: return _TINY_BASE
     if base is None and not said:
         raise PublishError(
@@ -643,7 +644,7 @@ def _message(
     merged:bool, # adapter merged into its base?
 ) -> str: # title of a commit
     "What a push brings, in a line."
-    now = _figures(run)
+    now = measured_rates(run)
     what = "merged LoRA" if merged else "LoRA adapter" if run.adapter else "full fine-tune"
     return f"{what}, {run.weights} weights of step {run.step}" + (
         f": {run.results['primary'].upper()} {now[run.results['primary']]:.1%}" if now else "")
@@ -685,7 +686,7 @@ def _eval_rows(
     "The clips to verify with; `PublishError` if they are not those of the run."
     import numpy as np
     from voxtral_nb.data.sources import load_run_data
-    if _figures(run) is None: return [], [], 0
+    if measured_rates(run) is None: return [], [], 0
     try: speech = load_run_data(run.config, verbose=False)[1]
     except (VoxtralNBError, OSError) as e:
         raise PublishError(
@@ -974,7 +975,7 @@ def _published_rows(
         name = r["audio_path"] if re.fullmatch(r"wavs/recording_\d+\.wav",
                                                r["audio_path"]) else f"audio/{_hashes(file)[1][:20]}{_ending(file, f'row {i+1} of {ds.jsonl}')}"
         out.append((file, {"file_name": name, **{k: who.get(r.get(k), r.get(k)) if k == "speaker"
-                                                 else _source_name(r.get(k)) if k == "source" else r.get(k)
+                                                 else source_name(r.get(k)) if k == "source" else r.get(k)
                                                  for k in keys}}))
         for k in r: left[k] = k not in keys
     if more := sorted(k for k,v in left.items() if v and k not in ("audio_path", "sha256") and k not in keys):
