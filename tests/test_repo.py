@@ -123,6 +123,26 @@ def test_a_notebook_uses_only_what_stands_before_it(path):
     assert not bad, bad
 
 
+def defined(module): # "core.config" -> the names that it exports
+    tree = ast.parse((ROOT/"voxtral_nb"/f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    return next(ast.literal_eval(n.value) for n in tree.body
+                if isinstance(n, ast.Assign) and n.targets[0].id == "__all__")
+
+
+def test_the_front_door_offers_what_people_use():
+    "Each name is public where it is defined, and none of them is loaded before it is asked for."
+    import voxtral_nb
+    names = """RunConfig train dry_run evaluate transcribe load_voxtral load_speech SpeechDataset Recorder Uploads sample_speech
+        publish_model publish_dataset launch_demo deploy_demo run_notebook""".split()
+    assert sorted(voxtral_nb.__all__) == sorted(names) and set(names) <= set(dir(voxtral_nb))
+    for module, offered in voxtral_nb._HOMES.items(): assert set(offered) <= set(defined(module)), module
+    code = "import sys, voxtral_nb; print(*sorted(m for m in sys.modules if m.startswith('voxtral_nb') or m in ('torch', 'yaml')))"
+    assert sh(BIN/"python", "-c", code, cwd=ROOT, check=True).stdout.split() == ["voxtral_nb"]
+    code = "from voxtral_nb import RunConfig, train; import voxtral_nb.training.trainer as t; print(train is t.train, RunConfig(epochs=1))"
+    assert sh(BIN/"python", "-c", code, cwd=ROOT, check=True).stdout.strip() == "True RunConfig(epochs=1.0)"
+    with pytest.raises(AttributeError, match="no attribute 'trian'"): voxtral_nb.trian
+
+
 def test_layout():
     for f in "README.md Makefile constraints.txt CHANGELOG.md CONTRIBUTING.md LICENSE settings.ini setup.py pyproject.toml _quarto.yml .ci/run .gitattributes".split():
         assert (ROOT/f).is_file(), f

@@ -6,9 +6,9 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/run/notebooks.html.md"""
 
 # %% auto #0
 __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook', 'Parameter', 'notebook_parameters',
-           'check_parameters', 'with_sample', 'config_from', 'eval_config', 'data_table', 'show_clips', 'show_errors',
-           'write_result', 'free_folder', 'run_notebook', 'DryRun', 'dry_run', 'voxtral_train', 'eval_speech',
-           'evaluate_run', 'voxtral_eval', 'voxtral_publish', 'voxtral_demo', 'voxtral_run']
+           'check_parameters', 'config_from', 'eval_config', 'data_table', 'show_clips', 'show_errors', 'write_result',
+           'free_folder', 'run_notebook', 'DryRun', 'dry_run', 'voxtral_train', 'eval_speech', 'evaluate_run',
+           'voxtral_eval', 'voxtral_publish', 'voxtral_demo', 'voxtral_run']
 
 # %% ../../nbs/run/01_notebooks.ipynb #imports-std
 import argparse, ast, difflib, functools, io, json, math, os, re, shlex, sys, threading, time, tokenize
@@ -20,7 +20,7 @@ from fastcore.basics import patch
 
 # %% ../../nbs/run/01_notebooks.ipynb #imports-ours
 from .. import __version__
-from ..core.assets import ASSETS
+from ..core.assets import ASSETS, with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, VoxtralNBError, atomic_write, config_fields
 
 # %% ../../nbs/run/01_notebooks.ipynb #notebook-error
@@ -151,26 +151,6 @@ def check_parameters(
         if more: out["more"] = more
     return out
 
-# %% ../../nbs/run/01_notebooks.ipynb #tiny-rates
-_TINY_RATES = dict(lora=2e-3, full=1e-3)
-
-# %% ../../nbs/run/01_notebooks.ipynb #with-sample
-def with_sample(
-    settings:dict, # settings of `RunConfig`, those that were given
-) -> dict: # settings, completed for the tiny model; unchanged for any other
-    "For the tiny model, fill in sample speech and learning rate where they are not given, and say so."
-    if settings.get("model_id") != "tiny": return settings
-    from voxtral_nb.core.assets import sample_speech
-    out = dict(settings)
-    if not out.get("train_data"):
-        out["train_data"] = str(sample_speech("accent_train"))
-        if out.get("eval_data") is None: out["eval_data"] = str(sample_speech("accent_eval"))
-        print("tiny: no train_data given, so the sample speech is used: English digits with a German accent")
-    if out.get("learning_rate") is None:
-        out["learning_rate"] = _TINY_RATES[out.get("method", "lora")]
-        print(f"tiny: no learning_rate given, so one for a model of this size is used: {out['learning_rate']:g}")
-    return out
-
 # %% ../../nbs/run/01_notebooks.ipynb #config-from
 def config_from(
     variables:dict, # the notebook's `globals()`; what has the name of a setting is taken, and `more` added
@@ -182,7 +162,7 @@ def config_from(
     for k,v in fixed.items():
         if k in given and given[k] != v:
             raise ConfigError(f"{k}: {given[k]!r} does not fit this notebook, which is for {v!r}")
-    return RunConfig.from_dict(with_sample({**given, **fixed}))
+    return with_tiny_defaults(RunConfig.from_dict({**given, **fixed}))
 
 # %% ../../nbs/run/01_notebooks.ipynb #eval-config
 def eval_config(
@@ -196,7 +176,7 @@ def eval_config(
     if not given.get("eval_data") and given.get("model_id") == "tiny":
         from voxtral_nb.core.assets import sample_speech
         given["eval_data"] = str(sample_speech("accent_eval"))
-        print("tiny: no eval_data given, so the sample speech is used: English digits with a German accent")
+        print("tiny: eval_data not given; using the sample speech: English digits with a German accent")
     return RunConfig.from_dict(given)
 
 # %% ../../nbs/run/01_notebooks.ipynb #data-table
@@ -811,7 +791,7 @@ def _train_config(
     base = RunConfig.load(a.config).to_dict() if a.config else {}
     if a.config and flags.get("resume", "never") != "never" and "output_dir" not in flags:
         _check_home(Path(a.config), base["output_dir"])
-    return RunConfig.from_dict(with_sample({**base, **flags}))
+    return with_tiny_defaults(RunConfig.from_dict({**base, **flags}))
 
 # %% ../../nbs/run/01_notebooks.ipynb #voxtral-train
 def voxtral_train(

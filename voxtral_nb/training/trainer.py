@@ -24,6 +24,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerState
 
 # %% ../../nbs/training/04_trainer.ipynb #imports-own
+from ..core.assets import with_tiny_defaults
 from ..core.config import RunConfig, atomic_write
 from ..data.sources import load_run_data
 from ..measure.evaluation import EvalReport, _evaluating, evaluate as evaluate_model, primary_metric
@@ -616,6 +617,7 @@ def train(
 ) -> RunResult:
     "Fine-tune Voxtral as `cfg` says; everything worth keeping is then in `cfg.output_dir`."
     log, began = RunLog(None, progress), time.perf_counter()
+    cfg = with_tiny_defaults(cfg, log.show)
     ckpt, data, model, processor, train_ds, eval_ds = load_run(cfg, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     said = [f"{k}: {o}" for k,o in zip(("train", "eval"), data)]
