@@ -19,7 +19,7 @@ ASSETS = Path(voxtral_nb.__file__).parent/"assets"
 TINY = "tiny" # the model id that stands for the model in this package
 
 def tiny_path(
-) -> Path: # folder with `config.json`, `model.safetensors` (bfloat16), `processor_config.json`, `tekken.json`, `generation_config.json`
+) -> Path: # with config.json, model.safetensors (bfloat16), processor_config.json, tekken.json, generation_config.json
     "The folder of the tiny Voxtral, like any that `save_pretrained` writes."
     return ASSETS/TINY
 
@@ -27,9 +27,9 @@ def tiny_path(
 _PARTS = ("base", "accent_train", "accent_eval")
 
 def sample_speech(
-    part:str="base", # "base": voices the tiny model was trained on; "accent_train", "accent_eval": a German voice reading English digits, which it never heard
+    part:str="base", # "base": voices the tiny model was trained on; "accent_train", "accent_eval": one new to it
 ) -> Path: # a jsonl of the dataset contract; its clips (Ogg Opus, 16 kHz) lie beside it
-    "The speech that ships with the package, as a dataset on disk."
+    "The speech that ships with the package, as a dataset on disk. The accent is a German voice reading English digits."
     if part not in _PARTS: raise ConfigError(f"no sample speech named {part!r}; there are {', '.join(_PARTS)}")
     return ASSETS/"speech"/f"{part}.jsonl"
 

@@ -18,7 +18,8 @@ from pathlib import Path
 # %% ../../nbs/data/01_audio.ipynb #imports-other
 import numpy as np
 from fastcore.basics import patch
-from ..core.config import ConfigError, VoxtralNBError, _fields_of, _opt, atomic_write
+from ..core.config import ConfigError, VoxtralNBError, setting, settings_of
+from ..core.files import atomic_write
 
 # %% ../../nbs/data/01_audio.ipynb #audio-error
 class AudioError(VoxtralNBError, ValueError):
@@ -473,27 +474,27 @@ QUALITY_PROBLEMS = ("short", "long", "silent", "quiet", "clipped", "noisy") # wh
 @dataclass(frozen=True)
 class QualityGate:
     "Limits for recordings, each of which None switches off; call it with what `measure` gives."
-    min_seconds:float|None = _opt(.3, "Shorter clips are too short.", above=0)
-    max_seconds:float|None = _opt(30., "Longer clips are too long: Voxtral hears windows of 30 s.", above=0)
-    min_dbfs:float|None = _opt(-45., "Speech below this level, in dB of full scale, is too quiet.", low=-100, high=0)
-    max_clipping:float|None = _opt(.001, "Clips with a larger share of samples at full scale are clipped.", low=0,
+    min_seconds:float|None = setting(.3, "Shorter clips are too short.", above=0)
+    max_seconds:float|None = setting(30., "Longer clips are too long: Voxtral hears windows of 30 s.", above=0)
+    min_dbfs:float|None = setting(-45., "Speech below this level, in dB of full scale, is too quiet.", low=-100, high=0)
+    max_clipping:float|None = setting(.001, "Clips with a larger share of samples at full scale are clipped.", low=0,
                                    high=1)
-    max_silence:float|None = _opt(.95,
+    max_silence:float|None = setting(.95,
                                   "Clips with a larger share of silence are silent, and so are those in which nothing stands out of the noise.",
                                   low=0, high=1)
-    min_snr_db:float|None = _opt(10., "Clips whose speech is fewer dB above the noise are noisy.", low=-20, high=100)
-    refuse:tuple = _opt(("short", "silent"), "What refuses a clip; the rest warns.",
+    min_snr_db:float|None = setting(10., "Clips whose speech is fewer dB above the noise are noisy.", low=-20, high=100)
+    refuse:tuple = setting(("short", "silent"), "What refuses a clip; the rest warns.",
                         means="a tuple with some of " + ", ".join(QUALITY_PROBLEMS))
 
     def __post_init__(self):
-        for name,f in _fields_of(QualityGate).items():
+        for name,f in settings_of(QualityGate).items():
             if name != "refuse": object.__setattr__(self, name, f.check(getattr(self, name)))
         lo, hi, r = self.min_seconds, self.max_seconds, self.refuse
         if None not in (lo, hi) and lo >= hi:
             raise ConfigError(f"min_seconds: {lo} is not below max_seconds, which is {hi}")
         if not isinstance(r, (tuple, list)) or not all(o in QUALITY_PROBLEMS for o in r):
             raise ConfigError(
-                f"refuse: {r!r} is not allowed; allowed: {_fields_of(QualityGate)['refuse'].means}; () refuses nothing")
+                f"refuse: {r!r} is not allowed; allowed: {settings_of(QualityGate)['refuse'].means}; () refuses nothing")
         object.__setattr__(self, "refuse", tuple(r))
 
 # %% ../../nbs/data/01_audio.ipynb #gate-silent

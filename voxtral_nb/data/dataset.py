@@ -22,7 +22,8 @@ from zlib import crc32
 import numpy as np
 from fastcore.basics import patch
 from .audio import AudioError, audio_info, pcm_sha256, read_audio, write_wav
-from ..core.config import ConfigError, VoxtralNBError, _fsync_folder, _no_twice, atomic_write, check_language
+from ..core.config import ConfigError, VoxtralNBError, check_language
+from ..core.files import atomic_write, strict_json, sync_folder
 
 # %% ../../nbs/data/02_dataset.ipynb #error
 class DatasetError(VoxtralNBError, ValueError):
@@ -86,10 +87,9 @@ def parse_line(
 ) -> dict: # the object in it
     "Read a line as a JSON object; `ValueError` says what it is instead."
     if b"\0" in raw: raise ValueError("it holds zero bytes, as UTF-16 text does: save the file as UTF-8")
-    try: row = json.loads(raw.decode("utf-8-sig").rstrip("\r\n"), object_pairs_hook=_no_twice)
+    try: row = strict_json(raw.decode("utf-8-sig").rstrip("\r\n"))
     except UnicodeDecodeError as e: raise ValueError(f"not UTF-8 (byte {e.start+1})") from None
     except json.JSONDecodeError as e: raise ValueError(f"not JSON ({e.msg} at column {e.colno})") from None
-    except RecursionError: raise ValueError("not JSON that can be read (nested too deeply)") from None
     if not isinstance(row, dict): raise ValueError(f"not a JSON object but a {type(row).__name__}")
     return row
 
@@ -439,7 +439,7 @@ def _append_bytes(
         except BaseException:
             f.truncate(size)
             raise
-    if new: _fsync_folder(path.parent)
+    if new: sync_folder(path.parent)
 
 # %% ../../nbs/data/02_dataset.ipynb #mend
 def _is_whole(path:Path) -> bool: # is there nothing, or a line end, at the end of `path`?

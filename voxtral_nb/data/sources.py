@@ -345,7 +345,7 @@ def load_speech(
     if path: res = _load_local(source, path, check, **{f"{k}_key": v for k,v in names.items()})
     else: res = _load_hub(source, split, hub_config, check, names)
     if on_bad == "error":
-        raise_bad_rows(res.skipped, _REMEDY + (_REMEDY_LANGUAGE if any("no ISO 639-1" in b.reason for b in res.skipped)
+        raise_bad_rows(res.skipped, _REMEDY + (_REMEDY_LANGUAGE if any("not an ISO 639-1" in b.reason for b in res.skipped)
                                            else ""))
     if not len(res):
         first = f"; {len(res.skipped)} rows were left out, the first: {res.skipped[0]}" if res.skipped else ""

@@ -25,7 +25,8 @@ from fastcore.imports import IN_NOTEBOOK
 from ..data.audio import SAMPLE_RATE, audio_info
 from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralDataCollator
 from ..core.assets import ASSETS
-from ..core.config import VoxtralNBError, atomic_write
+from ..core.config import VoxtralNBError
+from ..core.files import atomic_write
 
 # %% ../../nbs/measure/01_evaluation.ipynb #error
 class EvaluationError(VoxtralNBError, ValueError):

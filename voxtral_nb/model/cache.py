@@ -28,7 +28,8 @@ from fastcore.imports import IN_NOTEBOOK
 
 from ..data.audio import audio_info, content_key, read_audio
 from .collator import _SILENCE, AudioWindows, VoxtralDataCollator
-from ..core.config import RunConfig, VoxtralNBError, _fsync_folder, atomic_write
+from ..core.config import RunConfig, VoxtralNBError
+from ..core.files import atomic_write, sync_folder
 from .models import base_voxtral, pick_device, pick_dtype
 
 # %% ../../nbs/model/06_cache.ipynb #error
@@ -248,7 +249,7 @@ def flush(self:_Writer):
     if self.f is None or self.size == self.saved: return
     s = self.store
     os.fsync(self.f.fileno())
-    _fsync_folder(s.folder)
+    sync_folder(s.folder)
     atomic_write(s.folder/f"{self.shard}.json", _dump_index(s.id, self.entries))
     self.saved, self.since = self.size, time.monotonic()
     s.refresh()

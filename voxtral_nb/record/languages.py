@@ -15,7 +15,7 @@ from pathlib import Path
 
 # %% ../../nbs/record/01_languages.ipynb #imports-other
 from ..core.assets import ASSETS
-from ..core.config import VoxtralNBError, _languages, check_language
+from ..core.config import VoxtralNBError, check_language, language_names
 
 # %% ../../nbs/record/01_languages.ipynb #direction
 def text_direction(
@@ -271,5 +271,5 @@ def phrases(
     if language is None: raise LanguageError(f"phrases are read in one language: name it; there are {there}")
     if check_language(language) in _with_phrases(): return read_prompts(_PHRASES/f"{language}.txt", language)
     raise LanguageError(
-        f"no phrases in {language!r} ({_languages()[language]}); there are {there}. Give sentences of your own with prompts= "
+        f"no phrases in {language!r} ({language_names()[language]}); there are {there}. Give sentences of your own with prompts= "
                         "(a list, or a text file with one a line)")

@@ -23,7 +23,8 @@ from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from ..data.audio import SAMPLE_RATE, AudioQuality, QualityGate, measure, resample
 from ..core.assets import ASSETS
-from ..core.config import VoxtralNBError, atomic_write, check_language
+from ..core.config import VoxtralNBError, check_language
+from ..core.files import atomic_write
 from ..data.dataset import DatasetChanged, DatasetError, SpeechDataset, check_transcript, _time
 from .languages import Prompt, phrases, read_prompts, text_direction
 from .uploads import MAX_TRANSCRIPT, Uploads

@@ -21,7 +21,9 @@ from fastcore.basics import patch
 # %% ../../nbs/run/01_notebooks.ipynb #imports-ours
 from .. import __version__
 from ..core.assets import ASSETS, with_tiny_defaults
-from ..core.config import ConfigError, RunConfig, VoxtralNBError, atomic_write, config_fields
+from ..core.config import ConfigError, RunConfig, VoxtralNBError, config_fields, config_groups
+from ..core.files import atomic_write
+
 
 # %% ../../nbs/run/01_notebooks.ipynb #notebook-error
 class NotebookError(VoxtralNBError, RuntimeError):
@@ -731,9 +733,6 @@ def _run_command(
     except KeyboardInterrupt: parser.exit(130, f"{parser.prog}: stopped\n")
 
 # %% ../../nbs/run/01_notebooks.ipynb #group-titles
-_GROUPS = dict(rows="rows of the data", windows="windows and transcripts", lora="LoRA",
-               parts="parts of the model that learn") # others: their own name
-
 _TRAIN_HELP = """Fine-tune Voxtral on speech and its transcripts: LoRA (default) or full, with the word error rate before and after.
 
 examples:
@@ -766,7 +765,7 @@ def _train_parser() -> _Parser:
                    help="load everything, do a few steps, say what the run would need of memory and time, and stop; writes nothing")
     groups = {}
     for f in config_fields().values():
-        g = groups[f.group] = groups.get(f.group) or p.add_argument_group(_GROUPS.get(f.group, f.group))
+        g = groups[f.group] = groups.get(f.group) or p.add_argument_group(config_groups()[f.group].title)
         _add_flag(g, f)
     return p
 
@@ -809,9 +808,7 @@ def _train(
 ):
     "What voxtral-train does once its flags are understood."
     with redirect_stdout(sys.stderr): cfg = _train_config(a) # what it says is no part of a config that is shown
-    if a.show_config:
-        import yaml
-        return print(yaml.safe_dump(cfg.to_dict(), sort_keys=False, allow_unicode=True), end="")
+    if a.show_config: return print(cfg.to_yaml(), end="")
     if not cfg.train_data:
         raise ConfigError(
             "train_data: nothing to train on; give --train-data a data.jsonl, a dataset folder or a Hub dataset id (or try --model-id tiny)")
@@ -824,9 +821,6 @@ def _train(
     print(json.dumps(dict(wer_before=r.wer_before, wer_after=r.wer_after, run_dir=str(r.run_dir))))
 
 # %% ../../nbs/run/01_notebooks.ipynb #eval-fields
-_EVAL_FIELDS = (
-    "model_revision quantization precision device attention hub_config eval_split audio_column text_column language_column language on_bad "
-    "min_seconds max_seconds max_eval_clips eval_batch_size max_new_tokens normalizer seed").split()
 _EVAL_SPLIT = dict(default="test", help="Split of a Hub dataset to measure on.")
 _EVAL_HELP = """Transcribe speech and compare with its transcripts: word and character error rate, speed, the worst clips.
 
@@ -845,9 +839,10 @@ def _eval_parser() -> _Parser:
         help="where the result goes; an earlier one is replaced [voxtral-eval.json]")
     p.add_argument("--version", action="version", version=f"voxtral_nb {__version__}")
     groups = {}
-    for n in _EVAL_FIELDS:
-        f = replace(config_fields()[n], **(_EVAL_SPLIT if n == "eval_split" else {}))
-        g = groups[f.group] = groups.get(f.group) or p.add_argument_group(_GROUPS.get(f.group, f.group))
+    for f in config_fields().values():
+        if not f.for_eval: continue
+        if f.name == "eval_split": f = replace(f, **_EVAL_SPLIT)
+        g = groups[f.group] = groups.get(f.group) or p.add_argument_group(config_groups()[f.group].title)
         _add_flag(g, f)
     return p
 

@@ -23,7 +23,7 @@ import yaml
 # %% ../../nbs/share/01_cards.ipynb #imports-own
 from .. import __version__
 from ..core.assets import ASSETS, TINY, tiny_path
-from ..core.config import RunConfig, VoxtralNBError, _languages, check_language, config_fields
+from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
 from ..data.dataset import SpeechDataset
 from ..measure.evaluation import EvalReport, _INDIC, get_normalizer
 from ..record.languages import LANGUAGES
@@ -228,7 +228,7 @@ def language_name(
     code:str, # ISO 639-1
 ) -> str: # in English
     "What a language is called."
-    return LANGUAGES[code].name if code in LANGUAGES else _languages().get(code, code).split(" (")[0]
+    return LANGUAGES[code].name if code in LANGUAGES else language_names().get(code, code).split(" (")[0]
 
 def _speech(
     codes:Sequence[str], # ISO 639-1, the most frequent first
@@ -661,12 +661,6 @@ def _hardware(
     return [*rows.items()]
 
 # %% ../../nbs/share/01_cards.ipynb #command
-_NOT_REPEATED = frozenset(
-    """model_id model_revision train_data eval_data learning_rate output_dir resume tracking project run_name save_total_limit
-logging_steps device num_workers cache cache_dir cache_max_gb""".split()) # given otherwise, or without effect on the result
-_NAMES_OF_DATA = frozenset(
-    "hub_config train_split eval_split audio_column text_column language_column speaker_column".split())
-
 def _local_name(path:str) -> str: # what to call a path of the run's machine
     p = PurePosixPath(path.replace("\\", "/").rstrip("/"))
     return f"{p.parent.name}/{p.name}" if p.name in ("data.jsonl", "metadata.jsonl") and p.parent.name else p.name
@@ -693,7 +687,7 @@ def repeat_command(
     if revision := made.get("commit") or c.model_revision: out += ["--model-revision", revision]
     for f in config_fields().values():
         v = getattr(c, f.name)
-        if v == f.default or f.name in _NOT_REPEATED or private_data and f.name in _NAMES_OF_DATA: continue
+        if v == f.default or not f.repeated or private_data and f.names_data: continue
         out += [f.flag if v else f"--no-{f.flag[2:]}"] if f.type is bool else [f.flag, str(v)]
     return _sh([*out, "--learning-rate", f"{c.effective_learning_rate:g}"])
 

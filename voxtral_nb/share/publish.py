@@ -21,7 +21,8 @@ from fastcore.basics import patch
 # %% ../../nbs/share/02_publish.ipynb #imports-own
 from .cards import (CardError, RunFacts, base_facts, card_template, dataset_card, measured_rates, model_card,
                                     read_run, source_name)
-from ..core.config import VoxtralNBError, atomic_write, config_fields
+from ..core.config import VoxtralNBError, config_fields
+from ..core.files import atomic_write
 from ..data.dataset import DatasetError, SpeechDataset
 from ..measure.evaluation import EvalReport, evaluate, score
 from ..core.assets import TINY, tiny_path

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # %% ../../nbs/training/01_checkpoints.ipynb #imports-own
-from ..core.config import RunConfig, VoxtralNBError
+from ..core.config import RunConfig, VoxtralNBError, config_fields
 
 # %% ../../nbs/training/01_checkpoints.ipynb #run-error
 class RunError(VoxtralNBError, RuntimeError):
@@ -203,9 +203,6 @@ def _can_write(
         raise RunError(f"output_dir {run} cannot be written: no permission in {at}; name another folder")
 
 # %% ../../nbs/training/01_checkpoints.ipynb #same-run
-_FIXED = ("model_id model_revision method quantization lora_r lora_alpha lora_targets lora_dropout train_data eval_data eval_fraction split_by max_train_clips "
-          "max_eval_clips packing packing_gap_seconds packing_single_share batch_size gradient_accumulation_steps seed optimizer").split()
-
 def _check_same(
     cfg:RunConfig, # how the run is to go on
     saved:RunConfig, # how it began
@@ -215,7 +212,7 @@ def _check_same(
     old, new = saved.to_dict(), cfg.to_dict()
     changed = {k: f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k] and k not in ("output_dir",
         "resume")}
-    fixed = [v for k,v in changed.items() if k in _FIXED]
+    fixed = [v for k,v in changed.items() if config_fields()[k].fixed_on_resume]
     if saved.trained_parts != cfg.trained_parts:
         fixed.append(f"trained parts: {saved.trained_parts} -> {cfg.trained_parts}")
     if fixed:

@@ -26,7 +26,8 @@ from transformers.trainer_callback import TrainerState
 
 # %% ../../nbs/training/02_records.ipynb #imports-own
 from .. import __version__
-from ..core.config import RunConfig, atomic_write
+from ..core.config import RunConfig
+from ..core.files import atomic_write
 from ..measure.evaluation import EvalReport, _percent, _plain, _table_html, samples
 from ..model.models import _locate, pick_device, pick_dtype
 from .checkpoints import RunError, is_first_process

@@ -25,7 +25,8 @@ from transformers.trainer_callback import TrainerState
 
 # %% ../../nbs/training/04_trainer.ipynb #imports-own
 from ..core.assets import with_tiny_defaults
-from ..core.config import RunConfig, atomic_write
+from ..core.config import RunConfig
+from ..core.files import atomic_write
 from ..data.sources import load_run_data
 from ..measure.evaluation import EvalReport, _evaluating, evaluate as evaluate_model, primary_metric
 from ..model.cache import cache_rows
