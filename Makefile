@@ -46,6 +46,10 @@ bench: $(VENV)/.dev  ## training against the published recipe: speed, memory, ti
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/train.py $(BENCH_ARGS) $(BENCH_TRAIN_ARGS)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/quality.py $(BENCH_ARGS) $(BENCH_QUALITY_ARGS)
 
+lint: $(VENV)/.dev  ## check the coding style of notebooks and Python files, and show the shape of the code
+	@$(BIN)/ruff check .
+	@$(BIN)/python tools/shape.py
+
 export: $(VENV)/.dev  ## notebooks -> voxtral_nb/*.py, and clean the notebooks
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
@@ -71,4 +75,4 @@ dist: $(VENV)/.dev  ## build the wheel and the source distribution in dist/
 clean:  ## remove what was built (not .venv, not runs/)
 	rm -rf build dist _docs _proc *.egg-info .pytest_cache
 
-.PHONY: help install dev quickstart test-packages test bench export readme show-runs docs constraints dist clean
+.PHONY: help install dev quickstart test-packages test bench export lint readme show-runs docs constraints dist clean

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np, torch
 
-from voxtral_nb.collator import AudioWindows, TranscriptionPrompt
-from voxtral_nb.evaluation import evaluate
-from voxtral_nb.models import load_voxtral
-from voxtral_nb.sources import load_speech
-from voxtral_nb.testing import espeak
-from voxtral_nb.tiny import make_processor, make_tiny_model, sample_speech, write_tekken
+from voxtral_nb.model.collator import AudioWindows, TranscriptionPrompt
+from voxtral_nb.measure.evaluation import evaluate
+from voxtral_nb.model.models import load_voxtral
+from voxtral_nb.data.sources import load_speech
+from voxtral_nb.testing.speech import espeak
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.model.tiny import make_processor, make_tiny_model, write_tekken
 
 BASE30 = Path(__file__).parent/"out"/"base30"
 DIGITS = "zero one two three four five six seven eight nine".split()

@@ -8,8 +8,8 @@ import argparse, json, platform, statistics, time
 
 import numpy as np, torch
 
-from voxtral_nb.collator import VoxtralDataCollator, processor_kwargs
-from voxtral_nb.models import load_voxtral
+from voxtral_nb.model.collator import VoxtralDataCollator, processor_kwargs
+from voxtral_nb.model.models import load_voxtral
 
 
 def quartiles(ts): return [round(1000*q, 1) for q in statistics.quantiles(ts, n=4)]

@@ -9,10 +9,10 @@ from unittest import mock
 
 import torch, transformers
 
-from voxtral_nb import evaluation
-from voxtral_nb.models import base_voxtral, load_voxtral
-from voxtral_nb.sources import load_speech
-from voxtral_nb.tiny import sample_speech
+from voxtral_nb.measure import evaluation
+from voxtral_nb.model.models import base_voxtral, load_voxtral
+from voxtral_nb.data.sources import load_speech
+from voxtral_nb.core.assets import sample_speech
 
 as_is = evaluation._batches
 patched = lambda **kw: mock.patch.multiple(evaluation, **kw)

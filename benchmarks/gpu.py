@@ -43,7 +43,7 @@ def build(tiny, device, dtype):
 
 def a_processor(tiny, folder):
     "The processor of the model: the real vocabulary, and windows of 30 s."
-    from voxtral_nb.tiny import make_processor
+    from voxtral_nb.model.tiny import make_processor
     cut_tekken(folder, 2048 if tiny else 131_072)
     return make_processor(folder)
 
@@ -89,9 +89,9 @@ class Recipe:
 class Ours:
     "The pieces that `voxtral_nb.train` is made of."
     def __init__(self, model, processor, method, work):
-        from voxtral_nb.config import RunConfig
-        from voxtral_nb.models import prepare_model
-        from voxtral_nb.trainer import VoxtralTrainer, WindowStream, training_arguments
+        from voxtral_nb.core.config import RunConfig
+        from voxtral_nb.model.models import prepare_model
+        from voxtral_nb.training.trainer import VoxtralTrainer, WindowStream, training_arguments
         dtype, device = next(model.parameters()).dtype, next(model.parameters()).device.type
         self.cfg = RunConfig(model_id="benchmark", train_data="benchmark", method=method, output_dir=str(work/"run"), cache_dir=str(work/"cache"),
                              tracking="none", num_workers=0, language="en", device=device, eval_batch_size=16)
@@ -103,7 +103,7 @@ class Ours:
         self._fingerprint_once()
     def _fingerprint_once(self):
         "A run takes the fingerprint of the encoder's weights once; here each cell would: remember it, and how long it took."
-        from voxtral_nb import cache
+        from voxtral_nb.model import cache
         whole, known, self.fingerprint = cache.weights_fingerprint, {}, 0.
         def once(modules):
             if (k := tuple(modules)) not in known:
@@ -114,7 +114,7 @@ class Ours:
         cache.weights_fingerprint = once
     def rows(self, manifest, micro):
         "The clips, from the cache if `cache='auto'` takes it for three passes in batches of `micro`. `built`: what making it took, s a clip."
-        from voxtral_nb.cache import cache_rows
+        from voxtral_nb.model.cache import cache_rows
         data = [json.loads(l) for l in Path(manifest).read_text().splitlines()]
         rows = [dict(audio=str(Path(manifest).parent/r["audio_path"]), text=r["text"], language="en", duration=r["duration"]) for r in data]
         device, say = self.trainer.args.device.type, lambda s: print("  "+s, flush=True)

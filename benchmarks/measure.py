@@ -88,7 +88,7 @@ def cut_tekken(
 ): # the file
     "Voxtral's real vocabulary, its most frequent tokens only."
     import mistral_common
-    from voxtral_nb.tiny import write_tekken
+    from voxtral_nb.model.tiny import write_tekken
     d = json.loads((Path(mistral_common.__file__).parent/"data"/"tekken_240911.json").read_text(encoding="utf-8"))
     d["vocab"] = d["vocab"][:size-1000]
     d["config"] |= dict(num_vocab_tokens=size-1000, default_vocab_size=size)
@@ -103,7 +103,7 @@ def save_model(
     vocab_size=32_768, hidden_size=256, layers=4, window_seconds=30,
 ): # number of parameters
     "A Voxtral of random weights, and its processor."
-    from voxtral_nb.tiny import make_processor, make_tiny_model
+    from voxtral_nb.model.tiny import make_processor, make_tiny_model
     cut_tekken(folder, vocab_size, window_seconds)
     processor = make_processor(folder)
     model = make_tiny_model(window_seconds=window_seconds, hidden_size=hidden_size, encoder_layers=layers, decoder_layers=layers, vocab_size=vocab_size)

@@ -17,8 +17,8 @@ from measure import RESULTS, answer_parent, child, peak, reset_peak, setting, ta
 class Exam:
     "Transcribes clips from time to time, off the clock."
     def __init__(self, processor, manifest, every, batch_size=16, most=None):
-        from voxtral_nb.audio import read_audio
-        from voxtral_nb.collator import processor_kwargs
+        from voxtral_nb.data.audio import read_audio
+        from voxtral_nb.model.collator import processor_kwargs
         rows = [json.loads(l) for l in Path(manifest).read_text().splitlines()][:most]
         self.p, self.every, self.refs, self.curve, self.away = processor, every, [r["text"] for r in rows], [], 0.
         clips, kw = [read_audio(Path(manifest).parent/r["audio_path"]) for r in rows], processor_kwargs(processor)
@@ -72,8 +72,8 @@ def recipe(base, train_data, eval_data, method, steps, batch_size, lr, seed, eve
 def ours(base, train_data, eval_data, method, steps, batch_size, lr, seed, every, most, **settings):
     "One run of `voxtral_nb.train`."
     from transformers import AutoProcessor, TrainerCallback
-    from voxtral_nb.config import RunConfig
-    from voxtral_nb.trainer import train
+    from voxtral_nb.core.config import RunConfig
+    from voxtral_nb.training.trainer import train
     exam = Exam(AutoProcessor.from_pretrained(base), eval_data, every, most=most)
     class Sit(TrainerCallback):
         def on_train_begin(self, args, state, control, model=None, **kwargs): exam(model, 0)
@@ -173,8 +173,8 @@ def main():
     p.add_argument("--smoke", action="store_true", help="the smallest of everything, with the 8 s model, to see that it works: the figures mean nothing")
     a = p.parse_args()
     say = lambda s: print(s, flush=True)
-    from voxtral_nb.config import config_fields
-    from voxtral_nb.tiny import sample_speech, tiny_path
+    from voxtral_nb.core.config import config_fields
+    from voxtral_nb.core.assets import sample_speech, tiny_path
     most = None
     if a.smoke: a.base, a.steps, a.batch_size, a.seeds, a.every, most = tiny_path(), 2, 2, [0], 1, 2
     else:

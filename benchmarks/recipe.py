@@ -8,8 +8,8 @@ import math, time
 
 import numpy as np, torch
 
-from voxtral_nb.audio import read_audio
-from voxtral_nb.collator import AudioWindows, processor_kwargs
+from voxtral_nb.data.audio import read_audio
+from voxtral_nb.model.collator import AudioWindows, processor_kwargs
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

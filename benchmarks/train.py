@@ -39,8 +39,8 @@ def ours(model_dir, data, method, batch_size, epochs=EPOCHS, **settings):
     "Seconds of a run: until its first step, and of each step."
     import datasets, peft
     from transformers import TrainerCallback
-    from voxtral_nb.config import RunConfig
-    from voxtral_nb.trainer import train
+    from voxtral_nb.core.config import RunConfig
+    from voxtral_nb.training.trainer import train
     class Clock(TrainerCallback):
         ends = []
         def on_train_begin(self, *args, **kwargs): self.ends.append(time.perf_counter())
@@ -61,8 +61,8 @@ def equal(model_dir, data, clips, targets="language_model"):
     from recipe import RecipeCollator, TARGETS
     from peft import LoraConfig, get_peft_model
     from transformers import AutoProcessor, TrainerCallback, VoxtralForConditionalGeneration
-    from voxtral_nb.config import RunConfig
-    from voxtral_nb.trainer import train
+    from voxtral_nb.core.config import RunConfig
+    from voxtral_nb.training.trainer import train
     torch.manual_seed(0)
     noise, grabbed = {}, {}
     plain = lambda n: n.replace("base_model.model.", "").replace("module.", "")

@@ -21,9 +21,11 @@ import numpy as np
 import psutil
 
 # Each page of Lab has a workspace of its own: the default one is kept by the server, and would open the notebooks of other pages again.
-APPS = dict(lab=("jupyterlab", "LabApp", "lab/workspaces/{}/tree"), notebook=("notebook", "JupyterNotebookApp", "notebooks"))
+APPS = dict(lab=("jupyterlab", "LabApp", "lab/workspaces/{}/tree"),
+            notebook=("notebook", "JupyterNotebookApp", "notebooks"))
 # Nothing asks, pops up or saves by itself: a file is written when the test says save, and a toast never lies over a button.
-SETTINGS = {"@jupyterlab/apputils-extension:notification": dict(fetchNews="false", checkForUpdates=False, doNotDisturbMode=True),
+SETTINGS = {"@jupyterlab/apputils-extension:notification": dict(fetchNews="false", checkForUpdates=False,
+                                                                doNotDisturbMode=True),
     "@jupyterlab/docmanager-extension:plugin": dict(autosave=False)}
 
 
@@ -63,15 +65,22 @@ class Server:
         self.log, self.port = self.home/"server.log", free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        args = ["--no-browser", "--allow-root", f"--port={self.port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={self.folder}",
-            "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--{section}.expose_app_in_browser=True",
+        args = ["--no-browser", "--allow-root", f"--port={self.port}", "--ServerApp.port_retries=0",
+                "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={self.folder}",
+            "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
+            f"--{section}.expose_app_in_browser=True",
             f"--ServerApp.local_hostnames={['localhost', *self.hosts]}"]
         # JUPYTER_PREFER_ENV_PATH: the kernel `python3` is the one of this environment, whatever the machine has besides
-        env = {**{k: v for k, v in os.environ.items() if not k.startswith("JUPYTER_")}, "JUPYTER_CONFIG_DIR": self.home/"config", "JUPYTER_DATA_DIR": self.home/"data",
-            "JUPYTER_RUNTIME_DIR": self.home/"runtime", "IPYTHONDIR": self.home/"ipython", "JUPYTER_PREFER_ENV_PATH": "1",
+        env = {**{k: v for k, v in os.environ.items() if not k.startswith("JUPYTER_")},
+               "JUPYTER_CONFIG_DIR": self.home/"config", "JUPYTER_DATA_DIR": self.home/"data",
+            "JUPYTER_RUNTIME_DIR": self.home/"runtime", "IPYTHONDIR": self.home/"ipython",
+            "JUPYTER_PREFER_ENV_PATH": "1",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        with open(self.log, "w") as log: self.process = subprocess.Popen([sys.executable, "-m", module, *args], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, env={k: str(v) for k, v in env.items()}, start_new_session=True, preexec_fn=_end_with_parent)
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", module, *args], cwd=self.folder,
+                                            stdin=subprocess.DEVNULL, stdout=log,
+            stderr=subprocess.STDOUT, env={k: str(v) for k, v in env.items()}, start_new_session=True,
+            preexec_fn=_end_with_parent)
         try: wait_for(self._answers, 60, "the Jupyter server", .2)
         except BaseException:
             self.__exit__()
@@ -79,7 +88,8 @@ class Server:
         return self
 
     def _answers(self):
-        assert self.process.poll() is None, f"the Jupyter server ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}"
+        assert self.process.poll(
+            ) is None, f"the Jupyter server ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}"
         try: return self.api("api")["version"]
         except OSError: return None
 
@@ -99,7 +109,8 @@ class Server:
 
     def api(self, path, method="GET", data=None):
         "The answer of the server's REST API, e.g. `api('api/kernels')`."
-        r = urllib.request.Request(f"{self.url}/{path}", method=method, data=None if data is None else json.dumps(data).encode())
+        r = urllib.request.Request(f"{self.url}/{path}", method=method,
+                                   data=None if data is None else json.dumps(data).encode())
         with urllib.request.urlopen(r, timeout=30) as o: body = o.read()
         return json.loads(body) if body else None
 
@@ -259,7 +270,8 @@ def browser(
     with _driver() as p:
         chrome = p.chromium.launch(executable_path=chromium(), args=flags)
         try:
-            context = chrome.new_context(viewport=dict(width=width, height=height), color_scheme="dark" if dark else "light")
+            context = chrome.new_context(viewport=dict(width=width, height=height),
+                                         color_scheme="dark" if dark else "light")
             context.set_default_timeout(30_000)
             context.log = []
             context.on("console", lambda m: context.log.append(f"{m.type}: {m.text}"))
@@ -284,7 +296,8 @@ def read_notebook(folder, name): return json.loads((Path(folder)/name).read_text
 _PANEL = "(() => { const all = [...(window.jupyterapp?.shell.widgets('main') ?? [])]; return all.find(o => o.sessionContext && o.content?.widgets); })()"
 
 def _ready(page, timeout):
-    page.wait_for_function(f"() => {{ const p = {_PANEL}; return p?.context.isReady && p.sessionContext.isReady && p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }}",
+    page.wait_for_function(
+        f"() => {{ const p = {_PANEL}; return p?.context.isReady && p.sessionContext.isReady && p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }}",
         timeout=1000*timeout)
     wait_idle(page, timeout)
 
@@ -299,7 +312,8 @@ def open_notebook(page, server, name, timeout=60):
 
 def _run(page, js, arg=None, timeout=60):
     "The value of an async arrow function in the page, which Playwright itself would wait for without end."
-    return page.evaluate(f"""arg => Promise.race([({js})(arg), new Promise((_, no) => setTimeout(() => no(new Error('no answer in {timeout} s')), {1000*timeout}))])""", arg)
+    return page.evaluate(
+        f"""arg => Promise.race([({js})(arg), new Promise((_, no) => setTimeout(() => no(new Error('no answer in {timeout} s')), {1000*timeout}))])""", arg)
 
 
 def wait_idle(page, timeout=60):
@@ -314,7 +328,8 @@ def run_cell(page, i, timeout=60):
     _run(page, start, i, timeout or 10)
 
 
-def run_all(page, timeout=60): _run(page, "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells') }", None, timeout)
+def run_all(page, timeout=60):
+    _run(page, "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells') }", None, timeout)
 
 
 def cell(page, i):
@@ -326,7 +341,8 @@ def cell_output_text(page, i):
     "What cell `i` shows, as the notebook model has it: streams, plain text of results, and tracebacks."
     outs = page.evaluate(f"i => {_PANEL}.content.widgets[i].model.sharedModel.toJSON().outputs ?? []", i)
     text = lambda o: "".join(o) if isinstance(o, list) else o
-    return "".join(text(o.get("text") or o.get("data", {}).get("text/plain") or o.get("traceback", "")) for o in outs).strip()
+    return "".join(text(o.get("text") or o.get("data", {}).get("text/plain") or o.get("traceback", ""))
+                   for o in outs).strip()
 
 
 def save(page): _run(page, f"() => {_PANEL}.context.save()")
@@ -405,7 +421,8 @@ def follow(take, source, sr, piece=.5):
     It forgives the fake microphone a slip of 10 ms, at which one correlation of the whole breaks down; a lost part of a take shows as a slip."""
     take, n = np.asarray(take, np.float64), int(piece*sr)
     loud = np.abs(take).max()/20
-    found = [(lag - a/sr, r) for a in range(0, len(take) - n + 1, n) if np.abs(o := take[a:a+n]).max() > loud for lag, r in [best_match(o, source, sr)]]
+    found = [(lag - a/sr, r) for a in range(0, len(take) - n + 1, n) if np.abs(o := take[a:a+n]).max() > loud for lag,
+             r in [best_match(o, source, sr)]]
     assert found, "the take is silence"
     lags = [lag for lag, r in found if r > .9] or [0., float("inf")]
     return float(np.median([r for _, r in found])), max(lags) - min(lags)

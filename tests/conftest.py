@@ -15,15 +15,18 @@ if "VOXTRAL_NB_CACHE" not in os.environ: # nobody's own cache is read or filled 
 
 def tracked(): # paths relative to the root: tracked files, and new ones that git does not ignore
     "The files of the repository as a commit would hold them."
-    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True,
+                         check=True, text=True).stdout
     return [p for o in sorted(set(out.split("\0"))) if o and os.path.lexists(p := ROOT/o)]
 
 
 def sh(*args, cwd=None, timeout=600, env=None, check=False):
     "Run a command without standard input; its output as text."
-    r = subprocess.run([str(o) for o in args], cwd=cwd, timeout=timeout, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    r = subprocess.run([str(o) for o in args], cwd=cwd, timeout=timeout, capture_output=True, text=True,
+                       stdin=subprocess.DEVNULL,
         env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **(env or {})})
-    if check: assert r.returncode == 0, f"{' '.join(map(str, args))} ended with {r.returncode}\n{r.stdout[-4000:]}\n{r.stderr[-4000:]}"
+    if check:
+        assert r.returncode == 0, f"{' '.join(map(str, args))} ended with {r.returncode}\n{r.stdout[-4000:]}\n{r.stderr[-4000:]}"
     return r
 
 
@@ -35,11 +38,12 @@ def last_json(text):
 def many_clips(folder, seconds):
     "Manifests `100.jsonl` and `10000.jsonl` in `folder`: twenty files of noise under ten thousand names, which as float32 would be gigabytes."
     import numpy as np
-    from voxtral_nb.testing import write_test_audio
+    from voxtral_nb.testing.speech import write_test_audio
     rng = np.random.default_rng(0)
     files = [write_test_audio(folder/f"clip{i}.wav", .1*rng.standard_normal(int(seconds*16_000))) for i in range(20)]
     for i in range(10_000): os.link(files[i % 20], folder/f"{i:05d}.wav")
-    row = lambda i: json.dumps(dict(audio=f"{i:05d}.wav", text="three seven one two nine", language="en", speaker=f"s{i % 40}")) + "\n"
+    row = lambda i: json.dumps(dict(audio=f"{i:05d}.wav", text="three seven one two nine", language="en",
+                                    speaker=f"s{i % 40}")) + "\n"
     for n in (100, 10_000): (folder/f"{n}.jsonl").write_text("".join(map(row, range(n))))
     return folder
 
@@ -52,7 +56,8 @@ def tree(tmp_path_factory):
         to = dest/p.relative_to(ROOT)
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(p, to, follow_symlinks=False)
-    for c in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]): sh("git", *c, cwd=dest, check=True)
+    for c in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]):
+        sh("git", *c, cwd=dest, check=True)
     return dest
 
 
@@ -62,7 +67,9 @@ def pytest_collection_modifyitems(items):
 
 
 # The last line of a test run is JSON, after pytest's own. With xdist only the process that collects the results prints.
-def _untracked(): return set(subprocess.run(["git", "ls-files", "-o", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines())
+def _untracked():
+    return set(subprocess.run(["git", "ls-files", "-o", "--exclude-standard"], cwd=ROOT, capture_output=True,
+                              text=True).stdout.splitlines())
 
 def pytest_configure(config):
     if not hasattr(config, "workerinput"): config.stash_start, config.stash_files = time.time(), _untracked()
@@ -78,8 +85,10 @@ def pytest_terminal_summary(terminalreporter):
     stats = terminalreporter.stats
     count = lambda k: len(stats.get(k, []))
     config = terminalreporter.config
-    slow = sorted((r for k in ("passed", "failed") for r in stats.get(k, []) if r.when == "call"), key=lambda r: -r.duration)[:3]
-    config.stash_result = dict(passed=count("passed"), failed=count("failed") + count("error"), skipped=count("skipped"),
+    slow = sorted((r for k in ("passed", "failed") for r in stats.get(k, []) if r.when == "call"),
+                  key=lambda r: -r.duration)[:3]
+    config.stash_result = dict(passed=count("passed"), failed=count("failed") + count("error"),
+                               skipped=count("skipped"),
         seconds=round(time.time() - config.stash_start), slowest={r.nodeid: round(r.duration) for r in slow})
 
 def pytest_unconfigure(config):

@@ -4,7 +4,9 @@ import json, sys
 from conftest import ROOT, sh
 
 
-def smoke(name, *args): return sh(sys.executable, ROOT/"benchmarks"/f"{name}.py", "--smoke", *args, cwd=ROOT, check=True, env=dict(PYTHONWARNINGS="ignore"))
+def smoke(name, *args):
+    return sh(sys.executable, ROOT/"benchmarks"/f"{name}.py", "--smoke", *args, cwd=ROOT, check=True,
+              env=dict(PYTHONWARNINGS="ignore"))
 
 
 def test_train(tmp_path):
@@ -52,13 +54,14 @@ def test_commit(tmp_path):
 
 
 def test_base30(tmp_path):
-    from voxtral_nb.collator import AudioWindows
-    from voxtral_nb.models import load_voxtral
+    from voxtral_nb.model.collator import AudioWindows
+    from voxtral_nb.model.models import load_voxtral
     smoke("base30", "--folder", tmp_path/"base30")
     _, processor = load_voxtral(str(tmp_path/"base30"), device="cpu", verbose=False)
     assert AudioWindows(processor).tokens == 375 and json.loads((tmp_path/"base30"/"made.json").read_text())["curve"]
 
 
 def test_collator_speed():
-    r = sh(sys.executable, ROOT/"benchmarks"/"collator.py", "--repeats", 2, "--clips", 2, "--seconds", 1, cwd=ROOT, check=True)
+    r = sh(sys.executable, ROOT/"benchmarks"/"collator.py", "--repeats", 2, "--clips", 2, "--seconds", 1, cwd=ROOT,
+           check=True)
     assert json.loads(r.stdout.strip().splitlines()[-1])["ratio"] > 0

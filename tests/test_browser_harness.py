@@ -47,8 +47,10 @@ def voice(seconds, sr, seed=0):
     return .4*x/np.abs(x).max()*np.abs(np.sin(np.arange(n)*np.pi*3/sr))
 
 
-@pytest.mark.parametrize("kw, host, expected", [(dict(permission=False), "127.0.0.1", "NotAllowedError"), (dict(fake_device=False), "127.0.0.1", "NotFoundError"),
-    (dict(host_rules="MAP recorder.test 127.0.0.1"), "recorder.test", "no mediaDevices")], ids=["refused", "absent", "insecure"])
+@pytest.mark.parametrize("kw, host, expected", [(dict(permission=False), "127.0.0.1", "NotAllowedError"),
+                                                (dict(fake_device=False), "127.0.0.1", "NotFoundError"),
+    (dict(host_rules="MAP recorder.test 127.0.0.1"), "recorder.test", "no mediaDevices")],
+    ids=["refused", "absent", "insecure"])
 def test_no_microphone(port, kw, host, expected):
     with browser(**kw) as context:
         page = context.new_page()
@@ -82,7 +84,8 @@ def test_a_connection_that_is_cut(port):
         assert get(proxy.url) == PAGE
         proxy.stall()
         answer, t = [], time.monotonic()
-        waiting = threading.Thread(target=lambda: answer.append(urllib.request.urlopen(proxy.url, timeout=20).read().decode()))
+        waiting = threading.Thread(target=lambda: answer.append(urllib.request.urlopen(proxy.url,
+            timeout=20).read().decode()))
         waiting.start()
         waiting.join(.5)
         assert not answer

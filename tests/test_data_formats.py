@@ -1,18 +1,21 @@
 """Data as people have it, end to end: odd files, a real speaker, a writer that is killed, data and models from a Hub in another process."""
-import json, os, signal, subprocess, sys, time
+import json, signal, subprocess, sys, time
 
 import numpy as np, pytest, soundfile as sf
 
-from voxtral_nb.audio import read_audio, resample
-from voxtral_nb.config import RunConfig
-from voxtral_nb.dataset import DatasetError, SpeechDataset
-from voxtral_nb.sources import load_run_data, load_speech
-from voxtral_nb.testing import FakeHub, asterisk_prompts, espeak, write_test_audio
-from voxtral_nb.tiny import tiny_path
-from voxtral_nb.trainer import train
+from voxtral_nb.data.audio import read_audio, resample
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.dataset import DatasetError, SpeechDataset
+from voxtral_nb.data.sources import load_run_data, load_speech
+from voxtral_nb.testing.fake_hub import FakeHub
+from voxtral_nb.testing.speech import asterisk_prompts, espeak, write_test_audio
+from voxtral_nb.core.assets import tiny_path
+from voxtral_nb.training.trainer import train
 
-KINDS = {"field.flac": dict(to_sr=44_100, channels=2), "phone.wav": dict(to_sr=8_000), "web.mp3": dict(to_sr=44_100), "game.ogg": dict(to_sr=22_050),
-         "chat.opus": dict(to_sr=48_000), "studio.wav": dict(to_sr=48_000, channels=2, subtype="FLOAT"), "mu-law.wav": dict(to_sr=8_000, subtype="ULAW")}
+KINDS = {"field.flac": dict(to_sr=44_100, channels=2), "phone.wav": dict(to_sr=8_000), "web.mp3": dict(to_sr=44_100),
+         "game.ogg": dict(to_sr=22_050),
+         "chat.opus": dict(to_sr=48_000), "studio.wav": dict(to_sr=48_000, channels=2, subtype="FLOAT"),
+         "mu-law.wav": dict(to_sr=8_000, subtype="ULAW")}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,8 @@ def test_files_of_every_kind(tmp_path, speech):
         assert x.dtype == np.float32 and x.ndim == 1 and abs(len(x)/16_000 - r["duration"]) < .06
         if r["id"] == "long.wav": assert len(x) == 75*16_000
         else: assert likeness(speech, x) > .95, r["id"]
-    r = train(RunConfig(model_id="tiny", train_data=tmp_path, eval_data=tmp_path, batch_size=len(data), max_steps=1, max_new_tokens=8, tracking="none", output_dir=tmp_path/"run"), progress=False)
+    r = train(RunConfig(model_id="tiny", train_data=tmp_path, eval_data=tmp_path, batch_size=len(data), max_steps=1,
+                        max_new_tokens=8, tracking="none", output_dir=tmp_path/"run"), progress=False)
     assert r.steps == 1 and r.after.n_clips == len(data) and r.after.audio_seconds > 75  # all of them, the long one whole, in one batch
 
 
@@ -58,14 +62,16 @@ def test_one_persons_voice(tmp_path):
     ps = asterisk_prompts("en")
     assert len(ps) > 500 and all(r == "not speech" for _,_,r in ps.dropped if r != "no audio file")
     assert not any(c in t for _,t in ps for c in "[]<>()") and dict((p.stem, t) for p,t in ps)["spy-iax2"] == "IAX"
-    (tmp_path/"prompts.jsonl").write_text("".join(json.dumps(dict(audio_filepath=str(p), text=t, speaker="allison")) + "\n" for p,t in ps))
-    learned, held = load_run_data(RunConfig(train_data=tmp_path/"prompts.jsonl", language="en", on_bad="skip"), verbose=False)
+    (tmp_path/"prompts.jsonl").write_text("".join(json.dumps(dict(audio_filepath=str(p), text=t, speaker="allison"))
+                                                  + "\n" for p,t in ps))
+    learned, held = load_run_data(RunConfig(train_data=tmp_path/"prompts.jsonl", language="en", on_bad="skip"),
+                                  verbose=False)
     assert len(learned) + len(held) == len(ps) - len(learned.skipped) and len(learned.skipped) < 5
     assert max(learned.stats().durations.max(), held.stats().durations.max()) > 30  # beyond one window
 
 
 WRITER = """import sys, numpy as np
-from voxtral_nb.dataset import SpeechDataset
+from voxtral_nb.data.dataset import SpeechDataset
 ds = SpeechDataset.open(sys.argv[1])
 print("ready", flush=True)
 while True: ds.append(np.full(8000, .1), "x"*200, 16000, recorded=True)"""
@@ -77,13 +83,15 @@ def test_killed_while_writing(tmp_path):
         p = subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE)
         p.stdout.readline()
         time.sleep(.2 + .05*i)
-        p.send_signal(signal.SIGKILL); p.wait()
+        p.send_signal(signal.SIGKILL)
+        p.wait()
         ds = SpeechDataset.open(folder)
         assert len(ds) > n, "a later session goes on"
         n = len(ds)
         assert len(ds.validate().orphans) <= i + 1  # at most the audio that each kill caught before its row
     SpeechDataset.open(folder).append(np.full(800, .1), "the last", 16_000, recorded=True)
-    rows, recorded = ([json.loads(o) for o in (folder/f).read_text().splitlines()] for f in ("data.jsonl", "recorded_data.jsonl"))
+    rows, recorded = ([json.loads(o) for o in (folder/f).read_text().splitlines()] for f in ("data.jsonl",
+        "recorded_data.jsonl"))
     assert len({r["audio_path"] for r in rows}) == len(rows) == n + 1
     assert {r["audio_path"] for r in recorded} == {r["audio_path"] for r in rows}
 
@@ -94,9 +102,9 @@ def test_a_writer_waits_for_the_other(tmp_path):
         with SpeechDataset.open(ds.folder)._writing(timeout=.2): pass
 
 
-RUN = """from voxtral_nb.config import RunConfig
-from voxtral_nb.sources import load_run_data
-from voxtral_nb.audio import read_audio
+RUN = """from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.sources import load_run_data
+from voxtral_nb.data.audio import read_audio
 train, held = load_run_data(RunConfig(train_data="me/digits", eval_split="test"))
 assert [r["text"] for r in held.dataset] == ["test 0", "test 1"], held.dataset["text"]
 assert all(len(read_audio(r["audio"])) == 16000 for d in (train, held) for r in d.dataset)
@@ -111,7 +119,8 @@ def test_data_and_model_from_a_hub(tmp_path):
     rng = np.random.default_rng(0)
     for split,n in (("train", 5), ("test", 2)):
         for i in range(n): write_test_audio(tmp_path/f"digits/{split}/{i}.mp3", .1*rng.standard_normal(16_000))
-        (tmp_path/f"digits/{split}/metadata.jsonl").write_text("".join(json.dumps(dict(file_name=f"{i}.mp3", text=f"{split} {i}")) + "\n" for i in range(n)))
+        (tmp_path/f"digits/{split}/metadata.jsonl").write_text("".join(json.dumps(dict(file_name=f"{i}.mp3",
+            text=f"{split} {i}")) + "\n" for i in range(n)))
     with FakeHub(datasets={"me/digits": tmp_path/"digits"}, models={"me/tiny": tiny_path()}) as hub:
         first = hub.run(RUN)
         assert "train: 5 clips" in first and "eval: 2 clips" in first
@@ -124,5 +133,7 @@ def test_a_hub_that_refuses(tmp_path):
     (tmp_path/"x").mkdir()
     with FakeHub(datasets={"me/digits": tmp_path/"x"}) as hub:
         hub.fail("me/digits", status=403, times=1000, message="ask for access first")
-        out = hub.run("from voxtral_nb.sources import load_speech\nfrom voxtral_nb.dataset import DatasetError\ntry: load_speech('me/digits')\nexcept DatasetError as e: print('DatasetError:', e)")
-        assert out.startswith("DatasetError: me/digits") and "could not be had from the Hub" in out and "403" in out, out
+        out = hub.run(
+            "from voxtral_nb.data.sources import load_speech\nfrom voxtral_nb.data.dataset import DatasetError\ntry: load_speech('me/digits')\nexcept DatasetError as e: print('DatasetError:', e)")
+        assert out.startswith(
+            "DatasetError: me/digits") and "could not be had from the Hub" in out and "403" in out, out

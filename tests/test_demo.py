@@ -1,5 +1,5 @@
 """The page of a model as people meet it: a real process, a real browser with a microphone that plays a file, and a Space that starts in an environment without voxtral_nb."""
-import json, os, re, shutil, signal, subprocess, sys, threading, time, urllib.request
+import json, os, re, shutil, signal, subprocess, sys, threading, time, urllib.error, urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,12 +10,13 @@ import torch
 
 from browser import Server, browser, free_port, microphone_wav, new_notebook, open_notebook, run_cell, screenshot, wait_for
 from conftest import BIN, sh
-from voxtral_nb.config import RunConfig
-from voxtral_nb.demo import Limits, _app, demo_template, space_folder
-from voxtral_nb.evaluation import EvalReport
-from voxtral_nb.testing import FakeHub, write_test_audio
-from voxtral_nb.tiny import sample_speech, tiny_path
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.share.demo import Limits, demo_template, load_app, space_folder
+from voxtral_nb.measure.evaluation import EvalReport
+from voxtral_nb.testing.fake_hub import FakeHub
+from voxtral_nb.testing.speech import write_test_audio
+from voxtral_nb.core.assets import sample_speech, tiny_path
+from voxtral_nb.training.trainer import train
 
 EVAL = sample_speech("accent_eval")
 ROWS = [json.loads(l) for l in EVAL.read_text().splitlines()]
@@ -24,7 +25,8 @@ ROWS = [json.loads(l) for l in EVAL.read_text().splitlines()]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     "A short LoRA run on the tiny model, and what it heard in the clips of its evaluation."
-    r = train(RunConfig(model_id="tiny", learning_rate=2e-3, train_data=str(sample_speech("accent_train")), eval_data=str(EVAL), max_steps=60, batch_size=12, max_eval_clips=20,
+    r = train(RunConfig(model_id="tiny", learning_rate=2e-3, train_data=str(sample_speech("accent_train")),
+                        eval_data=str(EVAL), max_steps=60, batch_size=12, max_eval_clips=20,
         tracking="none", output_dir=str(tmp_path_factory.mktemp("demo")/"run")))
     report = EvalReport.from_dict(json.loads((Path(r.run_dir)/"eval_results.json").read_text())["after"])
     return Path(r.run_dir), report
@@ -53,7 +55,8 @@ def serving(*command, cwd, port, env=None):
     "A process that serves a page: its address, while it lives."
     log = Path(cwd)/f"server-{port}.log"
     with open(log, "w") as f:
-        p = subprocess.Popen([str(o) for o in command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT, start_new_session=True,
+        p = subprocess.Popen([str(o) for o in command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=f,
+                             stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, **(env or {})}, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) # under nohup it would inherit to ignore it
     def answers():
         assert p.poll() is None, f"it ended with {p.returncode}:\n{log.read_text()[-3000:]}"
@@ -70,13 +73,16 @@ def url(run, tmp_path_factory):
     "What `voxtral-demo RUN_DIR` serves."
     port = free_port()
     args = ["--limit-seconds", 30, "--limit-megabytes", 3, "--limit-queue", 8, "--limit-per-minute", 1000]
-    with serving(BIN/"voxtral-demo", run[0], "--port", port, *args, cwd=tmp_path_factory.mktemp("local"), port=port) as url: yield url
+    with serving(BIN/"voxtral-demo", run[0], "--port", port, *args, cwd=tmp_path_factory.mktemp("local"),
+                 port=port) as url:
+        yield url
 
 
 def ask(url, path, language="en"):
     "What the page's interface for programs answers."
     from gradio_client import Client, handle_file
-    return Client(url, verbose=False, download_files=False, analytics_enabled=False).predict(handle_file(str(path)), language, api_name="/transcribe")
+    return Client(url, verbose=False, download_files=False, analytics_enabled=False).predict(handle_file(str(path)),
+        language, api_name="/transcribe")
 
 
 def opened(context, url):
@@ -89,7 +95,9 @@ def opened(context, url):
 def transcribed(page):
     "Press the button, and wait for the text or for what is wrong."
     page.locator("#go").click()
-    page.wait_for_function("() => document.querySelector('#time textarea')?.value || document.querySelector('.toast-body')", timeout=60_000)
+    page.wait_for_function(
+        "() => document.querySelector('#time textarea')?.value || document.querySelector('.toast-body')",
+        timeout=60_000)
     return page.locator("#transcript textarea").input_value()
 
 
@@ -116,9 +124,12 @@ def test_a_file_is_transcribed_and_the_page_says_which_weights_heard_it(run, rig
         choose(page, clip)
         chosen(page)
         assert transcribed(page) == said
-        assert re.fullmatch(r"[\d.]+ s of audio in [\d.]+ s, [\d.]+ times as fast as it was spoken\.", page.locator("#time textarea").input_value())
+        assert re.fullmatch(r"[\d.]+ s of audio in [\d.]+ s, [\d.]+ times as fast as it was spoken\.",
+                            page.locator("#time textarea").input_value())
         shown = page.locator("#weights").inner_text()
-        for o in (sh("sha256sum", run[0]/"final-model"/"adapter_model.safetensors").stdout.split()[0], sh("sha256sum", tiny_path()/"model.safetensors").stdout.split()[0], "LoRA adapter of rank 16", "float32", "cpu"):
+        for o in (sh("sha256sum", run[0]/"final-model"/"adapter_model.safetensors").stdout.split()[0],
+                  sh("sha256sum", tiny_path()/"model.safetensors").stdout.split()[0], "LoRA adapter of rank 16",
+                  "float32", "cpu"):
             assert o in shown
         figures = page.locator("#figures").inner_text()
         assert f"{100*run[1].wer:.4g}"[:4] in figures and "before fine-tuning" in figures and "20" in figures
@@ -134,7 +145,8 @@ def test_the_microphone_is_transcribed(right, url, tmp_path):
     x, sr = sf.read(clip)
     with browser(microphone_wav(tmp_path/"voice.wav", np.concatenate([np.zeros(sr//5), x]), sr), loop=False) as context:
         page = opened(context, url)
-        page.locator("#speech [aria-label='Record audio'], #speech [aria-label='Microphone'], #speech [aria-label*='icrophone']").first.click()
+        page.locator(
+            "#speech [aria-label='Record audio'], #speech [aria-label='Microphone'], #speech [aria-label*='icrophone']").first.click()
         page.locator("#speech .record-button").first.click()
         time.sleep(len(x)/sr + 1)
         screenshot(page, "demo-recording")
@@ -179,7 +191,9 @@ def test_everything_can_be_reached_and_used_by_keyboard(right, url):
 
 def test_what_was_heard_is_read_out_and_goes_with_its_clip(run, right, url):
     "Names and roles for those who hear the page; no text stays beside a clip that it is not of, or beside a refusal."
-    heard = lambda page: (page.get_by_role("textbox", name="Transcript", exact=True).input_value(), page.get_by_role("textbox", name="Time", exact=True).input_value(), page.locator("#said p[role=status]").inner_text())
+    heard = lambda page: (page.get_by_role("textbox", name="Transcript", exact=True).input_value(),
+                          page.get_by_role("textbox", name="Time", exact=True).input_value(),
+                          page.locator("#said p[role=status]").inner_text())
     with browser() as context:
         page = opened(context, url)
         choose(page, right[0])
@@ -213,7 +227,8 @@ def test_it_fits_a_phone_and_the_dark(url):
 
 def test_it_shows_under_its_cell_in_a_notebook(right, tmp_path):
     with Server(tmp_path/"nb") as server, browser() as context:
-        new_notebook(server.folder, "a.ipynb", ["from voxtral_nb.demo import launch_demo\npage = launch_demo('tiny')", "page.close()"])
+        new_notebook(server.folder, "a.ipynb",
+                     ["from voxtral_nb.share.demo import launch_demo\npage = launch_demo('tiny')", "page.close()"])
         page = open_notebook(context.new_page(), server, "a.ipynb")
         run_cell(page, 0, timeout=120)
         frame = page.frame_locator(".jp-OutputArea iframe").first
@@ -275,17 +290,21 @@ SLOW = """    def __call__(self, x, language=None):
 """
 
 @contextmanager
-def slow_app(run, right, tmp_path, wait, **limits):
-    "An app that takes its time and deletes what it was sent after three seconds: its address, a client, what it printed, the folder of its temporary files."
+def slow_app(run, right, tmp_path, wait, keep=3600, **limits):
+    """An app that takes its time, and deletes what it was sent after `keep` seconds: its address, a client, what it
+    printed, the folder of its temporary files."""
     import httpx
-    folder, port, tmp = space_folder(run[0], tmp_path/"space", examples=[str(right[0])], limits=Limits(**limits)), free_port(), tmp_path/"tmp"
+    folder, port, tmp = space_folder(run[0], tmp_path/"space", examples=[str(right[0])],
+                                     limits=Limits(**limits)), free_port(), tmp_path/"tmp"
     tmp.mkdir()
     app, text = folder/"app.py", (folder/"app.py").read_text()
-    for old, new in (("    def __call__(self, x, language=None):\n", SLOW.replace("WAIT", str(wait))), ("(3600, 3600)", "(2, 2)")):
+    for old, new in (("    def __call__(self, x, language=None):\n", SLOW.replace("WAIT", str(wait))),
+                     ("(3600, 3600)", f"({keep}, {keep})")):
         assert text.count(old) == 1
         text = text.replace(old, new)
     app.write_text(text)
-    with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port), TMPDIR=str(tmp))) as url, httpx.Client(base_url=f"{url}/gradio_api", timeout=60) as http:
+    with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port),
+        TMPDIR=str(tmp))) as url, httpx.Client(base_url=f"{url}/gradio_api", timeout=60) as http:
         yield url, http, folder/f"server-{port}.log", tmp
 
 
@@ -308,7 +327,8 @@ def test_nobody_gets_past_the_queue(run, right, tmp_path):
         clip = uploaded(http, right[0])
         config = http.get(f"{url}/config").json()
         n = next(o["id"] for o in config["dependencies"] if o["api_name"] == "transcribe")
-        ways = [("/run/transcribe", {}), ("/api/transcribe", {}), ("/run/predict", dict(fn_index=n)), ("/call/transcribe", {}), ("/queue/join", dict(fn_index=n))]
+        ways = [("/run/transcribe", {}), ("/api/transcribe", {}), ("/run/predict", dict(fn_index=n)),
+                ("/call/transcribe", {}), ("/queue/join", dict(fn_index=n))]
         def post(i):
             way, more = ways[i%5]
             return way, http.post(way, json=dict(data=[clip, "en"], session_hash=f"s{i}", **more)).status_code
@@ -326,7 +346,7 @@ def test_uploads_are_few_small_and_deleted_and_what_cannot_be_read_is_told(run, 
     "Also: examples outlive the uploads, and a text that comes late is not shown when its clip is gone."
     (text := tmp_path/"notes.wav").write_text("not a sound\n"*500)
     (large := tmp_path/"large.wav").write_bytes(b"\0"*600_000)
-    with slow_app(run, right, tmp_path, 1.5, megabytes=1, per_minute=20) as (url, http, log, tmp):
+    with slow_app(run, right, tmp_path, 1.5, keep=2, megabytes=1, per_minute=20) as (url, http, log, tmp):
         r = http.post("/upload", files=[("files", (f"{i}.wav", large.read_bytes())) for i in range(3)])
         assert r.status_code == 413 and "maximum allowed size, 1 MB" in r.text
         assert not [o for o in tmp.rglob("*.wav")]
@@ -349,7 +369,8 @@ def test_uploads_are_few_small_and_deleted_and_what_cannot_be_read_is_told(run, 
             page.wait_for_timeout(1000)
             assert page.locator("#transcript textarea").input_value() == ""
         codes = [http.post("/upload", files=dict(files=("a.wav", b"x"))) for _ in range(40)]
-        assert codes[0].status_code == 200 and codes[-1].status_code == 429 and "many uploads within a minute" in codes[-1].text
+        assert codes[
+            0].status_code == 200 and codes[-1].status_code == 429 and "many uploads within a minute" in codes[-1].text
         assert "Traceback" not in log.read_text()
 
 
@@ -359,25 +380,68 @@ def test_what_visitors_sent_goes_with_the_process(run, right, tmp_path):
     for i, sig in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)):
         (tmp_path/str(i)).mkdir()
         port, folder = free_port(), space_folder(run[0], tmp_path/str(i)/"space")
-        with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port), TMPDIR=str(tmp_path))) as url:
+        with serving(sys.executable, "app.py", cwd=folder, port=port,
+                     env=dict(GRADIO_SERVER_PORT=str(port), TMPDIR=str(tmp_path))) as url:
             assert ask(url, right[0])[0] == right[1]
             mine = [o for o in tmp_path.glob("voxtral_demo_*")]
             assert len(mine) == 1 and mine[0] not in folders and list(mine[0].rglob("*.ogg")), mine
             folders += mine
             os.kill(int(mine[0].name.split("_")[2]), sig)
-            wait_for(lambda: not mine[0].exists() if sig != signal.SIGKILL else not (Path("/proc")/mine[0].name.split("_")[2]/"exe").exists(), 20, "the end")
+            wait_for(lambda: not mine[0].exists() if sig != signal.SIGKILL
+                     else not (Path("/proc")/mine[0].name.split("_")[2]/"exe").exists(), 20, "the end")
         assert "Traceback" not in (folder/f"server-{port}.log").read_text()
     assert folders[0].exists() is False and not list(tmp_path.rglob("*.ogg"))
 
 
 def test_a_visitor_on_a_space_cannot_forge_the_address(run, tmp_path, monkeypatch):
     from starlette.requests import Request
-    app = _app(demo_template())
-    def who(*passed_on): return app.visitor(Request(dict(type="http", client=("10.0.0.9", 1), headers=[(b"x-forwarded-for", o.encode()) for o in passed_on])))
+    app = load_app(demo_template())
+    def who(*passed_on):
+        return app.visitor(Request(dict(type="http", client=("10.0.0.9", 1),
+                                        headers=[(b"x-forwarded-for", o.encode()) for o in passed_on])))
     assert who("9.9.9.9") == "10.0.0.9"
     monkeypatch.setenv("SPACE_ID", "me/demo")
-    for passed_on in (["8.8.8.8"], ["9.9.9.9, 8.8.8.8"], ["9.9.9.9", "8.8.8.8"], ["9.9.9.9, 8.8.8.8, 10.1.2.3"], ["anything, 8.8.8.8"]): assert who(*passed_on) == "8.8.8.8"
+    for passed_on in (["8.8.8.8"], ["9.9.9.9, 8.8.8.8"], ["9.9.9.9", "8.8.8.8"], ["9.9.9.9, 8.8.8.8, 10.1.2.3"],
+                      ["anything, 8.8.8.8"]):
+        assert who(*passed_on) == "8.8.8.8"
     for passed_on in ([], ["10.1.2.3"], ["anything"]): assert who(*passed_on) == "10.0.0.9"
+
+
+def test_attention_is_ours_whatever_a_config_names(run, tmp_path):
+    "A name such as user/repo would be fetched as a kernel, which is code."
+    folder = space_folder(run[0], tmp_path/"space")
+    base, settings = folder/"base"/"config.json", json.loads((folder/"demo.json").read_text())
+    base.write_text(json.dumps(json.loads(base.read_text()) | dict(_attn_implementation="somebody/kernel")))
+    del settings["files"]["base/config.json"] # a folder that somebody made by hand
+    app = load_app(folder/"app.py")
+    model, *_ = app.load(settings)
+    assert {o.config._attn_implementation for o in model.modules() if hasattr(o, "config") and not isinstance(o.config,
+        dict)} == {"sdpa"}
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "Multipart/form-data", "MULTIPART/FORM-DATA",
+                                  " multipart/form-data",
+                                  "multipart/Form-Data "])
+def test_an_upload_is_one_however_its_media_type_is_spelled(kind):
+    from starlette.requests import Request
+    app = load_app(demo_template())
+    def asked(value): return app.is_upload(Request(dict(type="http", headers=[(b"content-type", value.encode())])))
+    assert asked(f"{kind}; boundary=x") and not asked("application/json") and not asked("text/plain; a=multipart/")
+
+
+def test_no_header_gets_round_the_limits_of_a_page_on_this_machine(run, tmp_path):
+    "Neither another spelling of the media type nor a made-up address of the visitor."
+    port, folder = free_port(), space_folder(run[0], tmp_path/"space", limits=Limits(per_minute=2))
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\nx\r\n--x--\r\n'
+    def upload(i):
+        kind = ("multipart/form-data", "Multipart/form-data", "  multipart/form-data")[i%3]
+        headers = {"Content-Type": f"{kind}; boundary=x", "X-Forwarded-For": f"8.8.8.{i}"}
+        try:
+            return urllib.request.urlopen(urllib.request.Request(f"{url}/gradio_api/upload", body, headers),
+                                          timeout=20).status
+        except urllib.error.HTTPError as e: return e.code
+    with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port))) as url:
+        assert [upload(i) for i in range(6)] == [200]*4 + [429]*2 # twice as many uploads as requests
 
 
 def test_a_visitor_may_ask_so_often(run, right, tmp_path):
@@ -387,7 +451,8 @@ def test_a_visitor_may_ask_so_often(run, right, tmp_path):
         assert [ask(url, right[0])[0] for _ in range(3)] == [right[1]]*3
         with pytest.raises(Exception, match="3 requests within a minute. Go on in"): ask(url, right[0])
         for path in ("demo.json", "app.py", "model/adapter_config.json", "/etc/passwd"):
-            with pytest.raises(OSError): urllib.request.urlopen(f"{url}/gradio_api/file={path if path[0] == '/' else folder/path}")
+            with pytest.raises(OSError):
+                urllib.request.urlopen(f"{url}/gradio_api/file={path if path[0] == '/' else folder/path}")
 
 
 # What it refuses to serve
@@ -402,21 +467,27 @@ def damaged(folder, what):
         settings.write_text(json.dumps(d))
     if what == "another adapter": save_file({k: v*2 for k, v in load_file(adapter).items()}, adapter)
     if what == "base missing": shutil.rmtree(folder/"base")
-    if what == "another base": save_file({k: v*2 for k, v in load_file(folder/"base"/"model.safetensors").items()}, folder/"base"/"model.safetensors")
+    if what == "another base":
+        save_file({k: v*2 for k, v in load_file(folder/"base"/"model.safetensors").items()},
+                  folder/"base"/"model.safetensors")
     if what == "no weights": adapter.unlink()
     if what == "weights that have no place":
-        save_file(load_file(adapter) | {k.replace("layers.0", "layers.9"): v for k, v in load_file(adapter).items() if "layers.0" in k}, adapter)
+        save_file(load_file(adapter) | {k.replace("layers.0", "layers.9"): v for k,
+                                        v in load_file(adapter).items() if "layers.0" in k}, adapter)
         change(lambda d: d.pop("weights"))
     config, base = folder/"model"/"adapter_config.json", folder/"base"/"config.json"
     def rewrite(f, **new): f.write_text(json.dumps(json.loads(f.read_text()) | new))
     if what == "weights that the config names":
-        save_file({k: v*2 for k, v in load_file(folder/"base"/"model.safetensors").items()}, folder/"base"/"other.safetensors")
+        save_file({k: v*2 for k, v in load_file(folder/"base"/"model.safetensors").items()},
+                  folder/"base"/"other.safetensors")
         rewrite(base, transformers_weights="other.safetensors")
     if what == "a second adapter's config": shutil.copy(config, folder/"base")
     if what == "an index": # of files elsewhere
         (folder/"base"/"model.safetensors").rename(folder/"other.safetensors")
         (folder/"base"/"model.safetensors.index.json").write_text('{"weight_map": {"a": "../other.safetensors"}}')
     if what == "another scale": rewrite(config, lora_alpha=320)
+    if what == "custom code":
+        rewrite(folder/"base"/"processor_config.json", auto_map={"AutoProcessor": "mine.Mine"})
     if what == "no adapter config": config.unlink()
     if what == "damaged adapter config": config.write_text(config.read_text()[:-9])
     if what == "odd adapter config": config.write_text("[]")
@@ -426,18 +497,25 @@ def damaged(folder, what):
     if what == "not on the Hub": change(lambda d: d.update(model="me/gone", revision=None))
 
 
-@pytest.mark.parametrize("what, words", [("another adapter", "does not hold the weights that this demo was made for"), ("another base", "base does not hold the weights"),
-    ("no weights", "not its weights"), ("weights that have no place", "have no place in the base"), ("not on the Hub", "me/gone cannot be fetched"),
-    ("weights that the config names", "names weights of its own"), ("a second adapter's config", "an adapter and a full model"), ("an index", "no safetensors file beside it"),
+@pytest.mark.parametrize("what, words", [("another adapter", "does not hold the weights that this demo was made for"),
+                                         ("another base", "base does not hold the weights"),
+    ("no weights", "not its weights"), ("weights that have no place", "have no place in the base"),
+    ("not on the Hub", "me/gone cannot be fetched"),
+    ("weights that the config names", "names weights of its own"),
+    ("a second adapter's config", "an adapter and a full model"), ("an index", "no safetensors file beside it"),
+    ("custom code", "base/processor_config.json names custom code"),
     ("another scale", "model/adapter_config.json is not what this demo was made with"),
-    ("no adapter config", "adapter_config.json cannot be read: FileNotFoundError"), ("damaged adapter config", "adapter_config.json cannot be read: JSONDecodeError"),
-    ("odd adapter config", "no JSON object"), ("no tokenizer", "the processor in .* cannot be loaded"), ("no processor", "the processor in .* cannot be loaded"),
-    ("device nonsense", "the device nonsense cannot be used here"), ("dtype float8", "the dtype float8 is not allowed; allowed: auto, float32")]
+    ("no adapter config", "adapter_config.json cannot be read: FileNotFoundError"),
+    ("damaged adapter config", "adapter_config.json cannot be read: JSONDecodeError"),
+    ("odd adapter config", "no JSON object"), ("no tokenizer", "the processor in .* cannot be loaded"),
+    ("no processor", "the processor in .* cannot be loaded"),
+    ("device nonsense", "the device nonsense cannot be used here"),
+    ("dtype float8", "the dtype float8 is not allowed; allowed: auto, float32")]
     + [("device cuda", "the device cuda cannot be used here")]*(not torch.cuda.is_available()))
 def test_it_does_not_load_other_weights(run, tmp_path, what, words):
     folder = space_folder(run[0], tmp_path/"space")
     damaged(folder, what)
-    app = _app(folder/"app.py")
+    app = load_app(folder/"app.py")
     with pytest.raises(app.NotStarted, match=words): app.load(json.loads((folder/"demo.json").read_text()))
 
 
@@ -458,7 +536,8 @@ def test_it_ends_in_words_when_the_base_is_missing(run, tmp_path):
 def test_what_cannot_be_served_is_said_in_words(run, tmp_path, damage, flags, words):
     adapter = shutil.copytree(run[0]/"final-model", tmp_path/"adapter")
     if damage: (adapter/"adapter_config.json").write_text(damage)
-    r = sh(BIN/"voxtral-demo", adapter, *flags, cwd=tmp_path, env=os.environ | dict(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9"), timeout=120)
+    r = sh(BIN/"voxtral-demo", adapter, *flags, cwd=tmp_path,
+           env=os.environ | dict(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9"), timeout=120)
     assert r.returncode and words in r.stderr and "Traceback" not in r.stdout + r.stderr, r.stderr[-2000:]
 
 
@@ -482,7 +561,9 @@ def test_zero_gpu_decorates_what_needs_the_gpu(run, right, tmp_path):
     d = json.loads((folder/"demo.json").read_text())
     (folder/"demo.json").write_text(json.dumps(d | dict(device="cpu", dtype="float32")))
     (folder/"spaces.py").write_text(ZERO)
-    with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port), SPACES_ZERO_GPU="true")) as url: assert ask(url, right[0])[0] == right[1]
+    with serving(sys.executable, "app.py", cwd=folder, port=port,
+                 env=dict(GRADIO_SERVER_PORT=str(port), SPACES_ZERO_GPU="true")) as url:
+        assert ask(url, right[0])[0] == right[1]
     assert "on the GPU for 60 s at most" in (folder/f"server-{port}.log").read_text()
 
 
@@ -506,14 +587,17 @@ def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space
     shutil.copytree(run[0]/"final-model", adapter)
     c = adapter/"adapter_config.json"
     c.write_text(json.dumps(json.loads(c.read_text()) | dict(base_model_name_or_path="me/tiny-voxtral")))
-    (adapter/"README.md").write_text("---\nlanguage: [en]\nmodel-index:\n- name: m\n  results:\n  - task: {type: automatic-speech-recognition}\n    dataset: {name: '<script>alert(1)</script>', type: d}\n"
+    (adapter/"README.md").write_text(
+        "---\nlanguage: [en]\nmodel-index:\n- name: m\n  results:\n  - task: {type: automatic-speech-recognition}\n    dataset: {name: '<script>alert(1)</script>', type: d}\n"
         "    metrics:\n    - {type: wer, value: 12.5, name: WER, args: {unit: percent, clips: 20}}\n---\n")
     def serve(folder, env):
         with one_build, open(folder/"log", "w") as log:  # a secret and a commit each begin one, at about the same time
             for o in processes: stop(o)  # a new build replaces what runs
             port = free_port()
-            p = subprocess.Popen([space_python, "app.py"], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env={k: v for k, v in env.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | dict(GRADIO_SERVER_PORT=str(port), OMP_NUM_THREADS="1"))
+            p = subprocess.Popen([space_python, "app.py"], cwd=folder, stdin=subprocess.DEVNULL, stdout=log,
+                                 stderr=subprocess.STDOUT, start_new_session=True,
+                env={k: v for k, v in env.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+                | dict(GRADIO_SERVER_PORT=str(port), OMP_NUM_THREADS="1"))
             processes.append(p)
         def up():
             if p.poll() is not None: raise RuntimeError((folder/"log").read_text()[-3000:])
@@ -522,11 +606,13 @@ def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space
         wait_for(up, 400, "the Space", .5)
         return port
     with FakeHub(models={"me/tiny-voxtral": tiny_path()}) as hub:
-        token, reading = hub.token("me"), hub.token("me", role="fineGrained", can={"me/digits": "read", "me/tiny-voxtral": "read"})
+        token, reading = hub.token("me"), hub.token("me", role="fineGrained",
+                                                    can={"me/digits": "read", "me/tiny-voxtral": "read"})
         env = hub.env(HF_TOKEN=token, SPACE_HF_TOKEN=reading, HF_HUB_OFFLINE="0")
         hub.run("import sys; from huggingface_hub import HfApi; a = HfApi(); a.create_repo('me/digits', private=True); a.upload_folder(repo_id='me/digits', folder_path=sys.argv[1])", adapter, HF_TOKEN=token)
         space = hub.space("me/digits-demo").serve(serve)
-        params = ["deploy_demo", "--model-id", "me/digits", "--folder-only", "false", "--examples", repr([str(right[0])]), "--output-dir", tmp_path/"out", "--timeout", 500]
+        params = ["deploy_demo", "--model-id", "me/digits", "--folder-only", "false", "--examples",
+                  repr([str(right[0])]), "--output-dir", tmp_path/"out", "--timeout", 500]
         try:
             r = sh(BIN/"voxtral-run", *params, cwd=tmp_path, env=env)
             assert r.returncode == 0, r.stdout[-3000:] + r.stderr[-3000:]
@@ -534,23 +620,28 @@ def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space
             assert (result["text"], result["hardware"], result["changed"]) == (right[1], "cpu-basic", True)
             assert space.secrets == dict(HF_TOKEN=reading) and hub.repos["spaces", "me/digits-demo"].private
             files = hub.files("me/digits-demo", "space")
-            assert sorted(files) == [".gitattributes", "README.md", "app.py", "demo.json", "examples/1.ogg", "requirements.txt"]
+            assert sorted(files) == [".gitattributes", "README.md", "app.py", "demo.json", "examples/1.ogg",
+                                     "requirements.txt"]
             d = json.loads(files["demo.json"])
             assert d["revision"] and d["base"]["revision"] and d["base"]["model"] == "me/tiny-voxtral"
             with browser() as context:
                 page = opened(context, result["host"])
                 shown = page.locator("#weights").inner_text()
                 assert f"me/digits at commit {d['revision']}" in shown and f"me/tiny-voxtral at commit {d['base']['revision']}" in shown
-                assert "<script>alert(1)</script>" in page.locator("#figures").inner_text() and "12.5%" in page.locator("#figures").inner_text()
+                assert "<script>alert(1)</script>" in page.locator(
+                    "#figures").inner_text() and "12.5%" in page.locator("#figures").inner_text()
                 page.screenshot(path=str(screenshot(page, "demo-space")), full_page=True)
-            again = json.loads(sh(BIN/"voxtral-run", *params, "--limit-seconds", 30, cwd=tmp_path, env=env, check=True).stdout.strip().splitlines()[-1])
-            assert again["changed"] and again["text"] == right[1] and again["commit"] != result["commit"] and space.builds >= 2
+            again = json.loads(sh(BIN/"voxtral-run", *params, "--limit-seconds", 30, cwd=tmp_path, env=env,
+                                  check=True).stdout.strip().splitlines()[-1])
+            assert again[
+                "changed"] and again["text"] == right[1] and again["commit"] != result["commit"] and space.builds >= 2
         finally:
             for p in processes: stop(p)
         assert not hub.escaped, hub.escaped[:3]
         for t in (token, reading): # nothing that was written holds a token: folder, notebooks, what was printed, files of the Space, its log
             assert t not in r.stdout + r.stderr and not any(t.encode() in b for b in files.values())
-            assert not [f for folder in (tmp_path, Path(hub._tmp.name)/"spaces") for f in folder.rglob("*") if f.is_file() and t.encode() in f.read_bytes()]
+            assert not [f for folder in (tmp_path, Path(hub._tmp.name)/"spaces") for f in folder.rglob("*")
+                        if f.is_file() and t.encode() in f.read_bytes()]
 
 
 FAULTS = {503: (2, True), 429: (1, True), 500: (9, False), 401: (1, False), 403: (1, False)}  # status -> how often, and whether it works in the end
@@ -558,16 +649,18 @@ FAULTS = {503: (2, True), 429: (1, True), 500: (9, False), 401: (1, False), 403:
 def test_a_deployment_through_faults_of_the_hub():
     "Tried again where that helps, else a message that says what to do; in a process of its own, since huggingface_hub looks at its environment once."
     code = """import sys
-from voxtral_nb import demo, publish
+from voxtral_nb.share import demo, publish
 publish._sleep = lambda seconds: None
 for name in sys.argv[1:]:
     try: print(demo.deploy_demo("tiny", name, wait=False, say=lambda o: None).space)
     except publish.PublishError as e: print("PublishError:", e)"""
     with FakeHub() as hub:
-        faults = {n: hub.fail(f"POST /api/spaces/me/fault-{n}/commit", n, times=k, retry_after=1 if n == 429 else None) for n, (k, _) in FAULTS.items()}
+        faults = {n: hub.fail(f"POST /api/spaces/me/fault-{n}/commit", n, times=k, retry_after=1 if n == 429 else None)
+                  for n, (k, _) in FAULTS.items()}
         out = hub.run(code, *(f"fault-{n}" for n in FAULTS), HF_TOKEN=hub.token("me"))
     lines = [o for o in out.strip().splitlines() if "; again in " not in o]
     for (n, (k, works)), line in zip(FAULTS.items(), lines, strict=True):
-        assert line == f"me/fault-{n}" if works else line.startswith(f"PublishError: sending the files of me/fault-{n}: "), line
+        assert line == f"me/fault-{n}" if works else line.startswith(
+            f"PublishError: sending the files of me/fault-{n}: "), line
         assert faults[n].hits == (k if works else 4 if n == 500 else 1)
     assert "hf auth login" in lines[3] and "run it again" in lines[2]

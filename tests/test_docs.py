@@ -28,7 +28,8 @@ def page(site):
 
 def test_every_page_is_there_and_every_link_between_pages_leads_somewhere(site):
     pages = {p.relative_to(site).as_posix(): p.read_text(encoding="utf-8") for p in site.rglob("*.html")}
-    assert {"index.html", "config.html", "trainer.html", "runs.html", "runs/train_lora.html", "runs/train_full.html", "runs/evaluate.html"} <= set(pages)
+    assert {"index.html", "core/config.html", "training/trainer.html", "run/notebooks.html", "runs/train_lora.html",
+            "runs/train_full.html", "runs/evaluate.html"} <= set(pages)
     broken = []
     for name, html in pages.items():
         for link in re.findall(r'href="([^"#?]+)', html):
@@ -57,4 +58,5 @@ def test_pictures_and_tables_are_shown(site, page):
     sizes = page.eval_on_selector_all(".cell-output img", "els => els.map(e => e.naturalWidth)")
     assert len(sizes) >= 3 and min(sizes) > 200, sizes
     assert page.locator(".cell-output table").count() >= 2
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), "the page is wider than the window"
+    assert page.evaluate(
+        "document.documentElement.scrollWidth <= window.innerWidth + 1"), "the page is wider than the window"

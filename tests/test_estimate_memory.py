@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np, soundfile as sf
 from torch.profiler import ProfilerActivity, profile
 from transformers import TrainerCallback
-from voxtral_nb.collator import VoxtralDataCollator
-from voxtral_nb.config import RunConfig
-from voxtral_nb.models import BatchShape, estimate_memory
-from voxtral_nb.tiny import make_processor, make_tiny_model, write_tekken
-from voxtral_nb.trainer import train
+from voxtral_nb.model.collator import VoxtralDataCollator
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.model.models import BatchShape, estimate_memory
+from voxtral_nb.model.tiny import make_processor, make_tiny_model, write_tekken
+from voxtral_nb.training.trainer import train
 
 class Peak(TrainerCallback):
     "Follows the allocator from the first step to the last."
@@ -64,24 +64,33 @@ FULL, CHECK = dict(method="full"), dict(gradient_checkpointing=True)
 NONE, SPLIT, WINDOW = (dict(packing=o) for o in ("none", "split", "window"))
 MODELS = {
     "32k words, 8 s windows": (dict(vocab_size=32_000, window_seconds=8), 3, [
-        NONE | dict(batch_size=8), SPLIT | dict(batch_size=8), WINDOW | dict(batch_size=2), NONE | FULL | dict(batch_size=2), SPLIT | FULL | CHECK | dict(batch_size=8),
-        SPLIT | dict(batch_size=8, cache="encoder"), NONE | CHECK | dict(batch_size=8), NONE | dict(batch_size=8, train_audio_tower=True),
-        SPLIT | dict(batch_size=4, gradient_accumulation_steps=2, train_projector=True, cache="encoder"), NONE | dict(batch_size=4, attention="eager"),
+        NONE | dict(batch_size=8), SPLIT | dict(batch_size=8), WINDOW | dict(batch_size=2),
+        NONE | FULL | dict(batch_size=2), SPLIT | FULL | CHECK | dict(batch_size=8),
+        SPLIT | dict(batch_size=8, cache="encoder"), NONE | CHECK | dict(batch_size=8),
+        NONE | dict(batch_size=8, train_audio_tower=True),
+        SPLIT | dict(batch_size=4, gradient_accumulation_steps=2, train_projector=True, cache="encoder"),
+        NONE | dict(batch_size=4, attention="eager"),
         SPLIT | FULL | dict(batch_size=2, optimizer="adafactor"), SPLIT | FULL | dict(batch_size=2, optimizer="sgd")]),
-    "131k words, 8 s windows": (dict(vocab_size=131_072, window_seconds=8), 3, [NONE | dict(batch_size=8), SPLIT | CHECK | dict(batch_size=8), SPLIT | FULL | dict(batch_size=2)]),
+    "131k words, 8 s windows": (dict(vocab_size=131_072, window_seconds=8), 3,
+                                [NONE | dict(batch_size=8), SPLIT | CHECK | dict(batch_size=8),
+                                 SPLIT | FULL | dict(batch_size=2)]),
     "bytes, 30 s windows": (dict(vocab_size=320, window_seconds=30), 6, [
-        NONE | dict(batch_size=2), SPLIT | dict(batch_size=8), WINDOW | CHECK | dict(batch_size=2), SPLIT | FULL | dict(batch_size=8),
-        NONE | dict(batch_size=1, eval_fraction=.4, eval_batch_size=8), SPLIT | dict(batch_size=2, eval_fraction=.4, eval_batch_size=4, cache="encoder")]), # most while measuring
+        NONE | dict(batch_size=2), SPLIT | dict(batch_size=8), WINDOW | CHECK | dict(batch_size=2),
+        SPLIT | FULL | dict(batch_size=8),
+        NONE | dict(batch_size=1, eval_fraction=.4, eval_batch_size=8),
+        SPLIT | dict(batch_size=2, eval_fraction=.4, eval_batch_size=4, cache="encoder")]), # most while measuring
 }
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_within_a_fifth(name):
     model, seconds, runs = MODELS[name]
-    r = subprocess.run([sys.executable, "-c", CODE, *map(json.dumps, (WIDE | model, seconds, runs))], capture_output=True, text=True,
+    r = subprocess.run([sys.executable, "-c", CODE, *map(json.dumps, (WIDE | model, seconds, runs))],
+                       capture_output=True, text=True,
                        env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert r.returncode == 0, r.stderr[-3000:]
     found = last_json(r.stdout)
-    table = "\n".join(f"{real:7.3f} GB {guess:7.3f} estimated {guess/real - 1:+6.1%}  {o}" for o,(real,guess) in zip(runs, found))
+    table = "\n".join(f"{real:7.3f} GB {guess:7.3f} estimated {guess/real - 1:+6.1%}  {o}" for o,
+                      (real,guess) in zip(runs, found))
     print(f"{name}\n{table}")
     assert all(abs(guess/real - 1) < .2 for real,guess in found), table

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from conftest import BIN, sh
-from voxtral_nb.config import RunConfig
-from voxtral_nb.evaluation import transcribe
-from voxtral_nb.models import load_voxtral
-from voxtral_nb.tiny import sample_speech
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.measure.evaluation import transcribe
+from voxtral_nb.model.models import load_voxtral
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.training.trainer import train
 
 ALONE = '''
 import json, sys
@@ -46,13 +46,16 @@ print(json.dumps(texts))
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_it_loads_without_this_package_and_transcribes_the_same(method, tmp_path):
     rate = dict(lora=2e-3, full=1e-3)[method]
-    r = train(RunConfig(model_id="tiny", method=method, learning_rate=rate, train_data=str(sample_speech("accent_train")), eval_data=str(sample_speech("accent_eval")), max_steps=60,
+    r = train(RunConfig(model_id="tiny", method=method, learning_rate=rate,
+                        train_data=str(sample_speech("accent_train")), eval_data=str(sample_speech("accent_eval")),
+                        max_steps=60,
         batch_size=12, max_eval_clips=8, tracking="none", eval_before=False, output_dir=str(tmp_path/"run")))
     rows = [json.loads(l) for l in sample_speech("accent_eval").read_text().splitlines()][:12]
     clips = [str(sample_speech("accent_eval").parent/o["audio_path"]) for o in rows]
     model, processor = load_voxtral(str(r.final_model), device="cpu", verbose=False)
     ours = transcribe(model, processor, clips, language="en", max_new_tokens=64, progress=False)
     (tmp_path/"alone.py").write_text(ALONE)
-    alone = json.loads(sh(BIN/"python", tmp_path/"alone.py", Path(r.final_model).absolute(), method, *clips, cwd=tmp_path, check=True).stdout.strip().splitlines()[-1])
+    alone = json.loads(sh(BIN/"python", tmp_path/"alone.py", Path(r.final_model).absolute(), method, *clips,
+                          cwd=tmp_path, check=True).stdout.strip().splitlines()[-1])
     assert alone == ours
     assert sum(a == o["text"] for a, o in zip(ours, rows)) >= 3, ours  # it has learnt something, so equal texts mean something

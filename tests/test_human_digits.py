@@ -1,13 +1,13 @@
 """The tiny model has only heard synthetic voices. A real person's digits, recorded over a telephone line, are learned from a few hundred strings of them."""
-import json, random
+import random
 
 import numpy as np, pytest, soxr
 
-from voxtral_nb.audio import read_audio
-from voxtral_nb.config import RunConfig
-from voxtral_nb.dataset import SpeechDataset
-from voxtral_nb.testing import asterisk_prompts
-from voxtral_nb.trainer import train
+from voxtral_nb.data.audio import read_audio
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.dataset import SpeechDataset
+from voxtral_nb.testing.speech import asterisk_prompts
+from voxtral_nb.training.trainer import train
 
 DIGITS = "zero one two three four five six seven eight nine".split()
 
@@ -15,18 +15,24 @@ DIGITS = "zero one two three four five six seven eight nine".split()
 def strings(folder, n, seed):
     "Strings of recorded digits, each digit a little slower or faster, softer or louder than it was recorded."
     rng, ds = random.Random(seed), SpeechDataset.create(folder)
-    recorded = {p.stem: read_audio(p) for p,_ in asterisk_prompts("en") if p.parent.name == "digits" and len(p.stem) == 1 and p.stem.isdigit()}
+    recorded = {p.stem: read_audio(p) for p,_ in asterisk_prompts("en") if p.parent.name == "digits"
+                and len(p.stem) == 1 and p.stem.isdigit()}
     assert len(recorded) == 10
     for i in range(n):
         ks = [rng.randrange(10) for _ in range(rng.choice([1, 1, 2, 3, 4]))]
-        parts = [o for k in ks for o in (soxr.resample(recorded[str(k)], 16000, 16000*rng.uniform(.9, 1.1))*rng.uniform(.3, 1), np.zeros(int(rng.uniform(0, .3)*16000), np.float32))]
+        parts = [o for k in ks for o in (soxr.resample(recorded[str(k)], 16000,
+                                                       16000*rng.uniform(.9, 1.1))*rng.uniform(.3, 1),
+                                                       np.zeros(int(rng.uniform(0, .3)*16000), np.float32))]
         x = np.concatenate(parts)
-        ds.append(x + .002*np.random.default_rng((seed, i)).standard_normal(len(x)), " ".join(DIGITS[k] for k in ks), sampling_rate=16000, language="en", speaker="allison")
+        ds.append(x + .002*np.random.default_rng((seed, i)).standard_normal(len(x)), " ".join(DIGITS[k] for k in ks),
+                  sampling_rate=16000, language="en", speaker="allison")
     return str(folder)
 
 
 @pytest.mark.parametrize("method, rate, below", [("lora", 2e-3, .10), ("full", 1e-3, .04)])
 def test_adapts_to_a_real_voice(tmp_path, method, rate, below):
-    r = train(RunConfig(model_id="tiny", method=method, learning_rate=rate, train_data=strings(tmp_path/"train", 200, 0), eval_data=strings(tmp_path/"eval", 40, 1), batch_size=12,
+    r = train(RunConfig(model_id="tiny", method=method, learning_rate=rate,
+                        train_data=strings(tmp_path/"train", 200, 0), eval_data=strings(tmp_path/"eval", 40, 1),
+                        batch_size=12,
         max_steps=100, max_new_tokens=64, tracking="none", output_dir=str(tmp_path/"run")), progress=False)
     assert r.wer_before > .3 and r.wer_after < below, (r.wer_before, r.wer_after)

@@ -1,8 +1,8 @@
 """The notebook that makes what ships: a few steps of it, for the files it leaves."""
 import json
 
-from voxtral_nb.models import load_voxtral
-from voxtral_nb.runs import run_notebook
+from voxtral_nb.model.models import load_voxtral
+from voxtral_nb.run.notebooks import run_notebook
 
 
 def test_it_writes_a_model_and_speech(tmp_path):

@@ -6,9 +6,9 @@ import pytest
 from conftest import many_clips
 
 CODE = """import resource, sys
-from voxtral_nb.config import RunConfig
-from voxtral_nb.sources import load_run_data
-from voxtral_nb.audio import read_audio
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.sources import load_run_data
+from voxtral_nb.data.audio import read_audio
 train, held = load_run_data(RunConfig(train_data=sys.argv[1], split_by="speaker"), verbose=False)
 for d in (train, held):
     for r in d.dataset.select(range(0, len(d), max(1, len(d)//200))): read_audio(r["audio"])

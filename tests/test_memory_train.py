@@ -6,8 +6,8 @@ import pytest
 from conftest import many_clips
 
 CODE = """import resource, sys
-from voxtral_nb.config import RunConfig
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.training.trainer import train
 data, out, packing, method, cache = sys.argv[1:]
 r = train(RunConfig(model_id="tiny", device="cpu", train_data=data, max_eval_clips=2, eval_fraction=.1, split_by="clip", method=method, packing=packing, cache=cache, max_steps=6, batch_size=4,
     eval_every=6, max_new_tokens=4, output_dir=out, tracking="none"), progress=False)
@@ -18,10 +18,13 @@ print(r.steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)"""
 def manifests(tmp_path_factory): return many_clips(tmp_path_factory.mktemp("many"), seconds=4)
 
 
-@pytest.mark.parametrize("method, packing, cache", [("lora", "none", "none"), ("full", "window", "none"), ("full", "split", "mel"), ("lora", "split", "encoder")])
+@pytest.mark.parametrize("method, packing, cache", [("lora", "none", "none"), ("full", "window", "none"),
+                                                    ("full", "split", "mel"), ("lora", "split", "encoder")])
 def test_ten_thousand_rows(manifests, tmp_path, method, packing, cache):
     def peak(n):
-        r = subprocess.run([sys.executable, "-c", CODE, manifests/f"{n}.jsonl", tmp_path/f"{n}", packing, method, cache], capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "VOXTRAL_NB_CACHE": str(tmp_path/"cache")})
+        r = subprocess.run([sys.executable, "-c", CODE, manifests/f"{n}.jsonl", tmp_path/f"{n}", packing, method,
+                            cache], capture_output=True, text=True, check=True,
+                            env={**os.environ, "OMP_NUM_THREADS": "1", "VOXTRAL_NB_CACHE": str(tmp_path/"cache")})
         steps, mb = map(int, r.stdout.splitlines()[-1].split())
         assert steps == 6
         return mb

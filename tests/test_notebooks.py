@@ -3,7 +3,8 @@ import pytest
 
 from conftest import BIN, ROOT, sh
 
-NOTEBOOKS = sorted(p.relative_to(ROOT/"nbs") for d in ("", "tutorials/") for p in (ROOT/"nbs").glob(f"{d}*.ipynb") if p.name[0] not in "_.")
+NOTEBOOKS = sorted(p.relative_to(ROOT/"nbs") for d in ("", "tutorials/") for p in (ROOT/"nbs").glob(f"{d}*.ipynb")
+                   if p.name[0] not in "_.")
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS, ids=str)

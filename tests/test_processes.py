@@ -6,9 +6,9 @@ from conftest import BIN, sh
 
 CODE = """
 import sys
-from voxtral_nb.config import RunConfig
-from voxtral_nb.tiny import sample_speech
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.training.trainer import train
 r = train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), max_train_clips=32, max_eval_clips=5,
     learning_rate=2e-3, lora_dropout=0., cache="encoder", batch_size=int(sys.argv[2]), max_steps=4, eval_every=2, logging_steps=1, max_new_tokens=24, output_dir=sys.argv[1], tracking="none"))
 """
@@ -23,7 +23,8 @@ def test_two_processes(tmp_path):
     script, env = tmp_path/"run.py", {"OMP_NUM_THREADS": "1"}
     script.write_text(CODE)
     sh(sys.executable, script, tmp_path/"one", 8, check=True, env=env)
-    r = sh(BIN/"torchrun", "--nproc_per_node", 2, "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", script, tmp_path/"two", 4, check=True, env=env)
+    r = sh(BIN/"torchrun", "--nproc_per_node", 2, "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", script,
+           tmp_path/"two", 4, check=True, env=env)
     assert r.stdout.count("done: 4 steps") == 1  # one of them speaks
     assert len(losses(tmp_path/"one")) == 10
     for a, b in zip(losses(tmp_path/"one"), losses(tmp_path/"two"), strict=True): assert abs(a - b) < 1e-4
@@ -32,9 +33,9 @@ def test_two_processes(tmp_path):
 
 WORKERS = """
 import multiprocessing as mp, sys, time
-from voxtral_nb.config import RunConfig
-from voxtral_nb.tiny import sample_speech
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.training.trainer import train
 if __name__ == "__main__":
     mp.set_start_method(sys.argv[2])
     train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_fraction=0., max_train_clips=20, batch_size=4, max_steps=3, cache="none",

@@ -4,8 +4,8 @@ import hashlib, json, os, re, shutil, signal, subprocess, sys, threading, time
 import numpy as np, pytest
 
 from conftest import BIN, last_json, sh
-from voxtral_nb.dataset import SpeechDataset
-from voxtral_nb.testing import FakeHub
+from voxtral_nb.data.dataset import SpeechDataset
+from voxtral_nb.testing.fake_hub import FakeHub
 
 SHORT = "--model-id tiny --max-steps 30 --batch-size 6 --max-train-clips 120 --max-eval-clips 12 --eval-every 15 --max-new-tokens 32 --tracking none --cache none".split()
 
@@ -24,19 +24,22 @@ def hub():
 
 
 def contents(folder): # what lies in it, and when it was written
-    return {p.relative_to(folder).as_posix(): (p.stat().st_mtime_ns, hashlib.sha256(p.read_bytes()).hexdigest()) for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {p.relative_to(folder).as_posix(): (p.stat().st_mtime_ns, hashlib.sha256(p.read_bytes()).hexdigest())
+            for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def publish(hub, token, *args, cwd=None, **env):
     "voxtral-publish as a process that knows only this Hub."
-    return subprocess.run([BIN/"voxtral-publish", *map(str, args)], env=hub.env(**({"HF_TOKEN": token} if token else {}), **env), cwd=cwd, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    return subprocess.run([BIN/"voxtral-publish", *map(str, args)],
+                          env=hub.env(**({"HF_TOKEN": token} if token else {}), **env), cwd=cwd, capture_output=True,
+                          text=True, timeout=300, stdin=subprocess.DEVNULL)
 
 
 FORKS = """
 import json, os, sys
-import peft, voxtral_nb.publish, voxtral_nb.trainer
+import peft, voxtral_nb.share.publish, voxtral_nb.training.trainer
 from huggingface_hub import constants
-from voxtral_nb.runs import voxtral_publish
+from voxtral_nb.run.notebooks import voxtral_publish
 for line in sys.stdin:
     o = json.loads(line)
     if not (pid := os.fork()):
@@ -56,21 +59,26 @@ class Forks:
     def __init__(self, folder):
         self.folder = folder
         with FakeHub() as h: env = h.env()
-        self.process = subprocess.Popen([sys.executable, "-c", FORKS], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([sys.executable, "-c", FORKS], env=env, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
 
     def __call__(self, hub, token, *args, started=None):
-        o = dict(args=[str(a) for a in args], endpoint=hub.endpoint, token=token, out=str(self.folder/"out"), err=str(self.folder/"err"))
-        self.process.stdin.write(json.dumps(o) + "\n"); self.process.stdin.flush()
+        o = dict(args=[str(a) for a in args], endpoint=hub.endpoint, token=token, out=str(self.folder/"out"),
+                 err=str(self.folder/"err"))
+        self.process.stdin.write(json.dumps(o) + "\n")
+        self.process.stdin.flush()
         pid = int(self.process.stdout.readline())
         if started: started(pid)
         status = int(self.process.stdout.readline())
-        return subprocess.CompletedProcess(o["args"], status, (self.folder/"out").read_text(), (self.folder/"err").read_text())
+        return subprocess.CompletedProcess(o["args"], status, (self.folder/"out").read_text(),
+                                           (self.folder/"err").read_text())
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
     f = Forks(tmp_path_factory.mktemp("forks"))
     yield f
-    f.process.stdin.close(); f.process.wait(60)
+    f.process.stdin.close()
+    f.process.wait(60)
 
 
 def good(r):
@@ -83,10 +91,10 @@ import json, sys
 from huggingface_hub import ModelCard, hf_hub_download
 from peft import PeftModel
 from transformers import AutoProcessor, VoxtralForConditionalGeneration
-from voxtral_nb.evaluation import transcribe
-from voxtral_nb.sources import load_run_data
-from voxtral_nb.config import RunConfig
-from voxtral_nb.tiny import tiny_path
+from voxtral_nb.measure.evaluation import transcribe
+from voxtral_nb.data.sources import load_run_data
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.core.assets import tiny_path
 repo, config = sys.argv[1:]
 card = ModelCard.load(repo)
 card.validate()
@@ -110,16 +118,21 @@ def test_a_published_run_is_what_the_run_measured(run, hub, flags, library):
     told = json.loads((run/"eval_results.json").read_text())
     assert seen["texts"] == [o["hypothesis"] for o in told["after"]["clips"]]
     assert seen["library"] == library
-    assert seen["results"] == {f"{k}{' before' if when == 'before' else ''}": round(100*told[when][k], 2) for k in ("wer", "cer") for when in ("after", "before")}
+    assert seen["results"] == {f"{k}{' before' if when == 'before' else ''}": round(100*told[when][k], 2)
+                               for k in ("wer", "cer") for when in ("after", "before")}
     titles = [c.title for c in hub.repos["models", "me/accent"].history()]
     assert len(titles) == 3 and titles[0].startswith("verified") and titles[-1] == "initial commit"
     if not flags: # once more: only what verification says is new
         good(publish(hub, token, run, "accent", "--license", "apache-2.0"))
-        assert [o for c in hub.repos["models", "me/accent"].history() if not (o := c.title).startswith("verified")] == titles[1:]
+        assert [o for c in hub.repos["models", "me/accent"].history()
+                if not (o := c.title).startswith("verified")] == titles[1:]
     assert contents(run) == before, "publishing changed the run"
     files = hub.files("me/accent")
-    assert not [f for f in files if re.search(r"optimizer|\.pth?$|checkpoint|training\.log", f)] and {"training_results/loss.png", "training_results/wer.png"} <= set(files)
-    assert not [f for f, v in files.items() if str(run.parent).encode() in v or os.path.expanduser("~").encode() + b"/" in v], "a folder of this machine is published"
+    assert not [f for f in files if re.search(r"optimizer|\.pth?$|checkpoint|training\.log",
+                                              f)] and {"training_results/loss.png",
+                                                       "training_results/wer.png"} <= set(files)
+    assert not [f for f, v in files.items() if str(run.parent).encode() in v or os.path.expanduser("~").encode()
+                + b"/" in v], "a folder of this machine is published"
 
 
 def test_a_push_killed_anywhere_and_repeated_ends_the_same(run, quick):
@@ -138,8 +151,11 @@ def test_a_push_killed_anywhere_and_repeated_ends_the_same(run, quick):
                 os.kill(pid[0], signal.SIGKILL)
                 time.sleep(.2) # until it is gone: what it was about to send is not read
             hub.call(".", kill, after=at)
-            def start(p): pid.append(p); started.set()
-            assert quick(hub, token, run, "--no-verify", started=start).returncode == -signal.SIGKILL, f"not killed at request {at}"
+            def start(p):
+                pid.append(p)
+                started.set()
+            assert quick(hub, token, run, "--no-verify",
+                         started=start).returncode == -signal.SIGKILL, f"not killed at request {at}"
             first = len(hub.requests)
             good(quick(hub, token, run, "--no-verify"))
             assert hub.files("me/accent") == whole, f"killed at request {at}: another repository"
@@ -152,9 +168,12 @@ def test_a_push_killed_anywhere_and_repeated_ends_the_same(run, quick):
 
 
 PASSING = dict(
-    create_503=lambda h: h.fail("POST /api/repos/create", 503, times=2), whoami_429=lambda h: h.fail("whoami", 429, retry_after=1), tree_500=lambda h: h.fail("/tree/", 500),
-    preupload_503=lambda h: h.fail("preupload", 503), put_500=lambda h: h.fail("PUT /lfs", 500), put_cut=lambda h: h.cut("PUT /lfs"), put_answer_cut=lambda h: h.cut("PUT /lfs", "answer"),
-    commit_429=lambda h: h.fail("/commit/", 429, retry_after=1), commit_409=lambda h: h.fail("/commit/", 409), commit_502=lambda h: h.fail("/commit/", 502, times=2), commit_cut=lambda h: h.cut("/commit/"),
+    create_503=lambda h: h.fail("POST /api/repos/create", 503, times=2),
+    whoami_429=lambda h: h.fail("whoami", 429, retry_after=1), tree_500=lambda h: h.fail("/tree/", 500),
+    preupload_503=lambda h: h.fail("preupload", 503), put_500=lambda h: h.fail("PUT /lfs", 500),
+    put_cut=lambda h: h.cut("PUT /lfs"), put_answer_cut=lambda h: h.cut("PUT /lfs", "answer"),
+    commit_429=lambda h: h.fail("/commit/", 429, retry_after=1), commit_409=lambda h: h.fail("/commit/", 409),
+    commit_502=lambda h: h.fail("/commit/", 502, times=2), commit_cut=lambda h: h.cut("/commit/"),
     commit_answer_lost=lambda h: h.cut("/commit/", "answer"), slow=lambda h: h.slow("/commit/", 3))
 
 @pytest.mark.parametrize("fault", PASSING)
@@ -168,10 +187,15 @@ def test_what_passes_is_tried_again(run, hub, quick, fault):
 
 
 REFUSED = dict( # what goes wrong, words of the message
-    expired=(lambda h: h.fail("whoami", 401, times=99), ["401", "hf auth login"]), pay=(lambda h: h.fail("repos/create", 402, times=99, message="Private storage limit reached"), ["402", "Private storage limit reached", "billing"]),
-    forbidden=(lambda h: h.fail("/commit/", 403, times=99), ["403", "settings/tokens"]), gone=(lambda h: h.fail("preupload", 404, times=99, code="RepoNotFound"), ["404", "check the name"]),
-    conflict=(lambda h: h.fail("/commit/", 409, times=99), ["409", "run it again"]), limit=(lambda h: h.fail("/commit/", 429, times=99, retry_after=900), ["429", "15 min"]),
-    trouble=(lambda h: h.fail("repos/create", 500, times=99), ["500", "run it again later"]), cut=(lambda h: h.cut("/commit/", times=99), ["network", "not sent again"]),
+    expired=(lambda h: h.fail("whoami", 401, times=99), ["401", "hf auth login"]),
+    pay=(lambda h: h.fail("repos/create", 402, times=99, message="Private storage limit reached"),
+         ["402", "Private storage limit reached", "billing"]),
+    forbidden=(lambda h: h.fail("/commit/", 403, times=99), ["403", "settings/tokens"]),
+    gone=(lambda h: h.fail("preupload", 404, times=99, code="RepoNotFound"), ["404", "check the name"]),
+    conflict=(lambda h: h.fail("/commit/", 409, times=99), ["409", "run it again"]),
+    limit=(lambda h: h.fail("/commit/", 429, times=99, retry_after=900), ["429", "15 min"]),
+    trouble=(lambda h: h.fail("repos/create", 500, times=99), ["500", "run it again later"]),
+    cut=(lambda h: h.cut("/commit/", times=99), ["network", "not sent again"]),
     card=(lambda h: h.fail("validate-yaml", 400, times=99, message="license is odd"), ["400", "license is odd"]))
 
 @pytest.mark.parametrize("fault", REFUSED)
@@ -195,17 +219,31 @@ def refused(r, token, words):
 
 def test_refused_before_anything_is_sent(run, hub, quick, tmp_path):
     token = hub.token("me")
-    half = shutil.copytree(run, tmp_path/"half"); (half/"train_results.json").unlink()
-    torn = shutil.copytree(run, tmp_path/"torn"); f = torn/"final-model"/"adapter_model.safetensors"; f.write_bytes(f.read_bytes()[:1000])
+    half = shutil.copytree(run, tmp_path/"half")
+    (half/"train_results.json").unlink()
+    torn = shutil.copytree(run, tmp_path/"torn")
+    f = torn/"final-model"/"adapter_model.safetensors"
+    f.write_bytes(f.read_bytes()[:1000])
     lost = shutil.copytree(run, tmp_path/"lost")
-    for f, change in (("training_config.json", lambda d: d["config"].update(model_id="/nowhere/voxtral")), ("final-model/adapter_config.json", lambda d: d.update(base_model_name_or_path="/nowhere/voxtral"))):
-        d = json.loads((lost/f).read_text()); change(d); (lost/f).write_text(json.dumps(d))
+    for f, change in (("training_config.json", lambda d: d["config"].update(model_id="/nowhere/voxtral")),
+                      ("final-model/adapter_config.json",
+                       lambda d: d.update(base_model_name_or_path="/nowhere/voxtral"))):
+        d = json.loads((lost/f).read_text())
+        change(d)
+        (lost/f).write_text(json.dumps(d))
     hub.run("from huggingface_hub import create_repo; create_repo('me/voices', repo_type='dataset'); create_repo('me/page', repo_type='space', space_sdk='static')", HF_TOKEN=token)
     hub.requests.clear()
-    for args, words, who in [((tmp_path,), ["no run folder"], token), ((tmp_path/"nothing",), ["is no folder"], token), ((half,), ["train_results.json", "--resume auto"], token), ((torn,), ["not whole"], token),
-            ((lost,), ["/nowhere/voxtral", "merge=True"], token), ((run, "me/a b"), ["no name for a repository"], token), ((run, "a/b/c"), ["no name for a repository"], token), ((run, "you/accent"), ["me/"], token),
-            ((run, "voices"), ["is a dataset already"], token), ((run, "page"), ["is a space already"], token), ((run,), ["no token", "settings/tokens"], None), ((run,), ["may only read", "settings/tokens"], hub.token("me", "read")),
-            ((run,), ["may not write"], hub.token("me", "fineGrained", can={"me/other": "write"})), ((run,), ["that no token has"], "hf_bad token")]:
+    for args, words, who in [((tmp_path,), ["no run folder"], token), ((tmp_path/"nothing",), ["is no folder"], token),
+                             ((half,), ["train_results.json", "--resume auto"], token), ((torn,), ["not whole"], token),
+            ((lost,), ["/nowhere/voxtral", "merge=True"], token), ((run, "me/a b"), ["no name for a repository"],
+                                                                   token),
+                                                                   ((run, "a/b/c"), ["no name for a repository"],
+                                                                    token), ((run, "you/accent"), ["me/"], token),
+            ((run, "voices"), ["is a dataset already"], token), ((run, "page"), ["is a space already"], token),
+            ((run,), ["no token", "settings/tokens"], None), ((run,), ["may only read", "settings/tokens"],
+                                                              hub.token("me", "read")),
+            ((run,), ["may not write"], hub.token("me", "fineGrained", can={"me/other": "write"})),
+            ((run,), ["that no token has"], "hf_bad token")]:
         refused(quick(hub, who, *args), who, words)
     assert not [r for r in hub.requests if r.method not in ("GET", "HEAD")], "something was sent"
     refused(publish(hub, token, run, HF_ENDPOINT="http://127.0.0.1:9"), token, ["cannot be reached", "network"])
@@ -219,7 +257,8 @@ def test_a_push_that_does_not_verify_says_so_and_ends_with_1(run, hub, tmp_path)
     d["after"] |= dict(wer=0., cer=0.)
     (liar/"eval_results.json").write_text(json.dumps(d))
     r = publish(hub, hub.token("me"), liar)
-    assert r.returncode == 1 and "NOT VERIFIED" in r.stdout and "did not verify" in r.stderr and last_json(r.stdout)["verified"] is False
+    assert r.returncode == 1 and "NOT VERIFIED" in r.stdout and "did not verify" in r.stderr and last_json(
+        r.stdout)["verified"] is False
     assert "**The upload did not verify.**" in hub.files("me/liar")["README.md"].decode()
 
 
@@ -228,31 +267,42 @@ def test_the_token_is_nowhere(run, hub, tmp_path):
     token, out, home = hub.token("me"), tmp_path/"out", hub.env()["HF_HOME"]
     out.mkdir()
     said = [publish(hub, token, run, "accent", cwd=out), publish(hub, token, run, "accent", "--dry-run", cwd=out)]
-    notebook = "from voxtral_nb.runs import run_notebook; import sys; print(run_notebook('publish', run_dir=sys.argv[1], dry_run=False, repo='from-notebook', output_dir='nb'))"
-    said.append(subprocess.run([sys.executable, "-c", notebook, run], env=hub.env(HF_TOKEN=token, HF_HUB_DISABLE_PROGRESS_BARS="1"), cwd=out, capture_output=True, text=True, timeout=600))
+    notebook = "from voxtral_nb.run.notebooks import run_notebook; import sys; print(run_notebook('publish', run_dir=sys.argv[1], dry_run=False, repo='from-notebook', output_dir='nb'))"
+    said.append(subprocess.run([sys.executable, "-c", notebook, run],
+                               env=hub.env(HF_TOKEN=token, HF_HUB_DISABLE_PROGRESS_BARS="1"), cwd=out,
+                               capture_output=True, text=True, timeout=600))
     assert [o.returncode for o in said] == [0, 0, 0], "".join(o.stdout + o.stderr for o in said)
     assert json.loads((out/"nb"/"result.json").read_text())["ok"] is True
     hub.fail("/commit/", 403, times=99, message=f"Bearer {token} may not do this")
-    trace = "import logging, sys; logging.basicConfig(level='INFO'); from voxtral_nb.publish import publish_model; publish_model(sys.argv[1], 'other', verify=False)"
-    said.append(subprocess.run([sys.executable, "-X", "dev", "-c", trace, run], env=hub.env(HF_TOKEN=token), cwd=out, capture_output=True, text=True, timeout=300))
+    trace = "import logging, sys; logging.basicConfig(level='INFO'); from voxtral_nb.share.publish import publish_model; publish_model(sys.argv[1], 'other', verify=False)"
+    said.append(subprocess.run([sys.executable, "-X", "dev", "-c", trace, run], env=hub.env(HF_TOKEN=token), cwd=out,
+                               capture_output=True, text=True, timeout=300))
     assert "PublishError" in said[-1].stderr and "Traceback" in said[-1].stderr
     said.append(publish(hub, token, run, "third", f"--token={token}", cwd=out))
     assert said[-1].returncode == 2
     assert not [o.args for o in said if token in o.stdout + o.stderr]
-    files = [p for d in (out, run, home) for p in map(str, __import__("pathlib").Path(d).rglob("*")) if os.path.isfile(p)]
+    files = [p for d in (out, run, home) for p in map(str, __import__("pathlib").Path(d).rglob("*"))
+             if os.path.isfile(p)]
     assert len(files) > 30
     assert not [p for p in files if token.encode() in open(p, "rb").read()]
-    for (kind, name), _ in hub.repos.items(): assert not [k for k, v in hub.files(name, kind[:-1]).items() if token.encode() in v], name
+    for (kind, name), _ in hub.repos.items():
+        assert not [k for k, v in hub.files(name, kind[:-1]).items() if token.encode() in v], name
 
 
 @pytest.fixture
 def voices(tmp_path):
     "A dataset folder as the recorder leaves one."
     ds = SpeechDataset.create(tmp_path/"voices")
-    for i in range(3): ds.append(tone(i), f'sentence {i} | "quoted"', sampling_rate=16000, language="en", speaker="quiet-owl-12", consent="3f2a", license="cc0-1.0", quality=dict(snr_db=30. + i))
-    ds.append(tone(7), "von anderswo", sampling_rate=16000, language="de", speaker="Anna Meier", email="anna@example.com")
-    for o in (".recorder/take.wav", "trash/old.wav"): (ds.folder/o).parent.mkdir(exist_ok=True); shutil.copy(ds.folder/"wavs/recording_0000.wav", ds.folder/o)
-    (ds.folder/"consent.json").write_text(json.dumps(dict(consents=[dict(speaker="quiet-owl-12", version="3f2a", accepted_at="2025-01-01T00:00:00Z", text="yes")])))
+    for i in range(3):
+        ds.append(tone(i), f'sentence {i} | "quoted"', sampling_rate=16000, language="en", speaker="quiet-owl-12",
+                  consent="3f2a", license="cc0-1.0", quality=dict(snr_db=30. + i))
+    ds.append(tone(7), "von anderswo", sampling_rate=16000, language="de", speaker="Anna Meier",
+              email="anna@example.com")
+    for o in (".recorder/take.wav", "trash/old.wav"):
+        (ds.folder/o).parent.mkdir(exist_ok=True)
+        shutil.copy(ds.folder/"wavs/recording_0000.wav", ds.folder/o)
+    (ds.folder/"consent.json").write_text(json.dumps(dict(consents=[dict(speaker="quiet-owl-12", version="3f2a",
+        accepted_at="2025-01-01T00:00:00Z", text="yes")])))
     return ds
 
 def tone(i): return (np.sin(np.arange(8000)*(i + 3)/40)*.3).astype(np.float32)
@@ -261,7 +311,7 @@ def tone(i): return (np.sin(np.arange(8000)*(i + 3)/40)*.3).astype(np.float32)
 READ = """
 import hashlib, json, sys
 from datasets import Audio, load_dataset
-from voxtral_nb.sources import _undecoded
+from voxtral_nb.data.sources import _undecoded
 def load(): return load_dataset(sys.argv[1], split="train").cast_column("audio", Audio(decode=False))
 if sys.argv[2] == "parquet": d = load() # nothing but datasets
 else:
@@ -274,23 +324,28 @@ def test_a_dataset_comes_back_row_by_row(voices, hub, format):
     token, before = hub.token("me"), contents(voices.folder)
     put = lambda: good(publish(hub, token, voices.folder, "--format", format, "--license", "cc0-1.0"))
     assert put()["verified"] is True
-    def rows(): return [[r["text"], r["language"], {"Anna Meier": "speaker_1"}.get(r["speaker"], r["speaker"]), hashlib.sha256(voices.audio_file(r).read_bytes()).hexdigest()] for r in voices]
+    def rows():
+        return [[r["text"], r["language"], {"Anna Meier": "speaker_1"}.get(r["speaker"], r["speaker"]),
+                 hashlib.sha256(voices.audio_file(r).read_bytes()).hexdigest()] for r in voices]
     assert sorted(last_json(hub.run(READ, "me/voices", format, HF_TOKEN=token))) == sorted(rows())
     files = hub.files("me/voices", "dataset")
     assert not [k for k in files if "trash" in k or "recorder" in k or "consent" in k or k == "data.jsonl"]
     assert not [k for k, v in files.items() if b"Anna" in v or b"anna@" in v]
     assert contents(voices.folder) == before, "publishing changed the dataset"
-    voices.append(tone(11), "a new one", sampling_rate=16000, language="en", speaker="quiet-owl-12", consent="3f2a", license="cc0-1.0")
+    voices.append(tone(11), "a new one", sampling_rate=16000, language="en", speaker="quiet-owl-12", consent="3f2a",
+                  license="cc0-1.0")
     hub.requests.clear()
     done = put()
-    assert len([r for r in hub.requests if r.method == "PUT"]) == 1 and (done["added"], done["removed"]) == ((1, 0) if format == "files" else (0, 0))
-    assert sorted(last_json(hub.run(READ, "me/voices", format, HF_TOKEN=token, HF_HOME=str(voices.folder.parent/"home")))) == sorted(rows())
+    assert len([r for r in hub.requests if r.method == "PUT"]) == 1 and (done["added"],
+        done["removed"]) == ((1, 0) if format == "files" else (0, 0))
+    assert sorted(last_json(hub.run(READ, "me/voices", format, HF_TOKEN=token,
+                                    HF_HOME=str(voices.folder.parent/"home")))) == sorted(rows())
     hub.requests.clear()
     assert put()["changed"] == 0 and not [r for r in hub.requests if "/commit/" in r.path and r.method == "POST"]
 
 
 def test_the_run_notebook_as_it_stands(tmp_path):
     "It makes a run, writes what would be sent, and sends nothing."
-    from voxtral_nb.runs import run_notebook
+    from voxtral_nb.run.notebooks import run_notebook
     r = run_notebook("publish", output_dir=str(tmp_path/"out"), progress=False)
     assert r["ok"] and r["model"]["commit"] is None and (tmp_path/"out"/"model"/"README.md").is_file() and (tmp_path/"out"/"model"/"adapter_model.safetensors").is_file()

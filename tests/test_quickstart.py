@@ -3,19 +3,21 @@ import json
 from pathlib import Path
 
 from conftest import BIN, ROOT, last_json, sh
-from voxtral_nb.runs import run_notebook
+from voxtral_nb.run.notebooks import run_notebook
 
 
 def test_quickstart(tmp_path):
     "As make calls it: the unheard accent falls from over 40% to under 10% WER, and the last line is JSON."
-    r = sh(BIN/"python", ROOT/"tools"/"quickstart.py", "--output-dir", tmp_path/"run", cwd=tmp_path, check=True, timeout=900)
+    r = sh(BIN/"python", ROOT/"tools"/"quickstart.py", "--output-dir", tmp_path/"run", cwd=tmp_path, check=True,
+           timeout=900)
     out = last_json(r.stdout)
     assert set(out) == {"wer_before", "wer_after", "run_dir"}
     assert out["wer_before"] > .40 and out["wer_after"] < .10, out
     run = Path(out["run_dir"])
     for f in "training_config.json trainer_state.json train_results.json eval_results.json training.log loss.png wer.png result.json train_lora.ipynb final-model/adapter_model.safetensors best-model/adapter_model.safetensors".split():
         assert (run/f).stat().st_size > 0, f
-    assert not [c for c in json.loads((run/"train_lora.ipynb").read_text())["cells"] for o in c.get("outputs", []) if o["output_type"] == "error"]
+    assert not [c for c in json.loads((run/"train_lora.ipynb").read_text())["cells"] for o in c.get("outputs", [])
+                if o["output_type"] == "error"]
 
 
 def test_full_fine_tuning(tmp_path):

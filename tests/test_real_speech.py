@@ -3,10 +3,10 @@ import json, math
 
 import soundfile as sf
 
-from voxtral_nb.config import RunConfig
-from voxtral_nb.dataset import SpeechDataset
-from voxtral_nb.testing import asterisk_prompts
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.dataset import SpeechDataset
+from voxtral_nb.testing.speech import asterisk_prompts
+from voxtral_nb.training.trainer import train
 
 
 def test_full_training_on_recorded_prompts_halves_the_loss(tmp_path):
@@ -17,7 +17,8 @@ def test_full_training_on_recorded_prompts_halves_the_loss(tmp_path):
     for path, text in prompts: ds.append(path, text, language="en", speaker="allison")
     assert len(SpeechDataset.open(tmp_path/"prompts")) == len(prompts)
     assert max(r["duration"] for r in ds) > 60 and sf.info(prompts[0][0]).samplerate == 8000
-    r = train(RunConfig(model_id="tiny", method="full", learning_rate=1e-3, train_data=str(tmp_path/"prompts"), eval_fraction=.05, max_transcript_tokens=1200, batch_size=8,
+    r = train(RunConfig(model_id="tiny", method="full", learning_rate=1e-3, train_data=str(tmp_path/"prompts"),
+                        eval_fraction=.05, max_transcript_tokens=1200, batch_size=8,
         epochs=6, max_new_tokens=64, eval_clips=8, tracking="none", output_dir=str(tmp_path/"run")))
     history = json.loads((tmp_path/"run"/"trainer_state.json").read_text())["log_history"]
     losses = [o["loss"] for o in history if "loss" in o]

@@ -1,6 +1,5 @@
 """The repository itself: notebooks as a stranger wants to find them, generated files up to date, nothing in it that belongs to a machine."""
 import ast, configparser, json, re
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -33,7 +32,8 @@ def test_notebook_is_clean(path):
     ids = [c["id"] for c in nb["cells"]]
     assert len(set(ids)) == len(ids), "a cell id stands twice"
     assert path.stat().st_size < MAX_NOTEBOOK, f"{path.stat().st_size} bytes"
-    assert re.search(r"^# .+\n+> .+", source(nb["cells"][0]) + "\n" + source(nb["cells"][1]), re.M), "no title with a quoted line under it"
+    assert re.search(r"^# .+\n+> .+", source(nb["cells"][0]) + "\n" + source(nb["cells"][1]),
+                     re.M), "no title with a quoted line under it"
     for c in nb["cells"]:
         assert source(c).strip(), f"cell {c['id']} is empty"
         assert c.get("execution_count") is None
@@ -41,7 +41,8 @@ def test_notebook_is_clean(path):
         assert "data:audio" not in out and "audio/" not in out, f"cell {c['id']}: audio in the output"
         found = MACHINE_PATH.search(out)
         assert not found, f"cell {c['id']}: a machine path in the output: {found[0]}"
-        assert not any(o["output_type"] == "error" for o in c.get("outputs", [])), f"cell {c['id']}: an error is saved in it"
+        assert not any(o["output_type"] == "error" for o in c.get("outputs",
+                                                                  [])), f"cell {c['id']}: an error is saved in it"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
@@ -51,8 +52,11 @@ def test_imports_stand_in_cells_of_their_own(path):
         s = source(c)
         if c["cell_type"] != "code" or re.search(r"^#\| *eval: *false", s, re.M): continue
         tree = ast.parse(re.sub(r"^\s*[%!].*$", "", s, flags=re.M))
-        if re.search(r"^#\| *export", s, re.M) and not any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in tree.body): continue
-        mixed = any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(tree)) and any(isinstance(n, (ast.Expr, ast.Assign, ast.With, ast.For, ast.Assert, ast.ClassDef)) for n in tree.body)
+        if re.search(r"^#\| *export", s, re.M) and not any(isinstance(n, (ast.Import, ast.ImportFrom))
+                                                           for n in tree.body):
+            continue
+        mixed = any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(tree)) and any(isinstance(n,
+            (ast.Expr, ast.Assign, ast.With, ast.For, ast.Assert, ast.ClassDef)) for n in tree.body)
         assert not mixed, f"cell {c['id']}: imports mixed with other code"
 
 
@@ -60,7 +64,8 @@ def test_imports_stand_in_cells_of_their_own(path):
 def test_run_notebook_has_its_parameters(path):
     tagged = [c for c in read(path)["cells"] if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1 and tagged[0]["cell_type"] == "code"
-    assert re.search(r"^output_dir *=", source(tagged[0]), re.M), "no output_dir: run_notebook looks for the result there"
+    assert re.search(r"^output_dir *=", source(tagged[0]),
+                     re.M), "no output_dir: run_notebook looks for the result there"
 
 
 def test_exported_modules_and_clean_notebooks_are_up_to_date(tree):
@@ -80,25 +85,67 @@ def test_nothing_in_it_belongs_to_a_machine_or_a_person():
     bad = []
     for p, s in texts():
         if TOKEN.search(s): bad.append(f"{name(p)}: a token")
-        if p.parts[-2] != "tests" and (m := MACHINE_PATH.search(s)) and p.suffix != ".ipynb": bad.append(f"{name(p)}: {m[0]}")
-        if re.search(r"(pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org)", s) and p.name != "test_repo.py": bad.append(f"{name(p)}: a registry's host")
+        if p.parts[-2] != "tests" and (m := MACHINE_PATH.search(s)) and p.suffix != ".ipynb":
+            bad.append(f"{name(p)}: {m[0]}")
+        if re.search(r"(pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org)", s) and p.name != "test_repo.py":
+            bad.append(f"{name(p)}: a registry's host")
     assert not bad, "\n".join(bad)
 
 
-def test_a_module_imports_only_lower_numbers():
-    numbered = {m: re.match(r"\d+[a-z]?", p.name)[0] for p in NOTEBOOKS if p.name[:2].isdigit() for c in read(p)["cells"] if (m := (re.match(r"#\| *default_exp +(\w+)", source(c)) or [None, None])[1])}
-    assert len(numbered) >= 9
-    bad = []
-    for module, n in numbered.items():
-        for node in ast.walk(ast.parse((ROOT/"voxtral_nb"/f"{module}.py").read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                target = (node.module or "").removeprefix("voxtral_nb.")
-                if target in numbered and numbered[target] >= n: bad.append(f"{module} ({n}) imports {target} ({numbered[target]})")
+ROOMS = "core data record model measure training share run".split() # a room uses those before it
+
+
+def place(module): # "model.cache" -> (room's number, module's number in it)
+    room, name = module.split(".")
+    file = next((ROOT/"nbs"/room).glob(f"[0-9][0-9]_{name}.ipynb"))
+    return (ROOMS + ["testing"]).index(room), int(file.name[:2])
+
+
+def ours_in(tree): # names of modules, "model.cache"
+    "Which modules of the package a piece of Python imports, in functions too."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (m := re.fullmatch(r"voxtral_nb\.(\w+)(?:\.(\w+))?",
+                                                                   node.module or "")):
+            yield from [f"{m[1]}.{m[2]}"] if m[2] else [f"{m[1]}.{o.name}" for o in node.names]
+        if isinstance(node, ast.Import):
+            yield from (o.name.removeprefix("voxtral_nb.") for o in node.names if o.name.startswith("voxtral_nb."))
+
+
+@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.parent.name in ROOMS], ids=name)
+def test_a_notebook_uses_only_what_stands_before_it(path):
+    "Export and test cells alike; fixtures of `testing` may be used everywhere by tests."
+    here, bad = (ROOMS.index(path.parent.name), int(path.name[:2])), []
+    for c in read(path)["cells"]:
+        if c["cell_type"] != "code" or re.search(r"^[ \t]*[%!]", source(c), re.M): continue
+        for module in ours_in(ast.parse(source(c))):
+            fixture = module.startswith("testing.") and not re.search(r"^#\| *export", source(c), re.M)
+            if not fixture and place(module) > here: bad.append(f"cell {c['id']} imports {module}")
     assert not bad, bad
 
 
+def defined(module): # "core.config" -> the names that it exports
+    tree = ast.parse((ROOT/"voxtral_nb"/f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    return next(ast.literal_eval(n.value) for n in tree.body
+                if isinstance(n, ast.Assign) and n.targets[0].id == "__all__")
+
+
+def test_the_front_door_offers_what_people_use():
+    "Each name is public where it is defined, and none of them is loaded before it is asked for."
+    import voxtral_nb
+    names = """RunConfig train dry_run evaluate transcribe load_voxtral load_speech SpeechDataset Recorder Uploads sample_speech
+        publish_model publish_dataset launch_demo deploy_demo run_notebook""".split()
+    assert sorted(voxtral_nb.__all__) == sorted(names) and set(names) <= set(dir(voxtral_nb))
+    for module, offered in voxtral_nb._HOMES.items(): assert set(offered) <= set(defined(module)), module
+    code = "import sys, voxtral_nb; print(*sorted(m for m in sys.modules if m.startswith('voxtral_nb') or m in ('torch', 'yaml')))"
+    assert sh(BIN/"python", "-c", code, cwd=ROOT, check=True).stdout.split() == ["voxtral_nb"]
+    code = "from voxtral_nb import RunConfig, train; import voxtral_nb.training.trainer as t; print(train is t.train, RunConfig(epochs=1))"
+    assert sh(BIN/"python", "-c", code, cwd=ROOT, check=True).stdout.strip() == "True RunConfig(epochs=1.0)"
+    with pytest.raises(AttributeError, match="no attribute 'trian'"): voxtral_nb.trian
+
+
 def test_layout():
-    for f in "README.md Makefile constraints.txt CHANGELOG.md CONTRIBUTING.md LICENSE settings.ini setup.py pyproject.toml _quarto.yml .ci/run .gitattributes".split(): assert (ROOT/f).is_file(), f
+    for f in "README.md Makefile constraints.txt CHANGELOG.md CONTRIBUTING.md LICENSE settings.ini setup.py pyproject.toml _quarto.yml .ci/run .gitattributes".split():
+        assert (ROOT/f).is_file(), f
     assert (ROOT/"nbs"/"_quarto.yml").is_symlink() and (ROOT/"nbs"/"_quarto.yml").resolve() == ROOT/"_quarto.yml"
     assert "Apache License" in (ROOT/"LICENSE").read_text()[:200]
     version = re.search(r'__version__ *= *"([^"]+)"', (ROOT/"voxtral_nb"/"__init__.py").read_text())[1]
@@ -107,7 +154,8 @@ def test_layout():
 
 def test_shipped_assets_are_small():
     assets = ROOT/"voxtral_nb"/"assets"
-    for part in ("tiny", "speech"): assert sum(f.stat().st_size for f in (assets/part).rglob("*") if f.is_file()) < 4e6, part
+    for part in ("tiny", "speech"):
+        assert sum(f.stat().st_size for f in (assets/part).rglob("*") if f.is_file()) < 4e6, part
 
 
 def test_constraints_pin_every_requirement():
@@ -129,4 +177,5 @@ def test_the_sidebar_lists_every_notebook():
         if isinstance(o, str): yield o
         elif isinstance(o, list): yield from (f for x in o for f in files(x))
         elif isinstance(o, dict): yield from (f for k, x in o.items() if k in ("href", "contents") for f in files(x))
-    assert sorted(files(cfg["website"]["sidebar"]["contents"])) == sorted(p.relative_to(ROOT/"nbs").as_posix() for p in NOTEBOOKS)
+    assert sorted(files(cfg["website"]["sidebar"]["contents"])) == sorted(p.relative_to(ROOT/"nbs").as_posix()
+        for p in NOTEBOOKS)

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from conftest import sh
-from voxtral_nb.trainer import checkpoint_problem, checkpoints
+from voxtral_nb.training.checkpoints import checkpoint_problem, checkpoints
 
 # argv: output folder, resume, what to do, at which step
 RUN = """
 import os, signal, sys, time
 from transformers import TrainerCallback
-from voxtral_nb.config import RunConfig
-from voxtral_nb.tiny import sample_speech
-from voxtral_nb.trainer import VoxtralTrainer, train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.training.trainer import VoxtralTrainer, train
 
 out, resume, what, at = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 def kill(): os.kill(os.getpid(), signal.SIGKILL)
@@ -48,7 +48,8 @@ def run(out, resume="never", what="nothing", at=0, check=True):
 def curve(out):
     "Everything that was logged, times apart."
     h = json.loads((Path(out)/"trainer_state.json").read_text())["log_history"]
-    return [{k: v for k,v in o.items() if not k.endswith(("runtime", "rtfx", "second"))} for o in h if "loss" in o or "eval_loss" in o]
+    return [{k: v for k,v in o.items() if not k.endswith(("runtime", "rtfx", "second"))} for o in h if "loss" in o
+            or "eval_loss" in o]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,9 @@ def whole(tmp_path_factory):
     return out
 
 
-def same_models(a, b): return all((a/o/"adapter_model.safetensors").read_bytes() == (b/o/"adapter_model.safetensors").read_bytes() for o in ("best-model", "final-model"))
+def same_models(a, b):
+    return all((a/o/"adapter_model.safetensors").read_bytes() == (b/o/"adapter_model.safetensors").read_bytes()
+               for o in ("best-model", "final-model"))
 
 
 @pytest.mark.parametrize("what, at, newest", [("kill", 6, 4), ("kill_saving", 8, 4)])
@@ -67,7 +70,8 @@ def test_sigkill(whole, tmp_path, what, at, newest):
     "Killed between two checkpoints, or while one is being written; then copied by halves on top of it."
     out = tmp_path/"run"
     assert run(out, what=what, at=at, check=False).returncode == -signal.SIGKILL
-    assert [p.name for p in checkpoints(out)] == [f"checkpoint-{newest}"] and not checkpoint_problem(checkpoints(out)[-1])
+    assert [p.name
+            for p in checkpoints(out)] == [f"checkpoint-{newest}"] and not checkpoint_problem(checkpoints(out)[-1])
     half = out/"checkpoint-9"
     shutil.copytree(out/f"checkpoint-{newest}", half)
     weights = half/"adapter_model.safetensors"
@@ -97,7 +101,8 @@ def test_full_disk(whole, tmp_path):
     disk = tmp_path/"disk"
     disk.mkdir()
     size = lambda n, how="rw": ["mount", "-t", "tmpfs", "-o", f"{how},size={n}", "tmpfs", disk]
-    if sh(*size("3m")).returncode: pytest.skip("needs the right to mount a tmpfs; the notebook of the trainer tests a full disk without it")
+    if sh(*size("3m")).returncode:
+        pytest.skip("needs the right to mount a tmpfs; the notebook of the trainer tests a full disk without it")
     try:
         r = run(disk/"run", check=False)
         assert r.returncode == 1 and "RunError" in r.stderr and "could not be written" in r.stderr and "resume='auto'" in r.stderr

@@ -4,20 +4,22 @@ from pathlib import Path
 
 import mistral_common, pytest
 
-from voxtral_nb.collator import AudioWindows
-from voxtral_nb.config import RunConfig
-from voxtral_nb.models import load_voxtral
-from voxtral_nb.testing import asterisk_prompts, write_test_audio
-from voxtral_nb.audio import read_audio
-from voxtral_nb.tiny import make_processor, make_tiny_model, sample_speech, write_tekken
-from voxtral_nb.trainer import train
+from voxtral_nb.model.collator import AudioWindows
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.model.models import load_voxtral
+from voxtral_nb.testing.speech import asterisk_prompts, write_test_audio
+from voxtral_nb.data.audio import read_audio
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.model.tiny import make_processor, make_tiny_model, write_tekken
+from voxtral_nb.training.trainer import train
 
 
 def save(folder, **tekken):
     "A model of random weights whose windows last 30 s."
     write_tekken(folder, window_seconds=30, **tekken)
     processor = make_processor(folder)
-    make_tiny_model(window_seconds=30, hidden_size=64, encoder_layers=1, decoder_layers=1, vocab_size=len(processor.tokenizer)).save_pretrained(folder)
+    make_tiny_model(window_seconds=30, hidden_size=64, encoder_layers=1, decoder_layers=1,
+                    vocab_size=len(processor.tokenizer)).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 
@@ -34,11 +36,14 @@ def test_run(tmp_path, tekken, vocab):
     assert model.config.text_config.vocab_size == vocab == len(processor.tokenizer)
     (tmp_path/"data").mkdir()
     long = max((p for p,_ in asterisk_prompts("en")), key=lambda p: Path(p).stat().st_size) # over a minute: three windows
-    rows = [dict(audio_path=str(sample_speech().parent/r["audio_path"]), text=r["text"], language="en") for r in map(json.loads, sample_speech().read_text().splitlines()[:6])]
-    rows.append(dict(audio_path=str(write_test_audio(tmp_path/"data"/"long.flac", read_audio(long))), text="Où ça? Zażółć, Straße.", language="fr"))
+    rows = [dict(audio_path=str(sample_speech().parent/r["audio_path"]), text=r["text"], language="en")
+            for r in map(json.loads, sample_speech().read_text().splitlines()[:6])]
+    rows.append(dict(audio_path=str(write_test_audio(tmp_path/"data"/"long.flac", read_audio(long))),
+                     text="Où ça? Zażółć, Straße.", language="fr"))
     manifest = tmp_path/"data"/"manifest.jsonl"
     manifest.write_text("".join(json.dumps(r)+"\n" for r in rows))
-    r = train(RunConfig(model_id=str(folder), method="full", train_data=str(manifest), eval_data=str(sample_speech()), max_eval_clips=2, batch_size=4, max_steps=2,
+    r = train(RunConfig(model_id=str(folder), method="full", train_data=str(manifest), eval_data=str(sample_speech()),
+                        max_eval_clips=2, batch_size=4, max_steps=2,
         learning_rate=1e-3, max_new_tokens=4, tracking="none", output_dir=str(tmp_path/"run")), progress=False)
     assert r.steps == 2 and r.final_model.is_dir()
     again, _ = load_voxtral(str(r.final_model), verbose=False)

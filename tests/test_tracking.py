@@ -19,9 +19,9 @@ def look_up(host, *args, **kwargs):
     raise OSError("no network here")
 socket.getaddrinfo = look_up
 
-from voxtral_nb.config import RunConfig
-from voxtral_nb.tiny import sample_speech
-from voxtral_nb.trainer import train
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.training.trainer import train
 cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), max_train_clips=8, max_eval_clips=2,
     max_steps=3, batch_size=2, logging_steps=1, max_new_tokens=8, output_dir=sys.argv[1], tracking=sys.argv[2], project="curves")
 r = train(cfg)
@@ -31,7 +31,8 @@ print([asked, "trackio" in sys.modules])
 
 @pytest.mark.parametrize("tracking", ["none", "trackio"])
 def test_no_network(tmp_path, tracking):
-    r = sh(sys.executable, "-c", CODE, tmp_path/"run", tracking, check=True, env={"OMP_NUM_THREADS": "1", "TRACKIO_DIR": str(tmp_path/"trackio"), "HF_HUB_OFFLINE": "0"})
+    r = sh(sys.executable, "-c", CODE, tmp_path/"run", tracking, check=True,
+           env={"OMP_NUM_THREADS": "1", "TRACKIO_DIR": str(tmp_path/"trackio"), "HF_HUB_OFFLINE": "0"})
     assert r.stdout.splitlines()[-1] == str([[], tracking == "trackio"])
     assert "* " not in r.stdout  # trackio's page of hints
     if tracking == "none": return

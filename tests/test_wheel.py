@@ -1,5 +1,5 @@
 """What a person gets who installs the package without the repository: the wheel in an environment of its own, used from an empty folder."""
-import json, site, sysconfig, zipfile
+import json, sysconfig, zipfile
 
 import pytest
 
@@ -22,14 +22,16 @@ def venv(wheel, tmp_path_factory):
     sh(BIN/"python", "-m", "venv", "--without-pip", new, check=True)
     packages = next((new/"lib").glob("python*"))/"site-packages"
     (packages/"dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")  # a path only: its own .pth files, and so the editable install, are not followed
-    sh(BIN/"python", "-m", "pip", "--python", new/"bin"/"python", "install", "--no-deps", "--no-index", wheel, check=True)
+    sh(BIN/"python", "-m", "pip", "--python", new/"bin"/"python", "install", "--no-deps", "--no-index", wheel,
+       check=True)
     return new
 
 
 @pytest.fixture
 def run(venv, tmp_path):
     "Run a script of the new environment in an empty folder."
-    return lambda script, *args, **kw: sh(venv/"bin"/script, *args, cwd=tmp_path, env=dict(PATH="/usr/bin:/bin", PYTHONPATH="", HOME=str(tmp_path)), **kw)
+    return lambda script, *args, **kw: sh(venv/"bin"/script, *args, cwd=tmp_path,
+                                          env=dict(PATH="/usr/bin:/bin", PYTHONPATH="", HOME=str(tmp_path)), **kw)
 
 
 def test_wheel_carries_assets_and_run_notebooks(wheel):
@@ -42,7 +44,8 @@ def test_wheel_carries_assets_and_run_notebooks(wheel):
 
 
 def test_it_is_the_wheel_that_is_imported(run, venv):
-    r = run("python", "-c", "import voxtral_nb.runs as r; print(r.__file__); print(*r.notebooks().values())", check=True)
+    r = run("python", "-c", "import voxtral_nb.run.notebooks as r; print(r.__file__); print(*r.notebooks().values())",
+            check=True)
     assert all(o.startswith(str(venv)) for o in r.stdout.split()), r.stdout
 
 

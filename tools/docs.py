@@ -68,7 +68,8 @@ def stage(
         nb, up = json.loads(f.read_text(encoding="utf-8")), "../"*(len(f.relative_to(dest).parts) - 1)
         for c in nb["cells"]:
             if c["cell_type"] == "code": continue
-            src = re.sub(r"(?m)^output-file: .*\n", "", "".join(c["source"])) if c["cell_type"] == "raw" else "".join(c["source"])
+            src = re.sub(r"(?m)^output-file: .*\n", "",
+                         "".join(c["source"])) if c["cell_type"] == "raw" else "".join(c["source"])
             c["source"] = numbered.sub(r"\1", src.replace(site_url, up).replace(f"]({up}../", f"]({repo_url}"))
         for c in nb["cells"]:
             for o in c.get("outputs", []):
@@ -99,13 +100,15 @@ def site(): # the folder of the site
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("what", choices=["readme", "site"])
-    p.add_argument("--check", action="store_true", help="readme: write nothing, exit 1 if README.md is not what the notebook gives")
+    p.add_argument("--check", action="store_true",
+                   help="readme: write nothing, exit 1 if README.md is not what the notebook gives")
     a = p.parse_args()
     os.chdir(root)
     if a.what == "site": return site()
     new, path = readme(), root/"README.md"
     if a.check:
-        if not path.exists() or path.read_text(encoding="utf-8") != new: sys.exit("README.md is older than nbs/index.ipynb: run make readme")
+        if not path.exists() or path.read_text(encoding="utf-8") != new:
+            sys.exit("README.md is older than nbs/index.ipynb: run make readme")
     else: path.write_text(new, encoding="utf-8")
 
 

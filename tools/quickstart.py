@@ -5,15 +5,17 @@ from pathlib import Path
 
 def main():
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--output-dir", default="runs/quickstart", help="the run folder; an earlier quickstart's there is numbered past")
+    p.add_argument("--output-dir", default="runs/quickstart",
+                   help="the run folder; an earlier quickstart's there is numbered past")
     a = p.parse_args()
-    from voxtral_nb.runs import free_folder, run_notebook
+    from voxtral_nb.run.notebooks import free_folder, run_notebook
     out = free_folder(a.output_dir)
     print(f"Fine-tuning the tiny Voxtral (LoRA) on English digits spoken with a German accent, which it never heard. Everything goes to {out}")
     start = time.perf_counter()
     r = run_notebook("train_lora", output_dir=str(out))
     print(f"\nWord error rate on {r['eval_clips']} held-out clips: {r['wer_before']:.1%} before, {r['wer_after']:.1%} after, in {time.perf_counter()-start:.0f} s")
-    for what, path in dict(notebook=r["notebook"], model=r["final_model"], results=out/"eval_results.json", plots=out/"wer.png").items():
+    for what, path in dict(notebook=r["notebook"], model=r["final_model"], results=out/"eval_results.json",
+                           plots=out/"wer.png").items():
         print(f"  {what:<9}{Path(path)}")
     print(json.dumps({k: r[k] for k in ("wer_before", "wer_after", "run_dir")}))
 

@@ -2,7 +2,7 @@
 
 They run in an empty folder and one after the other, so `evaluate` finds the model that `train_lora` made. What belongs to this machine (paths, the
 kernel's complaints on standard error, widgets) is left out of the outputs."""
-import re, sys, tempfile
+import sys, tempfile
 from pathlib import Path
 
 import nbformat
@@ -28,12 +28,17 @@ def main(names):
         for name in names or ["train_lora", "train_full", "evaluate", "publish", "deploy_demo", "record_your_voice"]:
             path = next(p for d in ("runs", "tutorials") if (p := root/"nbs"/d/f"{name}.ipynb").exists())
             nb = nbformat.read(path, 4)
-            NotebookClient(nb, kernel_name="python3", resources=dict(metadata=dict(path=folder)), coalesce_streams=True).execute()
+            NotebookClient(nb, kernel_name="python3", resources=dict(metadata=dict(path=folder)),
+                           coalesce_streams=True).execute()
             for c in nb.cells:
                 c.metadata.pop("execution", None)
-                if c.cell_type == "code": c.execution_count, c.outputs = None, [nbformat.from_dict(without_machine(o)) for o in c.outputs if kept(o)]
-            for o in (o for c in nb.cells for o in c.get("outputs", []) if "execution_count" in o): o["execution_count"] = None
-            nb.metadata.pop("language_info", None); nb.metadata.pop("widgets", None)
+                if c.cell_type == "code":
+                    c.execution_count, c.outputs = None, [nbformat.from_dict(without_machine(o)) for o in c.outputs
+                                                          if kept(o)]
+            for o in (o for c in nb.cells for o in c.get("outputs", []) if "execution_count" in o):
+                o["execution_count"] = None
+            nb.metadata.pop("language_info", None)
+            nb.metadata.pop("widgets", None)
             nbformat.write(nb, path)
             print(f"{path.relative_to(root)}: {path.stat().st_size//1000} kB")
 

@@ -1,1 +1,26 @@
+"""Fine-tune Mistral's Voxtral speech model in a notebook: `from voxtral_nb import RunConfig, train`.
+
+The names that people use are offered here. Each is loaded when it is first asked for, so `import voxtral_nb` stays light."""
 __version__ = "0.1.0"
+
+_HOMES = {
+    "core.config": ["RunConfig"], "core.assets": ["sample_speech"],
+    "data.dataset": ["SpeechDataset"], "data.sources": ["load_speech"],
+    "record.uploads": ["Uploads"], "record.recorder": ["Recorder"],
+    "model.models": ["load_voxtral"], "measure.evaluation": ["evaluate", "transcribe"],
+    "training.trainer": ["train"], "run.notebooks": ["run_notebook", "dry_run"],
+    "share.publish": ["publish_model", "publish_dataset"], "share.demo": ["launch_demo", "deploy_demo"],
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = list(_HOME)
+
+
+def __getattr__(name):
+    "Load a name from the module where it is defined."
+    if name not in _HOME: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__(): return sorted({*globals(), *__all__})

@@ -1,0 +1,111 @@
+"""The shape of the code in figures: shape.py [--json] [--list KIND]
+
+How many lines and names there are, how many private names cross a module's border, how the notebooks alternate
+between code and words, and which lines are too long. `--list long|private|runs|upwards` names the places."""
+import argparse, ast, json, re, tokenize
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = "core data record model measure training share run studio testing".split()
+LIMIT = 120
+
+
+def modules(): # name -> (path, source)
+    "The exported modules."
+    return {p.relative_to(ROOT/"voxtral_nb").with_suffix("").as_posix().replace("/", "."): p
+            for p in sorted((ROOT/"voxtral_nb").glob("**/*.py"))
+            if p.name not in ("__init__.py", "_modidx.py")}
+
+
+def notebooks(): return [p for r in ROOMS for p in sorted((ROOT/"nbs"/r).glob("*.ipynb"))]
+
+def cells(p): # (kind, id, source): kind is "export", "code" or "markdown"; cells of imports are left out
+    for c in json.loads(p.read_text(encoding="utf-8"))["cells"]:
+        s = "".join(c["source"])
+        if c["cell_type"] != "code":
+            yield "markdown", c["id"], s
+            continue
+        if re.search(r"^#\| *default_exp", s, re.M): continue
+        body = re.sub(r"(?m)^\s*[%!].*$", "", s)
+        if all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(body).body): continue
+        yield ("export" if re.search(r"^#\| *export", s, re.M) else "code"), c["id"], s
+
+
+def private_names(): # (module, name) that a module takes from another one
+    "Underscore names imported across modules, and underscore attributes of imported modules."
+    for name, p in modules().items():
+        tree, aliases = ast.parse(p.read_text(encoding="utf-8")), {}
+        for n in ast.walk(tree):
+            if isinstance(n, ast.ImportFrom) and (n.level or (n.module or "").startswith("voxtral_nb")):
+                for a in n.names:
+                    if a.name.startswith("_") and not a.name.startswith("__"): yield name, f"{n.module}.{a.name}"
+                    aliases[a.asname or a.name] = f"{n.module}.{a.name}"
+        for n in ast.walk(tree):
+            if isinstance(n,
+                          ast.Attribute) and n.attr.startswith(
+                              "_") and not n.attr.startswith("__") and isinstance(n.value,
+                                  ast.Name) and n.value.id in aliases:
+                if aliases[n.value.id].split(".")[-1].islower(): yield name, f"{aliases[n.value.id]}.{n.attr}"
+
+
+def upwards(): # modules that import a later room
+    for name, p in modules().items():
+        room = name.split(".")[0]
+        for n in ast.walk(ast.parse(p.read_text(encoding="utf-8"))):
+            if not isinstance(n, ast.ImportFrom): continue
+            ours, module = n.level == 2, n.module or ""
+            if module.startswith("voxtral_nb."): ours, module = True, module.removeprefix("voxtral_nb.")
+            target = module if ours else None
+            if target and (r := target.split(".")[0]) in ROOMS and ROOMS.index(r) > ROOMS.index(room):
+                yield name, target
+
+
+def statements(p): # logical lines: what a line break does not change
+    with open(p, "rb") as f: return sum(t.type == tokenize.NEWLINE for t in tokenize.tokenize(f.readline))
+
+
+def shape():
+    "All figures, and the places behind them."
+    lines = {m: [l for l in p.read_text(encoding="utf-8").splitlines() if l.strip()] for m, p in modules().items()}
+    top = [n for p in modules().values() for n in ast.parse(p.read_text(encoding="utf-8")).body if isinstance(n,
+        (ast.FunctionDef, ast.ClassDef))]
+    top = [n for n in top if not any(ast.unparse(d) == "patch" for d in n.decorator_list)]
+    follow, export, runs, long = 0, 0, [], []
+    for p in notebooks():
+        kinds, run = list(cells(p)), []
+        for k, (kind, id, s) in enumerate(kinds):
+            long += [(f"{p.relative_to(ROOT)}:{id}", l) for l in s.splitlines() if kind != "markdown"
+                     and len(l) > LIMIT]
+            if kind != "export":
+                run = []
+                continue
+            export += 1
+            run.append(id)
+            follow += k+1 < len(kinds) and kinds[k+1][0] == "export"
+            if len(run) == 4: runs.append((str(p.relative_to(ROOT)), run[0]))
+    private, up = sorted(set(private_names())), sorted(set(upwards()))
+    figures = dict(modules=len(lines), lines=sum(map(len, lines.values())),
+                   logical_lines=sum(map(statements, modules().values())),
+                   public=sum(not n.name.startswith("_") for n in top),
+        private=sum(n.name.startswith("_") for n in top), private_names_across_modules=len(private),
+        imported_upwards=len(up),
+        export_cells=export, export_cells_followed_by_another=round(follow/export, 3),
+        runs_of_more_than_three=len(runs), code_lines_over_120=len(long))
+    return figures, dict(long=long, private=private, runs=runs, upwards=up)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--json", action="store_true")
+    p.add_argument("--list", choices=["long", "private", "runs", "upwards"])
+    p.add_argument("--only", default="", help="places that contain this")
+    a = p.parse_args()
+    figures, places = shape()
+    if a.list:
+        for o in places[a.list]:
+            if a.only in " ".join(o): print("  ".join(o))
+    elif a.json: print(json.dumps(figures))
+    else: print("\n".join(f"{k.replace('_', ' '):36}{v:>9,}" for k, v in figures.items()))
+
+
+if __name__ == "__main__": main()
