@@ -38,18 +38,18 @@ def training(device, few):
 
 def a_config(folder, where, **settings):
     "The settings of a tiny run in `folder`."
-    from voxtral_nb.config import RunConfig
-    from voxtral_nb.runs import with_sample
+    from voxtral_nb.core.assets import with_tiny_defaults
+    from voxtral_nb.core.config import RunConfig
     given = SHORT | dict(model_id="tiny", device=where, output_dir=f"{folder}/run", cache_dir=f"{folder}/cache") | settings
-    with contextlib.redirect_stdout(io.StringIO()): return RunConfig.from_dict(with_sample(given))
+    with contextlib.redirect_stdout(io.StringIO()): return with_tiny_defaults(RunConfig(**given))
 
 
 def tiny_run(folder, where, **settings):
     "One run: what it came to, and a note on how the model was decoded."
     import torch
     from transformers import TrainerCallback
-    from voxtral_nb.models import base_voxtral
-    from voxtral_nb.trainer import train
+    from voxtral_nb.model.models import base_voxtral
+    from voxtral_nb.training.trainer import train
     cfg, seen = a_config(folder, where, **settings), set()
     kind = torch.device("cpu").type if cfg.device == "cpu" else "cuda" if torch.cuda.is_available() else "cpu"
     class Watch(TrainerCallback):
@@ -73,7 +73,7 @@ def check_run(where, work, **settings): return tiny_run(work, where, **settings)
 def check_resume(device, work, **settings):
     "A run that is stopped after its checkpoint and goes on has the losses of one that was not stopped."
     from transformers import TrainerCallback
-    from voxtral_nb.trainer import train
+    from voxtral_nb.training.trainer import train
     whole = tiny_run(work/"whole", device, **settings)[1]
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
@@ -97,10 +97,10 @@ def check_like_cpu(device, work):
 
 def check_models(device, work):
     "A trained adapter and a trained model load and transcribe on the device, as on the CPU."
-    from voxtral_nb.evaluation import evaluate, transcribe
-    from voxtral_nb.models import load_voxtral
-    from voxtral_nb.sources import load_speech
-    from voxtral_nb.tiny import sample_speech
+    from voxtral_nb.measure.evaluation import evaluate, transcribe
+    from voxtral_nb.model.models import load_voxtral
+    from voxtral_nb.data.sources import load_speech
+    from voxtral_nb.core.assets import sample_speech
     speech, notes = load_speech(str(sample_speech("accent_eval")), max_clips=16).dataset, []
     for method in ("lora", "full"):
         r = tiny_run(work/method, device, method=method, precision="fp32", cache="none")[0]
@@ -117,7 +117,7 @@ def check_models(device, work):
 
 def check_dry_run(device, work, method):
     "`voxtral-train --dry-run`, in this process."
-    from voxtral_nb.runs import voxtral_train
+    from voxtral_nb.run.notebooks import voxtral_train
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         voxtral_train(["--model-id", "tiny", "--method", method, "--device", device, "--output-dir", str(work/"run"), "--cache-dir", str(work/"cache"),
@@ -165,7 +165,7 @@ def decoding(model, processor, clips, device, tokens):
     "Seconds of a decoding step of a batch, and of reading the prompt: from `tokens` new ones and from one."
     import torch
     from gpu import sync
-    from voxtral_nb.collator import VoxtralDataCollator
+    from voxtral_nb.model.collator import VoxtralDataCollator
     p = next(model.parameters())
     batch = {k: v.to(p.device) for k,v in VoxtralDataCollator(processor).prompt_batch([dict(audio=c, language="en") for c in clips]).items()}
     def run(n):
@@ -182,10 +182,10 @@ def large(device, tiny, clips, seconds):
     "Evaluation and memory of a model of the real sizes."
     import torch, transformers
     from gpu import a_processor, build, free
-    from voxtral_nb.config import RunConfig
-    from voxtral_nb.evaluation import evaluate
-    from voxtral_nb.models import estimate_memory
-    from voxtral_nb.sources import load_speech
+    from voxtral_nb.core.config import RunConfig
+    from voxtral_nb.measure.evaluation import evaluate
+    from voxtral_nb.model.models import estimate_memory
+    from voxtral_nb.data.sources import load_speech
     transformers.utils.logging.disable_progress_bar()
     out, tokens, cuda = dict(clips=clips, seconds=seconds), 4*seconds+1, device == "cuda"
     shm = Path("/dev/shm")
@@ -214,7 +214,7 @@ def large(device, tiny, clips, seconds):
         part("saved", save)
         del model
         def a_run(**settings):
-            from voxtral_nb.trainer import train
+            from voxtral_nb.training.trainer import train
             cfg = RunConfig(**dict(model_id=folder, train_data=data, eval_fraction=0, batch_size=min(8, clips), max_steps=3, device=device, tracking="none", num_workers=0,
                                    output_dir=str(work/f"run-{len(out)}"), cache_dir=str(work/"cache"), max_new_tokens=tokens, eval_batch_size=8) | settings)
             free() # a trainer lies in a circle of references

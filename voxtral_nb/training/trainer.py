@@ -9,7 +9,7 @@ __all__ = ['steps_per_epoch', 'total_steps', 'training_arguments', 'VoxtralTrain
            'out_of_memory_message', 'load_run', 'train']
 
 # %% ../../nbs/training/04_trainer.ipynb #imports
-import json, math, os, random, signal, sys, threading, time
+import gc, json, math, os, random, signal, sys, threading, time
 from collections.abc import Sequence, Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -592,6 +592,12 @@ def out_of_memory_message(
     "Say what happened, and what to do."
     return f"out of memory on the device: {str(e).splitlines()[0]} What needs less: {memory_advice(cfg)}"
 
+# %% ../../nbs/training/04_trainer.ipynb #free-earlier
+def _free_earlier_models():
+    "Collect garbage now: a trainer is part of a reference cycle, and would hold its model while the next one is loaded."
+    gc.collect()
+    if torch.cuda.is_available(): torch.cuda.empty_cache()
+
 # %% ../../nbs/training/04_trainer.ipynb #loaded
 def load_run(
     cfg:RunConfig, # the run
@@ -603,6 +609,7 @@ def load_run(
     _check_optimizer(cfg)
     transformers.set_seed(cfg.seed)
     data = load_run_data(cfg, verbose=log.show)
+    _free_earlier_models()
     with _no_progress_bars(IN_NOTEBOOK or not log.show): # a notebook would keep a dead widget
         model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device,
                                         precision="fp32" if cfg.method == "full" else cfg.precision,
