@@ -9,7 +9,7 @@ __all__ = ['NORMALIZERS', 'NO_SPACES', 'EvaluationError', 'get_normalizer', 'Err
            'primary_metric', 'diff_html', 'EvalReport', 'score', 'transcribe', 'evaluate', 'samples', 'compare']
 
 # %% ../../nbs/measure/01_evaluation.ipynb #imports
-import functools, html, json, math, time
+import functools, html, json, math, re, time, unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,13 +40,22 @@ def _none(
     return " ".join(text.split())
 
 # %% ../../nbs/measure/01_evaluation.ipynb #norm-basic
-@functools.cache
+_POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0640]")
+
+def _visible(
+    text:str, # any text
+) -> str: # NFC
+    "Leave out what nobody sees (Unicode's category Cf, variation selectors), and the optional points of Arabic and Hebrew."
+    seen = (c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
+    return unicodedata.normalize("NFC", _POINTS.sub("", "".join(seen)))
+
 def _basic(
-) -> callable: # text -> text
-    "Whisper's basic normaliser: lower case, no punctuation, no text in brackets."
-    from transformers.models.whisper.english_normalizer import BasicTextNormalizer
-    norm = BasicTextNormalizer()
-    return lambda text: norm(text).strip()
+    text:str, # any text
+) -> str: # words in lower case, a space between them
+    "Whisper's basic normalizer, but that it keeps combining marks: lower case, no punctuation, nothing in brackets."
+    text = re.sub(r"[<\[][^>\]]*[>\]]|\(([^)]+?)\)", "", _visible(text).lower())
+    text = unicodedata.normalize("NFKC", text)
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "SP" else c for c in text).split())
 
 # %% ../../nbs/measure/01_evaluation.ipynb #norm-english
 _SPELLING = ASSETS/"english_spelling.json"
@@ -54,10 +63,10 @@ _SPELLING = ASSETS/"english_spelling.json"
 @functools.cache
 def _english(
 ) -> callable: # text -> text
-    "Whisper's English normaliser."
+    "Whisper's English normalizer."
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
     norm = EnglishTextNormalizer(json.loads(_SPELLING.read_text(encoding="utf-8")))
-    return lambda text: norm(text).strip()
+    return lambda text: norm(_visible(text)).strip()
 
 # %% ../../nbs/measure/01_evaluation.ipynb #norm-get
 NORMALIZERS = ("none", "basic", "english") # the names a config and a report use
@@ -67,16 +76,13 @@ def get_normalizer(
 ) -> callable: # (text, language=None) -> text; language is ISO 639-1 or None
     "The function that makes texts comparable."
     if name not in NORMALIZERS:
-        raise EvaluationError(f"normalizer {name!r} is none of {', '.join(map(repr, NORMALIZERS))}")
+        raise EvaluationError(f"normalizer {name!r} is not one of {', '.join(map(repr, NORMALIZERS))}")
     def norm(text, language=None):
         if name == "english" and language not in (None, "en"):
             raise EvaluationError(
                 f"normalizer 'english' knows only English, this text is {language!r}: use 'basic' or 'none'")
-        return (_none if name == "none" else _basic() if name == "basic" else _english())(text)
+        return (_none if name == "none" else _basic if name == "basic" else _english())(text)
     return norm
-
-# %% ../../nbs/measure/01_evaluation.ipynb #norm-hindi
-_INDIC = frozenset("hi bn gu kn ml mr ne or pa sa si ta te".split()) # written with vowel signs that Whisper's basic normaliser drops
 
 # %% ../../nbs/measure/01_evaluation.ipynb #counts
 @dataclass(frozen=True)
@@ -424,8 +430,6 @@ def evaluate(
     "Word and character error rate of a model on a data set."
     get_normalizer(normalizer)
     audio, texts, langs, secs = _columns(dataset, max_clips, language)
-    if normalizer == "basic" and (odd := sorted(set(langs) & _INDIC)):
-        print(f"note: the normalizer 'basic' breaks words of {', '.join(odd)} at their vowel signs; 'none' does not")
     start = time.perf_counter()
     out = _transcripts(model, processor, audio, langs, secs, batch_size, max_new_tokens, progress)
     hyps, cut = zip(*out)

@@ -25,7 +25,7 @@ from .. import __version__
 from ..core.assets import ASSETS, TINY, tiny_path
 from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
 from ..data.dataset import SpeechDataset
-from ..measure.evaluation import EvalReport, _INDIC, get_normalizer
+from ..measure.evaluation import EvalReport, get_normalizer
 from ..record.languages import LANGUAGES
 
 # %% ../../nbs/share/01_cards.ipynb #error
@@ -523,7 +523,7 @@ def _measured(
         changes=_changes(b, a) if _same_clips(a, b) else None,
         longest=d.get("longest") if whole else None if a is None else float(a.table.duration.max()),
         voices=d.get("speakers") if whole else None,
-        voices_heard=d.get("speakers_heard"), indic=c.normalizer != "none" and bool(set(trained_languages(run)) & _INDIC),
+        voices_heard=d.get("speakers_heard"),
         held_out=c.split_by if c.eval_data is None and c.eval_split is None else None)
 
 # %% ../../nbs/share/01_cards.ipynb #marked
