@@ -27,6 +27,7 @@ from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralDataColla
 from ..core.assets import ASSETS
 from ..core.config import VoxtralNBError
 from ..core.files import atomic_write
+from ..core.words import html_table, percent, plain_value
 
 # %% ../../nbs/measure/01_evaluation.ipynb #error
 class EvaluationError(VoxtralNBError, ValueError):
@@ -224,16 +225,9 @@ def to_dict(self:EvalReport,
     clips:bool=True, # with one entry per clip?
 ) -> dict: # plain numbers and strings
     "The report as JSON can hold it."
-    d = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "table"}
-    if clips: d["clips"] = [{k: _plain(v) for k,v in o.items()} for o in self.table.to_dict("records")]
+    d = {f.name: plain_value(getattr(self, f.name)) for f in fields(self) if f.name != "table"}
+    if clips: d["clips"] = [{k: plain_value(v) for k,v in o.items()} for o in self.table.to_dict("records")]
     return d
-
-def _plain(
-    x, # a value of the report or its table
-): # str, bool, int, float or None
-    "A value as JSON can hold it: NumPy's as Python's, NaN and infinity as None."
-    if isinstance(x, np.generic): x = x.item()
-    return None if isinstance(x, float) and not math.isfinite(x) else x
 
 # %% ../../nbs/measure/01_evaluation.ipynb #save-load
 @patch
@@ -261,31 +255,19 @@ def from_dict(cls:EvalReport,
     return cls(**{f.name: math.nan if d[f.name] is None else d[f.name] for f in fields(cls) if f.name != "table"},
                table=t)
 
-# %% ../../nbs/measure/01_evaluation.ipynb #percent
-def _percent(x:float) -> str: return "–" if x is None or not math.isfinite(x) else f"{x:.1%}"
-
-def _table_html(
-    head:Sequence[str], # titles of the columns
-    rows:Sequence[Sequence[str]], # cells, already HTML
-) -> str: # HTML
-    "A plain table, aligned left."
-    def line(tag, cells):
-        return "<tr>" + "".join(f'<{tag} style="text-align:left">{o}</{tag}>' for o in cells) + "</tr>"
-    return f'<table><thead>{line("th", head)}</thead><tbody>{"".join(line("td", o) for o in rows)}</tbody></table>'
-
 # %% ../../nbs/measure/01_evaluation.ipynb #report-html
 @patch
 def _repr_html_(self:EvalReport):
     "Numbers on top, worst clips below."
     head = ["WER", "CER", "clips", "audio", "RTFx", "normalizer", "sub / del / ins", "empty", "cut off"]
     rtfx = f"{self.rtfx:.1f}×" if math.isfinite(self.rtfx) else "–"
-    top = [_percent(self.wer), _percent(self.cer), self.n_clips, f"{self.audio_seconds:.0f} s", rtfx, self.normalizer,
+    top = [percent(self.wer), percent(self.cer), self.n_clips, f"{self.audio_seconds:.0f} s", rtfx, self.normalizer,
            f"{self.substitutions} / {self.deletions} / {self.insertions}", self.empty, self.truncated]
     top[self.primary == "cer"] = f"<b>{top[self.primary == 'cer']}</b>"
     norm = get_normalizer(self.normalizer)
     bad = [o for o in self.worst(5).itertuples() if o.errors]
-    rows = [(_percent(o.wer), diff_html(norm(o.reference, o.language), norm(o.hypothesis, o.language))) for o in bad]
-    return _table_html(head, [map(str, top)]) + (_table_html(["WER", "worst clips"], rows) if rows else "")
+    rows = [(percent(o.wer), diff_html(norm(o.reference, o.language), norm(o.hypothesis, o.language))) for o in bad]
+    return html_table(head, [map(str, top)]) + (html_table(["WER", "worst clips"], rows) if rows else "")
 
 # %% ../../nbs/measure/01_evaluation.ipynb #seconds-of
 def _seconds(
@@ -458,10 +440,10 @@ def compare(
     from IPython.display import HTML
     norm = get_normalizer(after.normalizer)
     def line(k, r):
-        return [k, _percent(r.wer), _percent(r.cer), f"{r.substitutions} / {r.deletions} / {r.insertions}",
+        return [k, percent(r.wer), percent(r.cer), f"{r.substitutions} / {r.deletions} / {r.insertions}",
                 str(r.empty)]
     top = [line("before", before), line("after", after)]
     def mark(ref, hyp): return diff_html(norm(ref), norm(hyp))
     rows = [[mark(o["reference"], o[k]) for k in ("before", "after")] for o in samples(after, before, n)]
-    return HTML(_table_html(["", "WER", "CER", "sub / del / ins", "empty"], top) + _table_html(["before", "after"],
+    return HTML(html_table(["", "WER", "CER", "sub / del / ins", "empty"], top) + html_table(["before", "after"],
         rows))

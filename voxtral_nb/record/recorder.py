@@ -25,9 +25,10 @@ from ..data.audio import SAMPLE_RATE, AudioQuality, QualityGate, measure, resamp
 from ..core.assets import ASSETS
 from ..core.config import VoxtralNBError, check_language
 from ..core.files import atomic_write
-from ..data.dataset import DatasetChanged, DatasetError, SpeechDataset, check_transcript, _time
+from ..data.dataset import DatasetChanged, DatasetError, SpeechDataset, check_transcript
 from .languages import Prompt, phrases, read_prompts, text_direction
 from .uploads import MAX_TRANSCRIPT, Uploads
+from ..core.words import duration
 
 # %% ../../nbs/record/03_recorder.ipynb #error
 class RecorderError(VoxtralNBError, ValueError):
@@ -1027,7 +1028,7 @@ class RecordingSummary:
     trash:int # deleted clips, until `empty_trash`
     speaker:str # pseudonym
     def _parts(self):
-        yield f"{self.clips} clips, {_time(self.seconds)}"
+        yield f"{self.clips} clips, {duration(self.seconds)}"
         if self.prompts is not None: yield f"{self.recorded} of {self.prompts} prompts read by {self.speaker}"
         for k in ("skipped", "flagged", "pending", "trash"):
             if getattr(self, k):

@@ -24,6 +24,7 @@ from ..core.assets import ASSETS, with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, VoxtralNBError, config_fields, config_groups
 from ..core.files import atomic_write
 
+from ..core.words import data_size, duration, plain_value, short_path
 
 # %% ../../nbs/run/01_notebooks.ipynb #notebook-error
 class NotebookError(VoxtralNBError, RuntimeError):
@@ -241,10 +242,7 @@ def write_result(
     **result, # what the run found: numbers, text, paths
 ) -> Path: # the file
     "Write `result.json`, whole or not at all."
-    def plain(v):
-        return os.fspath(v) if isinstance(v, os.PathLike) else None if isinstance(v,
-            float) and not math.isfinite(v) else v
-    return atomic_write(Path(folder)/RESULT, json.dumps({k: plain(v) for k,v in result.items()}, indent=1,
+    return atomic_write(Path(folder)/RESULT, json.dumps({k: plain_value(v) for k,v in result.items()}, indent=1,
                                                         ensure_ascii=False) + "\n")
 
 # %% ../../nbs/run/01_notebooks.ipynb #stamp
@@ -456,7 +454,7 @@ def _cache_plan(
         if cfg.cache != "auto": raise c._refused(cfg, why, size)
         return "none", f"none; {why}", 0
     there = f"; {len(store):,} clips are there, of this run or of others" if len(store) else ""
-    return level, f"{'log-mel' if level == 'mel' else 'encoder output'} of {len(ds):,} clips, {c._gb(size)}, in {c._short(store.folder)}{there}", size
+    return level, f"{'log-mel' if level == 'mel' else 'encoder output'} of {len(ds):,} clips, {data_size(size)}, in {short_path(store.folder)}{there}", size
 
 # %% ../../nbs/run/01_notebooks.ipynb #dry-rehearse
 def _always(windows, k): return windows # the same in each pass
@@ -522,23 +520,14 @@ def _windows_heard(
     return sum(windows.count(round(max(seconds[i] for i in o)*windows.sampling_rate)) for step in steps for o in step)
 
 # %% ../../nbs/run/01_notebooks.ipynb #dry-words
-def _time(
-    s:float, # seconds
-) -> str: # 42 s, 12 min, 3 h 20 min
-    "A time in words."
-    if s < 90: return f"{s:.0f} s"
-    m = round(s/60)
-    return f"{m} min" if m < 90 else f"{m//60} h {m%60:02d} min"
-
 def _fits(
     need:float, # bytes, estimated
     free:float|None, # bytes
 ) -> str:
     "Need and machine in words."
-    from voxtral_nb.model.cache import _gb
-    if free is None: return f"needs {_gb(need)}; how much is free is not known"
+    if free is None: return f"needs {data_size(need)}; how much is free is not known"
     words = "it fits" if need < .8*free else "that is close: the estimate is good to a fifth" if need < free else "it does not fit"
-    return f"needs {_gb(need)} of the {_gb(free)} that are free: {words}"
+    return f"needs {data_size(need)} of the {data_size(free)} that are free: {words}"
 
 # %% ../../nbs/run/01_notebooks.ipynb #dry-run-class
 @dataclass(frozen=True)
@@ -659,8 +648,8 @@ def dry_run(
                (run.total - run.done)/run.epoch_steps, run.cache, run.cache_bytes, memory, run.free and run.free/1e9,
                sum(seconds[1:4])/3,
                a_clip*len(run.ds) if run.level != "none" else 0., evaluations)
-    cache = f", the cache {_time(r.cache_seconds)} if nothing of it is there" if r.cache_seconds else ""
-    log(f"time      about {_time(r.seconds)}: {r.steps:,} steps of {r.step_seconds:.2f} s, evaluations {_time(r.eval_seconds)}{cache}; "
+    cache = f", the cache {duration(r.cache_seconds, rough=True)} if nothing of it is there" if r.cache_seconds else ""
+    log(f"time      about {duration(r.seconds, rough=True)}: {r.steps:,} steps of {r.step_seconds:.2f} s, evaluations {duration(r.eval_seconds, rough=True)}{cache}; "
         f"the longest step took {seconds[4]:.2f} s")
     return r
 
