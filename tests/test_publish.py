@@ -39,7 +39,7 @@ FORKS = """
 import json, os, sys
 import peft, voxtral_nb.share.publish, voxtral_nb.training.trainer
 from huggingface_hub import constants
-from voxtral_nb.run.notebooks import voxtral_publish
+from voxtral_nb.run.commands import voxtral_publish
 for line in sys.stdin:
     o = json.loads(line)
     if not (pid := os.fork()):

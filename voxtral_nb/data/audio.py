@@ -10,7 +10,7 @@ __all__ = ['SAMPLE_RATE', 'QUALITY_PROBLEMS', 'AudioError', 'show_audio', 'to_mo
            'QualityProblem', 'QualityGate']
 
 # %% ../../nbs/data/01_audio.ipynb #imports-std
-import hashlib, io, math, numbers, os, re
+import hashlib, io, math, numbers, os, re, struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +56,28 @@ def show_audio(
     return fig
 
 # %% ../../nbs/data/01_audio.ipynb #to-mono
+def _channel_weights(
+    products:np.ndarray, # sums of the products of each pair of channels, shape (channels, channels)
+) -> np.ndarray: # what each channel is multiplied by, shape (channels,)
+    "How to mix channels to mono, given their correlations."
+    power = np.diag(products)
+    loudest = products[power.argmax()]
+    heard = power >= .01*power.max() # within 20 dB
+    against = loudest < -.5*np.sqrt(power*power.max()) # correlation below -0.5
+    return np.where(heard, np.where(against, -1, 1), 0)/heard.sum()
+
+# %% ../../nbs/data/01_audio.ipynb #to-mono-fn
 def to_mono(
     x:np.ndarray, # samples, shape (n,) or (n, channels)
 ) -> np.ndarray: # shape (n,), float32
-    "Average the channels of `x`."
+    "Mix the channels of `x`: the average of those that can be heard."
     x = np.asarray(x)
     if x.ndim not in (1, 2): raise AudioError(f"audio must have the shape (n,) or (n, channels), got {x.shape}")
     if x.ndim == 2 and x.shape[1] > max(32, x.shape[0]):
         raise AudioError(f"audio of shape {x.shape} looks like (channels, n); transpose it to (n, channels)")
-    return x.astype(np.float32) if x.ndim == 1 else x.mean(1, dtype=np.float32)
+    if x.ndim == 1: return x.astype(np.float32)
+    y = x.astype(np.float64)
+    return (y @ _channel_weights(y.T @ y)).astype(np.float32)
 
 # %% ../../nbs/data/01_audio.ipynb #to-float
 _LOUDEST = 4. # float samples beyond +12 dB over full scale have the wrong scale
@@ -173,44 +186,213 @@ def _check_file(
 
 # %% ../../nbs/data/01_audio.ipynb #peek
 def _peek(
-    f, # path or BytesIO
-    n:int, # how many bytes; below 0, that many from the end
+    f, # path or binary file
+    n:int|None, # how many bytes; below 0, that many from the end; None: all
 ) -> bytes:
     "The first `n` bytes of a file, or its last `-n`."
-    if isinstance(f, io.BytesIO): return bytes(f.getbuffer()[:n] if n >= 0 else f.getbuffer()[n:])
+    if isinstance(f, io.BytesIO): return bytes(f.getbuffer()[n:] if n is not None and n < 0 else f.getbuffer()[:n])
+    if not isinstance(f, Path):
+        f.seek(0)
+        return f.read(n)
     with open(f, "rb") as h:
-        if n < 0: h.seek(max(0, f.stat().st_size + n))
-        return h.read(abs(n))
+        if n is not None and n < 0: h.seek(max(0, f.stat().st_size + n))
+        return h.read() if n is None else h.read(abs(n))
 
 # %% ../../nbs/data/01_audio.ipynb #wav-promise
-_PIPE = 0x7fff_0000 # lengths from here on mean "unknown": espeak-ng writes 0x7ffff000, sox 0x7fffffff, FFmpeg 0xffffffff
+def _reader(
+    f, # path or BytesIO
+): # binary file, at its start
+    "Open `f` once more."
+    return open(f, "rb") if isinstance(f, Path) else io.BytesIO(f.getvalue())
 
-def _wav_missing(
-    log:str, # what libsndfile noted while opening
-) -> float: # share of the promised audio that is not there, 0 when all is
-    "How much less a WAV or AIFF holds than its header says."
-    m = re.search(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.M)
-    promised, there = map(int, m.groups()) if m else (0, 0)
-    return 1 - there/promised if there < promised < _PIPE else 0.
+class _Patched(io.RawIOBase):
+    "A file that is read with some of its bytes replaced."
+    def __init__(self,
+        f, # path or BytesIO
+        at:int, # where they stand
+        new:bytes, # what to read there
+    ): self._f,self._at,self._new = _reader(f),at,new
+    def readable(self): return True
+    def seekable(self): return True
+    def seek(self, at, whence=0): return self._f.seek(at, whence)
+    def tell(self): return self._f.tell()
+    def readinto(self, out):
+        start = self._f.tell()
+        n = self._f.readinto(out)
+        a,b = max(start, self._at),min(start + n, self._at + len(self._new))
+        if a < b: out[a - start:b - start] = self._new[a - self._at:b - self._at]
+        return n
+    def close(self):
+        self._f.close()
+        super().close()
+
+# %% ../../nbs/data/01_audio.ipynb #wav-size
+_UNKNOWN = 0x7fff_0000 # sizes from here on mean "unknown": espeak-ng writes 0x7ffff000, sox 0x7fffffff, FFmpeg 0xffffffff
+_MPEG_IN_WAV = (0x50, 0x55) # format tags of WAVs that hold MPEG frames
+
+def _are_chunks(
+    h, # open file
+    at:int, # where the chunks should begin
+    end:int, # size of the file
+) -> bool:
+    "Is the rest of a WAV a row of chunks up to its end?"
+    while end - at >= 8:
+        h.seek(at)
+        name,size = struct.unpack("<4sI", h.read(8))
+        if not all(32 <= b < 127 for b in name): return False
+        at += 8 + size + size % 2
+    return at in (end, end + 1) or at < end
+
+def _wav_data(
+    f, # path or BytesIO
+) -> tuple|None: # (where the samples begin, their size in bytes, is that what the header says?, is it MPEG?)
+    "Find the samples of a WAV, whatever its header says of their size; None if it is not a plain WAV."
+    with _reader(f) as h:
+        if (head := h.read(12))[:4] != b"RIFF" or head[8:] != b"WAVE": return None
+        end,at,tag = h.seek(0, io.SEEK_END),12,0
+        while end - at >= 8:
+            h.seek(at)
+            name,size = struct.unpack("<4sI", h.read(8))
+            at += 8
+            if name == b"fmt ": tag = int.from_bytes(h.read(2), "little")
+            if name == b"data": break
+            at += size + size % 2
+        else: return None
+        there = end - at
+        if size > there and size < _UNKNOWN and size - there > 64 and size not in (end, end - 8):
+            raise AudioError(f"is cut off: {1 - there/size:.0%} of its samples are missing; copy or record it again")
+        wrong = size > there or there - size > (4096 if size else 0) and not _are_chunks(h, at + size + size % 2, end)
+        return at,there if wrong else size,not wrong,tag in _MPEG_IN_WAV
 
 # %% ../../nbs/data/01_audio.ipynb #ogg-cut
-def _ogg_is_cut(
-    tail:bytes, # the last 64 kB or more of the file
-) -> bool: # does its last page lack bytes?
-    "Is the last page of an OGG file incomplete?"
-    page = tail[tail.rfind(b"OggS"):]
-    if len(page) < 27: return True
-    sizes = page[27:27 + page[26]]
-    return len(page) < 27 + page[26] + sum(sizes)
+def _ogg_links(
+    data:bytes, # the file
+) -> list: # of bytes: each link of the chain is an OGG file of its own
+    "Divide an OGG file where a new stream begins."
+    at,starts,begins,again = 0,[],False,"copy or record it again"
+    while data[at:at + 4] == b"OggS":
+        segments = data[at + 27:at + 27 + data[at + 26]] if len(data) > at + 26 else b""
+        before,begins = begins,len(data) > at + 5 and bool(data[at + 5] & 2) # "beginning of stream"
+        if begins and not before: starts.append(at)
+        end = at + 27 + len(segments) + sum(segments)
+        if end > len(data) or len(data) < at + 27 + data[at + 26]:
+            raise AudioError(f"is cut off: its last page is incomplete; {again}")
+        at = end
+    if data.find(b"OggS", at) >= 0: raise AudioError(f"is damaged: page {data[:at].count(b'OggS')} is incomplete; {again}")
+    return [data[a:b] for a,b in zip(starts, [*starts[1:], at])]
 
 # %% ../../nbs/data/01_audio.ipynb #mp3-promise
-def _mp3_promises(
-    head:bytes, # the first bytes of the file, with the first frame in it
-) -> bool: # does it say its length?
-    "Has an MP3 a Xing or Info frame?"
-    at = 0
-    if head[:3] == b"ID3" and len(head) > 10: at = 10 + sum((b & 127) << s for b,s in zip(head[6:10], (21, 14, 7, 0)))
-    return any(o in head[at:at + 200] for o in (b"Xing", b"Info"))
+_KBITS = {1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0), # of MPEG 1, layer III
+          2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)} # of MPEG 2 and 2.5
+
+def _mp3_frame(
+    head:bytes, # four bytes
+) -> tuple|None: # (bytes of the frame, bytes of its header and side information, what all frames of a stream share)
+    "Read the header of a layer III frame; None if these bytes are not one."
+    if len(head) < 4 or head[0] != 255 or head[1] & 0xe6 != 0xe2 or head[1] & 0x18 == 8 or head[2] & 12 == 12: return None
+    first = head[1] & 0x18 == 0x18 # MPEG 1
+    rate = (44100, 48000, 32000)[head[2] >> 2 & 3] >> (0 if first else 1 if head[1] & 0x10 else 2)
+    if not (kbits := _KBITS[1 if first else 2][head[2] >> 4]): return None
+    side = ((17 if first else 9) if head[3] >> 6 == 3 else (32 if first else 17)) + 4
+    return (144 if first else 72)*kbits*1000//rate + (head[2] >> 1 & 1), side, (head[1] & 0xfe, head[2] & 12)
+
+# %% ../../nbs/data/01_audio.ipynb #mp3-tag
+def _mp3_tag(
+    data:bytes, # the file
+    at:int, # a place in it
+) -> int: # 0 if there is none
+    "How many bytes a tag takes: ID3v2 (which may hold the cover), ID3v1, or APE."
+    if data[at:at + 3] == b"ID3" and len(data) >= at + 10:
+        return 10 + sum((b & 127) << s for b,s in zip(data[at + 6:at + 10], (21, 14, 7, 0)))
+    if data[at:at + 3] == b"TAG": return 128
+    return 32 + int.from_bytes(data[at + 12:at + 16], "little") if data[at:at + 8] == b"APETAGEX" else 0
+
+def _mp3_sync(
+    data:bytes, # the file
+    at:int, # where to start
+) -> int: # where a frame starts that another one, or the end, follows; -1 if nowhere
+    "Find the next frame behind bytes that are none."
+    while (at := data.find(b"\xff", at)) >= 0:
+        frame = _mp3_frame(data[at:at + 4])
+        if frame and (at + frame[0] >= len(data) or _mp3_frame(data[at + frame[0]:at + frame[0] + 4])): return at
+        at += 1
+    return -1
+
+# %% ../../nbs/data/01_audio.ipynb #mp3-parts
+def _mp3_parts(
+    data:bytes, # the file
+) -> list: # of bytes, each an MP3 that says its length
+    "Divide an MP3 where another one was joined on, and see that each part says its true length."
+    parts,at,kind,cut = [],_mp3_tag(data, 0),None,False # a part: [number of frames it promises, where it begins, frames]
+    while at < len(data):
+        if tag := _mp3_tag(data, at): at += tag
+        elif not (frame := _mp3_frame(data[at:at + 4])) or kind not in (None, frame[2]):
+            cut = len(data) - at < 4 and data[at] == 255
+            if (at := _mp3_sync(data, at + 1)) < 0: break
+        elif at + frame[0] > len(data):
+            cut,at = True,len(data)
+        else:
+            size,side,kind = frame
+            mark = data[at + side:at + side + 12]
+            if mark[:4] in (b"Xing", b"Info"): parts.append([int.from_bytes(mark[8:], "big") if mark[7] & 1 else 0, at, []])
+            else:
+                if not parts: parts.append([0, at, []])
+                parts[-1][2].append((at, at + size))
+            at += size
+    parts = [p for p in parts if p[2]]
+    if cut and parts and parts[-1][0] > len(parts[-1][2]) + 1:
+        raise AudioError(f"is cut off after {len(parts[-1][2])} of {parts[-1][0]} frames; copy or record it again")
+    return [data[start:frames[-1][1]] if said - len(frames) in (0, 1) else _mp3_counted(data, frames)
+            for said,start,frames in parts]
+
+def _mp3_counted(
+    data:bytes, # the file
+    frames:list, # (start, end) of its frames
+) -> bytes: # an MP3
+    "Put a silent frame before `frames` that says how many there are."
+    a,b,c,d = data[frames[0][0]:frames[0][0] + 4]
+    head = bytes([a, b | 1, (c & 12) | (0x50 if b & 0x18 == 0x18 else 0x80), d]) # 64 kbit/s: the number fits in
+    size,side,_ = _mp3_frame(head)
+    silent = (head + bytes(side - 4) + b"Xing" + struct.pack(">II", 1, len(frames))).ljust(size, b"\0")
+    return silent + b"".join(data[i:j] for i,j in frames)
+
+# %% ../../nbs/data/01_audio.ipynb #flac-frame
+_CRC8 = []
+for i in range(256):
+    for _ in range(8): i = (i << 1 ^ (7 if i & 128 else 0)) & 255
+    _CRC8.append(i)
+
+def _flac_frame(
+    b:bytes, # 16 bytes where a frame may begin
+    block:int, # samples of a frame, if they all have as many
+) -> int|None: # the sample that it ends at; None if no frame begins here
+    "Read the header of a FLAC frame ([RFC 9639](https://www.rfc-editor.org/rfc/rfc9639#section-9.1))."
+    if len(b) < 6 or b[0] != 255 or b[1] & 0xfe != 0xf8 or b[3] & 1 or not b[2] >> 4: return None
+    more = 0 if b[4] < 128 else 8 - (b[4] ^ 255).bit_length() - 1 # bytes of the number, as in UTF-8
+    number,at = b[4] & (127 if not more else (1 << (6 - more)) - 1),5
+    for o in b[5:5 + more]: number = number << 6 | o & 63
+    at,size,rate = at + more,b[2] >> 4,b[2] & 15
+    extra = 1 if size == 6 else 2 if size == 7 else 0
+    n = 192 if size == 1 else 144 << size if size < 6 else int.from_bytes(b[at:at + extra], "big") + 1 if extra else 1 << size
+    at += extra + (1 if rate == 12 else 2 if rate in (13, 14) else 0)
+    crc = 0
+    for o in b[:at]: crc = _CRC8[crc ^ o]
+    if at >= len(b) or crc != b[at]: return None
+    return n + number*(1 if b[1] & 1 else block)
+
+# %% ../../nbs/data/01_audio.ipynb #flac-length
+def _flac_length(
+    f, # path or BytesIO
+) -> tuple|None: # (samples that the header says, samples up to the end of the last frame); None if it is not a plain FLAC
+    "Two opinions on the length of a FLAC."
+    head = _peek(f, 26)
+    if head[:4] != b"fLaC" or len(head) < 26: return None
+    block,said = int.from_bytes(head[10:12], "big"),int.from_bytes(head[21:26], "big") & (1 << 36) - 1
+    tail = _peek(f, -2**18) # a frame has up to some 100 kB
+    at = len(tail)
+    while (at := tail.rfind(b"\xff", 0, at)) >= 0:
+        if end := _flac_frame(tail[at:at + 16], block): return said,end
+    return said,said
 
 # %% ../../nbs/data/01_audio.ipynb #looks-like
 def _looks_like(
@@ -228,44 +410,76 @@ def _looks_like(
     return "WAV, FLAC, MP3, OGG and Opus can be read; convert it to one of them"
 
 # %% ../../nbs/data/01_audio.ipynb #open
-def _problem(
+def _parts(
     s, # open soundfile.SoundFile
     f, # what it was opened from: path or BytesIO
-) -> str: # what is wrong; empty if nothing is
-    "What can be told of a file without decoding it."
-    if missing := _wav_missing(s.extra_info):
-        return f"is cut off: {missing:.0%} of what its header promises is missing; copy or record it again"
-    if s.format == "OGG" and _ogg_is_cut(_peek(f, -2**17)):
-        return "is cut off: its last page is incomplete; copy or record it again"
-    if s.frames > 2**62:
-        return "does not say how long it is (FLAC written to a pipe); write it anew, for instance with: ffmpeg -i in.flac out.flac"
-    return "" if s.frames else "holds no samples; record it again"
+) -> list: # of paths or binary files, to be decoded one after the other
+    "What to decode, so that the true length is known."
+    if s.format == "OGG": return [io.BytesIO(o) for o in _ogg_links(_peek(f, None))]
+    if s.format == "MP3": return [io.BytesIO(o) for o in _mp3_parts(_peek(f, None))] or [f]
+    if s.format in ("WAV", "WAVEX") and (found := _wav_data(f)):
+        at,size,right,mpeg = found
+        if mpeg: return [io.BytesIO(o) for o in _mp3_parts(_peek(f, None)[at:at + size])] or [f]
+        return [f] if right else [_Patched(f, at - 4, min(size, 2**32 - 1).to_bytes(4, "little"))]
+    if s.format == "FLAC" and (found := _flac_length(f)):
+        said,end = found
+        if said > end:
+            raise AudioError(f"is cut off, or its header is wrong: it says {said/s.samplerate:.1f} s, but the last frame "
+                             f"ends at {end/s.samplerate:.1f} s; copy or record it again")
+        if said < end: return [_Patched(f, 21, bytes([_peek(f, 22)[21] & 0xf0]) + end.to_bytes(4, "big"))]
+    missing = re.search(r"^\s*SSND\s*: (\d+) \(should be (\d+)\)", s.extra_info, re.M) # AIFF
+    if missing and 64 < int(missing[1]) - int(missing[2]) and int(missing[1]) < _UNKNOWN:
+        raise AudioError("is cut off: samples that its header promises are missing; copy or record it again")
+    return [f]
 
 # %% ../../nbs/data/01_audio.ipynb #open-fn
+@dataclass
+class _Sound:
+    "A file that can be decoded."
+    sampling_rate:int # Hz
+    channels:int # 1 is mono
+    frames:int # samples in each channel
+    format:str # container
+    subtype:str # how samples are stored
+    parts:list # (path or binary file, samples in it), to be decoded one after the other
+
+def _sound_file(
+    f, # path or binary file
+): # soundfile.SoundFile, at its start
+    "Open `f` for libsndfile to read forwards."
+    import soundfile as sf
+    if not isinstance(f, Path): f.seek(0)
+    try: return sf.SoundFile(f)
+    except (sf.LibsndfileError, TypeError):
+        raise AudioError(f"is not a readable audio file; {_looks_like(_peek(f, 512))}") from None
+
 def _open(
     f, # path or BytesIO
-): # soundfile.SoundFile, open at its start
-    "Open `f` after all checks that need no decoding."
-    import soundfile as sf
+) -> _Sound:
+    "See what `f` is, after all checks that need no decoding."
     _check_file(f)
-    try: s = sf.SoundFile(f)
-    except (sf.LibsndfileError, TypeError):
-        raise AudioError(f"is no audio file that can be read; {_looks_like(_peek(f, 512))}") from None
-    try:
+    with _sound_file(f) as s:
         _check_rate(s.samplerate)
-        if problem := _problem(s, f): raise AudioError(problem)
-    except AudioError:
-        s.close()
-        raise
-    return s
+        parts,kinds = [],set()
+        for o in _parts(s, f):
+            with _sound_file(o) as p:
+                parts.append((o, p.frames))
+                kinds.add((p.samplerate, p.channels))
+        if len(kinds) != 1:
+            raise AudioError("is joined from files of several sampling rates or numbers of channels; cut it apart")
+        (rate, channels), = kinds
+        sound = _Sound(sampling_rate=rate, channels=channels, frames=sum(n for _,n in parts), format=s.format,
+                       subtype=s.subtype, parts=parts)
+    if not sound.frames: raise AudioError("holds no samples; record it again")
+    return sound
 
 # %% ../../nbs/data/01_audio.ipynb #audioinfo
 @dataclass(frozen=True)
 class AudioInfo:
-    "What the header of an audio file says."
+    "What an audio file holds."
     sampling_rate:int # Hz, as stored
     channels:int # 1 is mono
-    frames:int # samples in each channel; an estimate for an MP3 that does not say
+    frames:int # samples in each channel
     duration:float # seconds
     format:str # container: "WAV", "FLAC", "MP3", "OGG", ...; "array" for samples in memory
     subtype:str # how samples are stored: "PCM_16", "FLOAT", "VORBIS", "OPUS", ...
@@ -279,29 +493,35 @@ def audio_info(
     if (a := _array(src, sr)) is not None:
         x, rate = a
         with _naming("audio array"): _check_rate(rate)
-        return AudioInfo(rate, 1 if x.ndim == 1 else x.shape[1], len(x), len(x)/rate, "array", str(x.dtype))
+        return AudioInfo(sampling_rate=rate, channels=1 if x.ndim == 1 else x.shape[1], frames=len(x),
+                         duration=len(x)/rate, format="array", subtype=str(x.dtype))
     name, f = _source(src)
-    with _naming(name), _open(f) as s:
-        return AudioInfo(s.samplerate, s.channels, s.frames, s.frames/s.samplerate, s.format, s.subtype)
+    with _naming(name): s = _open(f)
+    return AudioInfo(sampling_rate=s.sampling_rate, channels=s.channels, frames=s.frames,
+                     duration=s.frames/s.sampling_rate, format=s.format, subtype=s.subtype)
 
 # %% ../../nbs/data/01_audio.ipynb #blocks
 def _blocks(
-    s, # open soundfile.SoundFile
-    f, # what it was opened from: path or BytesIO
+    sound:_Sound, # file to decode
 ): # yields float32 arrays, shape (n, channels)
     "Decode a file block by block, and see that all of it comes."
     import soundfile as sf
-    n, rate, again = 0, s.samplerate, "copy or record it again"
-    try:
-        while len(b := s.read(1 << 15, dtype="float32", always_2d=True)):
-            n += len(b)
-            yield b
-    except sf.LibsndfileError:
-        raise AudioError(
-            f"is damaged or cut off: decoding fails after some {n/rate:.1f} s of {s.frames/rate:.1f}; {again}") from None
-    slack = 0 if s.format != "MP3" else 2*1152 if _mp3_promises(_peek(f, 2**18)) else s.frames # MP3 encoders pad by up to two frames
-    if n < s.frames - slack:
-        raise AudioError(f"is damaged or cut off: only {n/rate:.1f} s of {s.frames/rate:.1f} can be decoded; {again}")
+    done,rate,again = 0,sound.sampling_rate,"copy or record it again"
+    slack = 2*1152 if "MPEG" in sound.subtype else 0 # MP3 encoders pad by up to two frames
+    for f,frames in sound.parts:
+        n = 0
+        try:
+            with _sound_file(f) as s:
+                while len(b := s.read(1 << 15, dtype="float32", always_2d=True)):
+                    n += len(b)
+                    yield b
+        except sf.LibsndfileError:
+            raise AudioError(f"is damaged or cut off: decoding fails after some {(done + n)/rate:.1f} s of "
+                             f"{sound.frames/rate:.1f}; {again}") from None
+        done += n
+        if n < frames - slack:
+            raise AudioError(f"is damaged or cut off: only {done/rate:.1f} s of {sound.frames/rate:.1f} can be decoded; "
+                             f"{again}")
 
 # %% ../../nbs/data/01_audio.ipynb #check-finite
 def _check_finite(
@@ -320,32 +540,54 @@ def _converted(
     blocks, # arrays of samples, shape (n,) or (n, channels), one after the other
     rate:int, # their rate in Hz
     sr:int, # rate wanted in Hz
+    weights:np.ndarray|None=None, # what each channel is multiplied by; None averages them
+    products:np.ndarray|None=None, # gets the sums of the products of channels, for `_channel_weights`
 ): # yields mono float32 arrays at `sr`
-    "Average, check and resample a stream of blocks."
+    "Mix, check and resample a stream of blocks."
     import soxr
     for o in (rate, sr): _check_rate(o)
     stream, n = None if rate == sr else soxr.ResampleStream(rate, sr, 1, dtype="float32", quality="HQ"), 0
     for b in blocks:
-        x = to_mono(_to_float(b))
+        x = _to_float(b)
+        if x.ndim == 2:
+            if products is not None:
+                y = x.astype(np.float64)
+                products += y.T @ y
+            x = x.mean(1, dtype=np.float32) if weights is None else x @ weights
         _check_finite(x, rate, n)
         n += len(x)
         yield stream.resample_chunk(x) if stream else x
     if stream: yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 # %% ../../nbs/data/01_audio.ipynb #read-audio
+def _read_mono(
+    blocks, # function that gives the blocks of samples from their start
+    channels:int, # of the blocks
+    rate:int, # of the blocks in Hz
+    sr:int, # rate wanted in Hz
+) -> np.ndarray: # shape (n,), float32
+    "Decode and mix; a second time where channels are not to be averaged."
+    none,products = np.zeros(0, np.float32),np.zeros((channels, channels))
+    y = np.concatenate([none, *_converted(blocks(), rate, sr, products=products)])
+    if not len(y): raise AudioError("holds no samples, or too few to be heard; record it again")
+    weights = _channel_weights(products).astype(np.float32)
+    if channels == 1 or np.ptp(weights) == 0: return y
+    return np.concatenate([none, *_converted(blocks(), rate, sr, weights)])
+
 def read_audio(
-    src, # path, bytes, open binary file, {"path", "bytes"}, {"array", "sampling_rate"}, or an array that is at `sr` already
+    src, # path, bytes, open binary file, {"path", "bytes"}, {"array", "sampling_rate"}, or an array that is at `sr`
     sr:int=SAMPLE_RATE, # rate wanted in Hz
 ) -> np.ndarray: # mono samples, shape (n,), float32, nominally -1..1
-    "Decode `src`, average its channels and bring it to `sr`."
-    def joined(blocks, rate):
-        y = np.concatenate([np.zeros(0, np.float32), *_converted(blocks, rate, sr)])
-        if len(y): return y
-        raise AudioError("holds no samples, or too few to be heard; record it again")
+    "Decode `src`, mix its channels to mono (see `to_mono`) and bring it to `sr`."
     if (a := _array(src, sr)) is not None:
-        with _naming("audio array"): return joined([a[0]], a[1])
+        x,rate = a
+        with _naming("audio array"):
+            if x.ndim != 1: to_mono(x[:1]) if x.ndim != 2 else to_mono(x)
+            return _read_mono(lambda: [x], 1 if x.ndim == 1 else x.shape[1], rate, sr)
     name, f = _source(src)
-    with _naming(name), _open(f) as s: return joined(_blocks(s, f), s.samplerate)
+    with _naming(name):
+        sound = _open(f)
+        return _read_mono(lambda: _blocks(sound), sound.channels, sound.sampling_rate, sr)
 
 # %% ../../nbs/data/01_audio.ipynb #write-wav
 def write_wav(

@@ -22,6 +22,7 @@ from zlib import crc32
 import numpy as np
 from fastcore.basics import patch
 from .audio import AudioError, audio_info, pcm_sha256, read_audio, write_wav
+from ..core.words import duration, first_of, markdown_table, short
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write, strict_json, sync_folder
 
@@ -43,12 +44,10 @@ class BadRow:
     text:str = "" # the line as it stands there, shortened
     unit:str = "line" # what `line` counts
     def __str__(self):
-        return f"{self.file} {self.unit} {self.line}: {self.reason}" + (f": {_short(self.text)}" if self.text else "")
-
-def _short(text, n=120): return text if len(text) <= n else text[:n-1]+"…"
+        return f"{self.file} {self.unit} {self.line}: {self.reason}" + (f": {short(self.text)}" if self.text else "")
 
 # %% ../../nbs/data/02_dataset.ipynb #badrow-2
-def _half(raw): return _short(raw.decode(errors="replace").strip("\0"))
+def _half(raw): return short(raw.decode(errors="replace").strip("\0"))
 
 # %% ../../nbs/data/02_dataset.ipynb #badrow_raise
 def raise_bad_rows(
@@ -99,7 +98,7 @@ def check_transcript(
 ):
     "Raise `ValueError` unless `text` is a transcript."
     if text is None: raise ValueError("the transcript is missing")
-    if not isinstance(text, str): raise ValueError(f"the transcript is {_short(repr(text))}, not text")
+    if not isinstance(text, str): raise ValueError(f"the transcript is {short(repr(text))}, not text")
     if not text.strip(): raise ValueError("the transcript is empty")
     try: text.encode()
     except UnicodeEncodeError:
@@ -113,7 +112,7 @@ def _check_path(
 ):
     "Raise `ValueError` unless `p` may be read."
     if p is None or isinstance(p, str) and not p.strip(): raise ValueError("the audio path is empty")
-    if not isinstance(p, str): raise ValueError(f"the audio path is {_short(repr(p))}, not text")
+    if not isinstance(p, str): raise ValueError(f"the audio path is {short(repr(p))}, not text")
     if "\0" in p: raise ValueError("the audio path holds a NUL character")
     if "://" in p: raise ValueError(f"{p} is a URL: download it, and name the file")
     plain = os.path.normpath(p.replace("\\", "/"))
@@ -146,7 +145,7 @@ def _to_row(
         elif key in raw: row[name] = raw[key]
         elif key != name: _pick(raw, (), name, key)
     if isinstance(row.get("speaker"), (list, dict)):
-        raise ValueError(f"the speaker is {_short(repr(row['speaker']))}, not a name")
+        raise ValueError(f"the speaker is {short(repr(row['speaker']))}, not a name")
     try: check_language(None if row.get("language") == "" else row.get("language"))
     except ConfigError as e: raise ValueError(str(e)) from None
     return row | {k: v for k,v in raw.items() if k not in (ka, kt, language_key, speaker_key, *row)}
@@ -216,7 +215,7 @@ def _read(path, start=0, line=0, **keys):
     for n,at,raw in _lines(path, start, line):
         try: yield n,at,raw,_to_row(parse_line(raw), path.parent, path.name in _OWN_FILES, **keys)
         except ValueError as e:
-            yield n,at,raw,BadRow(str(path), n, str(e), _short(raw[:2000].decode(errors="replace").strip(), 500))
+            yield n,at,raw,BadRow(str(path), n, str(e), short(raw[:2000].decode(errors="replace").strip(), 500))
 
 # %% ../../nbs/data/02_dataset.ipynb #read_rows
 def read_rows(
@@ -423,7 +422,7 @@ def _line(row:dict) -> bytes: # JSON and a line end, in UTF-8
     "`row` as a line of a jsonl."
     try: return json.dumps(row, ensure_ascii=False).encode() + b"\n"
     except (TypeError, ValueError) as e:
-        raise DatasetError(f"row {_short(str(row))} cannot be written as JSON: {e}") from None
+        raise DatasetError(f"row {short(str(row))} cannot be written as JSON: {e}") from None
 
 def _append_bytes(
     path:Path, # file that ends with a whole line
@@ -559,7 +558,7 @@ def rewrite(self:SpeechDataset,
         lines,recorded = bytearray(),bytearray() # text only: some 300 bytes a clip
         for i,row in enumerate(rows):
             try: row = _to_row(row, self.folder, own=True)
-            except ValueError as e: raise DatasetError(f"row {i} cannot be written: {e}: {_short(str(row))}") from None
+            except ValueError as e: raise DatasetError(f"row {i} cannot be written: {e}: {short(str(row))}") from None
             lines += _line(row)
             if row["audio_path"] in paths: recorded += _line(row)
         try:
@@ -619,7 +618,7 @@ def dedupe(self:SpeechDataset) -> list: # the rows taken out
         keep.append(i)
     for text,row in odd:
         warnings.warn(f"{row['audio_path']} has the audio of an earlier row, but another transcript "
-                      f"({_short(row['text'])!r}, not {_short(text)!r}): correct one of them", stacklevel=2)
+                      f"({short(row['text'])!r}, not {short(text)!r}): correct one of them", stacklevel=2)
     if out: self.rewrite(self[i] for i in keep)
     return out
 
@@ -639,14 +638,11 @@ def check_clip(
         if decode: read_audio(src, i.sampling_rate)
     except AudioError as e:
         raise ValueError(str(e).replace(str(src), name) if isinstance(src, Path) else str(e)) from None
-    except OSError as e: raise ValueError(f"{_short(name)} cannot be opened: {e.strerror}") from None
+    except OSError as e: raise ValueError(f"{short(name)} cannot be opened: {e.strerror}") from None
     if not i.frames: raise ValueError(f"{name}: holds no samples")
     return i.duration
 
 # %% ../../nbs/data/02_dataset.ipynb #report
-def _time(seconds):
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds/60:.1f} min" if seconds < 7200 else f"{seconds/3600:.1f} h"
-
 @dataclass
 class Report:
     "What `validate` found."
@@ -657,7 +653,7 @@ class Report:
     orphans:list # audio files in wavs/ that no row names
     decoded:bool # was all audio decoded?
     def __repr__(self):
-        s = f"{len(self.good)} of {self.n} rows are good: {_time(self.seconds)}" + ("" if self.decoded
+        s = f"{len(self.good)} of {self.n} rows are good: {duration(self.seconds)}" + ("" if self.decoded
             else " (headers only)")
         if self.orphans: s += f"; {len(self.orphans)} audio files without a row"
         return "\n".join([s, *map(str, self.problems[:20])] + ([f"... and {len(self.problems)-20} more"]
@@ -747,8 +743,7 @@ def split(self:SpeechDataset,
 
 # %% ../../nbs/data/02_dataset.ipynb #stats
 def _few(c):
-    return ", ".join(f"{'(none)' if k is None else k} {n}" for k,
-                     n in c.most_common(8)) + (f" and {len(c)-8} more" if len(c) > 8 else "")
+    return first_of([f"{'(none)' if k is None else k} {n}" for k,n in c.most_common()], 8)
 
 @dataclass
 class Stats:
@@ -759,15 +754,15 @@ class Stats:
     speakers:Counter # clips of each speaker; None where a row names none
     words:int # of all transcripts, split at spaces
     def __repr__(self):
-        return (f"{self.clips} clips, {_time(self.durations.sum())}, {self.words} words, "
+        return (f"{self.clips} clips, {duration(self.durations.sum())}, {self.words} words, "
                 f"{len(set(self.languages)-{None})} languages, {len(set(self.speakers)-{None})} speakers")
     def _repr_markdown_(self):
         d = self.durations
         length = f"{d.min():.1f} to {d.max():.1f} s, median {np.median(d):.1f} s" if len(d) else "-"
-        rows = dict(clips=self.clips, audio=_time(d.sum()), length=length, languages=_few(self.languages),
+        rows = dict(clips=self.clips, audio=duration(d.sum()), length=length, languages=_few(self.languages),
                     speakers=_few(self.speakers))
         rows["words"] = self.words
-        return "\n".join(["| | |", "|:--|:--|", *(f"| {k} | {v} |" for k,v in rows.items())])
+        return markdown_table(["", ""], rows.items())
 
 # %% ../../nbs/data/02_dataset.ipynb #stats_fn
 def _seconds(row, folder) -> float: # from the row where it says so believably, else from its file's header
@@ -799,7 +794,7 @@ def plot(self:Stats,
     if window_seconds:
         ax.axvline(window_seconds, color="crimson", lw=1, label=f"window, {window_seconds:g} s")
         ax.legend()
-    ax.set(xlabel="seconds", ylabel="clips", title=f"{self.clips} clips, {_time(self.durations.sum())}")
+    ax.set(xlabel="seconds", ylabel="clips", title=f"{self.clips} clips, {duration(self.durations.sum())}")
     plt.close(fig)
     return fig
 

@@ -17,10 +17,11 @@ from pathlib import Path
 # %% ../../nbs/data/03_sources.ipynb #imports-other
 import numpy as np
 from fastcore.basics import patch
+from ..core.words import duration, short
 from ..core.config import ConfigError, RunConfig, check_language
 from .dataset import (AUDIO_KEYS, IGNORE, TEXT_KEYS, BadRow, DatasetError, SpeechDataset, Stats,
                                 check_clip, check_on_bad, check_transcript, hf_features,
-                                raise_bad_rows, _short, split_keys, _time, progress_bar, rows_to_hf, split_rows)
+                                raise_bad_rows, split_keys, progress_bar, rows_to_hf, split_rows)
 
 # %% ../../nbs/data/03_sources.ipynb #data
 @dataclass
@@ -35,7 +36,7 @@ class SpeechData:
     def __len__(self): return len(self.dataset)
     def __repr__(self):
         s = self.stats()
-        return f"{len(self)} clips, {_time(s.durations.sum())}, from {self.source}" + (
+        return f"{len(self)} clips, {duration(s.durations.sum())}, from {self.source}" + (
             f"; {len(self.skipped)} rows left out" if self.skipped else "")
 
     @property
@@ -135,7 +136,7 @@ def _store(self, value):
         b = io.BytesIO()
         sf.write(b, np.asarray(value["array"]), value["sampling_rate"], format="WAV", subtype="FLOAT")
         return {"bytes": b.getvalue(), "path": None}
-    raise DatasetError(f"audio of a Hub dataset is neither a path, nor bytes, nor an array: {_short(repr(value))}")
+    raise DatasetError(f"audio of a Hub dataset is neither a path, nor bytes, nor an array: {short(repr(value))}")
 
 @contextmanager
 def _undecoded():
@@ -230,7 +231,7 @@ def _check_downloaded(
     caches = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
     if os.path.isabs(path) and any(Path(os.path.normpath(path)).is_relative_to(os.path.abspath(c)) for c in caches):
         return
-    raise ValueError(f"it names the file {_short(path)}, which is not part of the dataset")
+    raise ValueError(f"it names the file {short(path)}, which is not part of the dataset")
 
 # %% ../../nbs/data/03_sources.ipynb #hub_rows
 _CACHE = re.compile(r".*/(?:snapshots/[0-9a-f]{40}|downloads/extracted/[0-9a-f]+)/") # what the cache puts before a file's name in its repository
@@ -389,7 +390,7 @@ def _describe(
     s = data.stats()
     langs = ", ".join(f"{'language to detect' if k is None else k}{f' {n}' if len(s.languages) > 1 else ''}" for k,
                       n in s.languages.most_common(6))
-    lines = [f"{name}: {len(data)} clips, {_time(s.durations.sum())}, {langs}, from {data.source}{note}"]
+    lines = [f"{name}: {len(data)} clips, {duration(s.durations.sum())}, {langs}, from {data.source}{note}"]
     n = len(data.skipped)
     if n:
         lines += [f"  {n} rows left out:", *(f"  - {b}" for b in data.skipped[:10])] + ([f"  - ... and {n-10} more"]

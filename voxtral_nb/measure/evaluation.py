@@ -9,7 +9,7 @@ __all__ = ['NORMALIZERS', 'NO_SPACES', 'EvaluationError', 'get_normalizer', 'Err
            'primary_metric', 'diff_html', 'EvalReport', 'score', 'transcribe', 'evaluate', 'samples', 'compare']
 
 # %% ../../nbs/measure/01_evaluation.ipynb #imports
-import functools, html, json, math, time
+import functools, html, json, math, re, time, unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +27,7 @@ from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralDataColla
 from ..core.assets import ASSETS
 from ..core.config import VoxtralNBError
 from ..core.files import atomic_write
+from ..core.words import html_table, percent, plain_value
 
 # %% ../../nbs/measure/01_evaluation.ipynb #error
 class EvaluationError(VoxtralNBError, ValueError):
@@ -40,13 +41,22 @@ def _none(
     return " ".join(text.split())
 
 # %% ../../nbs/measure/01_evaluation.ipynb #norm-basic
-@functools.cache
+_POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0640]")
+
+def _visible(
+    text:str, # any text
+) -> str: # NFC
+    "Leave out what nobody sees (Unicode's category Cf, variation selectors), and the optional points of Arabic and Hebrew."
+    seen = (c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
+    return unicodedata.normalize("NFC", _POINTS.sub("", "".join(seen)))
+
 def _basic(
-) -> callable: # text -> text
-    "Whisper's basic normaliser: lower case, no punctuation, no text in brackets."
-    from transformers.models.whisper.english_normalizer import BasicTextNormalizer
-    norm = BasicTextNormalizer()
-    return lambda text: norm(text).strip()
+    text:str, # any text
+) -> str: # words in lower case, a space between them
+    "Whisper's basic normalizer, but that it keeps combining marks: lower case, no punctuation, nothing in brackets."
+    text = re.sub(r"[<\[][^>\]]*[>\]]|\(([^)]+?)\)", "", _visible(text).lower())
+    text = unicodedata.normalize("NFKC", text)
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "SP" else c for c in text).split())
 
 # %% ../../nbs/measure/01_evaluation.ipynb #norm-english
 _SPELLING = ASSETS/"english_spelling.json"
@@ -54,10 +64,10 @@ _SPELLING = ASSETS/"english_spelling.json"
 @functools.cache
 def _english(
 ) -> callable: # text -> text
-    "Whisper's English normaliser."
+    "Whisper's English normalizer."
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
     norm = EnglishTextNormalizer(json.loads(_SPELLING.read_text(encoding="utf-8")))
-    return lambda text: norm(text).strip()
+    return lambda text: norm(_visible(text)).strip()
 
 # %% ../../nbs/measure/01_evaluation.ipynb #norm-get
 NORMALIZERS = ("none", "basic", "english") # the names a config and a report use
@@ -67,16 +77,13 @@ def get_normalizer(
 ) -> callable: # (text, language=None) -> text; language is ISO 639-1 or None
     "The function that makes texts comparable."
     if name not in NORMALIZERS:
-        raise EvaluationError(f"normalizer {name!r} is none of {', '.join(map(repr, NORMALIZERS))}")
+        raise EvaluationError(f"normalizer {name!r} is not one of {', '.join(map(repr, NORMALIZERS))}")
     def norm(text, language=None):
         if name == "english" and language not in (None, "en"):
             raise EvaluationError(
                 f"normalizer 'english' knows only English, this text is {language!r}: use 'basic' or 'none'")
-        return (_none if name == "none" else _basic() if name == "basic" else _english())(text)
+        return (_none if name == "none" else _basic if name == "basic" else _english())(text)
     return norm
-
-# %% ../../nbs/measure/01_evaluation.ipynb #norm-hindi
-_INDIC = frozenset("hi bn gu kn ml mr ne or pa sa si ta te".split()) # written with vowel signs that Whisper's basic normaliser drops
 
 # %% ../../nbs/measure/01_evaluation.ipynb #counts
 @dataclass(frozen=True)
@@ -218,16 +225,9 @@ def to_dict(self:EvalReport,
     clips:bool=True, # with one entry per clip?
 ) -> dict: # plain numbers and strings
     "The report as JSON can hold it."
-    d = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "table"}
-    if clips: d["clips"] = [{k: _plain(v) for k,v in o.items()} for o in self.table.to_dict("records")]
+    d = {f.name: plain_value(getattr(self, f.name)) for f in fields(self) if f.name != "table"}
+    if clips: d["clips"] = [{k: plain_value(v) for k,v in o.items()} for o in self.table.to_dict("records")]
     return d
-
-def _plain(
-    x, # a value of the report or its table
-): # str, bool, int, float or None
-    "A value as JSON can hold it: NumPy's as Python's, NaN and infinity as None."
-    if isinstance(x, np.generic): x = x.item()
-    return None if isinstance(x, float) and not math.isfinite(x) else x
 
 # %% ../../nbs/measure/01_evaluation.ipynb #save-load
 @patch
@@ -255,31 +255,19 @@ def from_dict(cls:EvalReport,
     return cls(**{f.name: math.nan if d[f.name] is None else d[f.name] for f in fields(cls) if f.name != "table"},
                table=t)
 
-# %% ../../nbs/measure/01_evaluation.ipynb #percent
-def _percent(x:float) -> str: return "–" if x is None or not math.isfinite(x) else f"{x:.1%}"
-
-def _table_html(
-    head:Sequence[str], # titles of the columns
-    rows:Sequence[Sequence[str]], # cells, already HTML
-) -> str: # HTML
-    "A plain table, aligned left."
-    def line(tag, cells):
-        return "<tr>" + "".join(f'<{tag} style="text-align:left">{o}</{tag}>' for o in cells) + "</tr>"
-    return f'<table><thead>{line("th", head)}</thead><tbody>{"".join(line("td", o) for o in rows)}</tbody></table>'
-
 # %% ../../nbs/measure/01_evaluation.ipynb #report-html
 @patch
 def _repr_html_(self:EvalReport):
     "Numbers on top, worst clips below."
     head = ["WER", "CER", "clips", "audio", "RTFx", "normalizer", "sub / del / ins", "empty", "cut off"]
     rtfx = f"{self.rtfx:.1f}×" if math.isfinite(self.rtfx) else "–"
-    top = [_percent(self.wer), _percent(self.cer), self.n_clips, f"{self.audio_seconds:.0f} s", rtfx, self.normalizer,
+    top = [percent(self.wer), percent(self.cer), self.n_clips, f"{self.audio_seconds:.0f} s", rtfx, self.normalizer,
            f"{self.substitutions} / {self.deletions} / {self.insertions}", self.empty, self.truncated]
     top[self.primary == "cer"] = f"<b>{top[self.primary == 'cer']}</b>"
     norm = get_normalizer(self.normalizer)
     bad = [o for o in self.worst(5).itertuples() if o.errors]
-    rows = [(_percent(o.wer), diff_html(norm(o.reference, o.language), norm(o.hypothesis, o.language))) for o in bad]
-    return _table_html(head, [map(str, top)]) + (_table_html(["WER", "worst clips"], rows) if rows else "")
+    rows = [(percent(o.wer), diff_html(norm(o.reference, o.language), norm(o.hypothesis, o.language))) for o in bad]
+    return html_table(head, [map(str, top)]) + (html_table(["WER", "worst clips"], rows) if rows else "")
 
 # %% ../../nbs/measure/01_evaluation.ipynb #seconds-of
 def _seconds(
@@ -424,8 +412,6 @@ def evaluate(
     "Word and character error rate of a model on a data set."
     get_normalizer(normalizer)
     audio, texts, langs, secs = _columns(dataset, max_clips, language)
-    if normalizer == "basic" and (odd := sorted(set(langs) & _INDIC)):
-        print(f"note: the normalizer 'basic' breaks words of {', '.join(odd)} at their vowel signs; 'none' does not")
     start = time.perf_counter()
     out = _transcripts(model, processor, audio, langs, secs, batch_size, max_new_tokens, progress)
     hyps, cut = zip(*out)
@@ -454,10 +440,10 @@ def compare(
     from IPython.display import HTML
     norm = get_normalizer(after.normalizer)
     def line(k, r):
-        return [k, _percent(r.wer), _percent(r.cer), f"{r.substitutions} / {r.deletions} / {r.insertions}",
+        return [k, percent(r.wer), percent(r.cer), f"{r.substitutions} / {r.deletions} / {r.insertions}",
                 str(r.empty)]
     top = [line("before", before), line("after", after)]
     def mark(ref, hyp): return diff_html(norm(ref), norm(hyp))
     rows = [[mark(o["reference"], o[k]) for k in ("before", "after")] for o in samples(after, before, n)]
-    return HTML(_table_html(["", "WER", "CER", "sub / del / ins", "empty"], top) + _table_html(["before", "after"],
+    return HTML(html_table(["", "WER", "CER", "sub / del / ins", "empty"], top) + html_table(["before", "after"],
         rows))

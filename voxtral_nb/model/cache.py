@@ -28,6 +28,7 @@ from fastcore.imports import IN_NOTEBOOK
 
 from ..data.audio import audio_info, content_key, read_audio
 from .collator import _SILENCE, AudioWindows, VoxtralDataCollator
+from ..core.words import data_size, short_path
 from ..core.config import RunConfig, VoxtralNBError
 from ..core.files import atomic_write, sync_folder
 from .models import base_voxtral, pick_device, pick_dtype
@@ -556,19 +557,6 @@ def cache_folder(
     return Path(cache_dir or os.environ.get("VOXTRAL_NB_CACHE")
                 or "~/.cache/voxtral_nb").expanduser().absolute()/"features"
 
-# %% ../../nbs/model/06_cache.ipynb #gb-short
-def _gb(
-    n:float, # bytes
-) -> str: # 0.4 MB, 0.23 GB, 23.4 GB
-    "A size in words."
-    return f"{n/1e6:.1f} MB" if n < 1e8 else f"{n/1e9:.{2 if n < 1e10 else 1}f} GB"
-
-def _short(
-    p:Path, # absolute
-) -> str: # with ~ for the home folder
-    "A path as people write it."
-    return f"~/{p.relative_to(Path.home())}" if p.is_relative_to(Path.home()) else str(p)
-
 # %% ../../nbs/model/06_cache.ipynb #room
 def _no_room(
     cfg:RunConfig, # cache_max_gb
@@ -577,13 +565,13 @@ def _no_room(
     missing:int, # bytes of those that are not there yet
 ) -> str|None: # None: there is room
     "Why the cache cannot be made."
-    if size > cfg.cache_max_gb*1e9: return f"it would take {_gb(size)}, and cache_max_gb is {cfg.cache_max_gb:g}"
+    if size > cfg.cache_max_gb*1e9: return f"it would take {data_size(size)}, and cache_max_gb is {cfg.cache_max_gb:g}"
     if not missing: return None
     at = next(o for o in (folder, *folder.parents) if o.exists())
     if not at.is_dir(): return f"{at} is a file"
-    if not os.access(at, os.W_OK|os.X_OK): return f"nothing may be written in {_short(at)}"
+    if not os.access(at, os.W_OK|os.X_OK): return f"nothing may be written in {short_path(at)}"
     if missing > .9*(free := shutil.disk_usage(at).free):
-        return f"it would take {_gb(missing)} more, and {_gb(free)} are free in {_short(at)}"
+        return f"it would take {data_size(missing)} more, and {data_size(free)} are free in {short_path(at)}"
 
 # %% ../../nbs/model/06_cache.ipynb #choices
 def _refused(
@@ -732,7 +720,7 @@ def _cached(dataset, lengths, kept, model, cfg, say, progress): # as in `cache_r
         say(f"cache: none; {why}")
         return True
     if refused(0 if len(store) else sum(sizes)): return dataset
-    say(f"cache: {what} of {len(dataset):,} clips, {_gb(sum(sizes))}, in {_short(store.folder)}")
+    say(f"cache: {what} of {len(dataset):,} clips, {data_size(sum(sizes))}, in {short_path(store.folder)}")
     keys = _keys(dataset, kept.collate.prompt.windows.sampling_rate, progress)
     for o in store.problems.values(): say(f"cache: {o}; what is needed of them is computed anew")
     if bad := store.check(keys, progress): say(f"cache: {len(bad)} damaged entries, which are computed anew")
@@ -759,9 +747,9 @@ class CachedSets(tuple):
     "A table when printed."
     def __repr__(self):
         if not self: return "no features are cached"
-        rows = [f"{o.id:16} {o.clips:9,} {_gb(o.size):>9} {'in use' if o.in_use else f'{o.days:.0f} days':>8}  {o.title}" for o in self]
+        rows = [f"{o.id:16} {o.clips:9,} {data_size(o.size):>9} {'in use' if o.in_use else f'{o.days:.0f} days':>8}  {o.title}" for o in self]
         return "\n".join([f"{'set':16} {'clips':>9} {'size':>9} {'unused':>8}  what", *rows,
-                          f"{_gb(sum(o.size for o in self))} in all"])
+                          f"{data_size(sum(o.size for o in self))} in all"])
 
 # %% ../../nbs/model/06_cache.ipynb #sole
 @contextmanager

@@ -16,7 +16,8 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..data.audio import AudioError, AudioQuality, QualityGate, audio_info, measure, pcm_sha256, read_audio
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..data.dataset import AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset, check_transcript, parse_line, _short, _time
+from ..data.dataset import AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset, check_transcript, parse_line
+from ..core.words import counted, duration, first_of, short
 
 # %% ../../nbs/record/02_uploads.ipynb #error
 class UploadError(VoxtralNBError, ValueError):
@@ -103,7 +104,7 @@ def row(self:Upload) -> dict: # JSON-able; without its path
     "What a table shows of it."
     quality = self.quality and {k: v if v is None else round(v, 4) for k,
                                 v in asdict(self.quality).items() if k != "duration"}
-    text = self.text if self.text is None else _short(self.text, MAX_TRANSCRIPT)
+    text = self.text if self.text is None else short(self.text, MAX_TRANSCRIPT)
     return dict(id=self.id, name=self.name, seconds=self.seconds, sampling_rate=self.sampling_rate, text=text,
                 language=self.language,
                 quality=quality, problems=[*self.problems], warnings=[*self.warnings])
@@ -129,7 +130,7 @@ def _listen(
         info = audio_info(u.path)
         u.seconds, u.sampling_rate = round(info.duration, 4), info.sampling_rate
         if info.duration > MAX_SECONDS:
-            raise AudioError(f"lasts {_time(info.duration)}, more than one hour; cut it into sentences")
+            raise AudioError(f"lasts {duration(info.duration)}, more than one hour; cut it into sentences")
         x = read_audio(u.path, info.sampling_rate)
         u.seconds, u.sha256, u.quality = round(len(x)/info.sampling_rate, 4), pcm_sha256(x), measure(x,
             info.sampling_rate)
@@ -209,7 +210,7 @@ def _columns(
 ) -> tuple: # names of the columns of the recording, the transcript, and the language (None if there is none)
     "Find the columns of a table, or raise a `ValueError` that names those that there are."
     found = [_column(names, o) for o in (_NAME_KEYS, _SAID_KEYS, _LANGUAGE_KEYS)]
-    have = ", ".join(_short(str(n), 30) for n in [*names][:12]) or "there are none"
+    have = ", ".join(short(str(n), 30) for n in [*names][:12]) or "there are none"
     for column,known,what in zip(found, (_NAME_KEYS, _SAID_KEYS), ("the recording's name", "the transcript")):
         if column is None:
             raise ValueError(f"no column for {what}: none of {', '.join(known)} is among its columns ({have})")
@@ -356,11 +357,7 @@ def _assigned(self:Uploads,
         yield from ((u, len(us), o.text, o.language) for u in us)
     strangers = [_shown_name(o.key) for o in entries if not ever(o.key)]
     if not strangers or not self._uploads: return
-    self.notices.append(f"{t.name} has transcripts for {_count(len(strangers), 'file')} not here: {_some(strangers)}")
-
-# %% ../../nbs/record/02_uploads.ipynb #in-order
-def _count(n, what): return f"{n} {what}{'' if n == 1 else 's'}"
-def _some(names, n=3): return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+    self.notices.append(f"{t.name} has transcripts for {counted(len(strangers), 'file')} not here: {first_of(strangers)}")
 
 # %% ../../nbs/record/02_uploads.ipynb #in-order-2
 @patch
@@ -373,7 +370,7 @@ def _in_order(self:Uploads,
     if len(items) == len(t.lines): return [(u, _clean(s)) for u,s in zip(items, t.lines)]
     if items:
         self.notices.append(
-            f"{t.name}: {_count(len(t.lines), 'line')} for {_count(len(items), 'file')}; write one line a file, "
+            f"{t.name}: {counted(len(t.lines), 'line')} for {counted(len(items), 'file')}; write one line a file, "
                                   "or a name before each line (take1.wav|what is said), or call the .txt like its recording")
     return []
 
@@ -440,7 +437,7 @@ def _choose(
     u.text = u.typed if u.typed is not None else said[0][2] if said else None
     u.language = u.spoken or next((o[3] for o in said if o[3]), None) or language
     if u.typed is not None: return
-    texts = list({text: f"{_short(text, 40)!r} in {name}" for name,_,text,_ in said}.values())
+    texts = list({text: f"{short(text, 40)!r} in {name}" for name,_,text,_ in said}.values())
     if len(texts) > 1:
         u.problems.append(f"it has {len(texts)} transcripts, {' and '.join(texts[:2])}: type the right one")
     if any(n > 1 for _,n,*_ in said):
@@ -463,7 +460,7 @@ def update(self:Uploads):
 @patch
 def __repr__(self:Uploads):
     good = [u for u in self._uploads if not u.problems]
-    lines = [f"{_count(len(self), 'recording')}, {_time(sum(u.seconds or 0 for u in self._uploads))}: {len(good)} can be saved"]
+    lines = [f"{counted(len(self), 'recording')}, {duration(sum(u.seconds or 0 for u in self._uploads))}: {len(good)} can be saved"]
     for u in self.items: lines += [f"{u.name}: {o}" for o in u.problems + u.warnings]
     return "\n".join(lines + self.notices)
 
@@ -528,16 +525,16 @@ def paste(self:Uploads,
     if (entries := _named_lines(lines, named)) is None:
         if len(lines) != len(items):
             raise UploadError(
-                f"{_count(len(lines), 'line')} for {_count(len(items), 'file')}: paste one line for each, in the order of the table, "
+                f"{counted(len(lines), 'line')} for {counted(len(items), 'file')}: paste one line for each, in the order of the table, "
                               'or begin each line with a name ("take1.wav: what is said")')
         pairs = [(u, _clean(s)) for u,s in zip(items, lines)]
     else: pairs = [(u, o.text) for o in entries for u in named(o.key)]
-    if not pairs: raise UploadError(f"no file is called {_some([_shown_name(o.key) for o in entries])}")
+    if not pairs: raise UploadError(f"no file is called {first_of([_shown_name(o.key) for o in entries])}")
     for u,s in pairs: u.typed = s
     self.update()
     left = [_shown_name(o.key) for o in entries or [] if not named(o.key)]
     if left:
-        self.notices.append(f"what was pasted has transcripts for {_count(len(left), 'file')} not here: {_some(left)}")
+        self.notices.append(f"what was pasted has transcripts for {counted(len(left), 'file')} not here: {first_of(left)}")
     return [u for u,_ in pairs]
 
 # %% ../../nbs/record/02_uploads.ipynb #html
@@ -565,7 +562,7 @@ def _html_row(
     facts = [] if u.broken else [u.seconds is not None and f"{u.seconds:.1f} s",
                                  u.sampling_rate and f"{u.sampling_rate/1000:g} kHz", u.language]
     name = f"<b dir=ltr>{html.escape(u.name)}</b><div style='opacity:.75'>{html.escape(' · '.join(str(o) for o in facts if o))}</div>"
-    said = "" if u.text is None else f"<div dir=auto style='text-align:start'>{html.escape(_short(u.text, 200))}</div>"
+    said = "" if u.text is None else f"<div dir=auto style='text-align:start'>{html.escape(short(u.text, 200))}</div>"
     return f'<tr style="background:none"><td style="{_CELL};width:32%">{name}</td><td style="{_CELL}">{said}{_marks(u)}</td></tr>'
 
 # %% ../../nbs/record/02_uploads.ipynb #repr-html
@@ -577,7 +574,7 @@ def _repr_html_(self:Uploads):
     items = self.items
     good, notes = sum(not u.problems for u in items), "".join(_line("!", o) for o in self.notices)
     if not items and not notes: return "<p>no recordings yet</p>"
-    head = f"<b>{_count(len(items), 'recording')}, {_time(sum(u.seconds or 0 for u in items))}</b>: {good} can be saved"
+    head = f"<b>{counted(len(items), 'recording')}, {duration(sum(u.seconds or 0 for u in items))}</b>: {good} can be saved"
     if good < len(items): head += f", {len(items) - good} cannot yet (✗)"
     rows = "".join(map(_html_row, items[:_SHOWN])) + (f'<tr><td colspan="2">and {len(items) - _SHOWN} more</td></tr>'
                                                       if len(items) > _SHOWN else "")

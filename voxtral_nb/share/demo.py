@@ -17,13 +17,14 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path, PurePosixPath
 
 # %% ../../nbs/share/03_demo.ipynb #imports-own
-from .cards import RunFacts, trained_languages, language_name, one_line, eval_results, read_run, space_card
+from .cards import RunFacts, trained_languages, language_name, eval_results, read_run, space_card
 from ..core.assets import ASSETS, TINY, sample_speech, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write
 from ..record.languages import LANGUAGES
 from ..model.models import ModelError, _base_of, _locate, pick_device
 from .publish import PublishError, _TOKEN, _ask, _check_target, _client, _full_name, _hashes as _file_hashes, _look, _redact, _refuse_tokens, _status, account
+from ..core.words import one_line
 
 # %% ../../nbs/share/03_demo.ipynb #error
 class DemoError(VoxtralNBError, RuntimeError):

@@ -23,6 +23,7 @@ from .cards import (CardError, RunFacts, base_facts, card_template, dataset_card
                                     read_run, source_name)
 from ..core.config import VoxtralNBError, config_fields
 from ..core.files import atomic_write
+from ..core.words import data_size
 from ..data.dataset import DatasetError, SpeechDataset
 from ..measure.evaluation import EvalReport, evaluate, score
 from ..core.assets import TINY, tiny_path
@@ -418,10 +419,7 @@ class Changes:
         lines = [f"  {k} {p}" for k,ps in zip("+~-", (self.added, self.changed, self.removed))
                  for p in (ps if len(ps) <= 30 else (*ps[:25], f"... and {len(ps)-25} more"))]
         return "\n".join([*lines,
-                          f"  {len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed, {len(self.same)} as they are; {_size(self.size)}"])
-
-def _size(n:int) -> str:
-    return f"{n} bytes" if n < 1000 else f"{n/1e3:.0f} kB" if n < 1e6 else f"{n/1e6:.1f} MB" if n < 1e9 else f"{n/1e9:.2f} GB"
+                          f"  {len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed, {len(self.same)} as they are; {data_size(self.size)}"])
 
 # %% ../../nbs/share/02_publish.ipynb #compare
 def _hashes(

@@ -28,7 +28,8 @@ from transformers.trainer_callback import TrainerState
 from .. import __version__
 from ..core.config import RunConfig
 from ..core.files import atomic_write
-from ..measure.evaluation import EvalReport, _percent, _plain, _table_html, samples
+from ..measure.evaluation import EvalReport, samples
+from ..core.words import html_table, percent, plain_value
 from ..model.models import _locate, pick_device, pick_dtype
 from .checkpoints import RunError, is_first_process
 
@@ -298,9 +299,9 @@ def _progress_html(
         loss = o.get("loss", loss)
         if "eval_wer" not in o: continue
         rows.append([str(o["step"]), "–" if loss is None else f"{loss:.4f}", f"{o['eval_loss']:.4f}",
-                     _percent(o["eval_wer"]), _percent(o["eval_cer"])])
+                     percent(o["eval_wer"]), percent(o["eval_cer"])])
     if not rows and loss is not None: bar += f" · loss {loss:.4f}"
-    return bar + (_table_html(["step", "loss", "eval loss", "WER", "CER"], rows) if rows else "")
+    return bar + (html_table(["step", "loss", "eval loss", "WER", "CER"], rows) if rows else "")
 
 # %% ../../nbs/training/02_records.ipynb #progress
 class ProgressCallback(TrainerCallback):
@@ -374,7 +375,7 @@ class RunResult:
 @patch
 def to_dict(self:RunResult) -> dict: # plain values, without the reports
     "The result as JSON can hold it."
-    return {k: str(v) if isinstance(v, Path) else _plain(v) for k,
+    return {k: str(v) if isinstance(v, Path) else plain_value(v) for k,
             v in vars(self).items() if k not in ("before", "after")}
 
 @patch
@@ -385,12 +386,12 @@ def summary(self:RunResult) -> str: # a few lines
     how = "interrupted after" if self.interrupted else "stopped early after" if self.stopped_early else "done:"
     lines = [f"{how} {self.steps} steps, {self.epochs:.2f} epochs"]
     if a is not None:
-        lines.append(f"{k.upper()} {_percent(b)} before, {_percent(a)} after" if b is not None
-                     else f"{k.upper()} {_percent(a)}")
-    elif b is not None: lines.append(f"{k.upper()} {_percent(b)} before; not measured since")
+        lines.append(f"{k.upper()} {percent(b)} before, {percent(a)} after" if b is not None
+                     else f"{k.upper()} {percent(a)}")
+    elif b is not None: lines.append(f"{k.upper()} {percent(b)} before; not measured since")
     else: lines.append("nothing was measured")
     if self.best_model:
-        lines.append(f"best model: {self.best_model} (step {self.best_step}, {k.upper()} {_percent(self.best_score)})")
+        lines.append(f"best model: {self.best_model} (step {self.best_step}, {k.upper()} {percent(self.best_score)})")
     if self.final_model: lines.append(f"final model: {self.final_model}")
     if self.interrupted: lines.append("to go on: the same config with resume='auto'")
     return "\n".join(lines)
@@ -430,7 +431,7 @@ def write_eval_results(
     d["samples"] = samples(after, before if before is not None and len(before.table) == len(after.table)
                            else None) if after else []
     d.update({k: v and v.to_dict() for k,v in (("before", before), ("after", after))})
-    text = json.dumps({k: _plain(v) for k,v in d.items()}, indent=1, ensure_ascii=False)
+    text = json.dumps({k: plain_value(v) for k,v in d.items()}, indent=1, ensure_ascii=False)
     atomic_write(run/"eval_results.json", text + "\n")
 
 # %% ../../nbs/training/02_records.ipynb #write-results
