@@ -17,12 +17,12 @@ def training(device, few):
     if few: precisions = ("fp32",)
     out = {f"{m} {p}, no cache": dict(method=m, precision=p, cache="none") for m in ("lora", "full") for p in precisions}
     p = precisions[0]
-    for packing in ("none", "split", "window")[1 if few else 0:]:
+    for packing in ("none", "split", "window")[2 if few else 0:]:
         out[f"lora {p}, packing {packing}"] = dict(method="lora", precision=p, packing=packing, cache="none" if packing == "window" else "encoder")
         if few: continue
         out[f"full {p}, packing {packing}"] = dict(method="full", precision=p, packing=packing, cache="none" if packing == "window" else "mel")
-    out["workers by default"] = dict(num_workers=None, cache="auto")
     if few: return out
+    out["workers by default"] = dict(num_workers=None, cache="auto")
     for q in precisions[1:]: out[f"lora {q}, cache of the encoder"] = dict(precision=q, cache="encoder")
     return out | {
         "workers by default, full": dict(method="full", num_workers=None),
@@ -117,7 +117,7 @@ def check_models(device, work):
 
 def check_dry_run(device, work, method):
     "`voxtral-train --dry-run`, in this process."
-    from voxtral_nb.run.notebooks import voxtral_train
+    from voxtral_nb.run.commands import voxtral_train
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         voxtral_train(["--model-id", "tiny", "--method", method, "--device", device, "--output-dir", str(work/"run"), "--cache-dir", str(work/"cache"),
