@@ -26,7 +26,8 @@ from ..core.assets import ASSETS, TINY, tiny_path
 from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
 from ..core.words import duration, markdown_table, one_line, percent
 from ..data.dataset import SpeechDataset
-from ..measure.evaluation import EvalReport, get_normalizer
+from ..measure.evaluation import EvalReport
+from ..measure.metrics import METRICS, get_normalizer, rates_of
 from ..record.languages import LANGUAGES
 
 # %% ../../nbs/share/01_cards.ipynb #error
@@ -233,7 +234,7 @@ class RunFacts:
     window_seconds:int # length of the windows that the model hears in
     before:EvalReport|None # of the model as it came; None: not measured
     after:EvalReport|None # of these weights, clip by clip; None: not measured
-    best:dict|None # step, eval_wer, eval_cer, eval_loss, eval_clips of best-model
+    best:dict|None # step, rates, eval_loss, eval_clips of best-model
     plots:tuple # names of the PNG files there are
 
     @property
@@ -325,8 +326,8 @@ def _report(
     "What was measured; its figures must be those of its clips."
     o = EvalReport.from_dict(d)
     errors, words = (int(o.table[k].sum()) for k in ("errors", "words"))
-    if len(o.table) == o.n_clips and words and abs(errors/words - o.wer) > 1e-4:
-        raise CardError(f"{file} was changed: its clips come to a WER of {errors/words:.1%}, and it says {o.wer:.1%}")
+    if len(o.table) == o.n_clips and words and abs(errors/words - o.rates["wer"]) > 1e-4:
+        raise CardError(f"{file} was changed: its clips come to a WER of {errors/words:.1%}, and it says {o.rates['wer']:.1%}")
     return o
 
 # %% ../../nbs/share/01_cards.ipynb #facts-of-run
@@ -339,7 +340,7 @@ def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, 
             f"{run}: nothing was measured in this run, so there is no best model; take the final one (weights='final')")
     adapter, window = _read_model(run/f"{weights}-model", go_on)
     before, after = (measured.get(o) and _report(measured[o], run/"eval_results.json") for o in ("before", "after"))
-    if after is None and results.get("wer_after") is not None:
+    if after is None and results.get("rates_after") is not None:
         raise CardError(
             f"eval_results.json is missing in {run}, or not whole, although the run was measured: bring it back")
     at, step = _measured_step(results, history), best["step"] if weights == "best" else results["steps"]
@@ -349,7 +350,7 @@ def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, 
 
 def _measured_step(results:dict, history:list) -> int: # 0: none
     "The step of the model that was measured last."
-    return results["steps"] if not results["interrupted"] else max((o["step"] for o in history if "eval_wer" in o),
+    return results["steps"] if not results["interrupted"] else max((o["step"] for o in history if rates_of(o)),
                                                                    default=0)
 
 # %% ../../nbs/share/01_cards.ipynb #base
@@ -421,11 +422,11 @@ def _set_words(
 # %% ../../nbs/share/01_cards.ipynb #figures
 def measured_rates(
     run:RunFacts,
-) -> dict|None: # wer, cer, clips of these weights; None: not measured
+) -> dict|None: # rates, clips of these weights; None: not measured
     "What was measured of the weights that the card is about."
-    if run.after is not None: return dict(wer=run.after.wer, cer=run.after.cer, clips=run.after.n_clips)
+    if run.after is not None: return dict(rates=run.after.rates, clips=run.after.n_clips)
     if run.weights == "best":
-        return dict(wer=run.best["eval_wer"], cer=run.best["eval_cer"], clips=run.best["eval_clips"])
+        return dict(rates=run.best["rates"], clips=run.best["eval_clips"])
     return None
 
 # %% ../../nbs/share/01_cards.ipynb #eval-results
@@ -447,10 +448,10 @@ def eval_results(
                           dataset_args=size, metric_type=metric,
             metric_value=round(100*value, 2), metric_name=name,
             metric_args=dict(normalizer=c.normalizer, clips=clips, unit="percent"))
-    out = [one(k, now[k], k.upper(), now["clips"]) for k in ("wer", "cer")]
+    out = [one(k, v, METRICS[k].label, now["clips"]) for k,v in now["rates"].items()]
     if b is not None:
-        out += [one(k, getattr(b, k), f"{k.upper()} of the base model, before fine-tuning",
-                    b.n_clips) for k in ("wer", "cer")]
+        out += [one(k, v, f"{METRICS[k].label} of the base model, before fine-tuning",
+                    b.n_clips) for k,v in b.rates.items()]
     return [o for o in out if math.isfinite(o.metric_value)]
 
 # %% ../../nbs/share/01_cards.ipynb #measured
@@ -472,7 +473,7 @@ def _report_rows(
     now:dict, # from `measured_rates`
 ) -> list[list]: # label, before, after
     "The table of results."
-    both = [(f"{k.upper()}", b and _percent(getattr(b, k)), _percent(now[k])) for k in ("wer", "cer")]
+    both = [(METRICS[k].label, b and _percent(b.rates[k]), _percent(v)) for k,v in now["rates"].items()]
     if a is not None:
         errors = lambda r: r and Markdown(f"{r.substitutions} / {r.deletions} / {r.insertions}")
         both += [("words wrong / missing / added", errors(b), errors(a)),
@@ -491,9 +492,9 @@ def _measured(
     now, b, a, d = measured_rates(run), run.before, run.after, run.data["eval"]
     if now is None: return None
     whole, k, c = a is not None and now["clips"] == d["clips"], run.results["primary"], run.config
-    was = f"{_percent(getattr(b, k))} → " if b is not None else ""
+    was = f"{_percent(b.rates[k])} → " if b is not None else ""
     clips = {o: None if a is None else getattr(a, o) for o in ("words", "empty", "truncated")}
-    return clips | dict(headline=Markdown(f"{dict(wer='Word', cer='Character')[k]} error rate {was}{_percent(now[k])}"),
+    return clips | dict(headline=Markdown(f"{METRICS[k].title} {was}{_percent(now['rates'][k])}"),
                         clips=now["clips"],
         rows=_report_rows(b, a, now), has_before=b is not None, before_head=f"before ({b.n_clips} clips)"
         if b is not None else "",
@@ -607,15 +608,15 @@ def _course(
     most:int=20, # rows
 ) -> tuple: # rows, titles
     "How it went, step by step; thinned out evenly where it is long."
-    evals, rows, loss = any("eval_wer" in o for o in history), [], None
+    evals, rows, loss = any(map(rates_of, history)), [], None
     nats = lambda x: None if x is None else Markdown(f"{x:.3f}")
     for o in history:
         loss = o.get("loss", loss)
         if not evals and "loss" in o: rows.append([o["step"], nats(o["loss"])])
-        if "eval_wer" in o:
-            rows.append([o["step"], nats(loss), nats(o["eval_loss"]), _percent(o["eval_wer"]), _percent(o["eval_cer"])])
+        if rates := rates_of(o):
+            rows.append([o["step"], nats(loss), nats(o["eval_loss"]), *(_percent(rates.get(k)) for k in METRICS)])
     if len(rows) > most: rows = [rows[round(i*(len(rows)-1)/(most-1))] for i in range(most)]
-    return rows, ["step", "training loss", "evaluation loss", "WER", "CER"] if evals else ["step", "training loss"]
+    return rows, ["step", "training loss", "evaluation loss", *(m.label for m in METRICS.values())] if evals else ["step", "training loss"]
 
 # %% ../../nbs/share/01_cards.ipynb #hardware
 def _hardware(
@@ -629,7 +630,7 @@ def _hardware(
             n in Counter(gpu).items())
     elif m.get("cpus"): rows["machine"] = f"CPU, {m['cpus']} cores, {m.get('processor') or ''}".rstrip(", ")
     if m.get("memory_gib"): rows["memory of the machine"] = f"{m['memory_gib']} GiB"
-    what = ["with the evaluations"]*any("eval_wer" in o
+    what = ["with the evaluations"]*any(rates_of(o)
 
                                         for o in run.history) + ["of the last part of the run"]*(r.get("resumed_from") is not None)
     rows["time"] = ", ".join([_duration(r["seconds"]), *what])
@@ -688,7 +689,7 @@ def _model_metadata(
     ids = list(dict.fromkeys([*datasets, *([s["hub"]] if s["hub"] else [])]))
     tags = ["voxtral", "voxtral_nb", *(["lora"] if run.adapter else [])]
     more = dict(base_model_relation="adapter" if adapter else "finetune") if base else {}
-    if results: more |= dict(metrics=["wer", "cer"], model_name=name, eval_results=results)
+    if results: more |= dict(metrics=[*METRICS], model_name=name, eval_results=results)
     return ModelCardData(language=list(codes) or None, **_license(license),
                          library_name="peft" if adapter else "transformers",
         pipeline_tag="automatic-speech-recognition", base_model=base, datasets=ids or None, tags=tags, **more)
@@ -741,7 +742,7 @@ def model_card(
     data_license:str|None=None, # of the training data
     datasets:Sequence[str]=(), # Hub ids under which the training data is published, if it is
     private_data:bool=False, # no names of data, no transcripts, no examples
-    verified:dict|None=None, # what loading it back from the Hub gave: ok, at, clips, wer, cer, equal, perhaps error; see below
+    verified:dict|None=None, # what loading it back from the Hub gave: ok, at, clips, rates, equal, perhaps error; see below
     merged:bool=False, # are the weights those of the base with the adapter merged in?
     language:str|Sequence[str]|None=None, # ISO 639-1, in place of what the data named
     template:str|Path|None=None, # file; None: `card_template()`
@@ -754,7 +755,7 @@ def model_card(
         raise CardError(
             f"private_data hides what the data is called, and datasets ({', '.join(datasets)}) would name it: leave one of them out")
     datasets = [_repo_name(o) for o in ([datasets] if isinstance(datasets, str) else datasets)]
-    lacks = set() if verified is None else {"ok", "at", "clips", "wer", "cer", "equal"} - set(verified)
+    lacks = set() if verified is None else {"ok", "at", "clips", "rates", "equal"} - set(verified)
     if lacks: raise CardError(f"verified lacks {', '.join(sorted(lacks))}")
     name = one_line(_repo_name(repo_id).rpartition("/")[2] if repo_id else run.config.run_name
                      or Path(run.config.output_dir).name)
@@ -762,8 +763,9 @@ def model_card(
         codes = trained_languages(run, language)
         data, facts = _model_metadata(run, name, codes, license, datasets, private_data,
                                       merged), _model_facts(run, codes, private_data, merged)
+    checked = verified and {"error": "", **verified, "rates": [(METRICS[k].label, v) for k,v in verified["rates"].items()]}
     given = dict(name=name, repo=repo_id or run.model_dir.name, license=license, data_license=data_license,
-                 verified=verified and {"error": "", **verified}, metadata=_front(data))
+                 verified=checked, metadata=_front(data))
     return _render(template, "model", facts | given)
 
 # %% ../../nbs/share/01_cards.ipynb #consent
