@@ -177,6 +177,13 @@ class AudioWindows:
 
 # %% ../../nbs/model/02_family.ipynb #tokens_of
 @patch
+def tail(self:AudioWindows,
+    gap_seconds:float, # asked for
+) -> float: # s, at least a token's
+    "How much of the silence after a clip stays whole when most of it is left out."
+    return max(gap_seconds, self.token_samples/self.sampling_rate)
+
+@patch
 def tokens_of(self:AudioWindows,
     n_samples:int, # length of a clip
     tail_seconds:float=0., # silence after it

@@ -142,8 +142,7 @@ def _audio_embeds(
 
 def _audio_features(self, input_features, **kwargs):
     if not isinstance(input_features, dict): return type(self).get_audio_features(self, input_features, **kwargs)
-    return types.SimpleNamespace(pooler_output=_audio_embeds(self, input_features), past_key_values=None,
-                                 padding_cache=None) # the caches are Realtime's, for generation
+    return types.SimpleNamespace(pooler_output=_audio_embeds(self, input_features))
 
 # %% ../../nbs/model/04_prepare.ipynb #prepare_lora
 def _check_adapter(

@@ -323,18 +323,17 @@ def merge_adapter(
 ) -> Path: # `folder`, for `from_pretrained`
     "Write the model that an adapter and its base make together."
     import torch
-    from voxtral_nb.model.models import _adapter_config, _base_of, _load_processor, _load_weights, _put_adapter
+    from voxtral_nb.model.models import family_of, find_base, load_processor, load_weights, put_adapter
     run = run if isinstance(run, RunFacts) else _run(run)
     if run.adapter is None:
         raise PublishError(f"merge: {run.model_dir} holds a whole model, there is no adapter to merge")
     where = str(run.model_dir.resolve())
-    try: root, revision = _base_of(_adapter_config(where), where, None)
+    try: root, revision, config, _ = find_base(where)
     except VoxtralNBError as e: raise PublishError(f"merge needs the base of the adapter: {e}") from None
     dtype = getattr(torch, str((run.record.get("machine") or {}).get("dtype") or ""), "auto")
-    model = _put_adapter(_load_weights(root, revision, torch.device("cpu"), dtype=dtype), where,
-                         None).merge_and_unload()
-    model.save_pretrained(folder)
-    _load_processor(root, revision).save_pretrained(folder)
+    model = load_weights(root, revision, torch.device("cpu"), family_of(config, root), dtype=dtype)
+    put_adapter(model, where, None).merge_and_unload().save_pretrained(folder)
+    load_processor(root, revision).save_pretrained(folder)
     return Path(folder)
 
 # %% ../../nbs/share/02_publish.ipynb #run-reader

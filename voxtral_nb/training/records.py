@@ -31,7 +31,7 @@ from ..core.files import atomic_write
 from ..core.words import html_table, plain_value
 from ..measure.evaluation import EvalReport, samples
 from ..measure.metrics import METRICS, rates_of
-from ..model.models import _locate, pick_device, pick_dtype
+from ..model.models import locate_model, pick_device, pick_dtype
 from .checkpoints import RunError, is_first_process
 
 # %% ../../nbs/training/02_records.ipynb #run-log
@@ -99,7 +99,7 @@ def _machine(
              gpus=[f"{p.name} ({p.total_memory/2**30:.0f} GiB)" for p in gpus])
     if cfg is None: return m
     device = pick_device(cfg.device)
-    return m | dict(device=str(device), dtype=str(pick_dtype(cfg.precision, device, cfg.quantization))[6:],
+    return m | dict(device=str(device), dtype=str(pick_dtype(cfg.precision, device))[6:],
                     processes=int(os.environ.get("WORLD_SIZE", 1)))
 
 # %% ../../nbs/training/02_records.ipynb #git-commit
@@ -139,7 +139,7 @@ def _base_record(
     model, # as loaded
 ) -> dict: # local: a folder of this machine?; commit: of a Hub model, where it is known
     "Which weights the run began with, as exactly as it can be told."
-    return dict(local=os.path.isdir(_locate(cfg.model_id)), commit=getattr(model.config, "_commit_hash", None))
+    return dict(local=os.path.isdir(locate_model(cfg.model_id)), commit=getattr(model.config, "_commit_hash", None))
 
 # %% ../../nbs/training/02_records.ipynb #begin
 def write_run_record(

@@ -32,7 +32,8 @@ from ..measure.evaluation import EvalReport, evaluate as evaluate_model, evaluat
 from ..measure.metrics import METRICS, primary_metric
 from ..model.cache import cache_rows
 from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralDataCollator
-from ..model.models import _need, load_voxtral, pick_device, pick_dtype, prepare_model, trainable_summary
+from ..model.models import load_voxtral, pick_device, pick_dtype, require_package, trainable_summary
+from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, is_first_process,
                                              link_model, whole_folder)
 from .order import StreamSampler, WindowStream, check_texts, training_stream
@@ -75,7 +76,7 @@ def _autocast(
 ) -> dict: # `bf16`, `fp16` and `use_cpu` of TrainingArguments
     "The number format to compute in, as the model was loaded."
     device = pick_device(cfg.device)
-    dtype = pick_dtype(cfg.precision, device, cfg.quantization)
+    dtype = pick_dtype(cfg.precision, device)
     if device.type == "cuda": torch.cuda.set_device(device)
     return dict(bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16, use_cpu=device.type == "cpu")
 
@@ -499,7 +500,7 @@ def _check_optimizer(
     if kind != "cuda":
         raise RunError(
             f"optimizer {cfg.optimizer!r} needs a CUDA device, this run is on {kind}; give optimizer='adamw_torch'")
-    _need("bitsandbytes", "voxtral_nb[quant]", f"optimizer={cfg.optimizer!r}")
+    require_package("bitsandbytes", "voxtral_nb[quant]", f"optimizer={cfg.optimizer!r}")
 
 # %% ../../nbs/training/04_trainer.ipynb #after-report
 def _after(
