@@ -760,14 +760,15 @@ def _load_back(
     from peft import PeftModel
     from transformers import AutoProcessor, VoxtralForConditionalGeneration
     from voxtral_nb.model.models import pick_device
-    device, how = pick_device("auto"), dict(revision=a["commit"], cache_dir=a["cache"])
+    device, ours = pick_device("auto"), dict(trust_remote_code=False, attn_implementation="sdpa") # no code from the Hub
+    how = dict(revision=a["commit"], cache_dir=a["cache"])
     dtype = getattr(torch, a["dtype"] or "", torch.float32)
     if device.type == "cpu" and dtype == torch.float16: dtype = torch.float32
-    processor = AutoProcessor.from_pretrained(a["repo"], **how)
-    if a["base"] is None: model = VoxtralForConditionalGeneration.from_pretrained(a["repo"], dtype=dtype, **how)
+    processor = AutoProcessor.from_pretrained(a["repo"], trust_remote_code=False, **how)
+    if a["base"] is None: model = VoxtralForConditionalGeneration.from_pretrained(a["repo"], dtype=dtype, **ours, **how)
     else:
         base = str(tiny_path()) if a["base"] == _TINY_BASE else a["base"]
-        model = VoxtralForConditionalGeneration.from_pretrained(base, revision=a["base_revision"], dtype=dtype)
+        model = VoxtralForConditionalGeneration.from_pretrained(base, revision=a["base_revision"], dtype=dtype, **ours)
         model = PeftModel.from_pretrained(model, a["repo"], **how)
     return model.to(device).eval(), processor
 

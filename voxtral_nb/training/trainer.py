@@ -77,7 +77,6 @@ def _autocast(
     "The number format to compute in, as the model was loaded."
     device = pick_device(cfg.device)
     dtype = pick_dtype(cfg.precision, device)
-    if device.type == "cuda": torch.cuda.set_device(device)
     return dict(bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16, use_cpu=device.type == "cpu")
 
 # %% ../../nbs/training/04_trainer.ipynb #workers
@@ -116,9 +115,19 @@ def training_arguments(
         accelerator_config=dict(split_batches=False, dispatch_batches=False, non_blocking=pinned),
         ddp_find_unused_parameters=False,
         report_to="none", trackio_static_space_id=False, disable_tqdm=True, **_autocast(cfg))
-    args.n_gpu # counts the GPUs, and would spread each batch over them
-    args._n_gpu = min(args._n_gpu, 1)
+    _use_device(args, pick_device(cfg.device))
     return args
+
+def _use_device(
+    args:TrainingArguments, # of the run
+    device:torch.device, # of the run
+):
+    "Train on `device` only: transformers takes the first GPU, and would spread each batch over all."
+    args.n_gpu # counts the GPUs
+    args._n_gpu = min(args._n_gpu, 1)
+    if device.type != "cuda" or args.world_size > 1: return # each process of several has its own
+    args.__dict__["_setup_devices"] = args.distributed_state.device = device
+    torch.cuda.set_device(device)
 
 # %% ../../nbs/training/04_trainer.ipynb #trainer
 class VoxtralTrainer(transformers.Trainer):
@@ -374,7 +383,9 @@ def _load_from_checkpoint(self:VoxtralTrainer, resume_from_checkpoint, model=Non
     target = self.accelerator.unwrap_model(model or self.model)
     if hasattr(target, "peft_config") or self.is_fsdp_enabled:
         return transformers.Trainer._load_from_checkpoint(self, resume_from_checkpoint, model)
-    with _no_progress_bars(): loaded = type(target).from_pretrained(resume_from_checkpoint, dtype=torch.float32)
+    with _no_progress_bars():
+        loaded = type(target).from_pretrained(resume_from_checkpoint, dtype=torch.float32, trust_remote_code=False,
+                                              attn_implementation=target.config._attn_implementation)
     target.load_state_dict(loaded.state_dict(), strict=True)
 
 # %% ../../nbs/training/04_trainer.ipynb #after-save
