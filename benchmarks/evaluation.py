@@ -52,7 +52,7 @@ def main():
     assert all(o == texts["ours"] for o in texts.values()), "the transcripts differ"
     def of(ts): return dict(wall=[round(o, 2) for o in statistics.quantiles([t[0] for t in ts], n=4)], cpu=round(statistics.median(t[1] for t in ts), 2), steps=ts[0][2])
     print(json.dumps(dict(clips=r.n_clips, audio_seconds=round(r.audio_seconds, 1), batch_size=a.batch_size, repeats=a.repeats,
-        seconds={k: of(v) for k,v in times.items()}, wer=round(r.wer, 4), device=str(next(model.parameters()).device), threads=torch.get_num_threads(),
+        seconds={k: of(v) for k,v in times.items()}, wer=round(r.rates["wer"], 4), device=str(next(model.parameters()).device), threads=torch.get_num_threads(),
         machine=platform.machine(), torch=torch.__version__)))
 
 

@@ -90,7 +90,7 @@ class Ours:
     "The pieces that `voxtral_nb.train` is made of."
     def __init__(self, model, processor, method, work):
         from voxtral_nb.core.config import RunConfig
-        from voxtral_nb.model.models import prepare_model
+        from voxtral_nb.model.prepare import prepare_model
         from voxtral_nb.training.trainer import VoxtralTrainer, WindowStream, training_arguments
         dtype, device = next(model.parameters()).dtype, next(model.parameters()).device.type
         self.cfg = RunConfig(model_id="benchmark", train_data="benchmark", method=method, output_dir=str(work/"run"), cache_dir=str(work/"cache"),

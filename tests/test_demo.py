@@ -132,7 +132,7 @@ def test_a_file_is_transcribed_and_the_page_says_which_weights_heard_it(run, rig
                   "float32", "cpu"):
             assert o in shown
         figures = page.locator("#figures").inner_text()
-        assert f"{100*run[1].wer:.4g}"[:4] in figures and "before fine-tuning" in figures and "20" in figures
+        assert f"{100*run[1].rates['wer']:.4g}"[:4] in figures and "before fine-tuning" in figures and "20" in figures
         assert str(run[0]) not in page.content()  # no path of this machine
         page.screenshot(path=str(screenshot(page, "demo-text")), full_page=True)
         bad = [o for o in context.log if o.startswith(("error", "uncaught"))]

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import TrainerCallback
 from voxtral_nb.model.collator import VoxtralDataCollator
 from voxtral_nb.core.config import RunConfig
-from voxtral_nb.model.models import BatchShape, estimate_memory
+from voxtral_nb.training.plan import BatchShape, estimate_memory
 from voxtral_nb.model.tiny import make_processor, make_tiny_model, write_tekken
 from voxtral_nb.training.trainer import train
 

@@ -35,4 +35,4 @@ def test_adapts_to_a_real_voice(tmp_path, method, rate, below):
                         train_data=strings(tmp_path/"train", 200, 0), eval_data=strings(tmp_path/"eval", 40, 1),
                         batch_size=12,
         max_steps=100, max_new_tokens=64, tracking="none", output_dir=str(tmp_path/"run")), progress=False)
-    assert r.wer_before > .3 and r.wer_after < below, (r.wer_before, r.wer_after)
+    assert r.rates_before["wer"] > .3 and r.rates_after["wer"] < below, (r.rates_before["wer"], r.rates_after["wer"])

@@ -254,7 +254,7 @@ def test_a_push_that_does_not_verify_says_so_and_ends_with_1(run, hub, tmp_path)
     liar = shutil.copytree(run, tmp_path/"liar")
     d = json.loads((liar/"eval_results.json").read_text())
     for o in d["after"]["clips"]: o |= dict(hypothesis=o["reference"], errors=0, wer=0., cer=0.)
-    d["after"] |= dict(wer=0., cer=0.)
+    d["after"] |= dict(rates=dict(wer=0., cer=0.))
     (liar/"eval_results.json").write_text(json.dumps(d))
     r = publish(hub, hub.token("me"), liar)
     assert r.returncode == 1 and "NOT VERIFIED" in r.stdout and "did not verify" in r.stderr and last_json(

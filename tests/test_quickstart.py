@@ -22,7 +22,7 @@ def test_quickstart(tmp_path):
 
 def test_full_fine_tuning(tmp_path):
     r = run_notebook("train_full", output_dir=str(tmp_path/"run"))
-    assert r["wer_before"] > .40 and r["wer_after"] < .04, r
+    assert r["rates_before"]["wer"] > .40 and r["rates_after"]["wer"] < .04, r
     assert (tmp_path/"run"/"final-model"/"model.safetensors").is_file()
 
 
@@ -31,6 +31,6 @@ def test_evaluate_notebook(tmp_path):
     r = run_notebook("evaluate", output_dir=str(tmp_path/"one"), max_eval_clips=10)
     assert r["n_clips"] == 10 and r["wer"] > .2 and r["baseline_wer"] is None
     report = json.loads((tmp_path/"one"/"eval_results.json").read_text())
-    assert report["wer"] == r["wer"] and len(report["clips"]) == 10
+    assert report["rates"]["wer"] == r["wer"] and len(report["clips"]) == 10
     r = run_notebook("evaluate", baseline_id="tiny", output_dir=str(tmp_path/"two"), max_eval_clips=4, progress=False)
     assert r["wer"] == r["baseline_wer"]

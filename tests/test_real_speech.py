@@ -24,7 +24,7 @@ def test_full_training_on_recorded_prompts_halves_the_loss(tmp_path):
     losses = [o["loss"] for o in history if "loss" in o]
     before = next(o["eval_loss"] for o in history if "eval_loss" in o)
     assert losses[-1] < losses[0]/2, losses
-    assert r.eval_loss < before and math.isfinite(r.wer_after)
+    assert r.eval_loss < before and math.isfinite(r.rates_after["wer"])
     for f in "training_config.json train_results.json eval_results.json training.log loss.png wer.png best-model/model.safetensors final-model/model.safetensors".split():
         assert (tmp_path/"run"/f).stat().st_size > 0, f
     data = json.loads((tmp_path/"run"/"training_config.json").read_text())["data"]

@@ -11,7 +11,7 @@ from recorder_page import HOOKS, RATE, RecorderPage, check_clips, dialogs, heard
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.record.languages import phrases
-from voxtral_nb.run.notebooks import dry_run
+from voxtral_nb.training.plan import dry_run
 
 EN = phrases("en")
 

@@ -13,11 +13,12 @@ def main():
     print(f"Fine-tuning the tiny Voxtral (LoRA) on English digits spoken with a German accent, which it never heard. Everything goes to {out}")
     start = time.perf_counter()
     r = run_notebook("train_lora", output_dir=str(out))
-    print(f"\nWord error rate on {r['eval_clips']} held-out clips: {r['wer_before']:.1%} before, {r['wer_after']:.1%} after, in {time.perf_counter()-start:.0f} s")
+    before, after = (r[f"rates_{o}"]["wer"] for o in ("before", "after"))
+    print(f"\nWord error rate on {r['eval_clips']} held-out clips: {before:.1%} before, {after:.1%} after, in {time.perf_counter()-start:.0f} s")
     for what, path in dict(notebook=r["notebook"], model=r["final_model"], results=out/"eval_results.json",
                            plots=out/"wer.png").items():
         print(f"  {what:<9}{Path(path)}")
-    print(json.dumps({k: r[k] for k in ("wer_before", "wer_after", "run_dir")}))
+    print(json.dumps(dict(wer_before=before, wer_after=after, run_dir=r["run_dir"])))
 
 
 if __name__ == "__main__": main()

@@ -8,7 +8,7 @@ _HOMES = {
     "data.dataset": ["SpeechDataset"], "data.sources": ["load_speech"],
     "record.uploads": ["Uploads"], "record.recorder": ["Recorder"],
     "model.models": ["load_voxtral"], "measure.evaluation": ["evaluate", "transcribe"],
-    "training.trainer": ["train"], "run.notebooks": ["run_notebook", "dry_run"],
+    "training.trainer": ["train"], "training.plan": ["dry_run"], "run.notebooks": ["run_notebook"],
     "share.publish": ["publish_model", "publish_dataset"], "share.demo": ["launch_demo", "deploy_demo"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

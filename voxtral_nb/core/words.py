@@ -82,7 +82,7 @@ def data_size(
     n:float, # bytes
 ) -> str: # such as "12 kB", "24.6 MB", "9.35 GB"
     "A size in words; 1 kB is 1000 bytes."
-    if n < 1000: return f"{n:.0f} bytes"
+    if n < 1000: return counted(round(n), "byte")
     if n < 1e6: return f"{n/1e3:.0f} kB"
     return f"{n/1e6:.1f} MB" if n < 1e8 else f"{n/1e9:.{2 if n < 1e10 else 1}f} GB"
 

@@ -104,7 +104,7 @@ def _train(
     r = train(cfg)
     again = f"voxtral-train --config {shlex.quote(str(Path(r.run_dir)/'training_config.json'))} --resume auto"
     if r.interrupted: p.exit(130, f"{p.prog}: stopped at step {r.steps}; go on with: {again}\n")
-    print(json.dumps(dict(wer_before=r.wer_before, wer_after=r.wer_after, run_dir=str(r.run_dir))))
+    print(json.dumps(r.rates_by_name() | dict(run_dir=str(r.run_dir))))
 
 # %% ../../nbs/run/04_commands.ipynb #eval-fields
 _EVAL_SPLIT = dict(default="test", help="Split of a Hub dataset to measure on.")
@@ -148,12 +148,16 @@ def _eval(
     if not os.access(Path(a.output).absolute().parent, os.W_OK):
         raise ConfigError(f"output: no permission to write in the folder of {a.output}")
     share_cores()
+    from voxtral_nb.measure.metrics import METRICS
     r = evaluate_run(cfg)
     r.save(a.output)
-    print(f"WER {r.wer:.2%}  CER {r.cer:.2%}  on {r.n_clips} clips, {r.audio_seconds/60:.1f} min of speech, {r.rtfx:.1f} times as fast as it was spoken")
-    print("The worst:")
-    for o in r.worst(5).itertuples(): print(f"  {o.wer:4.0%}  said  {o.reference}\n        heard {o.hypothesis}")
-    print(json.dumps(dict(wer=r.wer, cer=r.cer, n_clips=r.n_clips, output=str(a.output))))
+    rates = "  ".join(f"{METRICS[k].label} {v:.2%}" for k,v in r.rates.items())
+    print(f"{rates}  on {r.n_clips} clips, {r.audio_seconds/60:.1f} min of speech, {r.rtfx:.1f} times as fast as it was spoken")
+    bad = r.worst(5)
+    if len(bad): print("The worst:")
+    for o in bad.to_dict("records"):
+        print(f"  {o[r.primary]:4.0%}  said  {o['reference']}\n        heard {o['hypothesis']}")
+    print(json.dumps(dict(**r.rates, n_clips=r.n_clips, output=str(a.output))))
 
 # %% ../../nbs/run/04_commands.ipynb #publish-parser
 _PUBLISH_HELP = """Put a run's model, or a dataset folder, on the Hugging Face Hub, and prove that it works from there.

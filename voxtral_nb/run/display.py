@@ -52,7 +52,7 @@ def show_errors(
     for name,r in reports.items():
         w = np.sort(r.table[r.primary].to_numpy(dtype=float))
         ax.step(np.r_[0, w]*100, np.r_[0, np.arange(1, len(w)+1)/len(w)]*100, where="post",
-                label=f"{name}: {r.wer:.1%}")
+                label=f"{name}: {r.metric.show(r.score)}")
     ax.set(xlabel="error rate of a clip, %", ylabel="clips, %", xlim=(-2, 102), ylim=(0, 103))
     ax.legend(fontsize=8, loc="lower right")
     plt.close(fig)

@@ -1,4 +1,4 @@
-"""A model card, a dataset card and the README of a Space, made of what was recorded and of nothing else.
+"""Model cards, dataset cards and Space READMEs, written from what was recorded and from nothing else.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/share/cards.html.md"""
 
@@ -24,14 +24,15 @@ import yaml
 from .. import __version__
 from ..core.assets import ASSETS, TINY, tiny_path
 from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
-from ..core.words import duration, markdown_table, one_line, percent
+from ..core.words import counted, duration, markdown_table, one_line, percent
 from ..data.dataset import SpeechDataset
-from ..measure.evaluation import EvalReport, get_normalizer
+from ..measure.evaluation import EvalReport
+from ..measure.metrics import METRICS, get_normalizer, rates_of
 from ..record.languages import LANGUAGES
 
 # %% ../../nbs/share/01_cards.ipynb #error
 class CardError(VoxtralNBError, ValueError):
-    "A card cannot be written from what there is, or is not fit to be published: the message says why."
+    "A card cannot be written, or cannot be published as it is: the message says why."
 
 # %% ../../nbs/share/01_cards.ipynb #escape
 class Markdown(str): "Text that is Markdown already: a template inserts it as it is."
@@ -39,49 +40,44 @@ class Markdown(str): "Text that is Markdown already: a template inserts it as it
 def escape_markdown(
     text, # anything
     limit:int|None=None, # characters; longer text is cut
-) -> Markdown: # one line, for a paragraph or a cell of a table
+) -> Markdown: # one line, for a paragraph or a table cell
     "Markdown that shows `text` as it is."
     s = re.sub(r"[\\`*_{}\[\]<>|&~$!]", r"\\\g<0>", one_line(text, limit))
-    s = re.sub(r"^(\d{1,9})([.)])(?=\s|$)", r"\1\\\2", s)   # no list
-    s = re.sub(r"^[#+=:-]", r"\\\g<0>", s)                  # no heading, list, rule or front matter
-    return Markdown(re.sub(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\w)(?=@\w)", "\u2060", s)) # no link
+    s = re.sub(r"^(\d{1,9})([.)])(?=\s|$)", r"\1\\\2", s)   # not a list
+    s = re.sub(r"^[#+=:-]", r"\\\g<0>", s)                  # not a heading, list, rule or front matter
+    return Markdown(re.sub(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\w)(?=@\w)", "\u2060", s)) # not a link
 
 # %% ../../nbs/share/01_cards.ipynb #filters
-def _percent(x, digits=1): return Markdown(percent(x, digits))
-def _number(x): return Markdown("–" if x is None else f"{x:,}" if isinstance(x, int) else f"{x:,.4g}")
+def _number(x): return "–" if x is None else f"{x:,}" if isinstance(x, int) else f"{x:,.4g}"
 
-# %% ../../nbs/share/01_cards.ipynb #filters-2
-def _py(x): return Markdown(json.dumps(one_line(x), ensure_ascii=False) if isinstance(x, str) else repr(x)) # a JSON string is a Python string
-def _sh(x): return Markdown(shlex.join([one_line(o) for o in ([x] if isinstance(x, str) else x)]))
-
-# %% ../../nbs/share/01_cards.ipynb #filters-3
 def _code(
     text, # a name, a version, a hash
 ) -> Markdown:
-    "`text` in code type; escaped where that could break out of it."
+    "`text` in code type; escaped where it could break out of it."
     s = one_line(text)
     return escape_markdown(s) if re.search(r"[`|]", s) or not s else Markdown(f"`{s}`")
 
-def _duration(seconds): return Markdown(duration(seconds)) # s
+# %% ../../nbs/share/01_cards.ipynb #filters-2
+def _py(x): # a JSON string is a Python string
+    return Markdown(json.dumps(one_line(x), ensure_ascii=False) if isinstance(x, str) else repr(x))
+
+def _sh(x): return Markdown(shlex.join([one_line(o) for o in ([x] if isinstance(x, str) else x)]))
 
 # %% ../../nbs/share/01_cards.ipynb #table
-def _cell(x) -> str:
-    return "–" if x is None else x if isinstance(x, Markdown) else _number(x) if isinstance(x,
-        (int, float)) else escape_markdown(x)
+def _cell(x) -> str: # Markdown
+    if isinstance(x, Markdown): return x
+    return _number(x) if x is None or isinstance(x, (int, float)) else escape_markdown(x)
 
-def _is_number(x) -> bool:
-    return isinstance(x, (int, float, type(None))) or bool(re.fullmatch(r"[–\d.,%×/→ ]+", str(x)))
-
-# %% ../../nbs/share/01_cards.ipynb #table-2
 def _table(
     rows:Sequence[Sequence], # cells: numbers, text, Markdown, None
-    *head:str, # titles of the columns
-) -> Markdown: # numbers to the right
+    *head:str, # column titles
+) -> Markdown: # numbers are aligned to the right
     "A Markdown table."
-    right = [bool(rows) and all(map(_is_number, c)) for c in zip(*rows)] or [False]*len(head)
-    return Markdown(markdown_table(map(_cell, head), (map(_cell, o) for o in rows), right))
+    def is_number(x): return x is None or isinstance(x, (int, float)) or bool(re.fullmatch(r"[–\d.,%×/→ ]+", str(x)))
+    right = [bool(rows) and all(map(is_number, c)) for c in zip(*rows)]
+    return Markdown(markdown_table(map(_cell, head), [map(_cell, o) for o in rows], right))
 
-# %% ../../nbs/share/01_cards.ipynb #render
+# %% ../../nbs/share/01_cards.ipynb #template
 _TEMPLATES = ASSETS/"cards"
 
 def card_template(
@@ -92,40 +88,30 @@ def card_template(
         raise CardError(f"there is no card for a {kind!r}; there are 'model', 'dataset' and 'space'")
     return _TEMPLATES/f"{kind}.md"
 
-def _render(
-    template:str|Path|None, # file; None: the one that comes with the package
+# %% ../../nbs/share/01_cards.ipynb #parse-front
+def _parse_front(
+    block:str, # YAML between the two lines
     kind:str, # "model", "dataset" or "space"
-    facts:dict, # name -> value
-) -> str: # the card, checked
-    "Fill in a template."
-    import jinja2
-    path = Path(template or card_template(kind))
-    env = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                             keep_trailing_newline=True,
-                             finalize=lambda o: escape_markdown(o) if isinstance(o, str) and not isinstance(o,
-                                 Markdown) else o)
-    env.filters.update(percent=_percent, number=_number, duration=_duration, code=_code, py=_py, sh=_sh, table=_table)
-    try:
-        source = path.read_text(encoding="utf-8")
-        if left := re.search(r".*\b(?:TODO|FIXME|XXX)\b.*", source):
-            raise CardError(f"template {path} is not finished: {left[0].strip()[:80]}")
-        text = env.from_string(source).render(**facts)
-    except OSError as e: raise CardError(f"template {path} cannot be read: {e.strerror}") from None
-    except UnicodeDecodeError: raise CardError(f"template {path} cannot be read: it is not in UTF-8") from None
-    except jinja2.TemplateSyntaxError as e: raise CardError(f"template {path} line {e.lineno}: {e.message}") from None
-    except jinja2.UndefinedError as e:
-        raise CardError(f"template {path}: {e.message}; the facts there are: {', '.join(sorted(facts))}") from None
-    except (jinja2.TemplateError, TypeError, ZeroDivisionError) as e:
-        raise CardError(f"template {path}: {type(e).__name__}: {e}") from e
-    text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-    check_card(text, kind)
-    return text
+) -> dict:
+    "Read front matter as huggingface_hub does."
+    from huggingface_hub.repocard_data import DatasetCardData, ModelCardData, SpaceCardData
+    try: data = yaml.safe_load(block)
+    except yaml.YAMLError as e: raise CardError(f"the front matter is not YAML: {one_line(e, 200)}") from None
+    if not isinstance(data, dict):
+        raise CardError(f"the front matter is not a mapping of names to values but {type(data).__name__}")
+    keys = re.findall(r"^([\w-]+):", block, re.M)
+    if twice := [k for k,n in Counter(keys).items() if n > 1]:
+        raise CardError(f"the front matter has the key {twice[0]} twice")
+    try: dict(model=ModelCardData, dataset=DatasetCardData, space=SpaceCardData)[kind](**data)
+    except (ValueError, TypeError) as e:
+        raise CardError(f"huggingface_hub cannot read the front matter: {one_line(e, 200)}") from None
+    return data
 
 # %% ../../nbs/share/01_cards.ipynb #check
-_FRONT = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))") # as the Hub's server finds it
+_FRONT = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))") # as the Hub finds it
 _LEFT = re.compile(
     r"(?<!\\)(?:\{[{%#].*|\[(?:More Information Needed|optional)\]|<(?:your|user|repo|path)[\w -]*>)|\byour_[a-z_]+",
-    re.I) # escaped text is none
+    re.I) # not in escaped text
 _TOKEN = re.compile(r"\bhf\\?_[A-Za-z0-9]{20,}")
 
 def _strings(o): # every text in parsed YAML
@@ -142,44 +128,55 @@ def check_card(
     data, body = _parse_front(m[2], kind), text[m.end():]
     code = re.sub(r"^(```+|~~~+).*?^\1", "", body, flags=re.M|re.S)
     if o := re.search(r"^ {0,3}---[ \t]*$", code, re.M):
-        raise CardError(
-            f"the card holds a second line '---', after {one_line(code[:o.start()])[-40:]!r}: text that was not escaped?")
+        before = one_line(code[:o.start()])[-40:]
+        raise CardError(f"the card has a second line '---', after {before!r}: text that was not escaped?")
     for part in (body, *_strings(data)):
         if o := _LEFT.search(part): raise CardError(f"a placeholder is left in the card: {one_line(o[0], 60)}")
     if _TOKEN.search(text):
-        raise CardError("the card holds what looks like a token of the Hub: take it out, and revoke the token")
+        raise CardError("the card contains what looks like a Hub token: remove it, and revoke the token")
 
-# %% ../../nbs/share/01_cards.ipynb #parse-front
-def _parse_front(
-    block:str, # YAML between the two lines
+# %% ../../nbs/share/01_cards.ipynb #render
+def _render(
+    template:str|Path|None, # file; None: the one that comes with the package
     kind:str, # "model", "dataset" or "space"
-) -> dict:
-    "Read front matter as huggingface_hub does."
-    from huggingface_hub.repocard_data import DatasetCardData, ModelCardData, SpaceCardData
-    try: data = yaml.safe_load(block)
-    except yaml.YAMLError as e: raise CardError(f"the front matter is no YAML: {one_line(e, 200)}") from None
-    if not isinstance(data, dict):
-        raise CardError(f"the front matter is no mapping of names to values but {type(data).__name__}")
-    keys = re.findall(r"^([\w-]+):", block, re.M)
-    if twice := [k for k,n in Counter(keys).items() if n > 1]:
-        raise CardError(f"the front matter says {twice[0]} twice")
-    try: dict(model=ModelCardData, dataset=DatasetCardData, space=SpaceCardData)[kind](**data)
-    except (ValueError, TypeError) as e:
-        raise CardError(f"huggingface_hub cannot read the front matter: {one_line(e, 200)}") from None
-    return data
+    facts:dict, # name -> value
+) -> str: # the card, checked
+    "Fill in a template."
+    import jinja2
+    def shown(o): return escape_markdown(o) if isinstance(o, str) and not isinstance(o, Markdown) else o
+    path = Path(template or card_template(kind))
+    env = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+                             keep_trailing_newline=True, finalize=shown)
+    env.filters.update(percent=percent, number=_number, duration=duration, code=_code, py=_py, sh=_sh, table=_table)
+    try:
+        source = path.read_text(encoding="utf-8")
+        if left := re.search(r".*\b(?:TODO|FIXME|XXX)\b.*", source):
+            raise CardError(f"template {path} is not finished: {left[0].strip()[:80]}")
+        text = env.from_string(source).render(**facts)
+    except OSError as e: raise CardError(f"template {path} cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError: raise CardError(f"template {path} cannot be read: it is not UTF-8") from None
+    except jinja2.TemplateSyntaxError as e: raise CardError(f"template {path} line {e.lineno}: {e.message}") from None
+    except jinja2.UndefinedError as e:
+        raise CardError(f"template {path}: {e.message}; available facts: {', '.join(sorted(facts))}") from None
+    except (jinja2.TemplateError, TypeError, ZeroDivisionError) as e:
+        raise CardError(f"template {path}: {type(e).__name__}: {e}") from e
+    text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    check_card(text, kind)
+    return text
 
 # %% ../../nbs/share/01_cards.ipynb #license
 _HUB_LICENSES = frozenset(
-    """apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd
-bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0
-cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0
-cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c
+    """apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigcode-openrail-m afl-3.0 artistic-2.0
+bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0
+cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0
+cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0
+epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c
 ms-pl mpl-2.0 odc-by odbl osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl unknown other""".split())
 
 def _license(
     name:str|None, # as somebody wrote it
 ) -> dict: # `license`, and `license_name` where the Hub does not know it; empty for None
-    "A licence as front matter has it."
+    "A license as front matter has it."
     short = re.sub(r"[\s_]+", "-", one_line(name or "").lower())
     short = {"cc0": "cc0-1.0", "apache-2": "apache-2.0", "apache2": "apache-2.0"}.get(short, short)
     if not short or short in _HUB_LICENSES: return dict(license=short) if short else {}
@@ -195,53 +192,29 @@ def _front(
 def _repo_name(
     repo_id:str|None, # on the Hub
 ) -> str|None: # the same
-    "Raise `CardError` unless the Hub takes `repo_id`."
+    "Raise `CardError` unless the Hub accepts `repo_id`."
     from huggingface_hub.utils import HFValidationError, validate_repo_id
     if repo_id is None: return None
     try: validate_repo_id(repo_id)
     except HFValidationError as e:
-        raise CardError(f"{repo_id!r} is no name for a repository: {one_line(e, 200)}") from None
+        raise CardError(f"{repo_id!r} is not a valid repository name: {one_line(e, 200)}") from None
     return repo_id
 
 # %% ../../nbs/share/01_cards.ipynb #language-names
 def language_name(
     code:str, # ISO 639-1
 ) -> str: # in English
-    "What a language is called."
+    "The name of a language."
     return LANGUAGES[code].name if code in LANGUAGES else language_names().get(code, code).split(" (")[0]
 
 def _speech(
     codes:Sequence[str], # ISO 639-1, the most frequent first
 ) -> str: # such as "English and Hindi speech"
-    "What kind of speech, in words."
+    "The kind of speech, in words."
     names = [language_name(o) for o in codes]
-    names = names[:5] + [f"{len(names)-5} more languages"] if len(names) > 6 else names
-    return f"{', '.join(names[:-1])} and {names[-1]} speech" if len(
-        names) > 1 else f"{names[0]} speech" if names else "speech"
-
-# %% ../../nbs/share/01_cards.ipynb #run-facts
-@dataclass(frozen=True)
-class RunFacts:
-    "What a finished run recorded."
-    run_dir:Path # folder of the run
-    weights:str # "final" or "best": which of its models this is about
-    config:RunConfig # every setting
-    record:dict # training_config.json without the settings: data, base, versions, machine, git_commit, command, resumed_from
-    results:dict # train_results.json
-    history:list # log_history of trainer_state.json; empty if that is not there
-    adapter:dict|None # adapter_config.json of the model; None for a full model
-    window_seconds:int # length of the windows that the model hears in
-    before:EvalReport|None # of the model as it came; None: not measured
-    after:EvalReport|None # of these weights, clip by clip; None: not measured
-    best:dict|None # step, eval_wer, eval_cer, eval_loss, eval_clips of best-model
-    plots:tuple # names of the PNG files there are
-
-    @property
-    def model_dir(self) -> Path: return self.run_dir/f"{self.weights}-model" # what is to be published
-    @property
-    def step(self) -> int: return self.best["step"] if self.weights == "best" else self.results["steps"] # of these weights
-    @property
-    def data(self) -> dict: return self.record["data"] # of "train" and "eval": what was trained and measured on
+    if len(names) > 6: names = [*names[:5], f"{len(names)-5} more languages"]
+    if len(names) > 1: names = [f"{', '.join(names[:-1])} and {names[-1]}"]
+    return " ".join([*names, "speech"])
 
 # %% ../../nbs/share/01_cards.ipynb #read-json
 def _read_json(
@@ -252,7 +225,7 @@ def _read_json(
     try: d = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError: raise CardError(f"{path.name} is missing in {path.parent}: {what}") from None
     except OSError as e: raise CardError(f"{path} cannot be read: {e.strerror}") from None
-    except ValueError: raise CardError(f"{path} is damaged: it holds no JSON") from None
+    except ValueError: raise CardError(f"{path} is damaged: it is not JSON") from None
     if not isinstance(d, dict): raise CardError(f"{path} is damaged: it holds no record, but {str(d)[:40]!r}")
     return d
 
@@ -261,12 +234,12 @@ def _read_json(
 def _as_written(
     run:Path, # folder
 ):
-    "What reads a run's records: a `CardError` if they hold something else than a run of this version writes."
+    "While reading a run's records: a `CardError` if they are not what this version writes."
     try: yield
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as e:
         if isinstance(e, VoxtralNBError): raise
-        raise CardError(
-            f"the records in {run} are not what a run of voxtral_nb {__version__} leaves ({type(e).__name__}: {e}): they were changed, or another version wrote them") from e
+        raise CardError(f"the records in {run} are not what a run of voxtral_nb {__version__} leaves "
+                        f"({type(e).__name__}: {e}): they were changed, or another version wrote them") from e
 
 # %% ../../nbs/share/01_cards.ipynb #read-training
 def _read_training(
@@ -274,12 +247,12 @@ def _read_training(
 ) -> dict: # training_config.json
     "The record of a run, or why `run` holds none."
     if not run.is_dir():
-        raise CardError(f"{run} is no folder" + ("; give the folder of a run" if run.exists()
-                                                 else "; is the path right?"))
+        raise CardError(f"{run} is not a folder" + ("; give the folder of a run" if run.exists()
+                                                    else "; is the path right?"))
     f = run/"training_config.json"
     near = [p.parent for p in (run.absolute().parent/f.name, *sorted(run.glob(f"*/{f.name}"))) if p.exists()]
-    d = _read_json(f, "this is no run folder" + (f"; did you mean {near[0]}?" if near
-                                                 else "; give the output_dir of a run"))
+    d = _read_json(f, "this is not a run folder" + (f"; did you mean {near[0]}?" if near
+                                                    else "; give the output_dir of a run"))
     if not {"config", "data"} <= set(d): raise CardError(f"{f} is not the record of a run")
     return d
 
@@ -288,34 +261,15 @@ def _read_model(
     folder:Path, # final-model or best-model
     go_on:str, # what to do if it is not there
 ) -> tuple: # adapter_config.json or None, window in seconds
-    "What kind of model lies in `folder`; it must be whole."
+    "What kind of model `folder` holds; it must be complete."
     from voxtral_nb.training.checkpoints import weights_problem
     if not folder.is_dir(): raise CardError(f"{folder.name} is missing in {folder.parent}: {go_on}")
-    if problem := weights_problem(folder): raise CardError(f"{folder} is not whole ({problem}): {go_on}")
+    if problem := weights_problem(folder): raise CardError(f"{folder} is not complete ({problem}): {go_on}")
     if not any((folder/o).is_file() for o in ("tekken.json", "tokenizer.json")):
-        raise CardError(f"{folder} is not whole (tekken.json, the tokenizer, is missing): {go_on}")
+        raise CardError(f"{folder} is not complete (tekken.json, the tokenizer, is missing): {go_on}")
     adapter = _read_json(folder/"adapter_config.json", go_on) if (folder/"adapter_model.safetensors").exists() else None
     p = _read_json(folder/"processor_config.json", go_on)
     return adapter, int((p.get("feature_extractor") or p).get("chunk_length", 30))
-
-# %% ../../nbs/share/01_cards.ipynb #read-run
-_PLOTS = {"loss.png": "Loss over the steps", "wer.png": "Error rate over the steps"}
-
-def read_run(
-    run_dir:str|Path, # folder of a finished run
-    weights:str="final", # "final" or "best": which of its models
-) -> RunFacts:
-    "Read what a run recorded; `CardError` for what is no run, or half of one."
-    run = Path(run_dir).expanduser()
-    if weights not in ("final", "best"):
-        raise CardError(f"weights: {weights!r} is not allowed; allowed: 'final' or 'best'")
-    record = _read_training(run)
-    cfg = RunConfig.from_dict(record.pop("config"))
-    go_on = f"the run did not come to its end; go on with voxtral-train --config {shlex.quote(str(run/'training_config.json'))} --resume auto"
-    results = _read_json(run/"train_results.json", go_on)
-    measured, state = (_read_json(run/o, "") if (run/o).exists() else {} for o in ("eval_results.json",
-        "trainer_state.json"))
-    with _as_written(run): return _run_facts(run, weights, cfg, record, results, measured, state, go_on)
 
 # %% ../../nbs/share/01_cards.ipynb #report
 def _report(
@@ -325,59 +279,102 @@ def _report(
     "What was measured; its figures must be those of its clips."
     o = EvalReport.from_dict(d)
     errors, words = (int(o.table[k].sum()) for k in ("errors", "words"))
-    if len(o.table) == o.n_clips and words and abs(errors/words - o.wer) > 1e-4:
-        raise CardError(f"{file} was changed: its clips come to a WER of {errors/words:.1%}, and it says {o.wer:.1%}")
+    said = o.rates["wer"]
+    if len(o.table) == o.n_clips and words and abs(errors/words - said) > 1e-4:
+        raise CardError(f"{file} was changed: its clips come to a WER of {errors/words:.1%}, and it says {said:.1%}")
     return o
 
+# %% ../../nbs/share/01_cards.ipynb #run-facts
+@dataclass(frozen=True)
+class RunFacts:
+    "What a finished run recorded."
+    run_dir:Path # folder of the run
+    weights:str # "final" or "best": which of its models this is about
+    config:RunConfig # every setting
+    record:dict # the rest of training_config.json: data, base, versions, machine, git_commit, command, resumed_from
+    results:dict # train_results.json
+    history:list # log_history of trainer_state.json; empty if that is missing
+    adapter:dict|None # adapter_config.json of the model; None for a full model
+    window_seconds:int # window length of the model
+    before:EvalReport|None # of the base model; None: not measured
+    after:EvalReport|None # of these weights, clip by clip; None: not measured
+    best:dict|None # step, rates, eval_loss, eval_clips of best-model
+    plots:tuple # names of the PNG files
+
+    @property
+    def model_dir(self) -> Path: return self.run_dir/f"{self.weights}-model" # what is published
+    @property
+    def step(self) -> int: # of these weights
+        return self.best["step"] if self.weights == "best" else self.results["steps"]
+    @property
+    def data(self) -> dict: return self.record["data"] # of "train" and "eval"
+
 # %% ../../nbs/share/01_cards.ipynb #facts-of-run
-def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, measured:dict, state:dict,
-               go_on:str) -> RunFacts:
-    "The facts of a run, of what its files hold."
-    best, history = measured.get("best"), state.get("log_history", [])
-    if weights == "best" and not best:
-        raise CardError(
-            f"{run}: nothing was measured in this run, so there is no best model; take the final one (weights='final')")
-    adapter, window = _read_model(run/f"{weights}-model", go_on)
-    before, after = (measured.get(o) and _report(measured[o], run/"eval_results.json") for o in ("before", "after"))
-    if after is None and results.get("wer_after") is not None:
-        raise CardError(
-            f"eval_results.json is missing in {run}, or not whole, although the run was measured: bring it back")
-    at, step = _measured_step(results, history), best["step"] if weights == "best" else results["steps"]
-    plots = tuple(o for o in _PLOTS if (run/o).exists())
-    return RunFacts(run, weights, cfg, record, results, history, adapter, window, before, after if at == step else None,
-                    best, plots)
+_PLOTS = {"loss.png": "Loss over the steps", "wer.png": "Error rate over the steps"}
 
 def _measured_step(results:dict, history:list) -> int: # 0: none
     "The step of the model that was measured last."
-    return results["steps"] if not results["interrupted"] else max((o["step"] for o in history if "eval_wer" in o),
+    return results["steps"] if not results["interrupted"] else max((o["step"] for o in history if rates_of(o)),
                                                                    default=0)
+
+def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, measured:dict, state:dict,
+               go_on:str) -> RunFacts:
+    "The facts of a run, from the contents of its files."
+    best, history = measured.get("best"), state.get("log_history", [])
+    if weights == "best" and not best:
+        raise CardError(
+            f"{run}: nothing was measured in this run, so there is no best model; use the final one (weights='final')")
+    adapter, window = _read_model(run/f"{weights}-model", go_on)
+    before, after = (measured.get(o) and _report(measured[o], run/"eval_results.json") for o in ("before", "after"))
+    if after is None and results.get("rates_after") is not None:
+        raise CardError(
+            f"eval_results.json is missing in {run} or incomplete, although the run was measured: restore it")
+    at, step = _measured_step(results, history), best["step"] if weights == "best" else results["steps"]
+    return RunFacts(run_dir=run, weights=weights, config=cfg, record=record, results=results, history=history,
+                    adapter=adapter, window_seconds=window, before=before, after=after if at == step else None,
+                    best=best, plots=tuple(o for o in _PLOTS if (run/o).exists()))
+
+# %% ../../nbs/share/01_cards.ipynb #read-run
+def read_run(
+    run_dir:str|Path, # folder of a finished run
+    weights:str="final", # "final" or "best": which of its models
+) -> RunFacts:
+    "Read what a run recorded; `CardError` if it is not a run, or not a finished one."
+    run = Path(run_dir).expanduser()
+    if weights not in ("final", "best"):
+        raise CardError(f"weights: {weights!r} is not allowed; allowed: 'final' or 'best'")
+    record = _read_training(run)
+    cfg, again = RunConfig.from_dict(record.pop("config")), shlex.quote(str(run/"training_config.json"))
+    go_on = f"the run did not finish; continue it with voxtral-train --config {again} --resume auto"
+    results = _read_json(run/"train_results.json", go_on)
+    measured, state = (_read_json(run/o, "") if (run/o).exists() else {} for o in ("eval_results.json",
+        "trainer_state.json"))
+    with _as_written(run): return _run_facts(run, weights, cfg, record, results, measured, state, go_on)
 
 # %% ../../nbs/share/01_cards.ipynb #base
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 def base_facts(
-    run:RunFacts,
-) -> dict: # base: Markdown; base_id, base_is_tiny, base_is_local, base_revision, and base_on_hub: its Hub id, None if it is none
-    "The model that the run began with."
+    run:RunFacts, # from `read_run`
+) -> dict: # base (Markdown), base_id, base_is_tiny, base_is_local, base_on_hub (Hub id or None), base_revision
+    "The model that the run started from."
     made, given = run.record.get("base") or {}, run.config.model_id
-    said = (run.adapter or {}).get("base_model_name_or_path") or given # an adapter knows its base; another adapter may have been trained further
+    said = (run.adapter or {}).get("base_model_name_or_path") or given # an adapter names its base
     tiny = said == TINY or PurePosixPath(said).parts[-3:] == ("voxtral_nb", "assets", TINY)
     local = tiny or not _HUB_ID.fullmatch(said) or (made["local"] if made and said == given else Path(said).is_dir())
     name = PurePosixPath(said.replace("\\", "/").rstrip("/")).name
-    if tiny: shown = Markdown("the tiny Voxtral of voxtral_nb")
-    else:
-        shown = Markdown(f"{escape_markdown(name)} (a local model)" if local
-                         else f"[{said}](https://huggingface.co/{said})")
-    return dict(base=shown, base_id=name if local else said, base_is_tiny=tiny, base_is_local=local,
+    if tiny: shown = "the tiny Voxtral of voxtral_nb"
+    else: shown = f"{escape_markdown(name)} (a local model)" if local else f"[{said}](https://huggingface.co/{said})"
+    return dict(base=Markdown(shown), base_id=name if local else said, base_is_tiny=tiny, base_is_local=local,
                 base_on_hub=None if local else said,
                 base_revision=None if local else (run.adapter or {}).get("revision") or run.config.model_revision)
 
 # %% ../../nbs/share/01_cards.ipynb #codes
 def trained_languages(
-    run:RunFacts,
+    run:RunFacts, # from `read_run`
     language:str|Sequence[str]|None=None, # ISO 639-1, in place of what the run recorded
 ) -> list[str]: # the most frequent first; empty if no row named one
-    "The languages that were trained."
+    "The languages of the training data."
     given = [language] if isinstance(language, str) else list(language or ())
     for o in given: check_language(o)
     seen = (run.data["train"].get("languages") or {})
@@ -387,52 +384,48 @@ def trained_languages(
 def _set(
     run:RunFacts,
     kind:str, # "train" or "eval"
-    private:bool, # hide what it is called?
+    private:bool, # hide its name?
 ) -> dict|None: # name, hub (its id or None), config, split; None if there is no such data
-    "What the data is called; of a local path only its end."
+    "The name of the data; of a local path only its end."
     c, d = run.config, run.data[kind]
     if d is None: return None
     given = c.train_data if kind == "train" or c.eval_data is None else c.eval_data
-    split = c.train_split if kind == "train" else c.eval_split or c.train_split
     if private: return dict(name="private recordings", hub=None, config=None, split=None)
     if d["source"] != given and d["source"].startswith(f"{given}:"):
+        split = c.train_split if kind == "train" else c.eval_split or c.train_split
         return dict(name=given, hub=given, config=c.hub_config, split=split)
     path = PurePosixPath(given.replace("\\", "/").rstrip("/"))
-    name = path.parent.name if path.name in ("data.jsonl",
-                                             "metadata.jsonl") and path.parent.name else path.name.removesuffix(
-                                                 ".jsonl")
+    in_folder = path.name in ("data.jsonl", "metadata.jsonl") and path.parent.name
+    name = path.parent.name if in_folder else path.name.removesuffix(".jsonl")
     return dict(name=one_line(name), hub=None, config=None, split=None)
 
 # %% ../../nbs/share/01_cards.ipynb #set-words
 def _set_words(
     run:RunFacts,
-    private:bool, # hide what it is called?
-) -> Markdown: # such as "a tenth held out of ..."
+    private:bool, # hide its name?
+) -> Markdown: # such as "10% of the training data, held out by clip (seed 42)"
     "The evaluation set in words."
     s, c = _set(run, "eval", private), run.config
-    name = Markdown(
-        f"[{s['hub']}](https://huggingface.co/datasets/{s['hub']})") if s["hub"] else escape_markdown(s["name"])
-    more = "".join(f", {k} {escape_markdown(s[k])}" for k in ("config", "split") if s[k])
     if c.eval_data is None and c.eval_split is None:
-        name, more = Markdown(
-            f"{_percent(c.eval_fraction, 0)} of the training data"), f", held out by {c.split_by} (seed {c.seed})"
-    return Markdown(name + more)
+        return Markdown(f"{percent(c.eval_fraction, 0)} of the training data, held out by {c.split_by} (seed {c.seed})")
+    name = f"[{s['hub']}](https://huggingface.co/datasets/{s['hub']})" if s["hub"] else escape_markdown(s["name"])
+    return Markdown(name + "".join(f", {k} {escape_markdown(s[k])}" for k in ("config", "split") if s[k]))
 
 # %% ../../nbs/share/01_cards.ipynb #figures
 def measured_rates(
     run:RunFacts,
-) -> dict|None: # wer, cer, clips of these weights; None: not measured
+) -> dict|None: # rates, clips of these weights; None: not measured
     "What was measured of the weights that the card is about."
-    if run.after is not None: return dict(wer=run.after.wer, cer=run.after.cer, clips=run.after.n_clips)
+    if run.after is not None: return dict(rates=run.after.rates, clips=run.after.n_clips)
     if run.weights == "best":
-        return dict(wer=run.best["eval_wer"], cer=run.best["eval_cer"], clips=run.best["eval_clips"])
+        return dict(rates=run.best["rates"], clips=run.best["eval_clips"])
     return None
 
 # %% ../../nbs/share/01_cards.ipynb #eval-results
 def eval_results(
-    run:RunFacts,
-    private_data:bool=False, # hide what the evaluation set is called?
-) -> list: # huggingface_hub's `EvalResult`s: WER and CER in percent, after and, if measured, before; empty if nothing was measured
+    run:RunFacts, # from `read_run`
+    private_data:bool=False, # hide the name of the evaluation set?
+) -> list: # huggingface_hub's `EvalResult`s in percent, after and, if measured, before; empty if nothing was measured
     "What was measured, as the Hub's metadata has it."
     from huggingface_hub import EvalResult
     now, s, b = measured_rates(run), _set(run, "eval", private_data), run.before
@@ -444,19 +437,19 @@ def eval_results(
                 dataset_config=s["config"], dataset_split=s["split"])
     def one(metric, value, name, clips):
         return EvalResult(task_type="automatic-speech-recognition", task_name="Speech recognition", **data,
-                          dataset_args=size, metric_type=metric,
-            metric_value=round(100*value, 2), metric_name=name,
-            metric_args=dict(normalizer=c.normalizer, clips=clips, unit="percent"))
-    out = [one(k, now[k], k.upper(), now["clips"]) for k in ("wer", "cer")]
+                          dataset_args=size, metric_type=metric, metric_value=round(100*value, 2), metric_name=name,
+                          metric_args=dict(normalizer=c.normalizer, clips=clips, unit="percent"))
+    out = [one(k, v, METRICS[k].label, now["clips"]) for k,v in now["rates"].items()]
     if b is not None:
-        out += [one(k, getattr(b, k), f"{k.upper()} of the base model, before fine-tuning",
-                    b.n_clips) for k in ("wer", "cer")]
+        out += [one(k, v, f"{METRICS[k].label} of the base model, before fine-tuning", b.n_clips)
+                for k,v in b.rates.items()]
     return [o for o in out if math.isfinite(o.metric_value)]
 
 # %% ../../nbs/share/01_cards.ipynb #measured
-_NORMALIZED = dict(none="as they are, spaces aside (normaliser none)",
-                   basic="without case, punctuation and text in brackets (Whisper's basic normaliser)",
-                   english="after Whisper's English normaliser: without case and punctuation, numbers as digits, one spelling")
+_NORMALIZED = dict(none="as they are, apart from spaces (normalizer none)",
+                   basic="without case, punctuation and text in brackets (Whisper's basic normalizer)",
+                   english="after Whisper's English normalizer: without case and punctuation, "
+                           "numbers as digits, one spelling")
 
 def _changes(before, after): # (better, same, worse) clips
     d = after.table[after.primary].to_numpy(float) - before.table[after.primary].to_numpy(float)
@@ -472,38 +465,37 @@ def _report_rows(
     now:dict, # from `measured_rates`
 ) -> list[list]: # label, before, after
     "The table of results."
-    both = [(f"{k.upper()}", b and _percent(getattr(b, k)), _percent(now[k])) for k in ("wer", "cer")]
+    both = [(METRICS[k].label, b and percent(b.rates[k]), percent(v)) for k,v in now["rates"].items()]
     if a is not None:
-        errors = lambda r: r and Markdown(f"{r.substitutions} / {r.deletions} / {r.insertions}")
-        both += [("words wrong / missing / added", errors(b), errors(a)),
-                 ("clips without an answer", b and b.empty, a.empty),
-                 ("answers cut off at the token limit", b and b.truncated, a.truncated)]
+        errors = lambda r: r and f"{r.substitutions} / {r.deletions} / {r.insertions}"
+        both += [("substitutions / deletions / insertions", errors(b), errors(a)),
+                 ("empty transcripts", b and b.empty, a.empty),
+                 ("transcripts cut off at the token limit", b and b.truncated, a.truncated)]
         if math.isfinite(a.loss):
-            both.append(("loss, nats a token", b and Markdown(f"{b.loss:.3f}"), Markdown(f"{a.loss:.3f}")))
+            both.append(("loss (nats per token)", b and Markdown(f"{b.loss:.3f}"), Markdown(f"{a.loss:.3f}")))
     return [list(o) if b is not None else [o[0], o[2]] for o in both]
 
 # %% ../../nbs/share/01_cards.ipynb #measured-facts
 def _measured(
     run:RunFacts,
-    private:bool, # hide what the data is called?
+    private:bool, # hide the name of the data?
 ) -> dict|None: # for the template; None: nothing was measured
     "What the card says about the error rate."
     now, b, a, d = measured_rates(run), run.before, run.after, run.data["eval"]
     if now is None: return None
     whole, k, c = a is not None and now["clips"] == d["clips"], run.results["primary"], run.config
-    was = f"{_percent(getattr(b, k))} → " if b is not None else ""
-    clips = {o: None if a is None else getattr(a, o) for o in ("words", "empty", "truncated")}
-    return clips | dict(headline=Markdown(f"{dict(wer='Word', cer='Character')[k]} error rate {was}{_percent(now[k])}"),
-                        clips=now["clips"],
-        rows=_report_rows(b, a, now), has_before=b is not None, before_head=f"before ({b.n_clips} clips)"
-        if b is not None else "",
-        after_head=f"after ({now['clips']} clips)", other_clips=b is not None and b.n_clips != now["clips"],
-        set=_set_words(run, private),
-        length=None if a is None else _duration(a.audio_seconds), normalizer=Markdown(_NORMALIZED[c.normalizer]),
-        changes=_changes(b, a) if _same_clips(a, b) else None,
-        longest=d.get("longest") if whole else None if a is None else float(a.table.duration.max()),
-        voices=d.get("speakers") if whole else None,
-        voices_heard=d.get("speakers_heard"),
+    was = f"{percent(b.rates[k])} → " if b is not None else ""
+    longest = d.get("longest") if whole else None if a is None else float(a.table.duration.max())
+    counts = {o: None if a is None else getattr(a, o) for o in ("words", "empty", "truncated")}
+    return counts | dict(
+        headline=Markdown(f"{METRICS[k].title} {was}{percent(now['rates'][k])}"),
+        worse=b is not None and now["rates"][k] > b.rates[k], clips=now["clips"],
+        rows=_report_rows(b, a, now), has_before=b is not None,
+        before_head=f"before ({b.n_clips} clips)" if b is not None else "", after_head=f"after ({now['clips']} clips)",
+        other_clips=b is not None and b.n_clips != now["clips"], set=_set_words(run, private),
+        length=None if a is None else duration(a.audio_seconds), normalizer=_NORMALIZED[c.normalizer],
+        changes=_changes(b, a) if _same_clips(a, b) else None, longest=longest,
+        voices=d.get("speakers") if whole else None, voices_heard=d.get("speakers_heard"),
         held_out=c.split_by if c.eval_data is None and c.eval_split is None else None)
 
 # %% ../../nbs/share/01_cards.ipynb #marked
@@ -513,10 +505,10 @@ def _marked(
     norm, # from `get_normalizer`
     limit:int=200, # characters shown
 ) -> Markdown: # words that differ in bold
-    "What the model wrote, with what differs marked."
+    "What the model wrote, with the differences marked."
     import jiwer
-    said, wrote = [o for w in one_line(reference).split() for o in norm(w).split()], one_line(hypothesis,
-        limit).split()
+    said = [o for w in one_line(reference).split() for o in norm(w).split()]
+    wrote = one_line(hypothesis, limit).split()
     if not wrote: return Markdown("*(nothing)*")
     heard = [(o, i) for i,w in enumerate(wrote) for o in norm(w).split()]
     good = {i for _,i in heard}
@@ -555,25 +547,26 @@ def _examples(
 # %% ../../nbs/share/01_cards.ipynb #data-rows
 def _data_rows(
     run:RunFacts,
-    private:bool, # hide what the data is called?
-) -> tuple: # rows, titles of the columns after the first
-    "What was trained and measured on, in numbers."
+    private:bool, # hide the name of the data?
+) -> tuple: # rows, column titles after the first
+    "The training and evaluation data, in numbers."
     kinds = [k for k in ("train", "eval") if run.data.get(k)]
     d = {k: run.data[k] for k in kinds}
-    langs = lambda o: ", ".join(
-        f"{language_name(k) if k != 'detected' else 'not named'}{f' ({n})' if len(o) > 1 else ''}" for k,
-        n in o.items())
-    rows = [("name", lambda k: _set_words(run, private) if k == "eval"
-             else escape_markdown(_set(run, k, private)["name"])),
-            ("clips", lambda k: d[k]["clips"]), ("length", lambda k: _duration(3600*d[k]["hours"])),
-            ("longest clip", lambda k: _duration(d[k]["longest"]) if "longest" in d[k] else None),
-            ("words", lambda k: d[k].get("words")),
-            ("languages", lambda k: langs(d[k]["languages"]) if d[k].get("languages") else None),
-            ("voices", lambda k: d[k].get("speakers") or None), ("rows left out as unusable",
-                                                                 lambda k: d[k].get("skipped") or None)]
-    out = [[label, *(f(k) for k in kinds)] for label,f in rows]
-    return [o for o in out if any(x is not None for x in o[1:])], [dict(train="trained on", eval="measured on")[k]
-                                                                   for k in kinds]
+    def langs(counts):
+        def one(k, n): return ("not named" if k == "detected" else language_name(k)) + f" ({n})"*(len(counts) > 1)
+        return ", ".join(one(*o) for o in counts.items())
+    rows = {"name": lambda k: _set_words(run, private) if k == "eval"
+            else escape_markdown(_set(run, k, private)["name"]),
+            "clips": lambda k: d[k]["clips"],
+            "length": lambda k: duration(3600*d[k]["hours"]),
+            "longest clip": lambda k: duration(d[k]["longest"]) if "longest" in d[k] else None,
+            "words": lambda k: d[k].get("words"),
+            "languages": lambda k: langs(d[k]["languages"]) if d[k].get("languages") else None,
+            "voices": lambda k: d[k].get("speakers") or None,
+            "unusable rows skipped": lambda k: d[k].get("skipped") or None}
+    out = [[label, *map(f, kinds)] for label,f in rows.items()]
+    titles = dict(train="training", eval="evaluation")
+    return [o for o in out if any(x is not None for x in o[1:])], [titles[k] for k in kinds]
 
 # %% ../../nbs/share/01_cards.ipynb #settings-rows
 def _setting_rows(
@@ -581,81 +574,80 @@ def _setting_rows(
 ) -> list[tuple]: # setting, value
     "How the weights were changed."
     c, r, a, m = run.config, run.results, run.adapter, run.record.get("machine") or {}
-    parts, part = ", ".join(o.replace("_", " ") for o in c.trained_parts), r["trainable_parameters"]/r["parameters"]
-    lora = a and f"LoRA on the {parts}: rank {a['r']}, alpha {a['lora_alpha']}, dropout {a['lora_dropout']:g}, layers {c.lora_targets}"
-    done = f"{r['steps']:,} steps, {r['epochs']:.2f} epochs" + (", stopped early: the error rate had stopped falling"
-                                                                if r["stopped_early"] else "")
+    parts, share = ", ".join(o.replace("_", " ") for o in c.trained_parts), r["trainable_parameters"]/r["parameters"]
+    lora = a and (f"LoRA on the {parts}: rank {a['r']}, alpha {a['lora_alpha']}, dropout {a['lora_dropout']:g}, "
+                  f"layers {c.lora_targets}")
+    early = ", stopped early: the error rate had stopped falling" if r["stopped_early"] else ""
     times = (c.gradient_accumulation_steps, "batches a step"), (m.get("processes") or 1, "processes")
-    size = f"{c.batch_size}" + "".join(f" × {n} {w}" for n,
-                                       w in times if n > 1) + f" ({'windows' if c.packing == 'window' else 'clips'})"
-    rows = dict(trained=lora or f"all weights of the {parts}")
-    rows["parameters that learned"] = f"{r['trainable_parameters']:,} of {r['parameters']:,} ({part:.1%})"
-    rows["quantisation of the base"] = "4-bit NF4" if c.quantization == "4bit" else None
-    rows |= {"computed in": m.get("dtype"), "training": done, "batch": size, "packing": c.packing, "seed": str(c.seed)}
-    rows["resumed"] = "at step " + ", ".join(map(str,
-                                                 run.record["resumed_from"])) if run.record.get("resumed_from") else None
-    rows["weights"] = f"of the {'last step' if run.weights == 'final' else 'lowest error rate'} (step {run.step})"
-    rows["learning rate"] = f"{c.effective_learning_rate:g}, {c.lr_scheduler}, warm-up {c.warmup_fraction:.0%}"
-    rows["optimiser"] = f"{c.optimizer}, weight decay {c.weight_decay:g}"
-    rows["label smoothing"] = f"{c.label_smoothing:g}" if c.label_smoothing else None
-    rows["mean training loss"] = None if r["train_loss"] is None else f"{r['train_loss']:.3f} nats a token"
+    batch = "".join(f" × {n} {w}" for n, w in times if n > 1)
+    resumed = run.record.get("resumed_from")
+    which = "last step" if run.weights == "final" else "evaluated step with the lowest error rate"
+    rows = {"trained": lora or f"all weights of the {parts}",
+            "trainable parameters": f"{r['trainable_parameters']:,} of {r['parameters']:,} ({share:.1%})",
+            "base quantization": "4-bit NF4" if c.quantization == "4bit" else None, "dtype": m.get("dtype"),
+            "training": f"{r['steps']:,} steps, {r['epochs']:.2f} epochs{early}",
+            "batch": f"{c.batch_size}{batch} ({'windows' if c.packing == 'window' else 'clips'})",
+            "packing": c.packing, "seed": str(c.seed),
+            "resumed": "at step " + ", ".join(map(str, resumed)) if resumed else None,
+            "weights": f"{which} (step {run.step})",
+            "learning rate": f"{c.effective_learning_rate:g}, {c.lr_scheduler}, warm-up {c.warmup_fraction:.0%}",
+            "optimizer": f"{c.optimizer}, weight decay {c.weight_decay:g}",
+            "label smoothing": f"{c.label_smoothing:g}" if c.label_smoothing else None,
+            "mean training loss": None if r["train_loss"] is None else f"{r['train_loss']:.3f} nats per token"}
     return [(k, v) for k,v in rows.items() if v is not None]
 
 # %% ../../nbs/share/01_cards.ipynb #course
 def _course(
     history:Sequence[dict], # `log_history` of the run
     most:int=20, # rows
-) -> tuple: # rows, titles
-    "How it went, step by step; thinned out evenly where it is long."
-    evals, rows, loss = any("eval_wer" in o for o in history), [], None
+) -> tuple: # rows, column titles
+    "Loss and error rate, step by step; thinned out evenly where there are many steps."
+    evals, rows, loss = any(map(rates_of, history)), [], None
     nats = lambda x: None if x is None else Markdown(f"{x:.3f}")
     for o in history:
         loss = o.get("loss", loss)
         if not evals and "loss" in o: rows.append([o["step"], nats(o["loss"])])
-        if "eval_wer" in o:
-            rows.append([o["step"], nats(loss), nats(o["eval_loss"]), _percent(o["eval_wer"]), _percent(o["eval_cer"])])
+        if rates := rates_of(o):
+            rows.append([o["step"], nats(loss), nats(o["eval_loss"]), *(percent(rates.get(k)) for k in METRICS)])
     if len(rows) > most: rows = [rows[round(i*(len(rows)-1)/(most-1))] for i in range(most)]
-    return rows, ["step", "training loss", "evaluation loss", "WER", "CER"] if evals else ["step", "training loss"]
+    return rows, ["step", "training loss"] + (["evaluation loss", *(m.label for m in METRICS.values())] if evals else [])
 
 # %% ../../nbs/share/01_cards.ipynb #hardware
 def _hardware(
     run:RunFacts,
 ) -> list[tuple]: # what, value
-    "What it ran on and what it cost, as far as was measured."
+    "What it ran on and what it cost, as far as that was measured."
     m, r, a, rows = run.record.get("machine") or {}, run.results, run.after, {}
     gpu = m.get("gpus") if not str(m.get("device", "cuda")).startswith("cpu") else None
     if gpu:
-        rows["machine" if "device" in m else "GPUs there were"] = ", ".join(f"{n} × {k}" for k,
-            n in Counter(gpu).items())
+        rows["machine" if "device" in m else "GPUs present"] = ", ".join(f"{n} × {k}" for k, n in Counter(gpu).items())
     elif m.get("cpus"): rows["machine"] = f"CPU, {m['cpus']} cores, {m.get('processor') or ''}".rstrip(", ")
-    if m.get("memory_gib"): rows["memory of the machine"] = f"{m['memory_gib']} GiB"
-    what = ["with the evaluations"]*any("eval_wer" in o
-
-                                        for o in run.history) + ["of the last part of the run"]*(r.get("resumed_from") is not None)
-    rows["time"] = ", ".join([_duration(r["seconds"]), *what])
-    if r.get("audio_rate"): rows["audio trained in a second"] = f"{r['audio_rate']:.1f} s"
-    if r.get("peak_memory_gb"):
-        rows[f"peak memory of the {'GPU' if gpu else 'process'}"] = f"{r['peak_memory_gb']:.1f} GB"
-    if a is not None and math.isfinite(a.rtfx): rows["transcribing"] = f"{a.rtfx:.1f} times as fast as the speech"
+    if m.get("memory_gib"): rows["RAM"] = f"{m['memory_gib']} GiB"
+    with_evals = any(map(rates_of, run.history))
+    rows["time"] = (duration(r["seconds"]) + ", evaluations included"*with_evals
+                    + ", of the last part of the run"*(r.get("resumed_from") is not None))
+    if r.get("audio_rate"): rows["throughput"] = f"{r['audio_rate']:.1f} s of audio per second"
+    if r.get("peak_memory_gb"): rows[f"peak {'GPU' if gpu else 'process'} memory"] = f"{r['peak_memory_gb']:.1f} GB"
+    if a is not None and math.isfinite(a.rtfx): rows["transcription speed"] = f"{a.rtfx:.1f}x real time"
     if r.get("energy_kwh") is not None: rows["energy"] = f"{r['energy_kwh']:.3g} kWh"
     return [*rows.items()]
 
 # %% ../../nbs/share/01_cards.ipynb #command
-def _local_name(path:str) -> str: # what to call a path of the run's machine
+def _local_name(path:str) -> str: # a path of the run's machine, without its folders
     p = PurePosixPath(path.replace("\\", "/").rstrip("/"))
     return f"{p.parent.name}/{p.name}" if p.name in ("data.jsonl", "metadata.jsonl") and p.parent.name else p.name
 
-def _is_sample(c:RunConfig) -> bool: # is it the speech that voxtral-train takes for the tiny model when none is named?
-    return c.model_id == TINY and [PurePosixPath(str(o).replace("\\", "/")).parts[-4:] for o in (c.train_data,
-        c.eval_data)] == [
-        ("voxtral_nb", "assets", "speech", f"accent_{o}.jsonl") for o in ("train", "eval")]
+def _is_sample(c:RunConfig) -> bool: # is it the speech that voxtral-train uses for the tiny model by default?
+    def end(path): return PurePosixPath(str(path).replace("\\", "/")).parts[-4:]
+    ours = [("voxtral_nb", "assets", "speech", f"accent_{o}.jsonl") for o in ("train", "eval")]
+    return c.model_id == TINY and [end(c.train_data), end(c.eval_data)] == ours
 
 # %% ../../nbs/share/01_cards.ipynb #command-2
 def repeat_command(
-    run:RunFacts,
-    private_data:bool=False, # hide what the data is called?
+    run:RunFacts, # from `read_run`
+    private_data:bool=False, # hide the names of the data?
 ) -> Markdown: # a command line; of local paths only the end
-    "What to type to do the run again: every setting that changes its result, and is not what it would be anyway."
+    "The command that repeats the run: every setting that affects its result and differs from the default."
     c, made = run.config, run.record.get("base") or {}
     def data(kind, given):
         return f"{kind}.jsonl" if private_data else given if _set(run, kind, False)["hub"] else _local_name(given)
@@ -677,28 +669,29 @@ def _model_metadata(
     name:str, # of the model
     codes:Sequence[str], # ISO 639-1
     license:str|None, # of the weights
-    datasets:Sequence[str], # Hub ids of what was trained on
+    datasets:Sequence[str], # Hub ids of the training data
     private:bool, # name no data?
     merged:bool, # adapter merged into its base?
 ): # huggingface_hub's `ModelCardData`
     "What the Hub reads of a card."
     from huggingface_hub import ModelCardData
-    base, results, s = base_facts(run)["base_on_hub"], eval_results(run, private), _set(run, "train", private)
-    adapter = run.adapter is not None and not merged
+    base, results = base_facts(run)["base_on_hub"], eval_results(run, private)
+    s, adapter = _set(run, "train", private), run.adapter is not None and not merged
     ids = list(dict.fromkeys([*datasets, *([s["hub"]] if s["hub"] else [])]))
     tags = ["voxtral", "voxtral_nb", *(["lora"] if run.adapter else [])]
     more = dict(base_model_relation="adapter" if adapter else "finetune") if base else {}
-    if results: more |= dict(metrics=["wer", "cer"], model_name=name, eval_results=results)
+    if results: more |= dict(metrics=[*METRICS], model_name=name, eval_results=results)
     return ModelCardData(language=list(codes) or None, **_license(license),
                          library_name="peft" if adapter else "transformers",
-        pipeline_tag="automatic-speech-recognition", base_model=base, datasets=ids or None, tags=tags, **more)
+                         pipeline_tag="automatic-speech-recognition", base_model=base, datasets=ids or None,
+                         tags=tags, **more)
 
 # %% ../../nbs/share/01_cards.ipynb #install
 def _install(
     run:RunFacts,
     adapter:bool, # is peft needed?
 ) -> list[str]: # for pip
-    "What the code of the card needs, in the versions it was tried with, or newer."
+    "What the code of the card needs, in the versions of the run or newer."
     have = run.record.get("versions") or {}
     def at_least(p, extra=""):
         return f"{p}{extra}" + (f">={'.'.join(have[p].split('+')[0].split('.')[:2])}" if p in have else "")
@@ -713,57 +706,60 @@ def _model_facts(
     private:bool, # no names of data, no transcripts
     merged:bool, # adapter merged into its base?
 ) -> dict: # name -> value
-    "What the template of a model card can use, beside what the caller of `model_card` gives."
-    m, cfg, adapter, r = run.record.get("machine") or {}, run.config, run.adapter is not None and not merged, run.record
+    "What the template of a model card can use, besides the arguments of `model_card`."
+    m, cfg, r = run.record.get("machine") or {}, run.config, run.record
     (data, data_head), (course, course_head) = _data_rows(run, private), _course(run.history)
     examples, worst = ([], []) if private else _examples(run)
     unnamed = (run.data["train"].get("languages") or {}).get("detected", 0)
-    f, speech = base_facts(run), _speech(codes)
-    f |= dict(adapter=adapter, merged=merged, method=cfg.method, quantized=cfg.quantization == "4bit", private=private)
-    f |= dict(speech="speech" if unnamed else speech, unnamed=unnamed, speech_languages=speech.removesuffix(" speech"),
-              codes=list(codes), language=codes[0] if codes else None)
-    f |= dict(dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, max_new_tokens=cfg.max_new_tokens,
-              install=_install(run, adapter) + ["voxtral_nb"]*(adapter and f["base_is_tiny"]))
-    f |= dict(measured=_measured(run, private), examples=examples, worst=worst,
-              plots=[(_PLOTS[o], Markdown(o)) for o in run.plots])
-    f |= dict(train=run.data["train"], data=data, data_head=data_head, settings=_setting_rows(run), course=course,
-              course_head=course_head)
-    f |= dict(hardware=_hardware(run), versions=", ".join(f"{k} {v}" for k,v in (r.get("versions") or {}).items())
-              or "Not recorded.")
-    return f | dict(git_commit=r.get("git_commit"), command=repeat_command(run, private), card_version=__version__)
+    f, speech, adapter = base_facts(run), _speech(codes), run.adapter is not None and not merged
+    versions = ", ".join(f"{k} {v}" for k,v in (r.get("versions") or {}).items())
+    return f | dict(
+        adapter=adapter, merged=merged, method=cfg.method, quantized=cfg.quantization == "4bit", private=private,
+        speech="speech" if unnamed else speech, unnamed=unnamed, speech_languages=speech.removesuffix(" speech"),
+        codes=list(codes), language=codes[0] if codes else None,
+        dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, max_new_tokens=cfg.max_new_tokens,
+        install=_install(run, adapter) + ["voxtral_nb"]*(adapter and f["base_is_tiny"]),
+        measured=_measured(run, private), examples=examples, worst=worst,
+        plots=[(_PLOTS[o], Markdown(o)) for o in run.plots],
+        train=run.data["train"], data=data, data_head=data_head, settings=_setting_rows(run), course=course,
+        course_head=course_head, hardware=_hardware(run), versions=versions or "Not recorded.",
+        git_commit=r.get("git_commit"), command=repeat_command(run, private), card_version=__version__)
 
 # %% ../../nbs/share/01_cards.ipynb #model-card
 def model_card(
     run:RunFacts|str|Path, # from `read_run`, or the folder of a run
     repo_id:str|None=None, # on the Hub; None: a card for the local folder
     *,
-    license:str|None=None, # of the weights, as those who publish them say; None: the card says that there is none
+    license:str|None=None, # of the weights, chosen by the publisher; None: the card says that there is none
     data_license:str|None=None, # of the training data
-    datasets:Sequence[str]=(), # Hub ids under which the training data is published, if it is
+    datasets:Sequence[str]=(), # Hub ids of the training data, if it is published
     private_data:bool=False, # no names of data, no transcripts, no examples
-    verified:dict|None=None, # what loading it back from the Hub gave: ok, at, clips, wer, cer, equal, perhaps error; see below
+    verified:dict|None=None, # result of loading it from the Hub: ok, at, clips, rates, equal, maybe error; see below
     merged:bool=False, # are the weights those of the base with the adapter merged in?
     language:str|Sequence[str]|None=None, # ISO 639-1, in place of what the data named
     template:str|Path|None=None, # file; None: `card_template()`
-) -> str: # README.md: front matter and Markdown; plots are looked for in training_results/
+) -> str: # README.md: front matter and Markdown; plots are expected in training_results/
     "The card of a fine-tuned model."
     run = run if isinstance(run, RunFacts) else read_run(run)
     if merged and run.adapter is None:
-        raise CardError(f"merged: {run.model_dir} holds a whole model, there is no adapter to merge")
+        raise CardError(f"merged: {run.model_dir} holds a full model, there is no adapter to merge")
     if private_data and datasets:
-        raise CardError(
-            f"private_data hides what the data is called, and datasets ({', '.join(datasets)}) would name it: leave one of them out")
+        raise CardError(f"private_data hides the name of the data, and datasets ({', '.join(datasets)}) would name it: "
+                        "leave out one of the two")
     datasets = [_repo_name(o) for o in ([datasets] if isinstance(datasets, str) else datasets)]
-    lacks = set() if verified is None else {"ok", "at", "clips", "wer", "cer", "equal"} - set(verified)
+    lacks = set() if verified is None else {"ok", "at", "clips", "rates", "equal"} - set(verified)
     if lacks: raise CardError(f"verified lacks {', '.join(sorted(lacks))}")
     name = one_line(_repo_name(repo_id).rpartition("/")[2] if repo_id else run.config.run_name
-                     or Path(run.config.output_dir).name)
+                    or Path(run.config.output_dir).name)
     with _as_written(run.run_dir):
         codes = trained_languages(run, language)
-        data, facts = _model_metadata(run, name, codes, license, datasets, private_data,
-                                      merged), _model_facts(run, codes, private_data, merged)
+        data = _model_metadata(run, name, codes, license, datasets, private_data, merged)
+        facts = _model_facts(run, codes, private_data, merged)
+    if verified:
+        rates = [(METRICS[k].label, v) for k,v in verified["rates"].items()]
+        verified = {"error": "", **verified, "rates": rates}
     given = dict(name=name, repo=repo_id or run.model_dir.name, license=license, data_license=data_license,
-                 verified=verified and {"error": "", **verified}, metadata=_front(data))
+                 verified=verified, metadata=_front(data))
     return _render(template, "model", facts | given)
 
 # %% ../../nbs/share/01_cards.ipynb #consent
@@ -780,63 +776,67 @@ def _consents(
         texts[str(o["version"])].add(one_line(o.get("text") or ""))
     def line(v):
         days, n = sorted(str(o["accepted_at"])[:10] for o in by[v]), len({o["speaker"] for o in by[v]})
-        people, between = f"{n} {'person' if n == 1 else 'people'}" if n else None, " – ".join(dict.fromkeys((days[0],
-            days[-1]))) if days else None
+        between = " – ".join(dict.fromkeys((days[0], days[-1]))) if days else None
+        people = "1 person" if n == 1 else f"{n} people" if n else None
         return [v, people, between, sum(n for k,n in clips.items() if k is not None and str(k) == v)]
     versions = sorted({str(k) for k in clips if k is not None} | set(by))
-    same = [(v, next(iter(t))) for v,t in sorted(texts.items()) if len(t) == 1 and any(t)] # a text that differs from speaker to speaker may name them
+    same = [(v, next(iter(t))) for v,t in sorted(texts.items()) if len(t) == 1 and any(t)] # others may hold names
     return [line(v) for v in versions], same, clips[None] if versions else 0
 
 # %% ../../nbs/share/01_cards.ipynb #dataset-facts
-_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
-
 def _snr(
     rows:Sequence[dict],
 ) -> dict|None: # clips, median and lowest in dB; None: not measured
     "How noisy the clips are."
-    v = sorted(q["snr_db"] for r in rows if isinstance(q := r.get("quality"), dict) and isinstance(q.get("snr_db"),
-        (int, float)))
+    found = [q["snr_db"] for r in rows if isinstance(q := r.get("quality"), dict) and "snr_db" in q]
+    v = sorted(o for o in found if isinstance(o, (int, float)))
     return dict(clips=len(v), median=Markdown(f"{v[len(v)//2]:.0f}"), lowest=Markdown(f"{v[0]:.0f}")) if v else None
 
-def source_name(o:str|None) -> str|None: # where a clip is from; of a folder on this machine only its end
-    return PurePosixPath(o.replace("\\", "/").rstrip("/")).name if isinstance(o,
-        str) and re.match(r"/|~|\.\.?[/\\]|file:|[A-Za-z]:\\", o) else o
-
-# %% ../../nbs/share/01_cards.ipynb #dataset-facts-2
-def _counts(c:Counter) -> list[list]: return [[k, n] for k,n in c.most_common(20)] if set(c) - {None} else []
+def source_name(
+    source:str|None, # of a row
+) -> str|None: # of a folder on this machine only its end
+    "Where a clip is from, without a path."
+    here = isinstance(source, str) and re.match(r"/|~|\.\.?[/\\]|file:|[A-Za-z]:\\", source)
+    return PurePosixPath(source.replace("\\", "/").rstrip("/")).name if here else source
 
 # %% ../../nbs/share/01_cards.ipynb #counts
+def _counts(c:Counter) -> list[list]: return [[k, n] for k,n in c.most_common(20)] if set(c) - {None} else []
+
 def _dataset_facts(
     ds:SpeechDataset,
-    rows:Sequence[dict], # of it
+    rows:Sequence[dict], # its rows
     license:str|None, # of rows that name none
     private:bool, # no transcripts
 ) -> dict: # name -> value
-    "What the template of a dataset card can use, beside names and metadata."
+    "What the template of a dataset card can use, besides names and metadata."
     s, per = ds.stats(), defaultdict(float)
     d, langs, voices = s.durations, [k for k,_ in s.languages.most_common()], len(set(s.speakers) - {None})
     for r,o in zip(rows, d): per[r.get("language") or None] += o
     codes, count = [k for k in langs if k], lambda key: Counter(r.get(key) for r in rows)
     days, rates = sorted(str(r["created_at"])[:10] for r in rows if r.get("created_at")), count("sampling_rate")
     rates.pop(None, None)
-    f = dict(clips=s.clips, length=_duration(float(d.sum())), speech=_speech(codes), codes=codes, voices=voices,
-             no_voice=s.speakers[None], private=private)
-    f["summary"] = [("clips", s.clips), ("audio", f["length"]),
-                    ("length of a clip", f"{d.min():.1f} to {d.max():.1f} s, median {sorted(d)[len(d)//2]:.1f} s"),
-                    ("words", s.words), *([("voices", voices)] if voices else [])]
-    f["languages"] = [[language_name(k) if k else "not named", s.languages[k], _duration(per[k])] for k in langs]
-    f |= dict(no_language=s.languages[None], sources=_counts(Counter(source_name(r.get("source")) for r in rows)),
-              recorded=(days[0], days[-1]) if days else None, snr=_snr(rows))
-    f |= dict(prompted=sum(bool(r.get("prompt_id")) for r in rows),
-              rates=", ".join(f"{k/1000:g} kHz ({n:,} clips)" for k,n in rates.most_common(6)))
-    f |= dict(zip(("consents", "consent_texts", "no_consent"), _consents(ds, rows)),
-              licenses=_counts(Counter(r.get("license") or license for r in rows)))
-    some = [] if private else [(r, float(d[i])) for i in sorted({round(i*(s.clips-1)/4) for i in range(5)})
-                               for r in [rows[i]]]
-    return f | dict(examples=[[r.get("language"), Markdown(f"{o:.1f}"), escape_markdown(r["text"], 200)] for r,
-                              o in some], card_version=__version__)
+    length, per_clip = duration(
+        float(d.sum())), f"{d.min():.1f} to {d.max():.1f} s, median {sorted(d)[len(d)//2]:.1f} s"
+    consents, consent_texts, no_consent = _consents(ds, rows)
+    some = [] if private else sorted({round(i*(s.clips-1)/4) for i in range(5)})
+    return dict(
+        clips=s.clips, length=length, speech=_speech(codes), codes=codes, voices=voices, no_voice=s.speakers[None],
+        private=private, summary=[("clips", s.clips), ("audio", length), ("clip length", per_clip), ("words", s.words),
+                                  *([("voices", voices)] if voices else [])],
+        languages=[[language_name(k) if k else "not named", s.languages[k], duration(per[k])] for k in langs],
+        no_language=s.languages[None], sources=_counts(Counter(source_name(r.get("source")) for r in rows)),
+        recorded=(days[0], days[-1]) if days else None, snr=_snr(rows),
+        prompted=sum(bool(r.get("prompt_id")) for r in rows),
+        rates=", ".join(f"{k/1000:g} kHz ({counted(n, 'clip')})" for k,n in rates.most_common(6)),
+        consents=consents, consent_texts=consent_texts, no_consent=no_consent,
+        licenses=_counts(Counter(r.get("license") or license for r in rows)),
+        examples=[[rows[i].get("language"), Markdown(f"{d[i]:.1f}"), escape_markdown(rows[i]["text"], 200)]
+                  for i in some],
+        card_version=__version__)
 
 # %% ../../nbs/share/01_cards.ipynb #dataset-card
+_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
+
 def dataset_card(
     dataset:SpeechDataset|str|Path, # or its folder
     repo_id:str|None=None, # on the Hub; None: a card for the local folder
@@ -851,16 +851,16 @@ def dataset_card(
     ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset)
     rows = list(ds)
     if not rows: raise CardError(f"{ds.folder} holds no clips; there is nothing to say about it")
-    facts, name = _dataset_facts(ds, rows, license, private_data), one_line(_repo_name(repo_id).rpartition("/")[2]
-        if repo_id else ds.folder.name)
+    facts = _dataset_facts(ds, rows, license, private_data)
+    name = one_line(_repo_name(repo_id).rpartition("/")[2] if repo_id else ds.folder.name)
     found = [_license(k) for k,_ in facts["licenses"] if k]
-    ids, other = list(dict.fromkeys(o["license"] for o in found)), [o["license_name"] for o in found
-                                                                    if "license_name" in o]
+    ids = list(dict.fromkeys(o["license"] for o in found))
+    other = [o["license_name"] for o in found if "license_name" in o]
     more = (dict(license_name=other[0]) if len(other) == 1 else {}) | (dict(configs=list(configs)) if configs else {})
     data = DatasetCardData(language=facts["codes"] or None, license=ids[0] if len(ids) == 1 else ids or None,
-                           pretty_name=name,
-        task_categories=["automatic-speech-recognition"], tags=["audio", "speech", "voxtral_nb"],
-        size_categories=[next((k for n,k in _SIZES if len(rows) < n), "n>10M")], **more)
+                           pretty_name=name, task_categories=["automatic-speech-recognition"],
+                           tags=["audio", "speech", "voxtral_nb"],
+                           size_categories=[next((k for n,k in _SIZES if len(rows) < n), "n>10M")], **more)
     return _render(template, "dataset", facts | dict(name=name, repo=repo_id or ds.folder.name, metadata=_front(data)))
 
 # %% ../../nbs/share/01_cards.ipynb #space-card
@@ -876,7 +876,7 @@ def space_card(
     colors:tuple=("indigo", "blue"), # of the tile: red, yellow, green, blue, indigo, purple, pink or gray
     description:str|None=None, # one line for the tile; cut at 60 characters
     hardware:str|None=None, # suggested to those who copy the Space, such as "zero-a10g"
-    run:RunFacts|None=None, # of the model: its error rate is told
+    run:RunFacts|None=None, # of the model: its error rate is quoted
     private_data:bool=False, # do not name the evaluation set
     limits:dict|None=None, # name -> value, such as {"seconds of audio": 60}
     privacy:str|None=None, # what happens to the visitors' recordings
@@ -889,9 +889,9 @@ def space_card(
     if description: tile["short_description"] = one_line(description, 60)
     if hardware: tile["suggested_hardware"] = hardware
     data = SpaceCardData(title=one_line(title), sdk="gradio", sdk_version=sdk_version, python_version=python_version,
-                         app_file=app_file,
-                         models=ids or None, tags=["voxtral", "voxtral_nb"], **_license(license), **tile)
+                         app_file=app_file, models=ids or None, tags=["voxtral", "voxtral_nb"], **_license(license),
+                         **tile)
     linked = " and ".join(f"[{o}](https://huggingface.co/{o})" for o in ids)
-    return _render(template, "space", dict(title=title, models=Markdown(linked),
-                                           measured=_measured(run, private_data) if run else None,
-        limits=[*(limits or {}).items()], privacy=privacy, card_version=__version__, metadata=_front(data)))
+    facts = dict(title=title, models=Markdown(linked), measured=_measured(run, private_data) if run else None,
+                 limits=[*(limits or {}).items()], privacy=privacy, card_version=__version__, metadata=_front(data))
+    return _render(template, "space", facts)

@@ -22,7 +22,7 @@ from ..core.assets import ASSETS, TINY, sample_speech, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write
 from ..record.languages import LANGUAGES
-from ..model.models import ModelError, _base_of, _locate, pick_device
+from ..model.models import ModelError, base_of_adapter, locate_model, pick_device
 from .publish import PublishError, _TOKEN, _ask, _check_target, _client, _full_name, _hashes as _file_hashes, _look, _redact, _refuse_tokens, _status, account
 from ..core.words import one_line
 
@@ -124,7 +124,7 @@ def _local_base(
     d = _adapter_says(folder/"adapter_config.json", str(folder))
     name = d.get("base_model_name_or_path")
     if name == "base" and (folder.parent/name).is_dir(): return _base_in(folder.parent/name) # in the folder of a Space
-    where, revision = _base_of(d, str(folder), None)
+    where, revision = base_of_adapter(d, str(folder), None)
     if Path(where).is_dir(): return _base_in(Path(where))
     if not _HUB_ID.fullmatch(where):
         raise DemoError(f"the adapter {folder} belongs to {where!r}, which is no folder here and no Hub id (user/name)")
@@ -177,7 +177,7 @@ def _local_source(
     "What a folder of this machine holds."
     path = tiny_path() if str(model) == TINY else Path(model).expanduser().resolve()
     run = _run_of(path)
-    folder = run.model_dir.resolve() if run else Path(_locate(path))
+    folder = run.model_dir.resolve() if run else Path(locate_model(path))
     kind, files = _weight_files(folder)
     base, known = _trained_base(_local_base(folder) if kind == "adapter" else None, run)
     weights, figures = {f.name: _sha256(f) for f in files}, _figures(eval_results(run)) if run else ()

@@ -26,6 +26,7 @@ from ..core.files import atomic_write
 from ..core.words import data_size
 from ..data.dataset import DatasetError, SpeechDataset
 from ..measure.evaluation import EvalReport, evaluate, score
+from ..measure.metrics import METRICS
 from ..core.assets import TINY, tiny_path
 
 # %% ../../nbs/share/02_publish.ipynb #error
@@ -322,18 +323,17 @@ def merge_adapter(
 ) -> Path: # `folder`, for `from_pretrained`
     "Write the model that an adapter and its base make together."
     import torch
-    from voxtral_nb.model.models import _adapter_config, _base_of, _load_processor, _load_weights, _put_adapter
+    from voxtral_nb.model.models import family_of, find_base, load_processor, load_weights, put_adapter
     run = run if isinstance(run, RunFacts) else _run(run)
     if run.adapter is None:
         raise PublishError(f"merge: {run.model_dir} holds a whole model, there is no adapter to merge")
     where = str(run.model_dir.resolve())
-    try: root, revision = _base_of(_adapter_config(where), where, None)
+    try: root, revision, config, _ = find_base(where)
     except VoxtralNBError as e: raise PublishError(f"merge needs the base of the adapter: {e}") from None
     dtype = getattr(torch, str((run.record.get("machine") or {}).get("dtype") or ""), "auto")
-    model = _put_adapter(_load_weights(root, revision, torch.device("cpu"), dtype=dtype), where,
-                         None).merge_and_unload()
-    model.save_pretrained(folder)
-    _load_processor(root, revision).save_pretrained(folder)
+    model = load_weights(root, revision, torch.device("cpu"), family_of(config, root), dtype=dtype)
+    put_adapter(model, where, None).merge_and_unload().save_pretrained(folder)
+    load_processor(root, revision).save_pretrained(folder)
     return Path(folder)
 
 # %% ../../nbs/share/02_publish.ipynb #run-reader
@@ -549,7 +549,7 @@ def to_dict(self:Published) -> dict: # plain values
     return dict(repo_id=self.repo_id, repo_type=self.repo_type, url=self.url, commit=self.commit, private=self.private,
                 folder=self.folder and str(self.folder),
                 added=n("added"), changed=n("changed"), removed=n("removed"), bytes=None if c is None else c.size,
-                verified=v and v.ok, **(dict(wer=v.wer, cer=v.cer) if isinstance(v, Verification) and v.clips else {}))
+                verified=v and v.ok, **(dict(rates=v.rates) if isinstance(v, Verification) and v.clips else {}))
 
 # %% ../../nbs/share/02_publish.ipynb #push
 def _push(
@@ -646,7 +646,7 @@ def _message(
     now = measured_rates(run)
     what = "merged LoRA" if merged else "LoRA adapter" if run.adapter else "full fine-tune"
     return f"{what}, {run.weights} weights of step {run.step}" + (
-        f": {run.results['primary'].upper()} {now[run.results['primary']]:.1%}" if now else "")
+        f": {METRICS[run.results['primary']].label} {now['rates'][run.results['primary']]:.1%}" if now else "")
 
 # %% ../../nbs/share/02_publish.ipynb #verification
 @dataclass(frozen=True)
@@ -656,11 +656,9 @@ class Verification:
     at:str # when, UTC
     commit:str # that was loaded
     clips:int # transcribed; 0: nothing was measured in the run, so it was only loaded, or it did not load
-    wer:float # of what came from the Hub
-    cer:float
+    rates:dict # of what came from the Hub
     equal:int # clips with the same text as in the run
-    claimed_wer:float # on the same clips
-    claimed_cer:float
+    claimed:dict # the rates that the run measured, on the same clips
     error:str = "" # why it does not load
 
     def summary(self) -> str: # a line
@@ -668,11 +666,12 @@ class Verification:
         if self.error: return f"NOT VERIFIED: {self.error}"
         if not self.clips:
             return "verified: it loads from the Hub; nothing was measured in the run, so there is nothing to compare"
-        said = f"WER {self.wer:.1%} (claimed {self.claimed_wer:.1%}), CER {self.cer:.1%} (claimed {self.claimed_cer:.1%}), {self.equal} of {self.clips} texts the same"
+        rates = [f"{METRICS[k].label} {METRICS[k].show(v)} (claimed {METRICS[k].show(self.claimed[k])})" for k,v in self.rates.items()]
+        said = f"{', '.join(rates)}, {self.equal} of {self.clips} texts the same"
         return f"verified: {said}" if self.ok else f"NOT VERIFIED: what the Hub serves is not what was claimed: {said}"
 
     def for_card(self) -> dict:
-        return {k: getattr(self, k) for k in ("ok", "at", "clips", "wer", "cer", "equal", "error")} # as `model_card` takes it
+        return {k: getattr(self, k) for k in ("ok", "at", "clips", "rates", "equal", "error")} # as `model_card` takes it
 
 def _now() -> str: return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
@@ -761,14 +760,15 @@ def _load_back(
     from peft import PeftModel
     from transformers import AutoProcessor, VoxtralForConditionalGeneration
     from voxtral_nb.model.models import pick_device
-    device, how = pick_device("auto"), dict(revision=a["commit"], cache_dir=a["cache"])
+    device, ours = pick_device("auto"), dict(trust_remote_code=False, attn_implementation="sdpa") # no code from the Hub
+    how = dict(revision=a["commit"], cache_dir=a["cache"])
     dtype = getattr(torch, a["dtype"] or "", torch.float32)
     if device.type == "cpu" and dtype == torch.float16: dtype = torch.float32
-    processor = AutoProcessor.from_pretrained(a["repo"], **how)
-    if a["base"] is None: model = VoxtralForConditionalGeneration.from_pretrained(a["repo"], dtype=dtype, **how)
+    processor = AutoProcessor.from_pretrained(a["repo"], trust_remote_code=False, **how)
+    if a["base"] is None: model = VoxtralForConditionalGeneration.from_pretrained(a["repo"], dtype=dtype, **ours, **how)
     else:
         base = str(tiny_path()) if a["base"] == _TINY_BASE else a["base"]
-        model = VoxtralForConditionalGeneration.from_pretrained(base, revision=a["base_revision"], dtype=dtype)
+        model = VoxtralForConditionalGeneration.from_pretrained(base, revision=a["base_revision"], dtype=dtype, **ours)
         model = PeftModel.from_pretrained(model, a["repo"], **how)
     return model.to(device).eval(), processor
 
@@ -810,7 +810,7 @@ def verify_model(
                     rows=rows,
             dtype=(run.record.get("machine") or {}).get("dtype"), batch_size=c.eval_batch_size,
             max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language)
-        none = Verification(True, _now(), commit, 0, math.nan, math.nan, 0, math.nan, math.nan)
+        none = Verification(ok=True, at=_now(), commit=commit, clips=0, rates={}, equal=0, claimed={})
         try: back = _fresh("_transcribe_back", what, api)
         except _NotLoaded as e: return replace(none, ok=False, error=str(e))
         if not rows: return none
@@ -822,9 +822,10 @@ def _judge(
     commit:str,
 ) -> Verification:
     "Is it what was claimed?"
-    ok = all(abs(getattr(back, k) - getattr(claim, k)) <= _TOLERANCE for k in ("wer", "cer"))
+    ok = all(abs(v - claim.rates[k]) <= _TOLERANCE for k,v in back.rates.items())
     equal = sum(a == b for a,b in zip(back.table.hypothesis, claim.table.hypothesis))
-    return Verification(ok, _now(), commit, back.n_clips, back.wer, back.cer, equal, claim.wer, claim.cer)
+    return Verification(ok=ok, at=_now(), commit=commit, clips=back.n_clips, rates=back.rates, equal=equal,
+                        claimed=claim.rates)
 
 # %% ../../nbs/share/02_publish.ipynb #publish-model
 def publish_model(

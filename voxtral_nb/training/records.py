@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/training/records.html.md"""
 
 # %% auto #0
 __all__ = ['RunLog', 'log_warnings', 'write_run_record', 'evaluations', 'best_evaluation', 'evaluations_since_best', 'plot_loss',
-           'plot_wer', 'TrackioCallback', 'ProgressCallback', 'RunResult', 'mean_train_loss', 'perplexity',
+           'plot_rates', 'TrackioCallback', 'ProgressCallback', 'RunResult', 'mean_train_loss', 'perplexity',
            'write_eval_results', 'write_results', 'read_before']
 
 # %% ../../nbs/training/02_records.ipynb #imports
@@ -28,9 +28,10 @@ from transformers.trainer_callback import TrainerState
 from .. import __version__
 from ..core.config import RunConfig
 from ..core.files import atomic_write
+from ..core.words import html_table, plain_value
 from ..measure.evaluation import EvalReport, samples
-from ..core.words import html_table, percent, plain_value
-from ..model.models import _locate, pick_device, pick_dtype
+from ..measure.metrics import METRICS, rates_of
+from ..model.models import locate_model, pick_device, pick_dtype
 from .checkpoints import RunError, is_first_process
 
 # %% ../../nbs/training/02_records.ipynb #run-log
@@ -98,7 +99,7 @@ def _machine(
              gpus=[f"{p.name} ({p.total_memory/2**30:.0f} GiB)" for p in gpus])
     if cfg is None: return m
     device = pick_device(cfg.device)
-    return m | dict(device=str(device), dtype=str(pick_dtype(cfg.precision, device, cfg.quantization))[6:],
+    return m | dict(device=str(device), dtype=str(pick_dtype(cfg.precision, device))[6:],
                     processes=int(os.environ.get("WORLD_SIZE", 1)))
 
 # %% ../../nbs/training/02_records.ipynb #git-commit
@@ -138,7 +139,7 @@ def _base_record(
     model, # as loaded
 ) -> dict: # local: a folder of this machine?; commit: of a Hub model, where it is known
     "Which weights the run began with, as exactly as it can be told."
-    return dict(local=os.path.isdir(_locate(cfg.model_id)), commit=getattr(model.config, "_commit_hash", None))
+    return dict(local=os.path.isdir(locate_model(cfg.model_id)), commit=getattr(model.config, "_commit_hash", None))
 
 # %% ../../nbs/training/02_records.ipynb #begin
 def write_run_record(
@@ -166,23 +167,24 @@ def write_run_record(
 # %% ../../nbs/training/02_records.ipynb #evaluations
 def evaluations(
     history:Sequence[dict], # `log_history` of a trainer state
-) -> list[dict]: # the evaluations after the first step, in order
-    "The evaluations of a run."
-    return [o for o in history if "eval_wer" in o and o["step"] > 0]
-
-def best_evaluation(
-    history:Sequence[dict], # `log_history` of a trainer state
-    primary:str, # "wer" or "cer"
-) -> dict|None: # the best evaluation; None: there was none
-    "Lowest error rate, then lowest loss, then the earliest."
-    def rank(o): return o[f"eval_{primary}"], o["eval_loss"] if math.isfinite(o["eval_loss"]) else math.inf
-    return min(evaluations(history), key=rank, default=None)
+) -> list[dict]: # in order
+    "The evaluations of a run after its first step."
+    return [o for o in history if "eval_loss" in o and o["step"] > 0]
 
 # %% ../../nbs/training/02_records.ipynb #evaluations-2
+def best_evaluation(
+    history:Sequence[dict], # `log_history` of a trainer state
+    primary:str, # name in `METRICS` of the rate to go by
+) -> dict|None: # the best evaluation; None: there was none
+    "The best rate, then the lowest loss, then the earliest."
+    metric = METRICS[primary]
+    def rank(o): return metric.cost(o[metric.key]), o["eval_loss"] if math.isfinite(o["eval_loss"]) else math.inf
+    return min(evaluations(history), key=rank, default=None)
+
 def evaluations_since_best(
     history:Sequence[dict], # `log_history` of a trainer state
-    primary:str, # "wer" or "cer"
-) -> int: # evaluations since the best one
+    primary:str, # name in `METRICS` of the rate to go by
+) -> int:
     "How many evaluations ago the best one was."
     evals = evaluations(history)
     return len(evals) - 1 - evals.index(best_evaluation(history, primary)) if evals else 0
@@ -228,18 +230,19 @@ def plot_loss(
     return fig
 
 # %% ../../nbs/training/02_records.ipynb #plot-wer
-def plot_wer(
+def plot_rates(
     history:Sequence[dict], # `log_history` of a trainer state
-    primary:str="wer", # the rate that the best model was chosen by
+    primary:str="wer", # name in `METRICS` of the rate that the best model was chosen by
 ): # matplotlib Figure
     "Error rates over the steps; the best one is ringed."
     fig, ax = _axes("Error rate on the evaluation clips", "%")
-    for key, color in (("wer", "#4c78a8"), ("cer", "#f2a541")):
-        xy = [(o["step"], 100*o[f"eval_{key}"]) for o in history if f"eval_{key}" in o]
-        if xy: ax.plot(*zip(*xy), label=key.upper(), color=color, marker="o", ms=4)
+    for k,m in METRICS.items():
+        if xy := [(o["step"], 100*o[m.key]) for o in history if m.key in o]:
+            ax.plot(*zip(*xy), label=m.label, color=m.color, marker="o", ms=4)
     if best := best_evaluation(history, primary):
-        y = 100*best[f"eval_{primary}"]
-        ax.plot(best["step"], y, "o", ms=11, mfc="none", color="#54a24b", label=f"best {primary.upper()}: {y:.1f} %")
+        m = METRICS[primary]
+        y = 100*best[m.key]
+        ax.plot(best["step"], y, "o", ms=11, mfc="none", color="#54a24b", label=f"best {m.label}: {y:.1f} %")
     ax.set_ylim(bottom=0)
     if ax.lines: ax.legend(frameon=False)
     return fig
@@ -282,8 +285,9 @@ def _line(
     "One entry of the history as a line of text."
     step = f"step {o['step']:>{len(str(total))}}/{total}"
     if "loss" in o: return f"{step}  loss {o['loss']:.4f}  learning rate {o['learning_rate']:.2e}"
-    if "eval_wer" not in o: return None
-    return f"{step}  evaluation: loss {o['eval_loss']:.4f}  perplexity {o['eval_perplexity']:.2f}  WER {o['eval_wer']:.1%}  CER {o['eval_cer']:.1%}"
+    if not (rates := rates_of(o)): return None
+    shown = "  ".join(f"{METRICS[k].label} {METRICS[k].show(v)}" for k,v in rates.items())
+    return f"{step}  evaluation: loss {o['eval_loss']:.4f}  perplexity {o['eval_perplexity']:.2f}  {shown}"
 
 # %% ../../nbs/training/02_records.ipynb #progress-html
 def _progress_html(
@@ -297,11 +301,12 @@ def _progress_html(
     rows, loss = [], None
     for o in history:
         loss = o.get("loss", loss)
-        if "eval_wer" not in o: continue
+        if not (rates := rates_of(o)): continue
         rows.append([str(o["step"]), "–" if loss is None else f"{loss:.4f}", f"{o['eval_loss']:.4f}",
-                     percent(o["eval_wer"]), percent(o["eval_cer"])])
+                     *(METRICS[k].show(rates.get(k)) for k in METRICS)])
     if not rows and loss is not None: bar += f" · loss {loss:.4f}"
-    return bar + (html_table(["step", "loss", "eval loss", "WER", "CER"], rows) if rows else "")
+    head = ["step", "loss", "eval loss", *(m.label for m in METRICS.values())]
+    return bar + (html_table(head, rows) if rows else "")
 
 # %% ../../nbs/training/02_records.ipynb #progress
 class ProgressCallback(TrainerCallback):
@@ -346,26 +351,24 @@ def draw(self:ProgressCallback, state, note:str):
     else: self.handle.update(o)
 
 # %% ../../nbs/training/02_records.ipynb #result
-@dataclass
+@dataclass(kw_only=True)
 class RunResult:
     "What a run came to; everything in it is in the files of `run_dir` too."
     run_dir:Path # folder of the run
     method:str # "lora" or "full"
-    steps:int # optimiser steps done, over all its parts if it was resumed
+    steps:int # optimizer steps done, over all its parts if it was resumed
     epochs:float # times through the data
     seconds:float # from start to end, of this part
     train_loss:float|None # mean over the steps
     interrupted:bool # by Ctrl-C; resume="auto" goes on
     stopped_early:bool # by early_stopping_patience
     resumed_from:int|None # step of the checkpoint this part began with
-    primary:str # "wer", or "cer" for languages without spaces: what best_score is
-    wer_before:float|None # of the model as it came; None: not measured
-    wer_after:float|None # of the last model measured: final-model, unless interrupted
-    cer_before:float|None
-    cer_after:float|None
-    eval_loss:float|None # of the same model as wer_after
-    best_step:int|None # step of best-model; None: nothing was measured
-    best_score:float|None # its error rate, on eval_clips clips
+    primary:str # name in `METRICS` of the rate to judge by: what best_score is
+    rates_before:dict|None # name in `METRICS` -> rate of the model as it came; None: not evaluated
+    rates_after:dict|None # of the last model evaluated: final-model, unless interrupted
+    eval_loss:float|None # of the same model as rates_after
+    best_step:int|None # step of best-model; None: nothing was evaluated
+    best_score:float|None # its rate, on eval_clips clips
     best_model:Path|None # folder; None: there is none
     final_model:Path|None # folder; None: interrupted
     before:EvalReport|None = field(default=None, repr=False) # clip by clip
@@ -375,23 +378,29 @@ class RunResult:
 @patch
 def to_dict(self:RunResult) -> dict: # plain values, without the reports
     "The result as JSON can hold it."
-    return {k: str(v) if isinstance(v, Path) else plain_value(v) for k,
-            v in vars(self).items() if k not in ("before", "after")}
+    def plain(v): return {k: plain_value(o) for k,o in v.items()} if isinstance(v, dict) else plain_value(v)
+    return {k: plain(v) for k,v in vars(self).items() if k not in ("before", "after")}
+
+@patch
+def rates_by_name(self:RunResult) -> dict: # such as {"wer_before": .65, "cer_before": .3, "wer_after": .07, "cer_after": .02}
+    "The rates as one flat record."
+    return {f"{k}_{when}": rates and rates[k] for when, rates in (("before", self.rates_before),
+                                                                  ("after", self.rates_after)) for k in METRICS}
 
 @patch
 def summary(self:RunResult) -> str: # a few lines
     "The result in words."
-    k = self.primary
-    b, a = (getattr(self, f"{k}_{o}") for o in ("before", "after"))
+    m = METRICS[self.primary]
+    before, after = (rates and rates[m.name] for rates in (self.rates_before, self.rates_after))
     how = "interrupted after" if self.interrupted else "stopped early after" if self.stopped_early else "done:"
     lines = [f"{how} {self.steps} steps, {self.epochs:.2f} epochs"]
-    if a is not None:
-        lines.append(f"{k.upper()} {percent(b)} before, {percent(a)} after" if b is not None
-                     else f"{k.upper()} {percent(a)}")
-    elif b is not None: lines.append(f"{k.upper()} {percent(b)} before; not measured since")
+    if after is not None:
+        lines.append(f"{m.label} {m.show(before)} before, {m.show(after)} after" if before is not None
+                     else f"{m.label} {m.show(after)}")
+    elif before is not None: lines.append(f"{m.label} {m.show(before)} before; not measured since")
     else: lines.append("nothing was measured")
     if self.best_model:
-        lines.append(f"best model: {self.best_model} (step {self.best_step}, {k.upper()} {percent(self.best_score)})")
+        lines.append(f"best model: {self.best_model} (step {self.best_step}, {m.label} {m.show(self.best_score)})")
     if self.final_model: lines.append(f"final model: {self.final_model}")
     if self.interrupted: lines.append("to go on: the same config with resume='auto'")
     return "\n".join(lines)
@@ -422,17 +431,16 @@ def write_eval_results(
     after:EvalReport|None, # the last model evaluated; None: none yet
 ):
     "Write `eval_results.json`: what was measured before and after, clip by clip, and the numbers of the trained model on top."
-    loss = after and after.loss
-    d = dict(loss=loss, perplexity=after and perplexity(loss))
-    d.update({k: after and getattr(after, k) for k in ("wer", "cer", "rtfx", "primary", "normalizer", "n_clips",
-                                                       "truncated")})
-    best = best_evaluation(history, primary)
-    d["best"] = best and {k: best[k] for k in ("step", "eval_wer", "eval_cer", "eval_loss", "eval_clips")}
-    d["samples"] = samples(after, before if before is not None and len(before.table) == len(after.table)
-                           else None) if after else []
-    d.update({k: v and v.to_dict() for k,v in (("before", before), ("after", after))})
-    text = json.dumps({k: plain_value(v) for k,v in d.items()}, indent=1, ensure_ascii=False)
-    atomic_write(run/"eval_results.json", text + "\n")
+    best, loss = best_evaluation(history, primary), after and after.loss
+    same = after and before and len(before.table) == len(after.table)
+    d = dict(loss=plain_value(loss), perplexity=plain_value(after and perplexity(loss)))
+    d |= {k: after and after.to_dict(clips=False)[k] for k in ("rates", "rtfx", "primary", "normalizer", "n_clips",
+                                                               "truncated")}
+    d["best"] = best and dict(step=best["step"], rates=rates_of(best), eval_loss=plain_value(best["eval_loss"]),
+                              eval_clips=best["eval_clips"])
+    d["samples"] = samples(after, before if same else None) if after else []
+    d |= {k: v and v.to_dict() for k,v in (("before", before), ("after", after))}
+    atomic_write(run/"eval_results.json", json.dumps(d, indent=1, ensure_ascii=False) + "\n")
 
 # %% ../../nbs/training/02_records.ipynb #write-results
 def write_results(
@@ -447,7 +455,7 @@ def write_results(
     write_eval_results(run, history, result.primary, result.before, result.after)
     atomic_write(run/"trainer_state.json", json.dumps(asdict(state), indent=1, sort_keys=True) + "\n")
     _png(run/"loss.png", plot_loss(history))
-    if any("eval_wer" in o for o in history): _png(run/"wer.png", plot_wer(history, result.primary))
+    if any(map(rates_of, history)): _png(run/"wer.png", plot_rates(history, result.primary))
 
 # %% ../../nbs/training/02_records.ipynb #read-before
 def read_before(

@@ -28,10 +28,12 @@ from ..core.assets import with_tiny_defaults
 from ..core.config import RunConfig
 from ..core.files import atomic_write
 from ..data.sources import load_run_data
-from ..measure.evaluation import EvalReport, _evaluating, evaluate as evaluate_model, primary_metric
+from ..measure.evaluation import EvalReport, evaluate as evaluate_model, evaluation_mode
+from ..measure.metrics import METRICS, primary_metric
 from ..model.cache import cache_rows
 from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralDataCollator
-from ..model.models import _need, load_voxtral, pick_device, pick_dtype, prepare_model, trainable_summary
+from ..model.models import load_voxtral, pick_device, pick_dtype, require_package, trainable_summary
+from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, is_first_process,
                                              link_model, whole_folder)
 from .order import StreamSampler, WindowStream, check_texts, training_stream
@@ -74,8 +76,7 @@ def _autocast(
 ) -> dict: # `bf16`, `fp16` and `use_cpu` of TrainingArguments
     "The number format to compute in, as the model was loaded."
     device = pick_device(cfg.device)
-    dtype = pick_dtype(cfg.precision, device, cfg.quantization)
-    if device.type == "cuda": torch.cuda.set_device(device)
+    dtype = pick_dtype(cfg.precision, device)
     return dict(bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16, use_cpu=device.type == "cpu")
 
 # %% ../../nbs/training/04_trainer.ipynb #workers
@@ -114,9 +115,19 @@ def training_arguments(
         accelerator_config=dict(split_batches=False, dispatch_batches=False, non_blocking=pinned),
         ddp_find_unused_parameters=False,
         report_to="none", trackio_static_space_id=False, disable_tqdm=True, **_autocast(cfg))
-    args.n_gpu # counts the GPUs, and would spread each batch over them
-    args._n_gpu = min(args._n_gpu, 1)
+    _use_device(args, pick_device(cfg.device))
     return args
+
+def _use_device(
+    args:TrainingArguments, # of the run
+    device:torch.device, # of the run
+):
+    "Train on `device` only: transformers takes the first GPU, and would spread each batch over all."
+    args.n_gpu # counts the GPUs
+    args._n_gpu = min(args._n_gpu, 1)
+    if device.type != "cuda" or args.world_size > 1: return # each process of several has its own
+    args.__dict__["_setup_devices"] = args.distributed_state.device = device
+    torch.cuda.set_device(device)
 
 # %% ../../nbs/training/04_trainer.ipynb #trainer
 class VoxtralTrainer(transformers.Trainer):
@@ -245,7 +256,7 @@ def eval_loss(self:VoxtralTrainer,
     "Mean loss over all transcript tokens of a data set."
     a, sums = self.args, torch.zeros(2, dtype=torch.float64)
     mine = dataset.select(range(a.process_index, len(dataset), a.world_size)) # accelerate's sharding would count some clips twice
-    with _evaluating(self.model):
+    with evaluation_mode(self.model):
         for batch in torch.utils.data.DataLoader(mine, a.eval_batch_size, collate_fn=self.eval_collator,
                                                  num_workers=a.dataloader_num_workers):
             batch = self._prepare_inputs(batch)
@@ -300,9 +311,8 @@ def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_ke
     r.loss = loss
     self.reports = {s: o for s,o in self.reports.items() if s == 0} | {step: r}
     if not step and is_first_process(): write_eval_results(Path(self.args.output_dir), self.state.log_history, self.primary, r, None)
-    metrics = {f"{k}_loss": loss, f"{k}_perplexity": perplexity(loss), f"{k}_wer": r.wer, f"{k}_cer": r.cer,
-               f"{k}_rtfx": r.rtfx,
-               f"{k}_clips": r.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
+    metrics = {f"{k}_loss": loss, f"{k}_perplexity": perplexity(loss), **{f"{k}_{o}": v for o,v in r.rates.items()},
+               f"{k}_rtfx": r.rtfx, f"{k}_clips": r.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
     self.log(metrics)
     self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
     return metrics
@@ -313,7 +323,7 @@ def _determine_best_metric(self:VoxtralTrainer, metrics=None, trial=None) -> boo
     "Was the evaluation of this step the best one?"
     best = best_evaluation(self.state.log_history, self.primary)
     if best is None: return False
-    self.state.best_metric, self.state.best_global_step = best[f"eval_{self.primary}"], best["step"]
+    self.state.best_metric, self.state.best_global_step = best[METRICS[self.primary].key], best["step"]
     return best["step"] == self.state.global_step
 
 # %% ../../nbs/training/04_trainer.ipynb #save-model
@@ -373,7 +383,9 @@ def _load_from_checkpoint(self:VoxtralTrainer, resume_from_checkpoint, model=Non
     target = self.accelerator.unwrap_model(model or self.model)
     if hasattr(target, "peft_config") or self.is_fsdp_enabled:
         return transformers.Trainer._load_from_checkpoint(self, resume_from_checkpoint, model)
-    with _no_progress_bars(): loaded = type(target).from_pretrained(resume_from_checkpoint, dtype=torch.float32)
+    with _no_progress_bars():
+        loaded = type(target).from_pretrained(resume_from_checkpoint, dtype=torch.float32, trust_remote_code=False,
+                                              attn_implementation=target.config._attn_implementation)
     target.load_state_dict(loaded.state_dict(), strict=True)
 
 # %% ../../nbs/training/04_trainer.ipynb #after-save
@@ -409,7 +421,7 @@ class _Flow(TrainerCallback):
             "max_grad_norm, or raise warmup_fraction; with precision='fp16' try 'bf16' or 'fp32'. Checkpoints from before are undamaged")
     def on_evaluate(self, args, state, control, **kwargs):
         if (n := self.t.cfg.early_stopping_patience) and evaluations_since_best(state.log_history, self.t.primary) >= n:
-            self.t.say(f"stopping early at step {state.global_step}: the {self.t.primary.upper()} has not fallen for {n} evaluation{'s'*(n > 1)}")
+            self.t.say(f"stopping early at step {state.global_step}: the {METRICS[self.t.primary].label} has not improved for {n} evaluation{'s'*(n > 1)}")
             control.should_training_stop = True
         return control
     def on_save(self, args, state, control, **kwargs):
@@ -499,7 +511,7 @@ def _check_optimizer(
     if kind != "cuda":
         raise RunError(
             f"optimizer {cfg.optimizer!r} needs a CUDA device, this run is on {kind}; give optimizer='adamw_torch'")
-    _need("bitsandbytes", "voxtral_nb[quant]", f"optimizer={cfg.optimizer!r}")
+    require_package("bitsandbytes", "voxtral_nb[quant]", f"optimizer={cfg.optimizer!r}")
 
 # %% ../../nbs/training/04_trainer.ipynb #after-report
 def _after(
@@ -531,16 +543,15 @@ def _finish(
     if not interrupted and is_first_process(): link_model(run/f"checkpoint-{s.global_step}", run/"final-model")
     after, cut_short = _after(trainer, interrupted)
     before, best = trainer.reports.get(0), best_evaluation(s.log_history, trainer.primary)
-    rate = lambda r, k: None if r is None else getattr(r, k)
-    result = RunResult(run, trainer.cfg.method, s.global_step, s.epoch or 0., time.perf_counter() - began,
-                       mean_train_loss(s.log_history), interrupted or cut_short,
-        not interrupted and s.global_step < trainer.args.max_steps, int(ckpt.name[11:]) if ckpt else None,
-        trainer.primary,
-        rate(before, "wer"), rate(after, "wer"), rate(before, "cer"), rate(after, "cer"), rate(after, "loss"),
-        best and best["step"],
-        best and best[f"eval_{trainer.primary}"], run/"best-model" if (run/"best-model").exists() else None,
-        None if interrupted else run/"final-model",
-        before, after)
+    result = RunResult(
+        run_dir=run, method=trainer.cfg.method, steps=s.global_step, epochs=s.epoch or 0.,
+        seconds=time.perf_counter() - began, train_loss=mean_train_loss(s.log_history),
+        interrupted=interrupted or cut_short, stopped_early=not interrupted and s.global_step < trainer.args.max_steps,
+        resumed_from=int(ckpt.name[11:]) if ckpt else None, primary=trainer.primary,
+        rates_before=before and before.rates, rates_after=after and after.rates, eval_loss=after and after.loss,
+        best_step=best and best["step"], best_score=best and best[METRICS[trainer.primary].key],
+        best_model=run/"best-model" if (run/"best-model").exists() else None,
+        final_model=None if interrupted else run/"final-model", before=before, after=after)
     parts = trainable_summary(trainer.model)
     numbers = dict(trainable_parameters=parts.trainable, parameters=parts.total,
                    windows_per_epoch=len(trainer.train_dataset), **trainer.speed(result.resumed_from or 0))
