@@ -184,7 +184,7 @@ def large(device, tiny, clips, seconds):
     from gpu import a_processor, build, free
     from voxtral_nb.core.config import RunConfig
     from voxtral_nb.measure.evaluation import evaluate
-    from voxtral_nb.model.models import estimate_memory
+    from voxtral_nb.training.plan import estimate_memory
     from voxtral_nb.data.sources import load_speech
     transformers.utils.logging.disable_progress_bar()
     out, tokens, cuda = dict(clips=clips, seconds=seconds), 4*seconds+1, device == "cuda"
