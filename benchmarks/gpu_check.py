@@ -63,7 +63,7 @@ def tiny_run(folder, where, **settings):
     assert r.steps == cfg.max_steps and len(losses) == cfg.max_steps and all(map(math.isfinite, losses)), losses
     assert losses[-1] < losses[0], f"the loss did not fall: {losses}"
     files = [o for name in ("final-model", "best-model") for o in ("adapter_model.safetensors" if cfg.method == "lora" else "model.safetensors",) if (r.run_dir/name/o).exists()]
-    assert len(files) == 2 and r.wer_after is not None, files
+    assert len(files) == 2 and r.after is not None, files
     return r, losses, f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; decoding: {'; '.join(sorted(seen))}"
 
 
