@@ -108,7 +108,7 @@ def check_models(device, work):
         for d in (device, "cpu"):
             model, processor = load_voxtral(str(r.run_dir/"final-model"), device=d, precision="fp32", verbose=False)
             texts.append(transcribe(model, processor, speech["audio"], language="en", progress=False))
-            wer = evaluate(model, processor, speech, progress=False).wer
+            wer = evaluate(model, processor, speech, progress=False).rates["wer"]
         same = sum(a == b for a,b in zip(*texts))
         assert same >= 15, list(zip(*texts))
         notes.append(f"{method}: {same} of 16 transcripts as on the CPU, WER {wer:.1%}")
