@@ -611,7 +611,7 @@ def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space
         env = hub.env(HF_TOKEN=token, SPACE_HF_TOKEN=reading, HF_HUB_OFFLINE="0")
         hub.run("import sys; from huggingface_hub import HfApi; a = HfApi(); a.create_repo('me/digits', private=True); a.upload_folder(repo_id='me/digits', folder_path=sys.argv[1])", adapter, HF_TOKEN=token)
         space = hub.space("me/digits-demo").serve(serve)
-        params = ["deploy_demo", "--model-id", "me/digits", "--folder-only", "false", "--examples",
+        params = ["deploy_demo", "--model-id", "me/digits", "--no-folder-only", "--examples",
                   repr([str(right[0])]), "--output-dir", tmp_path/"out", "--timeout", 500]
         try:
             r = sh(BIN/"voxtral-run", *params, cwd=tmp_path, env=env)
