@@ -6,8 +6,9 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/dataset.html.md"""
 
 # %% auto #0
 __all__ = ['AUDIO_KEYS', 'TEXT_KEYS', 'IGNORE', 'HF_COLUMNS', 'DatasetError', 'DatasetChanged', 'BadRow', 'raise_bad_rows',
-           'parse_line', 'check_transcript', 'check_whole', 'read_rows', 'check_on_bad', 'SpeechDataset', 'find_audio',
-           'progress_bar', 'check_clip', 'Report', 'split_rows', 'split_keys', 'Stats', 'hf_features', 'rows_to_hf']
+           'parse_line', 'check_transcript', 'language_of', 'check_whole', 'read_rows', 'check_on_bad', 'SpeechDataset',
+           'find_audio', 'progress_bar', 'check_clip', 'Report', 'split_rows', 'split_keys', 'Stats', 'hf_features',
+           'rows_to_hf']
 
 # %% ../../nbs/data/02_dataset.ipynb #imports-std
 import hashlib, json, math, os, re, unicodedata, warnings
@@ -161,13 +162,21 @@ def _to_row(
     row = dict(audio_path=path, text=raw[kt])
     for name,key in (("language", language_key or "language"), ("speaker", speaker_key or "speaker")):
         if key == IGNORE: row[name] = None
-        elif key in raw: row[name] = raw[key]
+        elif key in raw: row[name] = language_of(raw[key]) if name == "language" else raw[key]
         elif key != name: _pick(raw, (), name, key)
     if isinstance(row.get("speaker"), (list, dict)):
         raise ValueError(f"the speaker is {short(repr(row['speaker']))}, not a name")
     try: check_language(None if row.get("language") == "" else row.get("language"))
     except ConfigError as e: raise ValueError(str(e)) from None
     return row | {k: v for k,v in raw.items() if k not in (ka, kt, language_key, speaker_key, *row)}
+
+# %% ../../nbs/data/02_dataset.ipynb #tag
+def language_of(
+    tag, # as a row has it, such as "sv" or "sv-SE"
+): # ISO 639-1 code, if `tag` begins with one and a region follows; else `tag`
+    "A language tag without its region."
+    if not isinstance(tag, str) or not (m := re.fullmatch(r"([A-Za-z]{2})[-_][A-Za-z0-9_-]{2,}", tag.strip())): return tag
+    return m[1].lower()
 
 # %% ../../nbs/data/02_dataset.ipynb #segment
 _SPANS = (("start", "end"), ("start_time", "end_time"), ("begin", "end"), ("start_s", "end_s")) # keys that name a part
@@ -187,6 +196,8 @@ def check_whole(
     seconds:float, # how long its file is
 ):
     "Raise `ValueError` if `row` covers only a part of its audio file."
+    if _number(row.get("offset")) and row["offset"] > 0:
+        raise ValueError(f"the row is a part of a longer file (offset {row['offset']} s): {_CUT}")
     said = _covered(row)
     if said is not None and said < seconds - max(.1, .02*seconds):
         raise ValueError(f"the row covers {said:.2f} s of {row['audio_path']}, which lasts {seconds:.2f} s: {_CUT}")
