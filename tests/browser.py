@@ -1,4 +1,5 @@
-"""JupyterLab and Notebook 7 in a real Chromium, with a microphone that plays a WAV file and a connection that can be cut. The browser tests stand on this.
+"""JupyterLab and Notebook 7 in a real Chromium, with a microphone that plays a WAV file and a connection that can be
+cut. The browser tests stand on this.
 
     wav = microphone_wav(tmp_path/"voice.wav", x, sr)
     with Server(tmp_path/"nb") as server, browser(wav) as context:
@@ -7,10 +8,14 @@
         run_cell(page, 0)
         assert cell_output_text(page, 0) == "2"
 
-What Chromium's fake microphone does (measured, Chromium 156): it is a stereo device of 44,100 Hz, whatever rate is asked for; the file starts from its beginning with
-every getUserMedia, also while another stream is open, and runs on while the stream lives, heard or not. A WAV of any rate comes through at gain 1 (a mono one on both
-channels), of 16-bit or 32-bit float samples; 24-bit ones are silence. When a file that does not loop has ended, its last 10 ms are repeated for ever: end it in silence.
-On a busy machine 10 ms are now and then lost or doubled, more so in an AudioContext of another rate than the device's or with latencyHint "playback": judge a take by `follow`.
+What Chromium's fake microphone does (measured, Chromium 156): it is a stereo device of 44,100 Hz, whatever rate is
+asked for; the file starts from its beginning with
+every getUserMedia, also while another stream is open, and runs on while the stream lives, heard or not. A WAV of any
+rate comes through at gain 1 (a mono one on both
+channels), of 16-bit or 32-bit float samples; 24-bit ones are silence. When a file that does not loop has ended, its
+last 10 ms are repeated for ever: end it in silence.
+On a busy machine 10 ms are now and then lost or doubled, more so in an AudioContext of another rate than the device's
+or with latencyHint "playback": judge a take by `follow`.
 """
 import asyncio, ctypes, json, os, secrets, shutil, signal, socket, subprocess, sys, tempfile, threading, time, urllib.request
 from contextlib import contextmanager
@@ -20,10 +25,12 @@ import nbformat
 import numpy as np
 import psutil
 
-# Each page of Lab has a workspace of its own: the default one is kept by the server, and would open the notebooks of other pages again.
+# Each page of Lab has a workspace of its own: the default one is kept by the server, and would open the notebooks of
+# other pages again.
 APPS = dict(lab=("jupyterlab", "LabApp", "lab/workspaces/{}/tree"),
             notebook=("notebook", "JupyterNotebookApp", "notebooks"))
-# Nothing asks, pops up or saves by itself: a file is written when the test says save, and a toast never lies over a button.
+# Nothing asks, pops up or saves by itself: a file is written when the test says save, and a toast never lies over a
+# button.
 SETTINGS = {"@jupyterlab/apputils-extension:notification": dict(fetchNews="false", checkForUpdates=False,
                                                                 doNotDisturbMode=True),
     "@jupyterlab/docmanager-extension:plugin": dict(autosave=False)}
@@ -88,8 +95,8 @@ class Server:
         return self
 
     def _answers(self):
-        assert self.process.poll(
-            ) is None, f"the Jupyter server ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}"
+        assert self.process.poll() is None, (
+            f"the Jupyter server ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
         try: return self.api("api")["version"]
         except OSError: return None
 
@@ -128,14 +135,16 @@ class Server:
         return pids[0]
 
     def kill_kernel(self, name):
-        "End the kernel of notebook `name` as a crash does (SIGKILL). The server starts another a few seconds later under the same id."
+        """End the kernel of notebook `name` as a crash does (SIGKILL). The server starts another a few seconds later
+        under the same id."""
         os.kill(self.kernel_pid(name), signal.SIGKILL)
 
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 def _end_with_parent():
-    "In the new process: SIGTERM when the test that started it is killed (PR_SET_PDEATHSIG), so that a cancelled run leaves no server."
+    """In the new process: SIGTERM when the test that started it is killed (PR_SET_PDEATHSIG), so that a cancelled run
+    leaves no server."""
     if _libc: _libc.prctl(1, signal.SIGTERM)
 
 def _children(pid):
@@ -150,7 +159,8 @@ def _cmdline(p):
 # A connection that can be cut
 
 class Proxy:
-    "A TCP proxy on a port of its own before `port`: `url` is what the browser is given. A cut refuses, a stall is silent as a lost Wi-Fi is."
+    """A TCP proxy on a port of its own before `port`: `url` is what the browser is given. A cut refuses, a stall is
+    silent as a lost Wi-Fi is."""
     def __init__(self, port):
         self.target, self._conns, self._ready = port, set(), threading.Event()
 
@@ -216,7 +226,8 @@ class Proxy:
         self._do(self._cut())
 
     def stall(self):
-        "Keep every connection, take new ones, and pass nothing on. What was held goes on its way at `mend`, and is lost with `cut`."
+        """Keep every connection, take new ones, and pass nothing on. What was held goes on its way at `mend`, and is
+        lost with `cut`."""
         self._do(self._stall())
 
     def mend(self):
@@ -259,7 +270,8 @@ def browser(
     dark=False, # the system's colour scheme
     host_rules=None, # e.g. "MAP recorder.test 127.0.0.1"
 ):
-    "A Playwright browser context of its own Chromium. `context.log` grows by what pages write to their console and by their uncaught errors."
+    """A Playwright browser context of its own Chromium. `context.log` grows by what pages write to their console and by
+    their uncaught errors."""
     flags = list(FLAGS)
     if fake_device: flags.append("--use-fake-device-for-media-stream")
     if permission: flags.append("--use-fake-ui-for-media-stream")
@@ -303,7 +315,8 @@ def _ready(page, timeout):
 
 
 def open_notebook(page, server, name, timeout=60):
-    "Open notebook `name` and wait for its kernel. `server` is a Server, or for a proxy or another host the pair (Server, url)."
+    """Open notebook `name` and wait for its kernel. `server` is a Server, or for a proxy or another host the pair
+    (Server, url)."""
     server, url = server if isinstance(server, tuple) else (server, server.url)
     page.goto(f"{url}/{server.page.format(secrets.token_hex(4))}/{name}")
     _ready(page, timeout)
@@ -388,7 +401,8 @@ def screenshot(page_or_locator, name):
 MIC_RATE = 44_100  # Hz, of Chromium's fake device
 
 def microphone_wav(path, x, sr):
-    "Write mono samples as the fake microphone gives them back unchanged: 44.1 kHz, 16 bit, half a second of silence at the end."
+    """Write mono samples as the fake microphone gives them back unchanged: 44.1 kHz, 16 bit, half a second of silence
+    at the end."""
     import soundfile as sf, soxr
     x = soxr.resample(np.asarray(x, np.float64), sr, MIC_RATE) if sr != MIC_RATE else np.asarray(x, np.float64)
     sf.write(path, np.concatenate([x, np.zeros(MIC_RATE//2)]), MIC_RATE, subtype="PCM_16")
@@ -396,7 +410,8 @@ def microphone_wav(path, x, sr):
 
 
 def best_match(take, source, sr):
-    """Where `take` lies in `source`: (seconds by which it starts after the source does, correlation over the part that both have).
+    """Where `take` lies in `source`: (seconds by which it starts after the source does, correlation over the part that
+    both have).
     Neither gain nor offset matters. An overlap of less than half the shorter one is no match."""
     take, source = (np.asarray(o, np.float64) - np.mean(o) for o in (take, source))
     n, m = len(take), len(source)
@@ -417,8 +432,10 @@ def best_match(take, source, sr):
 
 
 def follow(take, source, sr, piece=.5):
-    """`best_match` of each piece of `piece` seconds that is not silence: (median correlation, seconds by which the pieces move against each other).
-    It forgives the fake microphone a slip of 10 ms, at which one correlation of the whole breaks down; a lost part of a take shows as a slip."""
+    """`best_match` of each piece of `piece` seconds that is not silence: (median correlation, seconds by which the
+    pieces move against each other).
+    It forgives the fake microphone a slip of 10 ms, at which one correlation of the whole breaks down; a lost part of a
+    take shows as a slip."""
     take, n = np.asarray(take, np.float64), int(piece*sr)
     loud = np.abs(take).max()/20
     found = [(lag - a/sr, r) for a in range(0, len(take) - n + 1, n) if np.abs(o := take[a:a+n]).max() > loud for lag,

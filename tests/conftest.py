@@ -1,4 +1,5 @@
-"""What the tests share. They hold what a notebook cell cannot: processes, the installed wheel, a browser, end to end runs."""
+"""What the tests share. They hold what a notebook cell cannot: processes, the installed wheel, a browser, end to end
+runs."""
 import atexit, json, os, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def last_json(text):
 
 
 def many_clips(folder, seconds):
-    "Manifests `100.jsonl` and `10000.jsonl` in `folder`: twenty files of noise under ten thousand names, which as float32 would be gigabytes."
+    """Manifests `100.jsonl` and `10000.jsonl` in `folder`: twenty files of noise under ten thousand names, which as
+    float32 would be gigabytes."""
     import numpy as np
     from voxtral_nb.testing.speech import write_test_audio
     rng = np.random.default_rng(0)
@@ -62,7 +64,8 @@ def tree(tmp_path_factory):
 
 
 def pytest_collection_modifyitems(items):
-    "The take of ten minutes waits for its clock, not for the processor: it begins first, and the other worker does the rest meanwhile."
+    """The take of ten minutes waits for its clock, not for the processor: it begins first, and the other worker does
+    the rest meanwhile."""
     items.sort(key=lambda o: "test_recorder_long" not in o.nodeid)
 
 

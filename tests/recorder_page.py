@@ -4,7 +4,7 @@
         rec = open_recorder(context, server, new_notebook(folder, "a.ipynb", [CELL]))
         rec.agree(); rec.record(3); rec.keep()
 """
-import json, os, re, time
+import json, re, time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ CELL = "from voxtral_nb.record.recorder import Recorder\nrec = Recorder('voice',
 RATE = 16_000 # takes and their source are compared at this rate
 TAIL = .5     # s that are recorded after stop
 
-# What the page saw, with the page's own clock: phases, what was said, the tracks that it was given, sounds that it played,
+# What the page saw, with the page's own clock: phases, what was said, the tracks that it was given, sounds that it
+# played,
 # and of each take how many samples the audio thread handed over: what a clip must hold, whatever two clocks make of it.
 # Times are taken in the page because a request from here takes tens of milliseconds.
 HOOKS = """(() => {
@@ -65,7 +66,8 @@ def speech_wav(path, seconds=30, rate=MIC_RATE):
 
 
 def heard(wav):
-    "What a microphone that plays `wav` over and over gives, at RATE; two rounds, so that a take may lie across the end."
+    """What a microphone that plays `wav` over and over gives, at RATE; two rounds, so that a take may lie across the
+    end."""
     x, sr = sf.read(wav, dtype="float32")
     return np.tile(resample(x, sr, RATE), 2)
 
@@ -75,8 +77,10 @@ def correlation(samples, rate, source):
     return best_match(resample(np.asarray(samples, np.float32), rate, RATE), source, RATE)[1]
 
 def matches(samples, rate, source, least=.95, slip=.05):
-    """Is the take what the microphone played? Empty if it is, else what was found. On a busy machine the fake microphone
-    itself loses or doubles 10 ms now and then, and one correlation over the whole breaks down: then each half second must
+    """Is the take what the microphone played? Empty if it is, else what was found. On a busy machine the fake
+    microphone
+    itself loses or doubles 10 ms now and then, and one correlation over the whole breaks down: then each half second
+    must
     match, and all of them together may have slipped by `slip` seconds and a hundredth of the take."""
     take = resample(np.asarray(samples, np.float32), rate, RATE)
     if (r := best_match(take, source, RATE)[1]) > least: return ""
@@ -131,7 +135,8 @@ class RecorderPage:
         self.root.and_(self.page.locator(f"[data-phase={name}]")).wait_for(timeout=1000*timeout)
     def click(self, name): self.part(name).click()
     def key(self, k):
-        "Press a key on the recorder. What JupyterLab asks meanwhile (a lost connection: seconds later on a busy machine) takes the focus: it is closed, and the key pressed again."
+        """Press a key on the recorder. What JupyterLab asks meanwhile (a lost connection: seconds later on a busy
+        machine) takes the focus: it is closed, and the key pressed again."""
         before = self.seen("keys")
         def reached():
             dialogs(self.page)
@@ -166,7 +171,8 @@ class RecorderPage:
         self.stop()
         return self.expected()
     def expected(self):
-        "Seconds that the audio thread handed over for the last take, tail included; about as long as from start to stop."
+        """Seconds that the audio thread handed over for the last take, tail included; about as long as from start to
+        stop."""
         phases = self.seen("phases")
         stop = next(t for p, t in reversed(phases) if p == "stopping")
         start = next(t for p, t in reversed(phases) if p == "recording" and t < stop)
@@ -198,7 +204,8 @@ def open_recorder(context, server, notebook, show=True):
 def rows(folder): return list(SpeechDataset.open(Path(folder)/"data.jsonl"))
 
 def check_clips(folder, source, expected={}):
-    """The dataset is valid, and each clip that was recorded is what the microphone heard. `expected`: file name -> seconds
+    """The dataset is valid, and each clip that was recorded is what the microphone heard. `expected`: file name ->
+    seconds
     that the audio thread handed over: not a sample may be missing."""
     ds, seen = SpeechDataset.open(Path(folder)/"data.jsonl"), {}
     assert ds.validate().problems == []

@@ -1,4 +1,5 @@
-"""What the browser tests stand on: the fake microphone, the three ways in which there is none, a connection that is cut, and the comparison of a take with its source."""
+"""What the browser tests stand on: the fake microphone, the three ways in which there is none, a connection that is
+cut, and the comparison of a take with its source."""
 import threading, time, urllib.request
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer

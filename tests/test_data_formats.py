@@ -1,4 +1,5 @@
-"""Data as people have it, end to end: odd files, a real speaker, a writer that is killed, data and models from a Hub in another process."""
+"""Data as people have it, end to end: odd files, a real speaker, a writer that is killed, data and models from a Hub in
+another process."""
 import json, signal, subprocess, sys, time
 
 import numpy as np, pytest, soundfile as sf
@@ -45,7 +46,8 @@ def test_files_of_every_kind(tmp_path, speech):
         else: assert likeness(speech, x) > .95, r["id"]
     r = train(RunConfig(model_id="tiny", train_data=tmp_path, eval_data=tmp_path, batch_size=len(data), max_steps=1,
                         max_new_tokens=8, tracking="none", output_dir=tmp_path/"run"), progress=False)
-    assert r.steps == 1 and r.after.n_clips == len(data) and r.after.audio_seconds > 75  # all of them, the long one whole, in one batch
+    # all of them, the long one whole, in one batch
+    assert r.steps == 1 and r.after.n_clips == len(data) and r.after.audio_seconds > 75
 
 
 def test_files_of_every_kind_appended(tmp_path, speech):
@@ -126,7 +128,8 @@ def test_data_and_model_from_a_hub(tmp_path):
         assert "train: 5 clips" in first and "eval: 2 clips" in first
         assert hub.run(RUN).splitlines()[-1] == first.splitlines()[-1]  # from the cache, the same data
         assert hub.run(MODEL).split()[0] == "VoxtralProcessor"
-        assert {r.path.split("?")[0].split("/")[-1] for r in hub.escaped} <= {"info", "parquet"}, hub.escaped  # `datasets` asks its viewer, and nobody else
+        # `datasets` asks its viewer, and nobody else
+        assert {r.path.split("?")[0].split("/")[-1] for r in hub.escaped} <= {"info", "parquet"}, hub.escaped
 
 
 def test_a_hub_that_refuses(tmp_path):
@@ -135,5 +138,6 @@ def test_a_hub_that_refuses(tmp_path):
         hub.fail("me/digits", status=403, times=1000, message="ask for access first")
         out = hub.run(
             "from voxtral_nb.data.sources import load_speech\nfrom voxtral_nb.data.dataset import DatasetError\ntry: load_speech('me/digits')\nexcept DatasetError as e: print('DatasetError:', e)")
-        assert out.startswith(
-            "DatasetError: me/digits") and "could not be had from the Hub" in out and "403" in out, out
+        assert out.startswith("DatasetError: me/digits"), out
+        assert "could not be had from the Hub" in out, out
+        assert "403" in out, out

@@ -1,4 +1,5 @@
-"""The page of a model as people meet it: a real process, a real browser with a microphone that plays a file, and a Space that starts in an environment without voxtral_nb."""
+"""The page of a model as people meet it: a real process, a real browser with a microphone that plays a file, and a
+Space that starts in an environment without voxtral_nb."""
 import json, os, re, shutil, signal, subprocess, sys, threading, time, urllib.error, urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,9 +56,10 @@ def serving(*command, cwd, port, env=None):
     "A process that serves a page: its address, while it lives."
     log = Path(cwd)/f"server-{port}.log"
     with open(log, "w") as f:
+        # under nohup it would inherit to ignore it
         p = subprocess.Popen([str(o) for o in command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=f,
                              stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **(env or {})}, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) # under nohup it would inherit to ignore it
+            env={**os.environ, **(env or {})}, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     def answers():
         assert p.poll() is None, f"it ended with {p.returncode}:\n{log.read_text()[-3000:]}"
         try: return urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5).status == 200
@@ -369,8 +371,9 @@ def test_uploads_are_few_small_and_deleted_and_what_cannot_be_read_is_told(run, 
             page.wait_for_timeout(1000)
             assert page.locator("#transcript textarea").input_value() == ""
         codes = [http.post("/upload", files=dict(files=("a.wav", b"x"))) for _ in range(40)]
-        assert codes[
-            0].status_code == 200 and codes[-1].status_code == 429 and "many uploads within a minute" in codes[-1].text
+        assert codes[0].status_code == 200
+        assert codes[-1].status_code == 429
+        assert "many uploads within a minute" in codes[-1].text
         assert "Traceback" not in log.read_text()
 
 
@@ -556,7 +559,8 @@ def GPU(f=None, duration=None):
 
 
 def test_zero_gpu_decorates_what_needs_the_gpu(run, right, tmp_path):
-    "With a stand-in for the package `spaces`, on the CPU: that the decorator is there and that what goes through it is what is computed."
+    """With a stand-in for the package `spaces`, on the CPU: that the decorator is there and that what goes through it
+    is what is computed."""
     folder, port = space_folder(run[0], tmp_path/"space", hardware="zero-a10g"), free_port()
     d = json.loads((folder/"demo.json").read_text())
     (folder/"demo.json").write_text(json.dumps(d | dict(device="cpu", dtype="float32")))
@@ -572,7 +576,8 @@ def space_python(run, tmp_path_factory):
     "The Python of a clean environment that holds what a Space's requirements.txt asks for, and no voxtral_nb."
     tmp = tmp_path_factory.mktemp("space_venv")
     lines = (space_folder(run[0], tmp/"space")/"requirements.txt").read_text().splitlines()
-    # PyTorch's own index is for a smaller build of the same version; pip waits minutes for an index that it cannot reach
+    # PyTorch's own index is for a smaller build of the same version; pip waits minutes for an index that it cannot
+    # reach
     (tmp/"requirements.txt").write_text("\n".join(o for o in lines if not o.startswith("--extra-index-url")) + "\n")
     sh(sys.executable, "-m", "venv", tmp/"v", check=True)
     sh(tmp/"v"/"bin"/"python", "-m", "pip", "install", "-q", "-r", tmp/"requirements.txt", check=True, timeout=900)
@@ -582,7 +587,8 @@ def space_python(run, tmp_path_factory):
 
 
 def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space_python, tmp_path):
-    "A private adapter on the Hub, its base beside it: deployed, served by a process as a Space would start it, asked once; then once more with a change. No token is written anywhere."
+    """A private adapter on the Hub, its base beside it: deployed, served by a process as a Space would start it, asked
+    once; then once more with a change. No token is written anywhere."""
     adapter, token, processes, one_build = tmp_path/"adapter", None, [], threading.Lock()
     shutil.copytree(run[0]/"final-model", adapter)
     c = adapter/"adapter_config.json"
@@ -611,7 +617,7 @@ def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space
         env = hub.env(HF_TOKEN=token, SPACE_HF_TOKEN=reading, HF_HUB_OFFLINE="0")
         hub.run("import sys; from huggingface_hub import HfApi; a = HfApi(); a.create_repo('me/digits', private=True); a.upload_folder(repo_id='me/digits', folder_path=sys.argv[1])", adapter, HF_TOKEN=token)
         space = hub.space("me/digits-demo").serve(serve)
-        params = ["deploy_demo", "--model-id", "me/digits", "--folder-only", "false", "--examples",
+        params = ["deploy_demo", "--model-id", "me/digits", "--no-folder-only", "--examples",
                   repr([str(right[0])]), "--output-dir", tmp_path/"out", "--timeout", 500]
         try:
             r = sh(BIN/"voxtral-run", *params, cwd=tmp_path, env=env)
@@ -628,26 +634,31 @@ def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space
                 page = opened(context, result["host"])
                 shown = page.locator("#weights").inner_text()
                 assert f"me/digits at commit {d['revision']}" in shown and f"me/tiny-voxtral at commit {d['base']['revision']}" in shown
-                assert "<script>alert(1)</script>" in page.locator(
-                    "#figures").inner_text() and "12.5%" in page.locator("#figures").inner_text()
+                assert "<script>alert(1)</script>" in page.locator("#figures").inner_text()
+                assert "12.5%" in page.locator("#figures").inner_text()
                 page.screenshot(path=str(screenshot(page, "demo-space")), full_page=True)
             again = json.loads(sh(BIN/"voxtral-run", *params, "--limit-seconds", 30, cwd=tmp_path, env=env,
                                   check=True).stdout.strip().splitlines()[-1])
-            assert again[
-                "changed"] and again["text"] == right[1] and again["commit"] != result["commit"] and space.builds >= 2
+            assert again["changed"]
+            assert again["text"] == right[1]
+            assert again["commit"] != result["commit"]
+            assert space.builds >= 2
         finally:
             for p in processes: stop(p)
         assert not hub.escaped, hub.escaped[:3]
-        for t in (token, reading): # nothing that was written holds a token: folder, notebooks, what was printed, files of the Space, its log
+        # nothing that was written holds a token: folder, notebooks, what was printed, files of the Space, its log
+        for t in (token, reading):
             assert t not in r.stdout + r.stderr and not any(t.encode() in b for b in files.values())
             assert not [f for folder in (tmp_path, Path(hub._tmp.name)/"spaces") for f in folder.rglob("*")
                         if f.is_file() and t.encode() in f.read_bytes()]
 
 
-FAULTS = {503: (2, True), 429: (1, True), 500: (9, False), 401: (1, False), 403: (1, False)}  # status -> how often, and whether it works in the end
+# status -> how often, and whether it works in the end
+FAULTS = {503: (2, True), 429: (1, True), 500: (9, False), 401: (1, False), 403: (1, False)}
 
 def test_a_deployment_through_faults_of_the_hub():
-    "Tried again where that helps, else a message that says what to do; in a process of its own, since huggingface_hub looks at its environment once."
+    """Tried again where that helps, else a message that says what to do; in a process of its own, since huggingface_hub
+    looks at its environment once."""
     code = """import sys
 from voxtral_nb.share import demo, publish
 publish._sleep = lambda seconds: None

@@ -58,5 +58,5 @@ def test_pictures_and_tables_are_shown(site, page):
     sizes = page.eval_on_selector_all(".cell-output img", "els => els.map(e => e.naturalWidth)")
     assert len(sizes) >= 3 and min(sizes) > 200, sizes
     assert page.locator(".cell-output table").count() >= 2
-    assert page.evaluate(
-        "document.documentElement.scrollWidth <= window.innerWidth + 1"), "the page is wider than the window"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), (
+        "the page is wider than the window")

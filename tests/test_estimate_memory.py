@@ -1,11 +1,13 @@
-"""`estimate_memory` against whole runs of `train`: within 20 % of the most that PyTorch's allocator on the CPU ever held (the profiler hears each of its calls)."""
+"""`estimate_memory` against whole runs of `train`: within 20 % of the most that PyTorch's allocator on the CPU ever
+held (the profiler hears each of its calls)."""
 import json, os, subprocess, sys
 
 import pytest
 
 from conftest import last_json
 
-# One process makes the runs of a model one after the other: what counts begins when a run begins, so they do not disturb each other.
+# One process makes the runs of a model one after the other: what counts begins when a run begins, so they do not
+# disturb each other.
 CODE = """import contextlib, io, json, sys, tempfile
 from pathlib import Path
 import numpy as np, soundfile as sf

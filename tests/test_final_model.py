@@ -1,4 +1,5 @@
-"""final-model/ belongs to the user: transformers and peft alone load it, in a process where voxtral_nb cannot be imported, and it transcribes the same."""
+"""final-model/ belongs to the user: transformers and peft alone load it, in a process where voxtral_nb cannot be
+imported, and it transcribes the same."""
 import json
 from pathlib import Path
 
@@ -58,4 +59,5 @@ def test_it_loads_without_this_package_and_transcribes_the_same(method, tmp_path
     alone = json.loads(sh(BIN/"python", tmp_path/"alone.py", Path(r.final_model).absolute(), method, *clips,
                           cwd=tmp_path, check=True).stdout.strip().splitlines()[-1])
     assert alone == ours
-    assert sum(a == o["text"] for a, o in zip(ours, rows)) >= 3, ours  # it has learnt something, so equal texts mean something
+    # it has learnt something, so equal texts mean something
+    assert sum(a == o["text"] for a, o in zip(ours, rows)) >= 3, ours

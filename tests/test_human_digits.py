@@ -1,4 +1,5 @@
-"""The tiny model has only heard synthetic voices. A real person's digits, recorded over a telephone line, are learned from a few hundred strings of them."""
+"""The tiny model has only heard synthetic voices. A real person's digits, recorded over a telephone line, are learned
+from a few hundred strings of them."""
 import random
 
 import numpy as np, pytest, soxr

@@ -1,4 +1,5 @@
-"""Every notebook's own tests, each in a process of its own: environment variables and loaded models must not leak from one to the next."""
+"""Every notebook's own tests, each in a process of its own: environment variables and loaded models must not leak from
+one to the next."""
 import pytest
 
 from conftest import BIN, ROOT, sh

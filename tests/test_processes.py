@@ -1,4 +1,5 @@
-"""Several processes. Two that train together, as `accelerate launch` and `torchrun` start them, do what one does with batches of twice the size."""
+"""Several processes. Two that train together, as `accelerate launch` and `torchrun` start them, do what one does with
+batches of twice the size."""
 import json, sys
 from pathlib import Path
 
@@ -45,7 +46,8 @@ if __name__ == "__main__":
 
 
 def test_workers(tmp_path):
-    "Batches made in other processes, forked or spawned, are the same batches; and no worker is left when the run is done."
+    """Batches made in other processes, forked or spawned, are the same batches; and no worker is left when the run is
+    done."""
     script, runs = tmp_path/"run.py", []
     script.write_text(WORKERS)
     for how, n in (("fork", 0), ("fork", 2), ("spawn", 2)):

@@ -1,4 +1,5 @@
-"""Publishing end to end: real processes against a Hub on the loopback, killed, refused, cut off, and always with the same end."""
+"""Publishing end to end: real processes against a Hub on the loopback, killed, refused, cut off, and always with the
+same end."""
 import hashlib, json, os, re, shutil, signal, subprocess, sys, threading, time
 
 import numpy as np, pytest
@@ -110,7 +111,8 @@ print(json.dumps(dict(texts=texts, results={(o.metric_type + (" before" if "befo
 
 @pytest.mark.parametrize("flags, library", [((), "peft"), (("--merge",), "transformers")])
 def test_a_published_run_is_what_the_run_measured(run, hub, flags, library):
-    "In another process, by plain from_pretrained: same transcripts; the card is read, validated, and its figures are the run's."
+    """In another process, by plain from_pretrained: same transcripts; the card is read, validated, and its figures are
+    the run's."""
     token, before = hub.token("me"), contents(run)
     done = good(publish(hub, token, run, "accent", "--license", "apache-2.0", *flags))
     assert done["verified"] is True and done["private"] is True and done["repo_id"] == "me/accent"
@@ -257,8 +259,10 @@ def test_a_push_that_does_not_verify_says_so_and_ends_with_1(run, hub, tmp_path)
     d["after"] |= dict(rates=dict(wer=0., cer=0.))
     (liar/"eval_results.json").write_text(json.dumps(d))
     r = publish(hub, hub.token("me"), liar)
-    assert r.returncode == 1 and "NOT VERIFIED" in r.stdout and "did not verify" in r.stderr and last_json(
-        r.stdout)["verified"] is False
+    assert r.returncode == 1
+    assert "NOT VERIFIED" in r.stdout
+    assert "did not verify" in r.stderr
+    assert last_json(r.stdout)["verified"] is False
     assert "**The upload did not verify.**" in hub.files("me/liar")["README.md"].decode()
 
 

@@ -1,4 +1,5 @@
-"""Real human speech: Debian's recorded Asterisk prompts, one person, 8 kHz, up to more than a minute long. The tiny model has to learn from them."""
+"""Real human speech: Debian's recorded Asterisk prompts, one person, 8 kHz, up to more than a minute long. The tiny
+model has to learn from them."""
 import json, math
 
 import soundfile as sf

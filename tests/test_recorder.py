@@ -1,4 +1,5 @@
-"""The recorder in a real browser: JupyterLab and Notebook 7, a microphone that plays recorded speech, lost connections, killed kernels, hostile input."""
+"""The recorder in a real browser: JupyterLab and Notebook 7, a microphone that plays recorded speech, lost connections,
+killed kernels, hostile input."""
 import base64, json, os, re, subprocess, time, urllib.error
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,14 +63,16 @@ def desk(lab, chrome, request):
 
 
 def no_errors(context):
-    "Nothing went wrong in the page unseen. (Notebook 7 has an error of its own about a `schema`, also in a notebook with nothing but 1 + 1.)"
+    """Nothing went wrong in the page unseen. (Notebook 7 has an error of its own about a `schema`, also in a notebook
+    with nothing but 1 + 1.)"""
     assert not (bad := [o for o in context.log if o.startswith("uncaught") and "reading 'schema'" not in o]), bad
 
 
 # The whole story
 
 def test_story(desk, source, tmp_path):
-    "Open, consent, read three prompts, read one again, skip one, bring two files, reload, restart, go on; then the folder is ready to train on."
+    """Open, consent, read three prompts, read one again, skip one, bring two files, reload, restart, go on; then the
+    folder is ready to train on."""
     rec = desk.open(agree=False)
     page, folder, long = rec.page, rec.folder, {}
     # nothing is recorded before the speaker has agreed
@@ -239,7 +242,8 @@ def test_vscode(desk, source, tmp_path):
 # Lost connections, killed kernels, closed pages
 
 def test_connection_cut_in_mid_take(desk, source):
-    "The recording goes on, says where it is, and arrives whole when the connection is back. What was kept before is there."
+    """The recording goes on, says where it is, and arrives whole when the connection is back. What was kept before is
+    there."""
     with Proxy(desk.server.port) as proxy:
         rec = desk.open(url=proxy.url)
         long = {}
@@ -265,7 +269,8 @@ def test_connection_cut_in_mid_take(desk, source):
 
 
 def test_stalled_connection(desk, source):
-    "Silence instead of an answer: the page says so. What was on its way is sent again, whether it was only late or is lost for good, and done once."
+    """Silence instead of an answer: the page says so. What was on its way is sent again, whether it was only late or is
+    lost for good, and done once."""
     with Proxy(desk.server.port) as proxy:
         rec, long = desk.open(url=proxy.url), {}
         for lost in (True, False):
@@ -295,7 +300,8 @@ def test_stalled_connection(desk, source):
 
 
 def test_kernel_killed_in_mid_take(desk, source):
-    "The take is back when the cell has been run again, whole, and waits to be kept; the clip that was saved just before the crash is there."
+    """The take is back when the cell has been run again, whole, and waits to be kept; the clip that was saved just
+    before the crash is there."""
     rec = desk.open()
     seconds = rec.record(2.5)
     first = rec.keep()
@@ -316,7 +322,8 @@ def test_kernel_killed_in_mid_take(desk, source):
     rec.wait_said("run this cell again", 40)
     assert "comes back then" in rec.status
     rec.shot("kernel-killed")
-    wait_idle(rec.page); dialogs(rec.page)
+    wait_idle(rec.page)
+    dialogs(rec.page)
     rec.show()
     rec.wait_said("is back")
     rec.shot("take-is-back")
@@ -381,7 +388,8 @@ def test_microphone_is_released(desk, source):
     time.sleep(.5)
     rec.show() # run again
     wait_for(lambda: rec.live_tracks() == 0, 5, "the microphone to be released when the cell is run again")
-    rec.start(); time.sleep(.5)
+    rec.start()
+    time.sleep(.5)
     assert rec.live_tracks() == 1
     rec.page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-cell-output')")
     rec.root.wait_for(state="detached")
@@ -400,7 +408,8 @@ def test_keyboard(desk, source):
     "The keys act only while the recorder has the focus, and never reach the notebook."
     rec = desk.open(more=["'second'", "'third'"])
     page, before = rec.page, cells(rec.page)
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:enter-command-mode')") # where single letters are commands
+    # where single letters are commands
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:enter-command-mode')")
     rec.root.focus()
     for k in ("d", "d", "b", "x", "m", "y", "c", "v", "0", "0", "i", "i", "j", "k", "Delete", "Shift+M",
               "Control+Enter"):
@@ -491,7 +500,8 @@ OUTSIDE = """root => { const r = root.getBoundingClientRect(); // what sticks ou
     .filter((e) => { const b = e.getBoundingClientRect(); return b.width && (b.right > r.right + 1 || b.left < r.left - 1); }).map((e) => `${e.tagName} ${e.className} ${e.textContent.slice(0, 30)}`)].filter(Boolean); }"""
 
 def states(rec, source, tmp_path):
-    "Bring a recorder into one state after the other: consent, ready, recording, review, takes, saved, uploads, all done."
+    """Bring a recorder into one state after the other: consent, ready, recording, review, takes, saved, uploads, all
+    done."""
     yield "consent"
     rec.agree()
     yield "ready"
@@ -523,7 +533,8 @@ PROMPTS = "prompts=['The first sentence of three.', 'The second one is somewhat 
 
 @pytest.mark.parametrize("theme", ["light", "dark", "phone"])
 def test_looks(desk, source, mic, tmp_path, theme):
-    "In each state: everything has a name for screen readers, texts stand out from the ground, and nothing sticks out, on a telephone either."
+    """In each state: everything has a name for screen readers, texts stand out from the ground, and nothing sticks out,
+    on a telephone either."""
     size = dict(width=390, height=844) if theme == "phone" else dict(width=1280, height=1000)
     with browser(mic, **size, dark=theme == "dark") as context:
         rec = desk.open(PROMPTS, context=context, agree=False, before="from voxtral_nb.data.audio import QualityGate\n")
@@ -546,16 +557,16 @@ def test_looks(desk, source, mic, tmp_path, theme):
             wrong += [(state, "shows", o) for o in ("null", "undefined", "NaN",
                                                     "[object") if o in rec.root.inner_text()]
             if state == "review":
-                assert "too short" in rec.part(
-                    "problems").inner_text() and "Keep anyway" in rec.part("keep").inner_text()
+                assert "too short" in rec.part("problems").inner_text()
+                assert "Keep anyway" in rec.part("keep").inner_text()
             if state == "uploads":
                 assert rec.root.locator(".vx-name").first.bounding_box()["width"] >= 80
                 assert rec.part("table").evaluate("o => o.scrollWidth <= o.clientWidth")
         screenshot(rec.page, f"{theme}-page")
         assert wrong == []
         names = {n for _, n in everything}
-        assert any(n.startswith("Record") for n in names) and {"Level", "Microphone",
-                                                               "Transcript of one.wav"} <= names, sorted(names)
+        assert any(n.startswith("Record") for n in names), sorted(names)
+        assert {"Level", "Microphone", "Transcript of one.wav"} <= names, sorted(names)
 
 
 def test_right_to_left(desk, source):
@@ -596,7 +607,8 @@ def test_notebook_7(desk, source, mic, tmp_path):
 
 
 def test_two_recorders_on_one_folder(desk, source):
-    "Two kernels, two pages, recording at the same time: every clip is there once, under a name of its own, and each sees the other's."
+    """Two kernels, two pages, recording at the same time: every clip is there once, under a name of its own, and each
+    sees the other's."""
     a = desk.open(folder="shared")
     b = desk.open(folder="shared")
     kept = []
@@ -701,7 +713,8 @@ def fill(path, leave=0):
 
 
 def test_full_disk(desk, source):
-    "A message that says what to do; the take stays in the browser, and Retry works once there is room. The same when keeping."
+    """A message that says what to do; the take stays in the browser, and Retry works once there is room. The same when
+    keeping."""
     with small_disk(desk.server.folder/"full") as disk:
         rec = desk.open(folder="full/voice")
         seconds = rec.record(2)
@@ -780,8 +793,8 @@ def test_headless(tmp_path):
     papermill.execute_notebook(nb, tmp_path/"out.ipynb", progress_bar=False, cwd=tmp_path)
     out = json.loads((tmp_path/"out.ipynb").read_text())
     data = out["cells"][0]["outputs"][0]["data"]
-    assert "application/vnd.jupyter.widget-view+json" not in data and "0 of 10 prompts" in "".join(
-        data["text/plain"]), data
+    assert "application/vnd.jupyter.widget-view+json" not in data, data
+    assert "0 of 10 prompts" in "".join(data["text/plain"]), data
     no_audio_in(tmp_path/"out.ipynb")
 
 

@@ -1,4 +1,5 @@
-"""A take of ten minutes, in real time. It has a file of its own so that it can wait on one worker while others work (conftest puts it first)."""
+"""A take of ten minutes, in real time. It has a file of its own so that it can wait on one worker while others work
+(conftest puts it first)."""
 import os, time
 
 import psutil
@@ -10,7 +11,8 @@ SECONDS = float(os.environ.get("VOXTRAL_NB_LONG_TAKE", 600))
 
 
 def test_ten_minutes(tmp_path):
-    "Every sample arrives, start and end match the source, the kernel's memory stays flat while the take comes in, and saving takes seconds."
+    """Every sample arrives, start and end match the source, the kernel's memory stays flat while the take comes in, and
+    saving takes seconds."""
     wav, folder = speech_wav(tmp_path/"mic.wav", 60), tmp_path/"notebooks"
     source = heard(wav)
     with Server(folder) as server, browser(wav) as context:
@@ -30,7 +32,8 @@ def test_ten_minutes(tmp_path):
         arrived = [(p, t) for p, t in rec.seen("phases")][-2:]
         rec.shot("long")
         after = kernel.memory_info().rss
-        assert "long" in rec.part("problems").inner_text().lower() or SECONDS < 30  # the gate warns, and does not refuse
+        # the gate warns, and does not refuse
+        assert "long" in rec.part("problems").inner_text().lower() or SECONDS < 30
         name = rec.keep()
         kept = time.monotonic() - t0
         save(rec.page)

@@ -1,4 +1,5 @@
-"""The repository itself: notebooks as a stranger wants to find them, generated files up to date, nothing in it that belongs to a machine."""
+"""The repository itself: notebooks as a stranger wants to find them, generated files up to date, nothing in it that
+belongs to a machine."""
 import ast, configparser, json, re
 
 import pytest
@@ -41,13 +42,14 @@ def test_notebook_is_clean(path):
         assert "data:audio" not in out and "audio/" not in out, f"cell {c['id']}: audio in the output"
         found = MACHINE_PATH.search(out)
         assert not found, f"cell {c['id']}: a machine path in the output: {found[0]}"
-        assert not any(o["output_type"] == "error" for o in c.get("outputs",
-                                                                  [])), f"cell {c['id']}: an error is saved in it"
+        assert not any(o["output_type"] == "error" for o in c.get("outputs", [])), (
+            f"cell {c['id']}: an error is saved in it")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_imports_stand_in_cells_of_their_own(path):
-    "The docs build executes every cell that holds an import (unless it says `#| eval: false`), and would stumble over the rest of it."
+    """The docs build executes every cell that holds an import (unless it says `#| eval: false`), and would stumble over
+    the rest of it."""
     for c in read(path)["cells"]:
         s = source(c)
         if c["cell_type"] != "code" or re.search(r"^#\| *eval: *false", s, re.M): continue

@@ -1,4 +1,5 @@
-"""Runs that are killed, interrupted or out of disk, as processes: what the signals of an operating system do cannot be shown in a notebook cell."""
+"""Runs that are killed, interrupted or out of disk, as processes: what the signals of an operating system do cannot be
+shown in a notebook cell."""
 import json, shutil, signal, sys
 from pathlib import Path
 
@@ -84,7 +85,8 @@ def test_sigkill(whole, tmp_path, what, at, newest):
 
 @pytest.mark.parametrize("what, at, steps", [("interrupt", 6, 6), ("interrupt_eval", 8, 8)])
 def test_ctrl_c(whole, tmp_path, what, at, steps):
-    "SIGINT in a step, and in an evaluation: exit status 0, a whole checkpoint, results on the disk, and the same curve in the end."
+    """SIGINT in a step, and in an evaluation: exit status 0, a whole checkpoint, results on the disk, and the same
+    curve in the end."""
     out = tmp_path/"run"
     r = run(out, what=what, at=at)
     assert r.stdout.splitlines()[-1] == f"interrupted {steps}" and "Traceback" not in r.stderr
@@ -97,7 +99,8 @@ def test_ctrl_c(whole, tmp_path, what, at, steps):
 
 
 def test_full_disk(whole, tmp_path):
-    "A file system of 3 MB: the run ends with one clear message, and the checkpoint before is whole; with more room it goes on."
+    """A file system of 3 MB: the run ends with one clear message, and the checkpoint before is whole; with more room it
+    goes on."""
     disk = tmp_path/"disk"
     disk.mkdir()
     size = lambda n, how="rw": ["mount", "-t", "tmpfs", "-o", f"{how},size={n}", "tmpfs", disk]

@@ -1,4 +1,5 @@
-"""Nothing in the package knows the tiny model's sizes: the same run with a 30 s window, and with the real processor's settings."""
+"""Nothing in the package knows the tiny model's sizes: the same run with a 30 s window, and with the real processor's
+settings."""
 import json
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def test_run(tmp_path, tekken, vocab):
     assert (w.tokens, w.frames, w.n_mels, w.seconds) == (375, 3000, 128, 30)
     assert model.config.text_config.vocab_size == vocab == len(processor.tokenizer)
     (tmp_path/"data").mkdir()
-    long = max((p for p,_ in asterisk_prompts("en")), key=lambda p: Path(p).stat().st_size) # over a minute: three windows
+    # over a minute: three windows
+    long = max((p for p,_ in asterisk_prompts("en")), key=lambda p: Path(p).stat().st_size)
     rows = [dict(audio_path=str(sample_speech().parent/r["audio_path"]), text=r["text"], language="en")
             for r in map(json.loads, sample_speech().read_text().splitlines()[:6])]
     rows.append(dict(audio_path=str(write_test_audio(tmp_path/"data"/"long.flac", read_audio(long))),

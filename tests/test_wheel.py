@@ -1,4 +1,5 @@
-"""What a person gets who installs the package without the repository: the wheel in an environment of its own, used from an empty folder."""
+"""What a person gets who installs the package without the repository: the wheel in an environment of its own, used from
+an empty folder."""
 import json, sysconfig, zipfile
 
 import pytest
@@ -17,11 +18,13 @@ def wheel(tree, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def venv(wheel, tmp_path_factory):
-    "A new environment with the wheel in it; its dependencies are those of the environment that runs the tests, so this takes seconds."
+    """A new environment with the wheel in it; its dependencies are those of the environment that runs the tests, so
+    this takes seconds."""
     new = tmp_path_factory.mktemp("venv")/"v"
     sh(BIN/"python", "-m", "venv", "--without-pip", new, check=True)
     packages = next((new/"lib").glob("python*"))/"site-packages"
-    (packages/"dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")  # a path only: its own .pth files, and so the editable install, are not followed
+    # a path only: its own .pth files, and so the editable install, are not followed
+    (packages/"dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     sh(BIN/"python", "-m", "pip", "--python", new/"bin"/"python", "install", "--no-deps", "--no-index", wheel,
        check=True)
     return new

@@ -1,6 +1,8 @@
-"""Execute the run notebooks and the tutorials as they stand, and keep their outputs: what a reader of the site or of the repository sees.  show_runs.py [NAME...]
+"""Execute the run notebooks and the tutorials as they stand, and keep their outputs: what a reader of the site or of
+the repository sees.  show_runs.py [NAME...]
 
-They run in an empty folder and one after the other, so `evaluate` finds the model that `train_lora` made. What belongs to this machine (paths, the
+They run in an empty folder and one after the other, so `evaluate` finds the model that `train_lora` made. What belongs
+to this machine (paths, the
 kernel's complaints on standard error, widgets) is left out of the outputs."""
 import sys, tempfile
 from pathlib import Path

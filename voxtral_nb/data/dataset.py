@@ -6,11 +6,12 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/dataset.html.md"""
 
 # %% auto #0
 __all__ = ['AUDIO_KEYS', 'TEXT_KEYS', 'IGNORE', 'HF_COLUMNS', 'DatasetError', 'DatasetChanged', 'BadRow', 'raise_bad_rows',
-           'parse_line', 'check_transcript', 'read_rows', 'check_on_bad', 'SpeechDataset', 'progress_bar', 'check_clip',
-           'Report', 'split_rows', 'split_keys', 'Stats', 'hf_features', 'rows_to_hf']
+           'parse_line', 'check_transcript', 'language_of', 'check_whole', 'read_rows', 'check_on_bad', 'SpeechDataset',
+           'find_audio', 'progress_bar', 'check_clip', 'Report', 'split_rows', 'split_keys', 'Stats', 'hf_features',
+           'rows_to_hf']
 
 # %% ../../nbs/data/02_dataset.ipynb #imports-std
-import hashlib, json, math, os, re, warnings
+import hashlib, json, math, os, re, unicodedata, warnings
 from array import array
 from collections import Counter
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from zlib import crc32
 # %% ../../nbs/data/02_dataset.ipynb #imports-other
 import numpy as np
 from fastcore.basics import patch
-from .audio import AudioError, audio_info, pcm_sha256, read_audio, write_wav
+from .audio import LFS_POINTER, AudioError, audio_info, pcm_sha256, printable, read_audio, write_wav
 from ..core.words import duration, first_of, markdown_table, short
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write, strict_json, sync_folder
@@ -52,8 +53,8 @@ def _half(raw): return short(raw.decode(errors="replace").strip("\0"))
 # %% ../../nbs/data/02_dataset.ipynb #badrow_raise
 def raise_bad_rows(
     bad:list, # of `BadRow`
-    remedy:str="Mend what is wrong, or pass on_bad='skip' to leave such rows out.", # what to do about it
-    show:int=5, # how many are spelled out
+    remedy:str="Fix these rows, or pass on_bad='skip' to skip them.", # what to do about it
+    show:int=20, # how many are spelled out
 ):
     "Raise a `DatasetError` that lists `bad`; do nothing if it is empty."
     if not bad: return
@@ -86,6 +87,8 @@ def parse_line(
 ) -> dict: # the object in it
     "Read a line as a JSON object; `ValueError` says what it is instead."
     if b"\0" in raw: raise ValueError("it holds zero bytes, as UTF-16 text does: save the file as UTF-8")
+    if raw.startswith(LFS_POINTER): raise ValueError("a git-lfs pointer: fetch the file that it stands for: git lfs pull")
+    if b"\r" in raw.rstrip(b"\r\n"): raise ValueError("several lines that only CR divides (old Mac line ends): save the file with LF")
     try: row = strict_json(raw.decode("utf-8-sig").rstrip("\r\n"))
     except UnicodeDecodeError as e: raise ValueError(f"not UTF-8 (byte {e.start+1})") from None
     except json.JSONDecodeError as e: raise ValueError(f"not JSON ({e.msg} at column {e.colno})") from None
@@ -93,6 +96,8 @@ def parse_line(
     return row
 
 # %% ../../nbs/data/02_dataset.ipynb #text_reason
+_BLANK = dict.fromkeys(map(ord, "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")) | dict.fromkeys(range(0xfe00, 0xfe10))
+
 def check_transcript(
     text, # what a row or a person gives as the transcript
 ):
@@ -102,9 +107,21 @@ def check_transcript(
     if not text.strip(): raise ValueError("the transcript is empty")
     try: text.encode()
     except UnicodeEncodeError:
-        raise ValueError("the transcript holds half of a surrogate pair, which is no character") from None
+        raise ValueError("the transcript holds half of a surrogate pair, which is not a character") from None
+    if not any(unicodedata.category(c)[0] not in "CZ" for c in text.translate(_BLANK)):
+        raise ValueError(f"the transcript is empty: it holds only invisible characters, such as U+{ord(text[0]):04X}")
 
 # %% ../../nbs/data/02_dataset.ipynb #path_reason
+def _is_inside(
+    path:str, # relative, as a row has it
+    folder:Path, # of the jsonl
+) -> bool:
+    "Does `path`, with its links followed, stay in `folder`?"
+    home,real = os.path.realpath(folder),os.path.realpath(os.path.join(folder, path))
+    if Path(real).is_relative_to(home): return True
+    repo = home.rpartition("/snapshots/")[0] # of the Hub's cache
+    return bool(repo) and Path(real).is_relative_to(f"{repo}/blobs")
+
 def _check_path(
     p, # the path as the row has it
     folder:Path, # folder of the jsonl
@@ -114,14 +131,18 @@ def _check_path(
     if p is None or isinstance(p, str) and not p.strip(): raise ValueError("the audio path is empty")
     if not isinstance(p, str): raise ValueError(f"the audio path is {short(repr(p))}, not text")
     if "\0" in p: raise ValueError("the audio path holds a NUL character")
+    if printable(p) != p: raise ValueError(f"the audio path {printable(p)} is not UTF-8: rename the file")
     if "://" in p: raise ValueError(f"{p} is a URL: download it, and name the file")
     plain = os.path.normpath(p.replace("\\", "/"))
     if os.path.isabs(plain) or PureWindowsPath(p).drive:
         if own and not Path(plain).is_relative_to(os.path.abspath(folder)):
             raise ValueError(f"the audio path {p} leaves the dataset folder")
     elif plain == ".." or plain.startswith("../"): raise ValueError(f"the audio path {p} leaves the dataset folder")
+    elif not _is_inside(p, folder): raise ValueError(f"the audio path {p} leaves the dataset folder by a symbolic link")
 
 # %% ../../nbs/data/02_dataset.ipynb #row
+_CUT = "cut the clip out into a file of its own"
+
 def _to_row(
     raw:dict, # parsed line
     folder:Path, # folder of the jsonl
@@ -137,18 +158,49 @@ def _to_row(
     _check_path(path, folder, own and ka == "audio_path")
     check_transcript(raw[kt])
     if raw.get("offset"):
-        raise ValueError(
-            f"it is a part of a longer file (offset {raw['offset']} s): cut the clip out into a file of its own")
+        raise ValueError(f"the row is a part of a longer file (offset {raw['offset']} s): {_CUT}")
     row = dict(audio_path=path, text=raw[kt])
     for name,key in (("language", language_key or "language"), ("speaker", speaker_key or "speaker")):
         if key == IGNORE: row[name] = None
-        elif key in raw: row[name] = raw[key]
+        elif key in raw: row[name] = language_of(raw[key]) if name == "language" else raw[key]
         elif key != name: _pick(raw, (), name, key)
     if isinstance(row.get("speaker"), (list, dict)):
         raise ValueError(f"the speaker is {short(repr(row['speaker']))}, not a name")
     try: check_language(None if row.get("language") == "" else row.get("language"))
     except ConfigError as e: raise ValueError(str(e)) from None
     return row | {k: v for k,v in raw.items() if k not in (ka, kt, language_key, speaker_key, *row)}
+
+# %% ../../nbs/data/02_dataset.ipynb #tag
+def language_of(
+    tag, # as a row has it, such as "sv" or "sv-SE"
+): # ISO 639-1 code, if `tag` begins with one and a region follows; else `tag`
+    "A language tag without its region."
+    if not isinstance(tag, str) or not (m := re.fullmatch(r"([A-Za-z]{2})[-_][A-Za-z0-9_-]{2,}", tag.strip())): return tag
+    return m[1].lower()
+
+# %% ../../nbs/data/02_dataset.ipynb #segment
+_SPANS = (("start", "end"), ("start_time", "end_time"), ("begin", "end"), ("start_s", "end_s")) # keys that name a part
+
+def _number(v): return isinstance(v, (int, float)) and not isinstance(v, bool) and 0 <= v < math.inf
+
+def _covered(
+    row:dict, # in our form
+) -> float|None: # s; None if the row does not say
+    "How much of its file a row covers."
+    for a,b in _SPANS:
+        if _number(row.get(a)) and _number(row.get(b)) and row[b] > row[a]: return row[b] - row[a]
+    return row["duration"] if _number(row.get("duration")) and row["duration"] > 0 else None
+
+def check_whole(
+    row:dict, # in our form
+    seconds:float, # how long its file is
+):
+    "Raise `ValueError` if `row` covers only a part of its audio file."
+    if _number(row.get("offset")) and row["offset"] > 0:
+        raise ValueError(f"the row is a part of a longer file (offset {row['offset']} s): {_CUT}")
+    said = _covered(row)
+    if said is not None and said < seconds - max(.1, .02*seconds):
+        raise ValueError(f"the row covers {said:.2f} s of {row['audio_path']}, which lasts {seconds:.2f} s: {_CUT}")
 
 # %% ../../nbs/data/02_dataset.ipynb #torn
 _START = b'{"audio_path":' # how every row that this module writes begins
@@ -157,9 +209,11 @@ def _is_torn(raw:bytes) -> bool: # the last line of one of our files, without a 
     "Is `raw` the beginning of one of our rows, cut off by a crash?"
     raw = raw.strip(b"\0") # some file systems leave zeros after a power cut
     if not raw or _START.startswith(raw): return True
-    try: parse_line(raw)
-    except ValueError: return raw.startswith(_START)
-    return False
+    if not raw.startswith(_START) or b"\r" in raw: return False
+    try: json.JSONDecoder().raw_decode(raw.decode(errors="replace"))
+    except json.JSONDecodeError as e: return not (e.msg.startswith("Unterminated string") and raw.rstrip(b" ,").endswith(b"}"))
+    except RecursionError: pass
+    return False # a whole row is in it
 
 # %% ../../nbs/data/02_dataset.ipynb #open_jsonl
 def _open_jsonl(
@@ -196,6 +250,7 @@ def _find_jsonl(
 ) -> Path: # the jsonl
     "The jsonl that `path` stands for."
     path = Path(path).expanduser()
+    if printable(path) != str(path): raise DatasetError(f"{printable(path)} is not UTF-8: rename it")
     if path.exists() and not path.is_file() and not path.is_dir():
         raise DatasetError(f"{path} is a device or a pipe; give a file or a folder")
     if path.is_dir():
@@ -229,10 +284,11 @@ def read_rows(
 ): # yields dicts in our form
     "Read a manifest row by row."
     check_on_bad(on_bad)
-    for *_,row in _read(_find_jsonl(path), audio_key=audio_key, text_key=text_key, language_key=language_key,
-                        speaker_key=speaker_key):
+    rows = (row for *_,row in _read(_find_jsonl(path), audio_key=audio_key, text_key=text_key,
+                                    language_key=language_key, speaker_key=speaker_key))
+    for row in rows:
         if not isinstance(row, BadRow): yield row
-        elif on_bad == "error": raise_bad_rows([row])
+        elif on_bad == "error": raise_bad_rows([row, *(o for o in rows if isinstance(o, BadRow))])
         elif bad is not None: bad.append(row)
 
 def check_on_bad(on_bad):
@@ -325,12 +381,24 @@ def create(cls:SpeechDataset,
 ) -> SpeechDataset: # without rows
     "Start a dataset in `folder`."
     folder = Path(folder).expanduser()
+    if printable(folder) != str(folder): raise DatasetError(f"{printable(folder)} is not UTF-8: choose another name")
     if (folder/"data.jsonl").exists():
         raise DatasetError(f"{folder} holds a dataset already: SpeechDataset.open({str(folder)!r}) goes on with it")
     try: (folder/"wavs").mkdir(parents=True, exist_ok=True)
     except OSError as e: raise DatasetError(f"{folder} cannot be made into a dataset folder: {e.strerror}") from e
     atomic_write(folder/"data.jsonl", b"")
     return cls(folder/"data.jsonl")
+
+# %% ../../nbs/data/02_dataset.ipynb #find_audio
+def find_audio(
+    folder:Path, # of the jsonl
+    path:str, # as the row has it
+) -> Path: # where the audio is, or should be
+    "The file that `path` names, also if an accent is one character in one name and two in the other."
+    if not (file := folder/path).exists() and not path.isascii():
+        for form in ("NFC", "NFD"):
+            if (other := folder/unicodedata.normalize(form, path)).exists(): return other
+    return file
 
 # %% ../../nbs/data/02_dataset.ipynb #ds_items
 @patch
@@ -358,7 +426,7 @@ def audio_file(self:SpeechDataset,
     row:int|dict, # row, or its number
 ) -> Path: # where its audio should be
     "The audio file of a row."
-    return self.folder/(row if isinstance(row, dict) else self[row])["audio_path"]
+    return find_audio(self.folder, (row if isinstance(row, dict) else self[row])["audio_path"])
 
 @patch
 def line_number(self:SpeechDataset,
@@ -556,11 +624,15 @@ def rewrite(self:SpeechDataset,
         rec = self.folder/"recorded_data.jsonl"
         paths = {r["audio_path"] for r in read_rows(rec)} if rec.exists() else set()
         lines,recorded = bytearray(),bytearray() # text only: some 300 bytes a clip
-        for i,row in enumerate(rows):
+        bad = []
+        for i,row in enumerate(rows, 1):
             try: row = _to_row(row, self.folder, own=True)
-            except ValueError as e: raise DatasetError(f"row {i} cannot be written: {e}: {short(str(row))}") from None
+            except ValueError as e:
+                bad.append(BadRow(str(self.jsonl), i, str(e), str(row)))
+                continue
             lines += _line(row)
             if row["audio_path"] in paths: recorded += _line(row)
+        raise_bad_rows(bad, "Nothing was written.")
         try:
             atomic_write(self.jsonl, bytes(lines))
             if rec.exists(): atomic_write(rec, bytes(recorded))
@@ -629,6 +701,7 @@ def check_clip(
     src, # audio file, or a dict of `datasets`
     name:str, # what to call it in messages
     decode:bool=False, # decode it all, to find damage and NaN samples?
+    row:dict|None=None, # in our form: must it cover the whole file?
 ) -> float: # duration, s
     "Check one clip; `ValueError` says what is wrong."
     try:
@@ -640,6 +713,7 @@ def check_clip(
         raise ValueError(str(e).replace(str(src), name) if isinstance(src, Path) else str(e)) from None
     except OSError as e: raise ValueError(f"{short(name)} cannot be opened: {e.strerror}") from None
     if not i.frames: raise ValueError(f"{name}: holds no samples")
+    if row is not None: check_whole(row, i.duration)
     return i.duration
 
 # %% ../../nbs/data/02_dataset.ipynb #report
@@ -672,7 +746,7 @@ def validate(self:SpeechDataset,
         path,d = row["audio_path"],row.get("duration")
         named.add(os.path.normpath(path))
         try:
-            s = check_clip(self.folder/path, path, check_audio)
+            s = check_clip(self.audio_file(row), path, check_audio, row)
             if isinstance(d, (int, float)) and not abs(s-d) <= max(.1, .02*s):
                 raise ValueError(f"{path} lasts {s:.2f} s, but the row says {d:g} s")
             good.append(i)
@@ -808,10 +882,14 @@ def hf_features(): # `datasets.Features`
                      **{k: Value("float64" if k == "duration" else "string") for k in HF_COLUMNS[1:]}})
 
 # %% ../../nbs/data/02_dataset.ipynb #hf_row
+_PARTS = ("offset", *{k for span in _SPANS for k in span}) # keys of rows that may be a part of a file
+
 def _hf_row(row, root):
     "One row for `rows_to_hf`."
     root,voice = Path(root),row.get("speaker")
-    return dict(audio={"bytes": None, "path": os.path.abspath(root/row["audio_path"])}, text=row["text"],
+    file = find_audio(root, row["audio_path"])
+    if any(row.get(k) is not None for k in _PARTS): check_whole(row, audio_info(file).duration)
+    return dict(audio={"bytes": None, "path": os.path.abspath(file)}, text=row["text"],
                 language=row.get("language") or None,
                 speaker=None if voice is None else str(voice), duration=_seconds(row, root), id=row["audio_path"])
 

@@ -88,8 +88,8 @@ class _Check:
     max_seconds:float|None # longest clip, s
     language:str|None # for rows that name none
 
-    def __call__(self, audio, name) -> float: # duration, s
-        d = check_clip(audio, name, self.decode)
+    def __call__(self, audio, name, row=None) -> float: # duration, s
+        d = check_clip(audio, name, self.decode, row)
         if d < self.min_seconds: raise ValueError(f"{name} lasts {d:.3g} s, less than min_seconds={self.min_seconds:g}")
         if self.max_seconds is not None and d > self.max_seconds:
             raise ValueError(f"{name} lasts {d:.1f} s, more than max_seconds={self.max_seconds:g}")
@@ -111,7 +111,7 @@ def _load_local(
     def good():
         for i,row in enumerate(progress_bar(ds, f"checking {path.name}")):
             name = row["audio_path"]
-            try: row["duration"] = check(f := ds.folder/name, name)
+            try: row["duration"] = check(f := ds.audio_file(row), name, row)
             except ValueError as e:
                 bad.append(BadRow(str(ds.jsonl), ds.line_number(i), str(e), row["text"]))
                 continue

@@ -27,7 +27,7 @@ from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 
 from ..data.audio import audio_info, content_key, read_audio
-from .collator import VoxtralDataCollator
+from .collator import ClipAudio, VoxtralDataCollator
 from .family import SILENCE_STEP, AudioWindows
 from ..core.words import data_size, short_path
 from ..core.config import RunConfig, VoxtralNBError
@@ -389,10 +389,7 @@ class _Kept:
         samples:int, # length of a clip
     ) -> int: # bytes
         "How large the entry of a clip will be."
-        w, fe = self.collate.prompt.windows, self.collate.prompt.processor.feature_extractor
-        n = len(self.tokens(samples))
-        if self.level == "mel": # as `TranscriptionPrompt.mel`
-            n = min(w.count(samples)*w.frames, 16*math.ceil((samples + fe.n_fft//2 + fe.hop_length)/fe.hop_length/16))
+        n = self.collate.prompt.mel_frames(samples) if self.level == "mel" else len(self.tokens(samples))
         return n*self.width*self.dtype.itemsize
 
 # %% ../../nbs/model/06_cache.ipynb #kept-of
@@ -403,7 +400,7 @@ def _kept(
     level:str, # "mel" or "encoder"
 ) -> _Kept:
     "What `level` means for this model and run."
-    collate = VoxtralDataCollator(processor, gap_seconds=cfg.packing_gap_seconds, packing=cfg.packing)
+    collate = VoxtralDataCollator.of(cfg, processor)
     if level == "mel": return _Kept("mel", collate, torch.float32, collate.prompt.windows.n_mels)
     c, dtype = base_voxtral(model).config, pick_dtype(cfg.precision, pick_device(cfg.device))
     if "projector" in cfg.trained_parts: return _Kept("states", collate, dtype, c.audio_config.intermediate_size)
@@ -457,16 +454,16 @@ class _Encoder:
         self.kept, self.tower, self.projector, self.width = kept, m.audio_tower, m.multi_modal_projector, m.config.audio_config.intermediate_size
         self.device = next(m.audio_tower.parameters()).device
     def __call__(self,
-        clips:list[dict], # each with `mel` and `samples`
+        clips:list[ClipAudio], # mels
     ) -> list[torch.Tensor]: # an entry for each, on the CPU
         "What is kept of `clips`."
-        if self.kept.level == "mel": return [o["mel"] for o in clips]
+        if self.kept.level == "mel": return [o.data for o in clips]
         p, lower = self.kept.collate.prompt, self.kept.dtype != torch.float32
-        mel = [p.windows_of(o["mel"], p.windows.count(o["samples"])) for o in clips]
+        mel = [p.whole_windows(o.data, p.windows.count(o.samples)) for o in clips]
         with _frozen(self.tower, self.projector), torch.autocast(self.device.type,
                                                                  self.kept.dtype) if lower else nullcontext():
             x = self.tower(torch.cat(mel).to(self.device), return_dict=True).last_hidden_state
-            x = [o.reshape(-1, self.width)[self.kept.tokens(c["samples"])] for o,
+            x = [o.reshape(-1, self.width)[self.kept.tokens(c.samples)] for o,
                  c in zip(x.split([len(o) for o in mel]), clips)]
             n, x = [len(o) for o in x], torch.cat(x) # the projector has less to do when the rest is gone
             if self.kept.level == "embeds": x = self.projector(x)
@@ -503,7 +500,7 @@ def __getitem__(self:CachedDataset, i):
     row = self.dataset[int(i)]
     shard, offset, rows, columns, dtype, crc, samples = self.places[int(i)].item()
     x = self.reader.read(_Place(self.shards[shard], offset, (rows, columns), self.dtypes[dtype], crc, samples))
-    return row | dict(audio={self.level: x, "samples": samples, "path": _path_of(row["audio"])})
+    return row | dict(audio=ClipAudio(kind=self.level, data=x, samples=samples, name=_path_of(row["audio"])))
 
 def _path_of(
     audio, # anything that `read_audio` takes
@@ -594,7 +591,7 @@ class _Clips(torch.utils.data.Dataset):
     def __getitem__(self, i):
         try:
             x = read_audio(self.dataset[i]["audio"], self.prompt.windows.sampling_rate)
-            return i, dict(mel=self.prompt.mel(x), samples=len(x))
+            return i, ClipAudio(kind="mel", data=self.prompt.mel(x), samples=len(x))
         except VoxtralNBError as e: return i, e
 
 def _batches(
@@ -657,7 +654,7 @@ def alone(self:_Build,
             todo = [(i, o) for i,o in clips if self.keys[i] not in self.store] # another process may have been quicker
             for (i, o), x in zip(todo, self.encode([o for _,o in todo]) if todo else ()):
                 if not torch.isfinite(x).all(): raise self._not_finite(i, x)
-                w.add(self.keys[i], x, o["samples"])
+                w.add(self.keys[i], x, o.samples)
             bar.update(len(clips))
 
 @patch

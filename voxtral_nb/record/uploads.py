@@ -14,9 +14,9 @@ from pathlib import Path
 
 # %% ../../nbs/record/02_uploads.ipynb #imports-other
 from fastcore.basics import patch
-from ..data.audio import AudioError, AudioQuality, QualityGate, audio_info, measure, pcm_sha256, read_audio
+from ..data.audio import LFS_POINTER, AudioError, AudioQuality, QualityGate, audio_info, measure, pcm_sha256, printable, read_audio
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..data.dataset import AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset, check_transcript, parse_line
+from ..data.dataset import AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset, check_transcript, check_whole, language_of, parse_line
 from ..core.words import counted, duration, first_of, short
 
 # %% ../../nbs/record/02_uploads.ipynb #error
@@ -63,10 +63,11 @@ def _stem(
 class _Named:
     "Recordings, to be found by their names."
     def __init__(self, uploads):
-        self.exact, self.stems = {}, {}
+        self.exact, self.stems, self.numbers = {}, {}, {} # numbers: the last one in a name
         for u in uploads:
             self.exact.setdefault(_last_part(u.full).casefold(), []).append(u)
             self.stems.setdefault(_stem(u.full), []).append(u)
+            if number := re.search(r"(\d{1,9})\D*$", _stem(u.full)): self.numbers.setdefault(int(number[1]), []).append(u)
 
     def __call__(self,
         key:str, # how a list calls a file
@@ -113,10 +114,10 @@ def row(self:Upload) -> dict: # JSON-able; without its path
 def _promise(
     path:Path, # audio file
 ) -> str|None: # what to look at
-    "Does a WAV's header promise far more than there is? Programs that write to a pipe do so, and a copy that broke off looks the same."
+    "Is a WAV's length unknown? Programs that write to a pipe leave it so, and a copy that broke off looks the same."
     with open(path, "rb") as f: head = f.read(8)
     size, there = int.from_bytes(head[4:], "little") + 8, path.stat().st_size
-    if head[:4] != b"RIFF" or size <= there + 8: return None
+    if head[:4] != b"RIFF" or size < 2**31: return None
     return f"its header promises {size/1e9:.1f} GB where {there/1e6:.2f} MB are, as if its length was not known: listen whether it is whole"
 
 # %% ../../nbs/record/02_uploads.ipynb #listen
@@ -135,7 +136,7 @@ def _listen(
         u.seconds, u.sha256, u.quality = round(len(x)/info.sampling_rate, 4), pcm_sha256(x), measure(x,
             info.sampling_rate)
         u.odd = _promise(u.path)
-    except (AudioError, OSError) as e: u.broken = str(getattr(e, "strerror", None) or e).removeprefix(f"{u.path}: ")
+    except (AudioError, OSError) as e: u.broken = str(getattr(e, "strerror", None) or e).removeprefix(f"{printable(u.path)}: ")
 
 # %% ../../nbs/record/02_uploads.ipynb #text
 def _clean(text): return re.sub(r"[ \t\r\n\v\f]+", " ", text).strip() if isinstance(text, str) else text
@@ -152,13 +153,23 @@ def _text_problem(
     odd = re.search(r"[\x00-\x1f\x7f-\x9f]", text)
     return odd and f"the transcript holds a control character, U+{ord(odd[0]):04X}: delete it"
 
+# %% ../../nbs/record/02_uploads.ipynb #times
+_TIMES = r"[\[(<]\d{1,2}:\d\d|\d\d:\d\d[:.,]\d\d|\d+ \d{3,} \S|(\S+ ){0,2}\d+\.\d+ \d+\.\d+ "
+
+def _text_warning(
+    text:str|None, # transcript
+) -> str|None: # what to look at
+    "Is there something in a transcript that nobody says?"
+    if text and re.match(_TIMES, text): return f"its transcript begins with what look like times ({text[:20]}…): delete them"
+
 # %% ../../nbs/record/02_uploads.ipynb #entry
 @dataclass(frozen=True)
 class _Entry:
     "One transcript in a file."
     key:str # how the file calls the recording
     text:str # transcript
-    language:str|None # as it stands there, not checked
+    language:str|None = None # as it stands there, not checked
+    part:dict = field(default_factory=dict) # what its row says of the part of the file that it covers
 
 @dataclass
 class Transcripts:
@@ -178,7 +189,7 @@ def _read_text(
     path:Path, # file
 ) -> str:
     "The text of a file, or a `ValueError` that says how to save it instead."
-    if not path.is_file(): raise ValueError("there is no such file" if not path.exists() else "it is no file")
+    if not path.is_file(): raise ValueError("there is no such file" if not path.exists() else "it is not a file")
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"it has more than {_MAX_BYTES//10**6} MB, and is hardly a list of transcripts")
     data = path.read_bytes()
@@ -188,6 +199,9 @@ def _read_text(
     except UnicodeDecodeError as e:
         raise ValueError(f"it is not UTF-8 (byte {e.start + 1}): save it as UTF-8 (in Excel: CSV UTF-8)") from None
     if not text.strip(): raise ValueError("it is empty")
+    if data.startswith(LFS_POINTER): raise ValueError("it is a git-lfs pointer: fetch the file that it stands for: git lfs pull")
+    if re.search(r"(?m)^\s*(\d+:)?\d\d:\d\d[,.]\d{3} --> ", text):
+        raise ValueError("it holds subtitles, whose times belong to one long recording: cut the recording, and give each part its line")
     return text
 
 def _lines_of(text): return [s.strip(" ") for s in re.split(r"\r\n|\r|\n", text) if s.strip()]
@@ -217,6 +231,12 @@ def _columns(
     return tuple(found)
 
 # %% ../../nbs/record/02_uploads.ipynb #to-entry
+_PART_KEYS = ("offset", "duration", "start", "end", "start_time", "end_time", "begin", "start_s", "end_s")
+
+def _number(v): # a number, or None
+    try: return None if isinstance(v, bool) else float(v)
+    except (TypeError, ValueError): return None
+
 def _to_entry(
     row:dict, # one line of a table or manifest
     columns:tuple, # as `_columns` gives them
@@ -226,27 +246,46 @@ def _to_entry(
     if isinstance(key, dict): key = key.get("path") # as `datasets` writes audio
     if not isinstance(key, str) or not key.strip(): raise ValueError("it names no recording")
     text = _clean(text)
-    if not text or not isinstance(text, str): check_transcript(text)
-    return _Entry(key, text, language or None)
+    check_transcript(text)
+    part = {k: _number(row.get(k)) for k in _PART_KEYS if row.get(k) not in (None, "")}
+    return _Entry(key=key, text=text, language=language or None, part=part)
 
 # %% ../../nbs/record/02_uploads.ipynb #read-table
+def _headerless(
+    rows:list, # of lists of cells
+    sep:str, # what divides the cells
+) -> tuple|None: # (column of the recordings' names, column of the transcripts)
+    "The columns of a table that has no header, if they are clear."
+    if len({len(r) for r in rows}) != 1 or not (len(rows[0]) == 2 or len(rows[0]) == 3 and sep == "|"): return None
+    for i in (0, 1):
+        names = [r[i].strip() for r in rows]
+        files = all(o.casefold().endswith(_AUDIO_SUFFIXES) for o in names)
+        ids = all(re.search(r"\d", o) and not re.search(r"\s", o) for o in names) and len({*names}) == len(names)
+        if files or ids: return i, 1 - i
+    return None
+
 def _read_csv(
     text:str, # content of the file
     tabs:bool, # is it a TSV?
 ): # yields (where, row, columns)
     "The rows of a table."
+    text, said = re.subn(r"\A\s*sep=(.)[ ;,]*\r?\n", "", text, flags=re.I), re.match(r"\s*sep=(.)", text, re.I)
+    text, all_lines = text[0], text[0].split("\n")
     head = text.lstrip("\r\n").splitlines()[0]
-    sep = "\t" if tabs else max(",;\t|", key=head.count)
-    plain = tabs and '"' not in head # Common Voice's TSVs quote nothing, and hold single quotation marks
+    bars = next((o for o in "\t|" if all(o in s for s in all_lines if s.strip())), None) # neither is a part of speech
+    sep = said[1] if said else "\t" if tabs else bars or max(",;\t|", key=head.count)
+    plain = sep in "\t|" and not any(o.strip().startswith('"') for o in head.split(sep)) # such tables quote nothing
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=sep,
-                       quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL, strict=not tabs)
-    try:
-        rows = (r for r in lines if any(o.strip() for o in r))
-        columns = _columns(names := next(rows))
-        for r in rows: yield f"line {lines.line_num}", dict(zip(names, r)), columns
+                       quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL, strict=sep not in "\t|")
+    try: rows = [(lines.line_num + bool(said), r) for r in lines if any(o.strip() for o in r)]
     except csv.Error as e:
         raise ValueError(
             f"it cannot be read after line {lines.line_num} ({e}); is a quotation mark never closed?") from None
+    try: columns, names = _columns(rows[0][1]), rows.pop(0)[1]
+    except ValueError:
+        if (found := _headerless([r for _,r in rows], sep)) is None: raise
+        columns, names = (*found, None), range(3)
+    for n,r in rows: yield f"line {n}", dict(zip(names, r)), columns
 
 def _read_jsonl(text): # yields (where, row or error, columns or None)
     "The rows of a manifest."
@@ -282,17 +321,71 @@ def _transcripts(
     return t
 
 # %% ../../nbs/record/02_uploads.ipynb #named-lines
-def _named_lines(
+_DIVIDER = r"[\s:;,|=–—-]+" # what may stand between a name and its transcript
+
+def _leading_name(
+    line:str, # of a list
+    named:_Named, # the recordings that may be meant
+) -> tuple|None: # (name, rest of the line)
+    "The name of a recording, or of any audio file, that a line begins with."
+    for m in [*re.finditer(_DIVIDER, line[:300])][5::-1]: # the longest name first: it may hold spaces
+        name = line[:m.start()].strip("\"'()[]<>")
+        if name and (named(name) or _last_part(name).casefold().endswith(_AUDIO_SUFFIXES)): return name, line[m.end():]
+    return None
+
+def _ids(
+    lines:list, # of text
+) -> list|None: # of (id, rest of the line)
+    "Divide lines that all begin with another identifier, such as `84-121123-0000` or `utt_7`."
+    parts = [s.split(None, 1) for s in lines]
+    is_id = r"(?=.*\d)(?=.*[A-Za-z_/-])[\w./*-]+"
+    if len(lines) < 2 or not all(len(p) == 2 and re.fullmatch(is_id, p[0]) for p in parts): return None
+    return parts if len({p[0] for p in parts}) == len(parts) else None
+
+# %% ../../nbs/record/02_uploads.ipynb #numbered-lines
+def _sphinx(
+    lines:list, # of text
+) -> list|None: # of (id, transcript)
+    "Divide lines that end with the name of their recording in parentheses."
+    found = [re.fullmatch(r"(?:<s>)?\s*(.*?)\s*(</s>)?\s*\(([^()\s]+)\)", s) for s in lines]
+    if not all(found) or not any(m[2] for m in found) and len({m[3] for m in found}) < len(found): return None
+    return [(m[3], m[1]) for m in found]
+
+def _numbered(
+    lines:list, # of text
+    named:_Named, # the recordings that may be meant
+) -> list|None: # of (name of the recording, or None for the next one; rest of the line)
+    "Divide lines that all begin with another number."
+    found = [re.fullmatch(r"\(?(\d{1,9})(?:[.):]\s*|\s+)(\S.*)", s) for s in lines]
+    if not all(found): return None
+    numbers = [int(m[1]) for m in found]
+    in_turn = numbers == [*range(numbers[0], numbers[0] + len(numbers))] and numbers[0] in (0, 1)
+    if len({*numbers}) < len(numbers) or not in_turn and not all(re.match(r"\(?\d+[.):]", s) for s in lines): return None
+    if in_turn and len(lines) > 1 and not named.numbers: return [(None, m[2]) for m in found]
+    def name(m): return us[0].full if len(us := named.numbers.get(int(m[1]), [])) == 1 else m[1]
+    return [(name(m), m[2]) for m in found]
+
+# %% ../../nbs/record/02_uploads.ipynb #read-lines
+def _read_lines(
     lines:list, # lines of text
     named:_Named, # the recordings that may be meant
-) -> list|None: # an `_Entry` for each line; None if they begin with no names
+) -> tuple: # (an `_Entry` for each line, or None if they begin with no names; the transcripts alone)
     "Divide lines into names and transcripts, if that is what they are."
-    for sep in "\t|:,":
-        if not lines or not all(sep in s for s in lines): continue
-        parts = [s.split(sep, 2 if sep in "\t|" else 1) for s in lines] # LJ Speech writes its text twice
-        hits = sum(bool(p[0].strip().casefold().endswith(_AUDIO_SUFFIXES) or named(p[0])) for p in parts)
-        if sep in "\t|" or 2*hits >= len(lines): return [_Entry(p[0].strip(), _clean(p[1]), None) for p in parts]
-    return None
+    if not (n := len(lines)): return None, lines
+    for sep in "\t|": # neither is a part of speech
+        if not all(sep in s for s in lines): continue
+        pairs = [s.split(sep, 2)[:2] for s in lines]
+        def names(i): return sum(bool(_leading_name(p[i].strip() + " -", named)) for p in pairs)
+        return _entries([p[::-1] for p in pairs] if names(1) > names(0) else pairs)
+    leading = [_leading_name(s, named) for s in lines]
+    if 2*sum(o is not None for o in leading) >= n:
+        return _entries([o or (re.split(_DIVIDER, s, maxsplit=1) + [""])[:2] for o,s in zip(leading, lines)])
+    for found in (_sphinx(lines), _ids(lines), _numbered(lines, named)):
+        if not found: continue
+        return (None, [s for _,s in found]) if found[0][0] is None else _entries(found)
+    return None, lines
+
+def _entries(pairs): return [_Entry(key=k.strip(), text=_clean(s)) for k,s in pairs], [s for _,s in pairs]
 
 # %% ../../nbs/record/02_uploads.ipynb #uploads
 class Uploads:
@@ -342,19 +435,21 @@ def _assigned(self:Uploads,
     t:Transcripts, # a list
     here:_Named, # the recordings in the table
     ever:_Named, # those, and the ones that were saved or removed
-): # yields (`Upload`, how many have that name, text, language); adds to `notices` what belongs to no recording
+): # yields (`Upload`, how many have that name, `_Entry`); adds to `notices` what belongs to no recording
     "The recordings that a list has something for."
     entries = t.entries
     if t.lines is not None:
         own = _last_part(t.full)[:-len(".txt")]
-        if ever(own): entries = [_Entry(own, _clean(" ".join(t.lines)), None)]
-        else: entries = None if t.bound else _named_lines(t.lines, ever)
+        entries, lines = (None, []) if t.bound else _read_lines(t.lines, ever)
+        if ever(own):
+            same = entries and len(entries) == 1 and ever(entries[0].key) == ever(own) # it repeats its name
+            entries = [_Entry(key=own, text=entries[0].text if same else _clean(" ".join(t.lines)))]
     if entries is None:
-        yield from ((u, 1, s, None) for u,s in self._in_order(t))
+        yield from ((u, 1, _Entry(key="", text=s)) for u,s in self._in_order(t, lines))
         return
     for o in entries:
         us = here(o.key)
-        yield from ((u, len(us), o.text, o.language) for u in us)
+        yield from ((u, len(us), o) for u in us)
     strangers = [_shown_name(o.key) for o in entries if not ever(o.key)]
     if not strangers or not self._uploads: return
     self.notices.append(f"{t.name} has transcripts for {counted(len(strangers), 'file')} not here: {first_of(strangers)}")
@@ -363,11 +458,12 @@ def _assigned(self:Uploads,
 @patch
 def _in_order(self:Uploads,
     t:Transcripts, # lines without names
+    lines:list, # the transcripts in them
 ) -> list: # of (`Upload`, text)
     "One line for each recording, if the counts agree."
     if t.bound: return [(u, t.bound[u.id]) for u in self._uploads if u.id in t.bound]
     items = self.items
-    if len(items) == len(t.lines): return [(u, _clean(s)) for u,s in zip(items, t.lines)]
+    if len(items) == len(lines): return [(u, _clean(s)) for u,s in zip(items, lines)]
     if items:
         self.notices.append(
             f"{t.name}: {counted(len(t.lines), 'line')} for {counted(len(items), 'file')}; write one line a file, "
@@ -381,8 +477,9 @@ def _leave(self:Uploads,
     "Take a recording out; lines that go by order stay with the others."
     ever = _Named(self._uploads + self._gone)
     for t in self._lists:
-        if t.lines is None or t.bound or ever(_last_part(t.full)[:-4]) or _named_lines(t.lines, ever): continue
-        t.bound = {v.id: s for v,s in self._in_order(t)}
+        if t.lines is None or t.bound or ever(_last_part(t.full)[:-4]): continue
+        entries, lines = _read_lines(t.lines, ever)
+        if entries is None: t.bound = {v.id: s for v,s in self._in_order(t, lines)}
     self._uploads = [v for v in self._uploads if v is not u]
     self._gone.append(u)
 
@@ -420,24 +517,42 @@ def _judge(self:Uploads,
         u.problems.append(f"it is the same recording as {heard[u.sha256].name}: remove one of them")
         return
     if problem := _text_problem(u.text): u.problems.append(problem)
+    if odd := _text_warning(u.text): u.warnings.append(odd)
     try: check_language(u.language)
     except ConfigError as e: u.problems.append(str(e))
     for o in self.gate(u.quality) if self.gate and u.quality else []:
         (u.problems if o.action == "refuse" else u.warnings).append(str(o))
     if u.failed: u.problems.append(u.failed)
 
+# %% ../../nbs/record/02_uploads.ipynb #language
+def _language(
+    said:list, # languages that lists name
+    told:str|None, # language that these `Uploads` were told
+    warnings:list, # gets what to look at
+) -> str|None: # ISO 639-1 code; something else if there is nothing better
+    "The language of a recording: as a list says it, if it can be used, else as told."
+    for o in map(language_of, said):
+        try: return check_language(o)
+        except ConfigError as e:
+            if told is None: return o
+            warnings.append(f"{e}; {told} is used")
+    return told
+
 # %% ../../nbs/record/02_uploads.ipynb #choose
 def _choose(
     u:Upload, # gets its text and language, and a problem if they are not certain
-    said:list, # of (name of the list, how many recordings are called so, text, language)
+    said:list, # of (name of the list, how many recordings are called so, `_Entry`)
     language:str|None, # where no list names one
 ):
     "Take the transcript of a recording from what the lists say."
     u.problems, u.warnings = [], []
-    u.text = u.typed if u.typed is not None else said[0][2] if said else None
-    u.language = u.spoken or next((o[3] for o in said if o[3]), None) or language
+    u.text = u.typed if u.typed is not None else said[0][2].text if said else None
+    u.language = u.spoken or _language([o.language for *_,o in said if o.language], language, u.warnings)
     if u.typed is not None: return
-    texts = list({text: f"{short(text, 40)!r} in {name}" for name,_,text,_ in said}.values())
+    for *_,o in said:
+        try: check_whole(o.part | dict(audio_path=u.name), u.seconds or 0)
+        except ValueError as e: u.problems.append(str(e))
+    texts = list({o.text: f"{short(o.text, 40)!r} in {name}" for name,_,o in said}.values())
     if len(texts) > 1:
         u.problems.append(f"it has {len(texts)} transcripts, {' and '.join(texts[:2])}: type the right one")
     if any(n > 1 for _,n,*_ in said):
@@ -522,7 +637,8 @@ def paste(self:Uploads,
     if not items: raise UploadError("there are no recordings yet: add them first, then paste")
     if not lines: raise UploadError("there is nothing in what was pasted")
     named = _Named(items)
-    if (entries := _named_lines(lines, named)) is None:
+    entries, lines = _read_lines(lines, named)
+    if entries is None:
         if len(lines) != len(items):
             raise UploadError(
                 f"{counted(len(lines), 'line')} for {counted(len(items), 'file')}: paste one line for each, in the order of the table, "
@@ -615,7 +731,7 @@ def save(self:Uploads,
         try:
             rows.append(self._append(u, **about))
             self._leave(u)
-        except AudioError as e: u.failed = f"not saved: {str(e).removeprefix(f'{u.path}: ')}"
+        except AudioError as e: u.failed = f"not saved: {str(e).removeprefix(f'{printable(u.path)}: ')}"
         except DatasetError as e:
             stopped = str(e)
             u.failed = f"not saved: {e}"

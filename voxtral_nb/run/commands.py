@@ -1,4 +1,4 @@
-"""`voxtral-train`, `voxtral-eval`, `voxtral-publish`, `voxtral-demo` and `voxtral-run`.
+"""`voxtral-train`, `voxtral-eval`, `voxtral-publish`, `voxtral-demo` and `voxtral-run`: settings in, one line of JSON out.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/run/commands.html.md"""
 
@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/run/commands.html.md"""
 __all__ = ['voxtral_train', 'voxtral_eval', 'voxtral_publish', 'voxtral_demo', 'voxtral_run']
 
 # %% ../../nbs/run/04_commands.ipynb #imports-std
-import argparse, ast, json, os, shlex, sys
+import argparse, ast, json, os, shlex, sys, textwrap
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -16,241 +16,243 @@ from pathlib import Path
 # %% ../../nbs/run/04_commands.ipynb #imports-ours
 from ..core.assets import with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, config_fields
-from .flags import Parser, add_setting, add_settings, run_command
-from .notebooks import (evaluate_run, notebook_parameters, notebook_summary, notebooks, refuse_secrets,
-                                      run_notebook, share_cores)
+from .flags import Parser, add_setting, add_settings, flag_default
+from .notebooks import (evaluate_run, notebook_parameters, notebook_summary, notebooks, run_notebook,
+                                      share_cores)
 
 # %% ../../nbs/run/04_commands.ipynb #train-parser
-_TRAIN_HELP = """Fine-tune Voxtral on speech and its transcripts: LoRA (default) or full, with the word error rate before and after.
+_TRAIN_HELP = """Fine-tune Voxtral on speech: LoRA (default) or full, with error rates before and after.
 
 examples:
   voxtral-train --model-id tiny --output-dir runs/try
       a first run on the tiny model and the speech that ship with the package: a minute on a laptop, offline
+  voxtral-train --train-data my_speech/data.jsonl --language pt --dry-run
+      does it fit into memory, and how long will it take?
   voxtral-train --train-data my_speech/data.jsonl --language pt --output-dir runs/pt
-      LoRA on the 3B model; a tenth of the clips is held out to measure on
-  voxtral-train --train-data facebook/voxpopuli --hub-config nl --text-column normalized_text --eval-split validation --method full
-      full fine-tuning on a data set from the Hub
+      LoRA on the 3B model; a tenth of the clips is held out for evaluation
+  voxtral-train --train-data facebook/voxpopuli --hub-config nl --text-column normalized_text \\
+                --eval-split validation --method full
+      full fine-tuning on a dataset from the Hub
   voxtral-train --config runs/pt/training_config.json --learning-rate 1e-4 --output-dir runs/pt2
       an earlier run again, with one change
   voxtral-train --config runs/pt/training_config.json --resume auto
-      go on with a run that was stopped
-  voxtral-train --train-data my_speech/data.jsonl --language pt --dry-run
-      will it fit, and how long will it take?
+      continue a run that was stopped
 
 A row of data.jsonl: {"audio_path": "wavs/a.wav", "text": "what was said", "language": "pt"}"""
 
 def _train_parser() -> Parser:
     "The parser of voxtral-train."
     p = Parser("voxtral-train", description=_TRAIN_HELP,
-                usage="voxtral-train [--config FILE] [--train-data DATA] [--output-dir DIR] [flags]")
+               usage="voxtral-train [--config FILE] [--train-data DATA] [--output-dir DIR] [flags]")
     p.add_argument("--config", metavar="FILE",
-                   help="settings to start from: JSON, YAML, or a run's training_config.json; flags override it")
+                   help="Settings to start from: JSON, YAML, or a run's training_config.json. Flags override them; "
+                        "'none' as a flag's value restores the default.")
     p.add_argument("--show-config", action="store_true",
-                   help="print the settings as YAML and stop; a start for a --config file")
+                   help="Print the settings as YAML, which --config reads, and exit.")
     p.add_argument("--dry-run", action="store_true",
-                   help="load everything, do a few steps, say what the run would need of memory and time, and stop; writes nothing")
+                   help="Load everything, train a few steps, print the memory and time that the run would take, and "
+                        "exit. Nothing is written.")
     add_settings(p, config_fields().values())
     return p
 
-# %% ../../nbs/run/04_commands.ipynb #train-home
+# %% ../../nbs/run/04_commands.ipynb #train-config
 def _check_home(
-    file:Path, # settings to go on by
+    file:Path, # settings of the run to continue
     output_dir:str, # folder of the run that they name
 ):
-    "Raise if the settings lie in a run that `output_dir` does not lead to: going on would begin a second run."
+    "Raise if the settings lie in a run that `output_dir` does not lead to: a second run would begin there."
     home = (file if file.is_dir() else file.parent).absolute()
     if not any(home.glob("checkpoint-*")) or home.resolve() == Path(output_dir).resolve(): return
     raise ConfigError(
         f"resume: {file} lies in a run, but its output_dir, {output_dir}, is another folder as seen from {Path.cwd()}; "
-        f"go to where the run was started, or add --output-dir {shlex.quote(str(home))}")
+        f"go to where the run was started, or set output_dir={str(home)!r}")
 
-# %% ../../nbs/run/04_commands.ipynb #train-config
 def _train_config(
+    p:Parser, # the command's
     a:argparse.Namespace, # parsed flags: only those that were given
 ) -> RunConfig:
-    "The settings of a voxtral-train: file first, then flags, then what the tiny model needs."
+    "The settings of a voxtral-train."
     flags = {k: v for k,v in vars(a).items() if k in config_fields()}
-    base = RunConfig.load(a.config).to_dict() if a.config else {}
+    try: base = RunConfig.load(a.config).to_dict() if a.config else {}
+    except ConfigError as e: p.fail(e)
     if a.config and flags.get("resume", "never") != "never" and "output_dir" not in flags:
         _check_home(Path(a.config), base["output_dir"])
     return with_tiny_defaults(RunConfig.from_dict({**base, **flags}))
 
 # %% ../../nbs/run/04_commands.ipynb #voxtral-train
-def voxtral_train(
-    argv:list[str]|None=None, # arguments; None takes the command line's
-):
-    "Console script: fine-tune Voxtral."
-    p = _train_parser()
-    a = p.parse_args(argv)
-    return run_command(p, lambda: _train(p, a))
-
-# %% ../../nbs/run/04_commands.ipynb #train-command
 def _train(
-    p:Parser, # whose name stands before messages
+    p:Parser, # the command's
     a:argparse.Namespace, # parsed flags
 ):
-    "What voxtral-train does once its flags are understood."
-    with redirect_stdout(sys.stderr): cfg = _train_config(a) # what it says is no part of a config that is shown
-    if a.show_config:
-        return print(cfg.to_yaml(), end="")
+    "Train, or say what training would be."
+    with redirect_stdout(sys.stderr): cfg = _train_config(p, a) # what it says is no part of a config that is shown
+    if a.show_config: return print(cfg.to_yaml(), end="")
     if not cfg.train_data:
-        raise ConfigError(
-            "train_data: nothing to train on; give --train-data a data.jsonl, a dataset folder or a Hub dataset id (or try --model-id tiny)")
+        raise ConfigError("train_data: nothing to train on; name a data.jsonl, a dataset folder or a Hub dataset id, "
+                          "or set model_id='tiny' for a first try")
     share_cores()
-    if a.dry_run:
-        from voxtral_nb import dry_run
-        return print(json.dumps(dry_run(cfg).to_dict()))
-    from voxtral_nb.training.trainer import train
+    from voxtral_nb import dry_run, train
+    if a.dry_run: return print(json.dumps(dry_run(cfg).to_dict()))
     r = train(cfg)
     again = f"voxtral-train --config {shlex.quote(str(Path(r.run_dir)/'training_config.json'))} --resume auto"
-    if r.interrupted: p.exit(130, f"{p.prog}: stopped at step {r.steps}; go on with: {again}\n")
+    if r.interrupted: p.exit(130, f"{p.prog}: stopped at step {r.steps}; continue with: {again}\n")
     print(json.dumps(r.rates_by_name() | dict(run_dir=str(r.run_dir))))
 
-# %% ../../nbs/run/04_commands.ipynb #eval-fields
-_EVAL_SPLIT = dict(default="test", help="Split of a Hub dataset to measure on.")
-_EVAL_HELP = """Transcribe speech and compare with its transcripts: word and character error rate, speed, the worst clips.
+def voxtral_train(
+    argv:list[str]|None=None, # arguments; None: those of the process
+):
+    "Console script: fine-tune Voxtral."
+    _train_parser().run(_train, argv)
+
+# %% ../../nbs/run/04_commands.ipynb #eval-parser
+_EVAL_HELP = """Transcribe speech and compare it with its transcripts: error rates, speed, the worst clips.
 
 examples:
   voxtral-eval mistralai/Voxtral-Mini-3B-2507 my_speech/data.jsonl --language pt
   voxtral-eval runs/pt/final-model my_speech/data.jsonl --output pt.json
   voxtral-eval tiny some/dataset --hub-config en --eval-split test --max-eval-clips 200"""
 
-# %% ../../nbs/run/04_commands.ipynb #eval-parser
 def _eval_parser() -> Parser:
     "The parser of voxtral-eval."
     p = Parser("voxtral-eval", description=_EVAL_HELP, usage="voxtral-eval MODEL DATA [flags]")
-    p.add_argument("model", metavar="MODEL", help="a Hub id, a local folder (full model or adapter), or 'tiny'")
-    p.add_argument("data", metavar="DATA", help="a data.jsonl, a dataset folder, or a Hub dataset id")
+    p.add_argument("model_id", metavar="MODEL", help="A Hub id, a local folder (full model or adapter), or 'tiny'.")
+    p.add_argument("eval_data", metavar="DATA", help="A data.jsonl, a dataset folder, or a Hub dataset id.")
     p.add_argument("--output", metavar="FILE", default="voxtral-eval.json",
-        help="where the result goes; an earlier one is replaced [voxtral-eval.json]")
-    fields = [f for f in config_fields().values() if f.for_eval]
-    add_settings(p, [replace(f, **_EVAL_SPLIT) if f.name == "eval_split" else f for f in fields])
+                   help="Where the report goes; an earlier one is replaced. Default: voxtral-eval.json.")
+    own = dict(eval_split=dict(default="test", help="Split of a Hub dataset to evaluate on."))
+    skip = ("model_id", "eval_data")
+    add_settings(p, [replace(f, **own.get(n, {})) for n,f in config_fields().items() if f.for_eval and n not in skip])
     return p
 
 # %% ../../nbs/run/04_commands.ipynb #voxtral-eval
-def voxtral_eval(
-    argv:list[str]|None=None, # arguments; None takes the command line's
+def _check_output(
+    file:Path, # where a report is to go
 ):
-    "Console script: measure a model."
-    p = _eval_parser()
-    a = p.parse_args(argv)
-    return run_command(p, lambda: _eval(a))
+    "Raise if a report cannot be written there."
+    folder = file.absolute().parent
+    if not folder.is_dir(): raise ConfigError(f"output: the folder of {file} does not exist")
+    if file.is_dir(): raise ConfigError(f"output: {file} is a folder; name a file")
+    if not os.access(folder, os.W_OK): raise ConfigError(f"output: no permission to write in the folder of {file}")
 
 def _eval(
+    p:Parser, # the command's
     a:argparse.Namespace, # parsed flags
 ):
-    "What voxtral-eval does once its flags are understood."
-    flags = {k: v for k,v in vars(a).items() if k in config_fields()}
-    cfg = RunConfig.from_dict({**flags, "model_id": a.model, "eval_data": a.data})
-    if not Path(a.output).absolute().parent.is_dir():
-        raise ConfigError(f"output: the folder of {a.output} does not exist")
-    if Path(a.output).is_dir(): raise ConfigError(f"output: {a.output} is a folder; name a file")
-    if not os.access(Path(a.output).absolute().parent, os.W_OK):
-        raise ConfigError(f"output: no permission to write in the folder of {a.output}")
-    share_cores()
+    "Evaluate, print a summary, save the report."
     from voxtral_nb.measure.metrics import METRICS
+    cfg = RunConfig.from_dict({k: v for k,v in vars(a).items() if k in config_fields()})
+    _check_output(Path(a.output))
+    share_cores()
     r = evaluate_run(cfg)
     r.save(a.output)
     rates = "  ".join(f"{METRICS[k].label} {v:.2%}" for k,v in r.rates.items())
-    print(f"{rates}  on {r.n_clips} clips, {r.audio_seconds/60:.1f} min of speech, {r.rtfx:.1f} times as fast as it was spoken")
-    bad = r.worst(5)
-    if len(bad): print("The worst:")
-    for o in bad.to_dict("records"):
-        print(f"  {o[r.primary]:4.0%}  said  {o['reference']}\n        heard {o['hypothesis']}")
+    print(f"{rates}  on {r.n_clips} clips, {r.audio_seconds/60:.1f} min of speech, {r.rtfx:.1f}x real time")
+    worst = r.worst(5).to_dict("records")
+    print("The worst clips:" if worst else "No clip has an error.")
+    for o in worst: print(f"  {o[r.primary]:4.0%}  said  {o['reference']}\n        heard {o['hypothesis']}")
     print(json.dumps(dict(**r.rates, n_clips=r.n_clips, output=str(a.output))))
 
+def voxtral_eval(
+    argv:list[str]|None=None, # arguments; None: those of the process
+):
+    "Console script: evaluate a model."
+    _eval_parser().run(_eval, argv)
+
 # %% ../../nbs/run/04_commands.ipynb #publish-parser
-_PUBLISH_HELP = """Put a run's model, or a dataset folder, on the Hugging Face Hub, and prove that it works from there.
+_PUBLISH_HELP = """Put a run's model, or a dataset folder, on the Hugging Face Hub, and verify that it works from there.
 
 examples:
   voxtral-publish runs/pt
-      the final model of a run to a new private repository of yours that is called pt
+      the final model of a run, to a new private repository of yours named pt
   voxtral-publish runs/pt someone/voxtral-mini-pt --weights best --license apache-2.0
   voxtral-publish runs/pt --dry-run --output-dir try
-      write what would be sent, and say what it would change; nothing is sent
+      write what would be sent, and list what it would change; nothing is sent
   voxtral-publish my_speech --license cc-by-4.0
-      a dataset folder; only clips that are new go up
+      a dataset folder; only new clips are uploaded
 
-Log in once with `hf auth login`, or set HF_TOKEN; the token needs the right to write."""
+Log in once with `hf auth login`, or set HF_TOKEN; the token needs write permission."""
 
 def _publish_parser() -> Parser:
     "The parser of voxtral-publish."
     p = Parser("voxtral-publish", description=_PUBLISH_HELP, usage="voxtral-publish FOLDER [REPO] [flags]")
-    p.add_argument("folder", metavar="FOLDER", help="a run's folder, or a dataset's")
-    p.add_argument("repo", metavar="REPO", nargs="?", help="user/name, or name [the name of the folder]")
-    p.add_argument("--dry-run", action="store_true", help="write what would be sent to --output-dir, and send nothing")
-    p.add_argument("--output-dir", metavar="DIR", help="where a dry run writes [publish/NAME]")
+    p.add_argument("folder", metavar="FOLDER", help="The folder of a run or of a dataset.")
+    p.add_argument("repo", metavar="REPO", nargs="?", help="user/name, or name. Default: the name of the folder.")
+    p.add_argument("--dry-run", action="store_true",
+                   help="Write what would be sent to --output-dir, list what it would change, and exit.")
+    p.add_argument("--output-dir", metavar="DIR", help="Where a dry run writes. Default: publish/NAME.")
     who = p.add_mutually_exclusive_group()
     who.add_argument("--private", dest="private", action="store_true", default=None,
-                     help="only for you; a new repository is [on]")
-    who.add_argument("--public", dest="private", action="store_false", default=None, help="for everybody")
-    p.add_argument("--license", metavar="TEXT", help="of the weights, or of rows that name none")
-    p.add_argument("--no-verify", dest="verify", action="store_false", help="do not load it back")
-    p.add_argument("--message", metavar="TEXT", help="title of the commit")
+                     help="Make the repository private (default for a new one).")
+    who.add_argument("--public", dest="private", action="store_false", default=None, help="Make the repository public.")
+    p.add_argument("--license", metavar="TEXT", help="License of the weights, or of dataset rows that name none.")
+    p.add_argument("--no-verify", dest="verify", action="store_false",
+                   help="Skip verification (do not download and re-evaluate what was pushed).")
+    p.add_argument("--message", metavar="TEXT", help="Title of the commit. Default: made from what is sent.")
     p.add_argument("--template", metavar="FILE",
-                   help="of the card: an edited copy of the one that comes with the package")
+                   help="Template of the card. Default: the one that comes with the package.")
     m = p.add_argument_group("models")
-    m.add_argument("--weights", choices=("final", "best"), default="final", help="which of the run's models [final]")
-    m.add_argument("--merge", action="store_true", help="adapter and base as one model")
-    m.add_argument("--base", metavar="ID", help="Hub id of the adapter's base, in place of what the run says")
-    m.add_argument("--data-license", metavar="TEXT", help="of the training data")
+    m.add_argument("--weights", choices=("final", "best"), default="final",
+                   help="Which of the run's models to publish. Default: final.")
+    m.add_argument("--merge", action="store_true", help="Merge the adapter into its base and publish the full model.")
+    m.add_argument("--base", metavar="ID", help="Hub id of the adapter's base. Default: the one that the run names.")
+    m.add_argument("--data-license", metavar="TEXT", help="License of the training data.")
     m.add_argument("--dataset", dest="datasets", metavar="ID", action="append", default=[],
-                   help="Hub id of the training data, if it is published; may be repeated")
-    m.add_argument("--private-data", action="store_true", help="name no data and show no transcript")
-    m.add_argument("--optimizer", action="store_true", help="the last checkpoint with the optimizer's state too")
+                   help="Hub id of the training data, if it is published; may be repeated.")
+    m.add_argument("--private-data", action="store_true",
+                   help="Keep the data's name and its transcripts out of the card.")
+    m.add_argument("--optimizer", action="store_true",
+                   help="Also publish the last checkpoint with the optimizer's state, to continue training from.")
     m.add_argument("--verify-clips", metavar="N", type=int, default=100,
-                   help="evaluation clips to verify with at most; 0 takes all [100]")
+                   help="Evaluation clips to verify with, at most; 0 uses all. Default: 100.")
     d = p.add_argument_group("datasets")
     d.add_argument("--format", choices=("files", "parquet"), default="files",
-                   help="audio files and metadata.jsonl, or Parquet [files]")
+                   help="Audio files with metadata.jsonl, or Parquet. Default: files.")
     d.add_argument("--column", dest="columns", metavar="NAME", action="append", default=[],
-                   help="a further key of the rows to publish; may be repeated")
+                   help="Another key of the rows to publish; may be repeated.")
     return p
 
 # %% ../../nbs/run/04_commands.ipynb #refuse-flags
 def _refuse_flags(
-    p:Parser,
+    p:Parser, # the command's
     a:argparse.Namespace, # parsed flags
-    group:str, # title of a group of flags
-    kind:str, # what is there, in words
+    group:str, # title of the group of flags that mean nothing here
+    kind:str, # what the folder is, such as "a run"
 ):
-    "Raise if a flag was given that is of no use here."
+    "Raise if a flag was given that has no effect here."
     for o in next(g for g in p._action_groups if g.title == group)._group_actions:
         if getattr(a, o.dest) != o.default:
             raise ConfigError(f"{o.option_strings[0]} is for {group}, and {a.folder} is {kind}: leave it out")
 
 # %% ../../nbs/run/04_commands.ipynb #voxtral-publish
-def voxtral_publish(
-    argv:list[str]|None=None, # arguments; None takes the command line's
-):
-    "Console script: a run or a dataset to the Hub."
-    p = _publish_parser()
-    a = p.parse_args(argv)
-    return run_command(p, lambda: _publish(p, a))
-
 def _publish(
-    p:Parser, # whose name stands before messages
+    p:Parser, # the command's
     a:argparse.Namespace, # parsed flags
 ):
-    "What voxtral-publish does once its flags are understood."
+    "Publish a run or a dataset."
     from voxtral_nb.share.publish import holds_dataset, publish_dataset, publish_model
-    refuse_secrets(vars(a))
-    _refuse_flags(p, a, "models" if holds_dataset(a.folder) else "datasets",
-                  "a dataset" if holds_dataset(a.folder) else "a run")
+    is_dataset = holds_dataset(a.folder)
+    _refuse_flags(p, a, *("models", "a dataset") if is_dataset else ("datasets", "a run"))
     if a.output_dir and not a.dry_run:
-        raise ConfigError("output_dir: this is where a dry run writes: add --dry-run, or leave it out to publish")
+        raise ConfigError("output_dir: only a dry run writes there: add --dry-run, or leave it out to publish")
     if a.verify_clips < 0: raise ConfigError(f"verify_clips: {a.verify_clips} is not allowed; allowed: 0 or more")
     name = (a.repo or Path(a.folder).resolve().name).rstrip("/").rpartition("/")[2]
     how = dict(private=a.private, license=a.license, verify=a.verify, message=a.message, template=a.template,
                dry_run=(a.output_dir or str(Path("publish")/name)) if a.dry_run else None)
     share_cores()
-    if holds_dataset(a.folder):
-        done = publish_dataset(a.folder, a.repo, format=a.format, columns=tuple(a.columns), **how)
-    else: done = publish_model(a.folder, a.repo, verify_clips=a.verify_clips or None, datasets=tuple(a.datasets), **how,
-        **{k: getattr(a, k) for k in ("weights", "merge", "base", "data_license", "private_data", "optimizer")})
+    if is_dataset: done = publish_dataset(a.folder, a.repo, format=a.format, columns=tuple(a.columns), **how)
+    else:
+        names = ("weights", "merge", "base", "data_license", "private_data", "optimizer")
+        done = publish_model(a.folder, a.repo, verify_clips=a.verify_clips or None, datasets=tuple(a.datasets), **how,
+                             **{k: getattr(a, k) for k in names})
     print(done.summary())
     print(json.dumps(done.to_dict()))
     if not done.ok: p.exit(1, f"{p.prog}: what was pushed did not verify\n")
+
+def voxtral_publish(
+    argv:list[str]|None=None, # arguments; None: those of the process
+):
+    "Console script: publish a run or a dataset."
+    _publish_parser().run(_publish, argv)
 
 # %% ../../nbs/run/04_commands.ipynb #demo-parser
 _DEMO_HELP = """Serve a page that transcribes speech with a fine-tuned model, on this machine only.
@@ -261,107 +263,137 @@ examples:
   voxtral-demo someone/voxtral-mini-pt --language pt --port 8000
   voxtral-demo runs/lora --space-folder my_space
       write the folder of a Space instead: app.py, requirements.txt, README.md, and the weights
-  voxtral-run deploy_demo --model-id runs/lora --folder-only false
-      put it up as a Space"""
+  voxtral-run deploy_demo --model-id runs/lora --no-folder-only
+      deploy it as a Space"""
 
 def _demo_parser() -> Parser:
     "The parser of voxtral-demo."
     p = Parser("voxtral-demo", description=_DEMO_HELP, usage="voxtral-demo MODEL [flags]")
     p.add_argument("model", metavar="MODEL",
-                   help="a run's folder, the folder of a model or an adapter, a Hub id, or 'tiny'")
-    texts = dict(revision="branch, tag or commit of a Hub model",
-                 language="chosen at the start, as ISO 639-1 code [the one it was trained on, or automatic]",
-        title="of the page", device="auto, cpu, mps or cuda [auto]", dtype="auto, float32, bfloat16 or float16 [auto]",
-        space_folder="write a Space there, and stop")
-    for n,h in texts.items():
-        p.add_argument("--" + n.replace("_", "-"), metavar="DIR" if n == "space_folder" else "TEXT", help=h)
-    numbers = dict(port="on this machine [the first free one from 7860]",
-                   examples="clips of the run's evaluation set to offer [3; none in a Space]",
-                   limit_seconds="longest recording [120]",
-        limit_megabytes="largest file [20]", limit_queue="requests that may wait [16]",
-        limit_per_minute="requests of one visitor; 0 does not count them [10]")
+                   help="A run's folder, the folder of a model or an adapter, a Hub id, or 'tiny'.")
+    texts = dict(revision="Branch, tag or commit of a Hub model. Default: its main branch.",
+                 language="Language selected at the start, as ISO 639-1 code. "
+                          "Default: the one the model was trained on, or automatic.",
+                 title="Title of the page. Default: the model's name.",
+                 device="auto, cpu, mps or cuda. Default: auto.",
+                 dtype="auto, float32, bfloat16 or float16. Default: auto.")
+    for n,h in texts.items(): p.add_argument("--" + n, metavar="TEXT", help=h)
+    numbers = dict(port="Port on this machine. Default: the first free one from 7860.",
+                   examples="Clips of the run's evaluation set to offer. Default: 3; none in a Space.",
+                   limit_seconds="Longest recording, in seconds. Default: 120.",
+                   limit_megabytes="Largest file, in MB. Default: 20.",
+                   limit_queue="Requests that may wait. Default: 16.",
+                   limit_per_minute="Requests of one visitor in a minute; 0 sets no limit. Default: 10.")
     for n,h in numbers.items(): p.add_argument("--" + n.replace("_", "-"), metavar="N", type=int, help=h)
+    p.add_argument("--space-folder", metavar="DIR", help="Write the folder of a Space there, and exit.")
     p.add_argument("--overwrite", action="store_true",
-                   help="with --space-folder: also files that were changed since they were written")
+                   help="With --space-folder: also replace files that were changed since they were written.")
     return p
 
 # %% ../../nbs/run/04_commands.ipynb #voxtral-demo
+def _demo(
+    p:Parser, # the command's
+    a:argparse.Namespace, # parsed flags
+):
+    "Serve a page, or write the folder of a Space."
+    from voxtral_nb.share.demo import Limits, launch_demo, space_folder
+    a = vars(a)
+    given = lambda *names: {n: a[n] for n in names if a[n] is not None}
+    limits = {n.removeprefix("limit_"): v for n,v in given(*(n for n in a if n.startswith("limit_"))).items()}
+    try: how = dict(limits=Limits(**limits), **given("language", "title", "examples", "revision"))
+    except ConfigError as e: raise ConfigError(f"limit_{e}") from None
+    share_cores()
+    if not a["space_folder"]:
+        if a["overwrite"]: raise ConfigError("overwrite: this is for --space-folder")
+        return launch_demo(a["model"], wait=True, **how, **given("port", "device", "dtype"))
+    if wrong := [*given("port", "device", "dtype")]:
+        raise ConfigError(f"{wrong[0]}: this is for a page on this machine, not for the folder of a Space")
+    folder = space_folder(a["model"], a["space_folder"], overwrite=a["overwrite"], **how)
+    print(json.dumps(dict(space_folder=str(folder))))
+
 def voxtral_demo(
-    argv:list[str]|None=None, # arguments; None takes the command line's
+    argv:list[str]|None=None, # arguments; None: those of the process
 ):
     "Console script: the page of a model."
-    p = _demo_parser()
-    a = vars(p.parse_args(argv))
-    return run_command(p, lambda: _demo(a))
+    _demo_parser().run(_demo, argv)
 
-def _demo(
-    a:dict, # parsed flags
+# %% ../../nbs/run/04_commands.ipynb #run-words
+def _help_of(
+    q, # Parameter of a notebook, with a comment such as "speech to train on; None: the sample speech"
+) -> tuple[str,str]: # "Speech to train on."; "the sample speech", what the default comes to in words
+    "A comment as help. It may say what `None` comes to; what `False` comes to belongs to a switch's `--no-` twin."
+    what, _, unset = q.help.partition("; None: ")
+    what = what.replace("; False: ", f"; --no-{q.name.replace('_', '-')}: ").removesuffix(".")
+    switch = type(q.default) is bool
+    shown = unset if q.default is None else ("on" if q.default else "off") if switch else q.default or ""
+    return f"{what[:1].upper()}{what[1:]}.", shown
+
+# %% ../../nbs/run/04_commands.ipynb #run-flag
+def _literal(
+    text:str, # such as "3", "none", "[1, 2]" or "words"
+): # its value; the text itself if it is not a literal
+    "Read the value of a parameter that is not a setting."
+    if text.lower() in ("none", "true", "false"): return dict(none=None, true=True, false=False)[text.lower()]
+    try: return ast.literal_eval(text)
+    except (ValueError, SyntaxError): return text
+
+def _add_parameter(
+    group, # argument group
+    q, # Parameter of a notebook
 ):
-    "What voxtral-demo does once its flags are understood."
-    from voxtral_nb.share.demo import Limits, launch_demo, space_folder
-    given = lambda *names: {n: a[n] for n in names if a[n] is not None}
-    limits = Limits(**{k.removeprefix("limit_"): v for k,v in given("limit_seconds", "limit_megabytes", "limit_queue",
-                                                                    "limit_per_minute").items()})
-    how = dict(limits=limits, **given("language", "title", "examples"))
-    share_cores()
-    if a["overwrite"] and not a["space_folder"]: raise ConfigError("overwrite: it is for --space-folder")
-    if a["space_folder"]:
-        if no := [o for o in ("port", "device", "dtype") if a[o] is not None]:
-            raise ConfigError(f"{no[0]}: it is for a page on this machine, not for the folder of a Space: leave it out")
-        print(json.dumps(dict(space_folder=str(space_folder(a["model"], a["space_folder"], overwrite=a["overwrite"],
-                                                            **how, **given("revision"))))))
-    else: launch_demo(a["model"], wait=True, **how, **given("port", "revision", "device", "dtype"))
+    "Add the flag of a parameter: a setting of `RunConfig`, a switch, or any literal."
+    (help, shown), f = _help_of(q), config_fields().get(q.name)
+    if f: return add_setting(group, replace(f, default=q.default, help=help, unset=shown or f.unset))
+    kind = dict(metavar="VALUE", type=_literal)
+    if type(q.default) is bool: kind = dict(action=argparse.BooleanOptionalAction)
+    group.add_argument("--" + q.name.replace("_", "-"), dest=q.name, default=argparse.SUPPRESS,
+                       help=help.replace("%", "%%") + flag_default(shown), **kind)
 
-# %% ../../nbs/run/04_commands.ipynb #run-help
-def _run_help() -> str:
-    "The text of voxtral-run --help."
-    return "\n".join(["Run a run notebook headless; the executed notebook is kept in its output_dir.\n", "notebooks:",
-        *(f"  {n:<12} {notebook_summary(f)}" for n,f in notebooks().items()), "\nexamples:",
-        "  voxtral-run train_lora --output-dir runs/try",
-        "  voxtral-run train_lora --help", "  voxtral-run my_notebook.ipynb --n 3"])
+# %% ../../nbs/run/04_commands.ipynb #run-parsers
+def _run_parser() -> Parser:
+    "The parser of voxtral-run, up to the name of the notebook."
+    known = "\n".join(textwrap.fill(notebook_summary(n), 98, initial_indent=f"  {n:<13}", subsequent_indent=" "*15)
+                      for n in notebooks())
+    text = f"""Run a run notebook headless; the executed notebook is kept in its --output-dir.
 
-# %% ../../nbs/run/04_commands.ipynb #run-parser
-def _run_parser(
+notebooks:
+{known}
+
+examples:
+  voxtral-run train_lora --output-dir runs/try
+  voxtral-run train_lora --help
+      the parameters of this notebook
+  voxtral-run my_notebook.ipynb --n 3
+      a notebook of your own, with a cell tagged 'parameters'"""
+    p = Parser("voxtral-run", description=text, usage="voxtral-run NOTEBOOK [flags]")
+    p.add_argument("notebook", metavar="NOTEBOOK", help="Name of a run notebook, or the path of an .ipynb.")
+    return p
+
+def _notebook_parser(
     name:str, # run notebook
 ) -> Parser:
     "The parser of voxtral-run NAME: a flag for each parameter of the notebook, and for each further setting."
     known, fields = notebook_parameters(name), config_fields()
-    p = Parser(f"voxtral-run {name}", description=notebook_summary(name),
-                usage=f"voxtral-run {name} [flags]")
-    p.add_argument("--quiet", action="store_true", help="do not print headings and outputs as they come")
+    p = Parser(f"voxtral-run {name}", description=notebook_summary(name), usage=f"voxtral-run {name} [flags]")
+    p.add_argument("--quiet", action="store_true", help="Do not print headings and outputs as they come.")
     first = p.add_argument_group("parameters of the notebook")
     for n,q in known.items():
-        if n in fields: add_setting(first, replace(fields[n], default=q.default, help=q.help or fields[n].help))
-        elif n != "more":
-            help = f"{q.help} [{q.default}]".replace("%", "%%")
-            first.add_argument("--" + n.replace("_", "-"), dest=n, default=argparse.SUPPRESS, metavar="VALUE",
-                               type=_literal, help=help)
+        if n != "more": _add_parameter(first, q)
     if "more" in known:
         rest = p.add_argument_group("further settings")
         for n,f in fields.items():
             if n not in known: add_setting(rest, f)
     return p
 
-# %% ../../nbs/run/04_commands.ipynb #literal
-def _literal(
-    text:str, # such as "3", "none", "[1, 2]" or "words"
-): # its value; the text itself if it is no literal
-    "Read the value of a parameter that is no setting of ours."
-    if text.lower() in ("none", "true", "false"): return dict(none=None, true=True, false=False)[text.lower()]
-    try: return ast.literal_eval(text)
-    except (ValueError, SyntaxError): return text
-
 # %% ../../nbs/run/04_commands.ipynb #voxtral-run
 def voxtral_run(
-    argv:list[str]|None=None, # arguments; None takes the command line's
+    argv:list[str]|None=None, # arguments; None: those of the process
 ):
     "Console script: run a run notebook."
     argv = sys.argv[1:] if argv is None else list(argv)
-    top = Parser("voxtral-run", description=_run_help(), usage="voxtral-run NOTEBOOK [flags]")
-    top.add_argument("notebook", metavar="NOTEBOOK", help="name of a run notebook, or the path of an .ipynb")
-    name = top.parse_args(argv[:1]).notebook
-    p = run_command(top, lambda: _run_parser(name))
-    a = vars(p.parse_args(argv[1:]))
-    quiet = a.pop("quiet")
-    r = run_command(p, lambda: run_notebook(name, progress=not quiet, **a))
-    print(json.dumps(r, ensure_ascii=False))
+    def execute(p, a):
+        params = {k: v for k,v in vars(a).items() if k not in ("name", "quiet")}
+        print(json.dumps(run_notebook(name, progress=not a.quiet, **params), ensure_ascii=False))
+    name = _run_parser().run(lambda p, a: a.notebook, argv[:1])
+    parser = _run_parser().run(lambda p, a: _notebook_parser(name), argv[:1])
+    parser.run(execute, argv[1:])

@@ -6,22 +6,22 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/run/notebooks.html.md"""
 
 # %% auto #0
 __all__ = ['RESULT', 'NotebookError', 'runs_folder', 'notebooks', 'find_notebook', 'notebook_summary', 'Parameter',
-           'notebook_parameters', 'refuse_secrets', 'hide_secrets', 'check_parameters', 'config_from', 'eval_config',
-           'eval_speech', 'evaluate_run', 'write_result', 'free_folder', 'share_cores', 'run_notebook']
+           'notebook_parameters', 'refuse_secrets', 'check_parameters', 'config_from', 'eval_config', 'eval_speech',
+           'evaluate_run', 'write_result', 'free_folder', 'share_cores', 'run_notebook']
 
 # %% ../../nbs/run/01_notebooks.ipynb #imports-std
-import ast, difflib, functools, io, json, math, os, re, sys, threading, time, tokenize
-from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass, replace
+import ast, difflib, io, json, os, re, sys, threading, time, tokenize
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
-from fastcore.basics import patch
 
 # %% ../../nbs/run/01_notebooks.ipynb #imports-ours
 from ..core.assets import ASSETS, with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, VoxtralNBError, config_fields
 from ..core.files import atomic_write
-from ..core.words import data_size, duration, plain_value, short_path
+from ..core.secrets import holds_token
+from ..core.words import plain_value
 
 # %% ../../nbs/run/01_notebooks.ipynb #notebook-error
 class NotebookError(VoxtralNBError, RuntimeError):
@@ -116,24 +116,16 @@ def notebook_parameters(
 
 # %% ../../nbs/run/01_notebooks.ipynb #refuse-secrets
 _SECRET_NAME = re.compile(r"(^|_)(token|password|passwd|secret|api_?key|credentials?)$", re.I)
-_SECRET_VALUE = re.compile(r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,})")
 
 def refuse_secrets(
     params:dict, # name -> value
 ):
-    "Raise if a parameter is, or holds, a token."
+    "Raise if a parameter is, or holds, a token or a password."
     for k,v in params.items():
-        if _SECRET_NAME.search(k) or _SECRET_VALUE.search(repr(v)):
+        if _SECRET_NAME.search(k) or holds_token(repr(v)):
             raise NotebookError(
-                f"parameter {k!r} looks like a secret, and parameters are kept in files that others read; "
+                f"{k}: this looks like a token or a password, and parameters are kept in files that others read; "
                 "set the environment variable HF_TOKEN instead, or log in once with `hf auth login`")
-
-# %% ../../nbs/run/01_notebooks.ipynb #hide-secrets
-def hide_secrets(
-    text:str, # a message
-) -> str: # with `[token]` in place of each token
-    "Make a message fit to be printed."
-    return _SECRET_VALUE.sub("[token]", text)
 
 # %% ../../nbs/run/01_notebooks.ipynb #check-value
 def _check_value(

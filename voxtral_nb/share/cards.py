@@ -24,6 +24,8 @@ import yaml
 from .. import __version__
 from ..core.assets import ASSETS, TINY, tiny_path
 from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
+from ..core.hub import check_repo_id, license_metadata
+from ..core.secrets import holds_token
 from ..core.words import counted, duration, markdown_table, one_line, percent
 from ..data.dataset import SpeechDataset
 from ..measure.evaluation import EvalReport
@@ -112,7 +114,6 @@ _FRONT = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(
 _LEFT = re.compile(
     r"(?<!\\)(?:\{[{%#].*|\[(?:More Information Needed|optional)\]|<(?:your|user|repo|path)[\w -]*>)|\byour_[a-z_]+",
     re.I) # not in escaped text
-_TOKEN = re.compile(r"\bhf\\?_[A-Za-z0-9]{20,}")
 
 def _strings(o): # every text in parsed YAML
     if isinstance(o, dict): return [s for k,v in o.items() for s in (*_strings(k), *_strings(v))]
@@ -132,7 +133,7 @@ def check_card(
         raise CardError(f"the card has a second line '---', after {before!r}: text that was not escaped?")
     for part in (body, *_strings(data)):
         if o := _LEFT.search(part): raise CardError(f"a placeholder is left in the card: {one_line(o[0], 60)}")
-    if _TOKEN.search(text):
+    if holds_token(text):
         raise CardError("the card contains what looks like a Hub token: remove it, and revoke the token")
 
 # %% ../../nbs/share/01_cards.ipynb #render
@@ -164,24 +165,6 @@ def _render(
     check_card(text, kind)
     return text
 
-# %% ../../nbs/share/01_cards.ipynb #license
-_HUB_LICENSES = frozenset(
-    """apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigcode-openrail-m afl-3.0 artistic-2.0
-bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0
-cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0
-cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0
-epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c
-ms-pl mpl-2.0 odc-by odbl osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl unknown other""".split())
-
-def _license(
-    name:str|None, # as somebody wrote it
-) -> dict: # `license`, and `license_name` where the Hub does not know it; empty for None
-    "A license as front matter has it."
-    short = re.sub(r"[\s_]+", "-", one_line(name or "").lower())
-    short = {"cc0": "cc0-1.0", "apache-2": "apache-2.0", "apache2": "apache-2.0"}.get(short, short)
-    if not short or short in _HUB_LICENSES: return dict(license=short) if short else {}
-    return dict(license="other", license_name=re.sub(r"[^a-z0-9.+-]+", "-", short).strip("-") or "other")
-
 # %% ../../nbs/share/01_cards.ipynb #yaml
 def _front(
     data, # a card data class of huggingface_hub
@@ -189,16 +172,12 @@ def _front(
     "Metadata as the Hub reads it."
     return Markdown(data.to_yaml().strip())
 
-def _repo_name(
+def _title(
     repo_id:str|None, # on the Hub
-) -> str|None: # the same
-    "Raise `CardError` unless the Hub accepts `repo_id`."
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-    if repo_id is None: return None
-    try: validate_repo_id(repo_id)
-    except HFValidationError as e:
-        raise CardError(f"{repo_id!r} is not a valid repository name: {one_line(e, 200)}") from None
-    return repo_id
+    otherwise:str, # without one
+) -> str: # of the card
+    "The name of a repository without its owner."
+    return one_line(check_repo_id(repo_id).rpartition("/")[2] if repo_id else otherwise)
 
 # %% ../../nbs/share/01_cards.ipynb #language-names
 def language_name(
@@ -610,7 +589,8 @@ def _course(
         if rates := rates_of(o):
             rows.append([o["step"], nats(loss), nats(o["eval_loss"]), *(percent(rates.get(k)) for k in METRICS)])
     if len(rows) > most: rows = [rows[round(i*(len(rows)-1)/(most-1))] for i in range(most)]
-    return rows, ["step", "training loss"] + (["evaluation loss", *(m.label for m in METRICS.values())] if evals else [])
+    return rows, ["step", "training loss"] + (["evaluation loss", *(m.label for m in METRICS.values())] if evals
+                                              else [])
 
 # %% ../../nbs/share/01_cards.ipynb #hardware
 def _hardware(
@@ -681,7 +661,7 @@ def _model_metadata(
     tags = ["voxtral", "voxtral_nb", *(["lora"] if run.adapter else [])]
     more = dict(base_model_relation="adapter" if adapter else "finetune") if base else {}
     if results: more |= dict(metrics=[*METRICS], model_name=name, eval_results=results)
-    return ModelCardData(language=list(codes) or None, **_license(license),
+    return ModelCardData(language=list(codes) or None, **license_metadata(license),
                          library_name="peft" if adapter else "transformers",
                          pipeline_tag="automatic-speech-recognition", base_model=base, datasets=ids or None,
                          tags=tags, **more)
@@ -746,11 +726,10 @@ def model_card(
     if private_data and datasets:
         raise CardError(f"private_data hides the name of the data, and datasets ({', '.join(datasets)}) would name it: "
                         "leave out one of the two")
-    datasets = [_repo_name(o) for o in ([datasets] if isinstance(datasets, str) else datasets)]
+    datasets = [check_repo_id(o) for o in ([datasets] if isinstance(datasets, str) else datasets)]
     lacks = set() if verified is None else {"ok", "at", "clips", "rates", "equal"} - set(verified)
     if lacks: raise CardError(f"verified lacks {', '.join(sorted(lacks))}")
-    name = one_line(_repo_name(repo_id).rpartition("/")[2] if repo_id else run.config.run_name
-                    or Path(run.config.output_dir).name)
+    name = _title(repo_id, run.config.run_name or Path(run.config.output_dir).name)
     with _as_written(run.run_dir):
         codes = trained_languages(run, language)
         data = _model_metadata(run, name, codes, license, datasets, private_data, merged)
@@ -852,8 +831,8 @@ def dataset_card(
     rows = list(ds)
     if not rows: raise CardError(f"{ds.folder} holds no clips; there is nothing to say about it")
     facts = _dataset_facts(ds, rows, license, private_data)
-    name = one_line(_repo_name(repo_id).rpartition("/")[2] if repo_id else ds.folder.name)
-    found = [_license(k) for k,_ in facts["licenses"] if k]
+    name = _title(repo_id, ds.folder.name)
+    found = [license_metadata(k) for k,_ in facts["licenses"] if k]
     ids = list(dict.fromkeys(o["license"] for o in found))
     other = [o["license_name"] for o in found if "license_name" in o]
     more = (dict(license_name=other[0]) if len(other) == 1 else {}) | (dict(configs=list(configs)) if configs else {})
@@ -884,12 +863,13 @@ def space_card(
 ) -> str: # README.md
     "Front matter and a few words for a demo on Spaces."
     from huggingface_hub import SpaceCardData
-    ids = [_repo_name(o) for o in ([models] if isinstance(models, str) else models)]
+    ids = [check_repo_id(o) for o in ([models] if isinstance(models, str) else models)]
     tile = dict(emoji=emoji, colorFrom=colors[0], colorTo=colors[1], pinned=False)
     if description: tile["short_description"] = one_line(description, 60)
     if hardware: tile["suggested_hardware"] = hardware
     data = SpaceCardData(title=one_line(title), sdk="gradio", sdk_version=sdk_version, python_version=python_version,
-                         app_file=app_file, models=ids or None, tags=["voxtral", "voxtral_nb"], **_license(license),
+                         app_file=app_file, models=ids or None, tags=["voxtral", "voxtral_nb"],
+                         **license_metadata(license),
                          **tile)
     linked = " and ".join(f"[{o}](https://huggingface.co/{o})" for o in ids)
     facts = dict(title=title, models=Markdown(linked), measured=_measured(run, private_data) if run else None,

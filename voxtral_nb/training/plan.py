@@ -502,9 +502,7 @@ class _PlannedRun:
         self.cfg, self.log = cfg, log
         self.free = free_memory(_planned_device(cfg)[0])
         self.ckpt, self.data, self.model, self.processor, self.ds, self.eval_ds = t.load_run(cfg, log, repair=False)
-        self.collate = VoxtralDataCollator(self.processor, language=cfg.language,
-                                           max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
-                                           gap_seconds=cfg.packing_gap_seconds, packing=cfg.packing)
+        self.collate = VoxtralDataCollator.of(cfg, self.processor)
         self.audio = self.collate.prompt.windows
         stream = training_stream(cfg, self.ds, self.audio)
         steps = _first_epoch(cfg, stream)

@@ -31,7 +31,7 @@ from ..data.sources import load_run_data
 from ..measure.evaluation import EvalReport, evaluate as evaluate_model, evaluation_mode
 from ..measure.metrics import METRICS, primary_metric
 from ..model.cache import cache_rows
-from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralDataCollator
+from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralBatch, VoxtralDataCollator
 from ..model.models import load_voxtral, pick_device, pick_dtype, require_package, trainable_summary
 from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, is_first_process,
@@ -143,50 +143,22 @@ class VoxtralTrainer(transformers.Trainer):
         log:Callable=print, # where the run speaks
         callbacks:Sequence=(), # more callbacks
     ):
-        rows = dict(language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
-                    gap_seconds=cfg.packing_gap_seconds)
-        collate, self.eval_collator = VoxtralDataCollator(processor, packing=cfg.packing,
-                                                          **rows), VoxtralDataCollator(processor, **rows)
+        self.eval_collator = VoxtralDataCollator.of(cfg, processor, packing="none")
         self.cfg, self.processor, self.say = cfg, processor, log
         self.primary = primary_metric([] if eval_dataset is None
                                       else [o or cfg.language for o in eval_dataset["language"]])
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
         self.waited, self.stepped = 0., 0. # s: waiting for batches, and computing steps
-        super().__init__(model, args, data_collator=collate, train_dataset=stream, eval_dataset=eval_dataset,
-                         callbacks=[_Flow(self), *callbacks])
+        super().__init__(model, args, data_collator=VoxtralDataCollator.of(cfg, processor), train_dataset=stream,
+                         eval_dataset=eval_dataset, callbacks=[_Flow(self), *callbacks])
         self.remove_callback(transformers.PrinterCallback)
     def _get_train_sampler(self, train_dataset=None):
         a = self.args
         return StreamSampler(self.train_dataset, a.per_device_train_batch_size*a.world_size if a.world_size > 1 else 1)
 
-# %% ../../nbs/training/04_trainer.ipynb #model-inputs
-_AUDIO = ("input_features", "audio_keep", "audio_states", "audio_embeds")
-
-def _weighted_mask(
-    mask:torch.Tensor, # (rows, length), 0 for padding
-    bias:torch.Tensor, # (rows, length), log of how many tokens each one stands for
-    dtype:torch.dtype, # that the attention is computed in
-) -> torch.Tensor: # (rows, 1, length, length)
-    "A causal mask that counts some tokens several times."
-    low, n = torch.finfo(dtype).min, mask.shape[1]
-    keys = bias.masked_fill(mask == 0, low)[:, None, None]
-    return keys.masked_fill(torch.ones(n, n, dtype=torch.bool, device=mask.device).triu(1), low).to(dtype)
-
-def _model_inputs(
-    batch:dict, # of the collator
-    dtype:torch.dtype=torch.float32, # that attention is computed in
-) -> dict: # arguments of the model, all but the labels
-    "The batch as a model from `prepare_model` takes it."
-    audio = {k: v for k,v in batch.items() if k in _AUDIO}
-    if [*audio] == ["input_features"]: audio = audio["input_features"]
-    out = {k: v for k,v in batch.items() if k not in (*_AUDIO, "labels", "attention_bias")} | dict(input_features=audio)
-    if "attention_bias" in batch:
-        out["attention_mask"] = _weighted_mask(batch["attention_mask"], batch["attention_bias"], dtype)
-    return out
-
 # %% ../../nbs/training/04_trainer.ipynb #model-inputs-2
 def _attention_dtype(model) -> torch.dtype:
-    "What the attention of `model` is computed in, here and now."
+    "What the attention of `model` is computed in, here and now; a mask of weights (see the collator) must match it."
     p = next(model.parameters())
     return torch.get_autocast_dtype(p.device.type) if torch.is_autocast_enabled(p.device.type) else p.dtype
 
@@ -201,7 +173,7 @@ def compute_loss(self:VoxtralTrainer,
     "Cross entropy of the transcript tokens, by token."
     labels = inputs["labels"][:, 1:]
     learned = labels != -100
-    out = model(**_model_inputs(inputs, _attention_dtype(self.model)), use_cache=False,
+    out = model(**VoxtralBatch(**inputs).model_inputs(_attention_dtype(self.model)), use_cache=False,
                 logits_to_keep=F.pad(learned, (0, 1))) # logits: (tokens learned, vocabulary)
     smoothing = self.cfg.label_smoothing if model.training else 0.
     total = F.cross_entropy(out.logits.float(), labels[learned], reduction="sum", label_smoothing=smoothing)
