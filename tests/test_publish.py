@@ -351,5 +351,5 @@ def test_a_dataset_comes_back_row_by_row(voices, hub, format):
 def test_the_run_notebook_as_it_stands(tmp_path):
     "It makes a run, writes what would be sent, and sends nothing."
     from voxtral_nb.run.notebooks import run_notebook
-    r = run_notebook("publish", output_dir=str(tmp_path/"out"), progress=False)
+    r = run_notebook("publish", output_dir=str(tmp_path/"out"), verbose=False)
     assert r["ok"] and r["model"]["commit"] is None and (tmp_path/"out"/"model"/"README.md").is_file() and (tmp_path/"out"/"model"/"adapter_model.safetensors").is_file()

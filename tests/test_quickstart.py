@@ -32,5 +32,5 @@ def test_evaluate_notebook(tmp_path):
     assert r["n_clips"] == 10 and r["wer"] > .2 and r["baseline_wer"] is None
     report = json.loads((tmp_path/"one"/"eval_results.json").read_text())
     assert report["rates"]["wer"] == r["wer"] and len(report["clips"]) == 10
-    r = run_notebook("evaluate", baseline_id="tiny", output_dir=str(tmp_path/"two"), max_eval_clips=4, progress=False)
+    r = run_notebook("evaluate", baseline_id="tiny", output_dir=str(tmp_path/"two"), max_eval_clips=4, verbose=False)
     assert r["wer"] == r["baseline_wer"]

@@ -41,7 +41,7 @@ class Family:
     usage:str # template of the model card's code, in assets/cards
     prompt_tokens:int # of a prompt, beside those of the audio; at most
     windows:Callable # (processor or config) -> the fields of `AudioWindows`
-    widths:Callable # (config) -> width of the encoder's output for one audio token, width of what the projector makes of it
+    widths:Callable # (config) -> width of the encoder's output for one audio token, and of the projector's
     encode:Callable # (model without its head, mel of whole windows) -> the encoder's output, (audio tokens, width)
     pairs:Callable # (config, processor) -> name -> (the model's value, the processor's), which must be equal
 
@@ -106,7 +106,8 @@ def family_of(
     source = getattr(source, "config", source)
     if not isinstance(source, dict):
         made = type(source).__name__
-        source = dict(model_type=getattr(source, "model_type", made), architectures=getattr(source, "architectures", None))
+        source = dict(model_type=getattr(source, "model_type", made),
+                      architectures=getattr(source, "architectures", None))
         if found := next((f for f in FAMILIES if f.processor_class == made), None): return found
     kind, arch = source.get("model_type"), ", ".join(source.get("architectures") or ())
     if found := next((f for f in FAMILIES if f.model_type == kind), None): return found

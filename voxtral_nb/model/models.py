@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from ..core.assets import TINY, tiny_path
+from ..core.words import one_line
 from .family import PARTS, Family, ModelError, family_of
 
 # %% ../../nbs/model/03_models.ipynb #part_count
@@ -243,7 +244,8 @@ def refuse_code(
     if not isinstance(config, dict): return
     for k,v in config.items():
         if k == "auto_map" and v:
-            raise ModelError(f"{where} names Python code to run (auto_map). This package never runs code that comes with a "
+            raise ModelError(
+                f"{where} names Python code to run (auto_map). This package never runs code that comes with a "
                              "model; use a model in transformers' own format")
         if "attn_implementation" in str(k) and isinstance(v, str) and "/" in v:
             raise ModelError(f"{where} names an attention kernel to download and run ({v}). This package uses its own; "
@@ -280,7 +282,8 @@ def load_processor(
             refuse_code(json.loads(Path(o).read_text(encoding="utf-8")), f"{where}: {Path(o).name}")
         processor = AutoProcessor.from_pretrained(where, revision=revision, trust_remote_code=False)
     if family is None or type(processor).__name__ == family.processor_class: return processor
-    raise ModelError(f"{where}: its processor is a {type(processor).__name__}, not a {family.processor_class}; the folder "
+    raise ModelError(
+        f"{where}: its processor is a {type(processor).__name__}, not a {family.processor_class}; the folder "
                      "needs processor_config.json (or preprocessor_config.json) and tekken.json")
 
 # %% ../../nbs/model/03_models.ipynb #check_pair
@@ -291,7 +294,8 @@ def _check_pair(
     "Raise `ModelError` if `processor` was not made for `model`."
     wrong = [f"{k}: {a} and {b}" for k,(a,b) in family_of(model).pairs(model.config, processor).items() if a != b]
     if wrong:
-        raise ModelError(f"model and processor do not belong together ({'; '.join(wrong)}); take both from the same folder")
+        raise ModelError(
+            f"model and processor do not belong together ({'; '.join(wrong)}); take both from the same folder")
 
 # %% ../../nbs/model/03_models.ipynb #enough_memory
 def is_out_of_memory(
@@ -309,9 +313,9 @@ def _enough_memory(
     try: yield
     except Exception as e:
         if not is_out_of_memory(e): raise
-        less = "quantization='4bit', " if device.type == "cuda" else ""
-        raise ModelError(f"{where}: out of memory while loading it on {device} ({str(e).strip().splitlines()[0][:200]}). To reduce "
-                         f"memory: {less}precision='bf16' or 'fp16', a smaller model, or end what else uses {device}") from e
+        less, what = "quantization='4bit', " if device.type == "cuda" else "", one_line(str(e), 200)
+        raise ModelError(f"{where}: out of memory while loading it on {device} ({what}). To reduce memory: {less}"
+                         f"precision='bf16' or 'fp16', a smaller model, or end what else uses {device}") from e
 
 # %% ../../nbs/model/03_models.ipynb #load_weights
 def load_weights(
@@ -333,7 +337,8 @@ def load_weights(
         raise ModelError(f"{where}: {len(gone)} weights are not in its files ({', '.join(gone[:3])}"
                          f"{', ...' if gone[3:] else ''}); the file is incomplete, copy or download it anew")
     if extra := sorted(info["unexpected_keys"]):
-        print(f"{where}: {len(extra)} weights in its files have no place in {family.name} and are not used, e.g. {extra[0]}")
+        print(f"{where}: {len(extra)} weights in its files have no place in {family.name} and are not used, "
+              f"e.g. {extra[0]}")
     return model
 
 # %% ../../nbs/model/03_models.ipynb #adapter_config
@@ -350,7 +355,8 @@ def read_adapter_config(
     return config
 
 # %% ../../nbs/model/03_models.ipynb #base_of
-_NAME_BASE = "write its Hub id or folder into adapter_config.json as base_model_name_or_path, or load_voxtral(..., base=...)"
+_NAME_BASE = ("write its Hub id or folder into adapter_config.json as base_model_name_or_path, "
+              "or load_voxtral(..., base=...)")
 
 def base_of_adapter(
     config:dict, # of the adapter
@@ -385,7 +391,8 @@ def put_adapter(
         model = PeftModel.from_pretrained(model, where, revision=revision)
     missing = [str(o.message) for o in said if "missing adapter keys" in str(o.message)]
     if gone := re.findall("'([^']+)'", " ".join(missing)):
-        raise ModelError(f"{where}: {len(gone)} of the adapter's weights are not in its file (e.g. {gone[0]}); the file is "
+        raise ModelError(
+            f"{where}: {len(gone)} of the adapter's weights are not in its file (e.g. {gone[0]}); the file is "
                          "incomplete, or the adapter belongs to another model")
     return model
 

@@ -36,7 +36,7 @@ def _check_parts(
 # %% ../../nbs/model/04_prepare.ipynb #lora_pattern
 def lora_pattern(
     model, # without an adapter
-    targets:str="all-linear", # or endings of layer names with commas between ("q_proj,v_proj"); all are needed to match full tuning, says QLoRA
+    targets:str="all-linear", # what matches full tuning, says QLoRA; or endings of names, as "q_proj,v_proj"
     parts=("language_model",), # of `PARTS`: where
 ) -> str: # regular expression that must match a layer's full path
     "The layers that LoRA is put on, and no others."
@@ -53,7 +53,8 @@ def lora_pattern(
     if lost := [w for w in wanted or () if w not in found]:
         raise ModelError(f"lora_targets {targets!r}: no layer ends in {lost[0]!r}; there are "
                          + "; ".join(f"{p}: {', '.join(_endings(names[p]))}" for p in parts))
-    paths = [rf"{re.escape(family_of(model).paths[p])}\.(?:.*\.)?(?:{'|'.join(map(re.escape, e))})" for p,e in ends.items() if e]
+    paths = [rf"{re.escape(family_of(model).paths[p])}\.(?:.*\.)?(?:{'|'.join(map(re.escape, e))})" for p,
+             e in ends.items() if e]
     return "|".join(paths + [head]*has_head)
 
 def _wanted_in(names:list[str], wanted:list[str]) -> list[str]: # those of `wanted` that a name ends in
@@ -108,12 +109,14 @@ def assert_trainable(
     "Raise `ModelError` unless exactly `parts` of `model` are trainable, in the way that was meant."
     family, wrong = family_of(model), []
     for n,p in model.named_parameters():
-        meant = ("lora_" in n or "modules_to_save" in n) and family.part_of(n) in parts if lora else _can_learn(family, n, parts)
+        meant = ("lora_" in n or "modules_to_save" in n) and family.part_of(n) in parts if lora else _can_learn(family,
+            n, parts)
         if p.requires_grad != meant: wrong.append(f"{n} is {'' if p.requires_grad else 'not '}trainable")
     idle = [p for p in parts if p not in trainable_summary(model).parts]
     if idle: wrong.append(f"nothing is trainable in the {', '.join(idle)}")
     if wrong:
-        raise ModelError(f"meant to be trained: {'LoRA on ' if lora else ''}{', '.join(parts)}; but {'; '.join(wrong[:3])}"
+        raise ModelError(
+            f"meant to be trained: {'LoRA on ' if lora else ''}{', '.join(parts)}; but {'; '.join(wrong[:3])}"
                          + (f" and {len(wrong)-3} more" if wrong[3:] else ""))
 
 # %% ../../nbs/model/04_prepare.ipynb #no_graph
@@ -175,7 +178,8 @@ def _for_full(
 ): # in float32, without an adapter
     "Make `model` ready for full fine-tuning: adapters merged, weights in float32."
     if getattr(model, "is_loaded_in_4bit", False):
-        raise ModelError("4-bit weights cannot be trained; give method='lora', or quantization='none' for method='full'")
+        raise ModelError(
+            "4-bit weights cannot be trained; give method='lora', or quantization='none' for method='full'")
     if hasattr(model, "peft_config"):
         print("merging the adapter into its base: full fine-tuning continues from there")
         model = model.merge_and_unload()

@@ -11,15 +11,13 @@ __all__ = ['write_tekken', 'make_processor', 'make_tiny_model']
 import base64, json
 from pathlib import Path
 
-from ..core.assets import TINY, sample_speech, tiny_path
 from ..core.config import ConfigError
 
 # %% ../../nbs/model/01_tiny.ipynb #control
 # Names and ids of the control tokens: mistral_common's own for 0-19, Voxtral's for the audio ones.
-_CONTROL = dict(
-    enumerate("<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS] [IMG] <pad> [IMG_BREAK] "
-                          "[IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]".split(
-                              ))) | {24:"[AUDIO]", 25:"[BEGIN_AUDIO]", 34:"[TRANSCRIBE]"}
+_CONTROL = dict(enumerate("""<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS]
+    [/TOOL_RESULTS] [TOOL_CALLS] [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT]
+    [/SYSTEM_PROMPT] [TOOL_CONTENT]""".split())) | {24:"[AUDIO]", 25:"[BEGIN_AUDIO]", 34:"[TRANSCRIBE]"}
 
 def _byte_vocab():
     return [dict(rank=i, token_bytes=base64.b64encode(bytes([i])).decode(), token_str=chr(i) if i < 128 else None)
@@ -28,26 +26,25 @@ def _byte_vocab():
 # %% ../../nbs/model/01_tiny.ipynb #write_tekken
 def write_tekken(
     folder, # where `tekken.json` is written; made if missing
-    window_seconds:float=8, # length of an audio window, s, an even number (30 for the real model): there are 12.5 audio tokens a second
+    window_seconds:float=8, # length of an audio window, s, an even number (30 for the real model)
     n_mels:int=128, # mel bins of the spectrogram
     n_control:int=64, # ids reserved for control tokens before the vocabulary (1,000 in the real one); at least 35
     source=None, # a tekken.json whose vocabulary to take, e.g. one of mistral-common's; None: the 256 bytes
 ) -> Path: # the file
-    "Write the tokenizer file of a Voxtral: control tokens, vocabulary, and the audio block that tells how many tokens a window takes."
-    if window_seconds <= 0 or window_seconds%2: # the feature extractor takes whole seconds
-        raise ConfigError(
-            f"window_seconds={window_seconds}: {window_seconds*12.5} audio tokens; it must be an even number of seconds (2, 4, 8, 30, ...)")
+    "Write a Voxtral's tokenizer: control tokens, vocabulary, and the audio block, which gives the length of a window."
+    if window_seconds <= 0 or window_seconds%2: # the feature extractor takes whole seconds, 12.5 audio tokens each
+        raise ConfigError(f"window_seconds={window_seconds}: {window_seconds*12.5} audio tokens; "
+                          "it must be an even number of seconds (2, 4, 8, 30, ...)")
     if n_control <= max(_CONTROL):
         raise ConfigError(f"n_control={n_control}: the audio tokens need ids up to {max(_CONTROL)}")
-    d = json.loads(Path(source).read_text(encoding="utf-8")) if source else dict(vocab=_byte_vocab(),
-        config=dict(pattern=r"[\s\S]", num_vocab_tokens=256, default_vocab_size=256+n_control))
+    config = dict(pattern=r"[\s\S]", num_vocab_tokens=256, default_vocab_size=256+n_control)
+    d = json.loads(Path(source).read_text(encoding="utf-8")) if source else dict(vocab=_byte_vocab(), config=config)
     d["config"] |= dict(default_num_special_tokens=n_control, version="v7")
-    d.pop("image", None)
-    d.pop("multimodal", None)
-    d |= dict(version=1, type="Tekken", special_tokens=[dict(rank=i, token_str=_CONTROL.get(i, f"<SPECIAL_{i}>"),
-                                                             is_control=True) for i in range(n_control)],
-              audio=dict(sampling_rate=16000, frame_rate=12.5, chunk_length_s=float(window_seconds),
-                         audio_encoding_config=dict(num_mel_bins=n_mels, hop_length=160, window_size=400)))
+    for o in ("image", "multimodal"): d.pop(o, None)
+    control = [dict(rank=i, token_str=_CONTROL.get(i, f"<SPECIAL_{i}>"), is_control=True) for i in range(n_control)]
+    audio = dict(sampling_rate=16000, frame_rate=12.5, chunk_length_s=float(window_seconds),
+                 audio_encoding_config=dict(num_mel_bins=n_mels, hop_length=160, window_size=400))
+    d |= dict(version=1, type="Tekken", special_tokens=control, audio=audio)
     file = Path(folder)/"tekken.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(d, ensure_ascii=False), encoding="utf-8")

@@ -434,6 +434,22 @@ def _op(f):
     _OPS[f.__name__.strip("_")] = f
     return f
 
+# %% ../../nbs/record/03_recorder.ipynb #check-args
+def _check_args(
+    op, # operation
+    args:dict, # its arguments, as the page sent them
+):
+    "Raise `RecorderError` unless each argument is of the type that `op` is annotated with."
+    for name,v in args.items():
+        kind = op.__annotations__.get(name, object)
+        ok = isinstance(v, kind) and (kind is not int or not isinstance(v, bool) and 0 <= v < 2**53)
+        if isinstance(v, str):
+            try: v.encode()
+            except UnicodeEncodeError: ok = False
+        if not ok:
+            what = getattr(kind, "__name__", str(kind)) + (" from 0" if kind is int else "")
+            raise RecorderError(f"the page sent {name}={v!r:.80} to {op.__name__.strip('_')!r}, which takes {what}: reload the page")
+
 # %% ../../nbs/record/03_recorder.ipynb #handle
 @patch
 def handle(self:Recorder,
@@ -441,6 +457,7 @@ def handle(self:Recorder,
     buffers=(), # binary parts that came with it
 ) -> tuple: # (answer, binary parts)
     "Answer one request of the page; one that comes twice is answered twice and done once."
+    if not isinstance(msg, dict): msg = {}
     with self._takes.lock:
         key = str(msg.get("id"))
         if key not in self._answers:
@@ -477,6 +494,7 @@ def _answer(self:Recorder, msg, buffers):
         except TypeError as e:
             raise RecorderError(
                 f"the page asks for {msg['op']!r} in another way than this version ({e}): reload the page") from None
+        _check_args(op, {k: v for k,v in call.arguments.items() if k != "self"})
         answer |= op(*call.args, **call.kwargs) or {}
     except VoxtralNBError as e: answer |= dict(ok=False, error=str(e))
     except OSError as e:
@@ -487,7 +505,7 @@ def _answer(self:Recorder, msg, buffers):
 
 @patch
 def _bug(self:Recorder, e): # what is raised in a message handler is shown nowhere else
-    "A mistake of this package must reach the person who sits there, and whoever mends it."
+    "A bug of this package must reach the person who sits there, and whoever fixes it."
     self.errors.append("".join(traceback.format_exception(e)))
     return dict(ok=False,
                 error=f"{type(e).__name__}: {e}. This should not happen; the recorder's .errors[-1] has the details")
@@ -516,7 +534,7 @@ def consent(self:Recorder) -> dict|None: # speaker, version, accepted_at, text; 
                 None)
 
 @_op
-def _agree(self, version):
+def _agree(self, version:str):
     "The speaker agrees to the text that was shown."
     if version != _version(self.consent_text): raise RecorderError("the text was changed meanwhile: read it again")
     with _editing(self.folder/"consent.json", self._private/"lock", consents=[]) as d:
@@ -533,13 +551,13 @@ def _consented(self:Recorder) -> str: # version
 
 # %% ../../nbs/record/03_recorder.ipynb #begin-op
 @_op
-def _begin(self, take, rate, prompt=None, created_at=None):
+def _begin(self, take:str, rate:int, prompt:dict|None=None, created_at:str|None=None):
     "A take begins; `prompt` is that of a take which the browser had kept."
     self._consented()
     p = _as_prompt(prompt) if prompt else self._current()
     if p is None: raise RecorderError("there is no prompt to read: ask for more")
     t = self._takes.begin(take, rate, dict(id=p.id, text=p.text, language=p.language), self.speaker,
-                          created_at and str(created_at)[:40])
+                          created_at and created_at[:40])
     return dict(have=self._have(t))
 
 @patch
@@ -553,15 +571,17 @@ def _as_prompt(
 ) -> Prompt:
     "A prompt from what the browser had kept."
     ok = isinstance(d, dict) and all(isinstance(d.get(k), str) and len(d[k]) <= MAX_TRANSCRIPT for k in ("id", "text"))
+    try: json.dumps(d, ensure_ascii=False).encode()
+    except UnicodeEncodeError: ok = False
     if not ok: raise RecorderError("a take came with a prompt that cannot be read")
     return Prompt(d["id"], d["text"], check_language(d.get("language")))
 
 # %% ../../nbs/record/03_recorder.ipynb #part-op
 @_op
-def _part(self, take, offset, data):
+def _part(self, take:str, offset:int, data:memoryview|bytes):
     "A part of a take has come."
     t = self._takes[take]
-    if not isinstance(offset, int) or offset < 0 or offset%2:
+    if offset%2:
         raise RecorderError(f"a part cannot begin at byte {offset!r}")
     if t.discarded:
         raise RecorderError(
@@ -574,7 +594,7 @@ def _part(self, take, offset, data):
 
 # %% ../../nbs/record/03_recorder.ipynb #end-op
 @_op
-def _end(self, take, samples, interrupted=False):
+def _end(self, take:str, samples:int, interrupted:bool=False):
     "All of a take has been sent; `interrupted` if the speaker did not stop it."
     t = self._takes[take]
     if t.discarded:
@@ -585,12 +605,12 @@ def _end(self, take, samples, interrupted=False):
         if not samples:
             self._takes.drop(t)
             raise RecorderError("no sound came from the microphone: is it muted or used by another program?")
-        self._takes.finish(t, bool(interrupted))
+        self._takes.finish(t, interrupted)
     return dict(have=2*t.samples)
 
 # %% ../../nbs/record/03_recorder.ipynb #known-op
 @_op
-def _known(self, take):
+def _known(self, take:str):
     "What became of a take that the browser has kept?"
     if take in self._index()["takes"]: return dict(what="kept")
     t = self._takes.takes.get(take)
@@ -647,7 +667,6 @@ def _clean_text(
     text:str, # transcript as typed
 ) -> str: # on one line
     "A transcript as it is stored, or why it cannot be."
-    if not isinstance(text, str): raise RecorderError(f"the transcript is {text!r}, not text")
     if len(text) > MAX_TRANSCRIPT:
         raise RecorderError(
             f"the transcript has {len(text):,} characters, more than {MAX_TRANSCRIPT:,}: record shorter clips")
@@ -731,7 +750,7 @@ def _set_aside(self:Recorder, takes, discarded=True):
     for t in takes: self._takes.save(t)
 
 @_op
-def _discard(self, take):
+def _discard(self, take:str):
     "Throw a take away."
     t = self._mine(take)
     if t.discarded: return # pressed twice
@@ -740,7 +759,7 @@ def _discard(self, take):
 
 # %% ../../nbs/record/03_recorder.ipynb #keep
 @_op
-def _keep(self, take, text, file=None):
+def _keep(self, take:str, text:str):
     "Make a clip of a take."
     t,version = self._mine(take),self._consented()
     if not t.finished: raise RecorderError("the take has not arrived yet; wait a moment")
@@ -819,7 +838,7 @@ def _skipping(self:Recorder,
         if not skip and prompt in ids: ids.remove(prompt)
 
 @_op
-def _skip(self, prompt=None):
+def _skip(self, prompt:str|None=None):
     "Go on to the next prompt; takes of this one stay. Nothing happens if it is not the one to read any more: pressed twice."
     p = self._current()
     if prompt and p and p.id != prompt: return
@@ -862,7 +881,7 @@ def _trash(self:Recorder, create=True) -> SpeechDataset|None: # the dataset of d
     return SpeechDataset.create(f) if create else None
 
 @_op
-def _delete(self, clip):
+def _delete(self, clip:str):
     "Move a clip to the trash."
     ds = self._rows()
     row = _find(ds, clip)[1]
@@ -882,7 +901,7 @@ def _untrash(self:Recorder,
 
 # %% ../../nbs/record/03_recorder.ipynb #again
 @_op
-def _again(self, clip):
+def _again(self, clip:str):
     "Read the prompt of a saved clip once more; the clip goes to the trash."
     row = _find(self._rows(), clip)[1]
     if not row.get("prompt_id"): raise RecorderError(f"{row['audio_path']} was not read from a prompt")
@@ -913,31 +932,30 @@ def _update(self:Recorder, clip, **changes):
     return self._changing(change)
 
 @_op
-def _edit(self, clip, text):
+def _edit(self, clip:str, text:str):
     "Correct the transcript of a clip."
     old = self._update(clip, text=_clean_text(text))
     self._can_undo(f"give a clip its old transcript ({old['text'][:40]})", edited=(clip, old))
 
 # %% ../../nbs/record/03_recorder.ipynb #flag
 @_op
-def _flag(self, take=None, clip=None, on=True):
+def _flag(self, take:str|None=None, clip:str|None=None, on:bool=True):
     "Mark a take or a clip to be looked at, or no longer."
     if clip: self._update(clip, flagged=True if on else None)
     else:
         t = self._mine(take)
-        t.flagged = bool(on)
+        t.flagged = on
         self._takes.save(t)
 
 # %% ../../nbs/record/03_recorder.ipynb #audio-op
 _PART = 1<<20 # bytes in a message: Jupyter's websocket drops messages over 10 MiB
 
 @_op
-def _audio(self, offset=0, take=None, clip=None):
+def _audio(self, offset:int=0, take:str|None=None, clip:str|None=None):
     "A part of a take (raw 16-bit samples) or of a clip (the bytes of its file)."
     if take: path = self._takes.pcm(self._mine(take).id)
     else:
         path = self._rows().audio_file(_find(self._rows(), clip)[1])
-    if not isinstance(offset, int) or offset < 0: raise RecorderError(f"there is no byte {offset!r}")
     with open(path, "rb") as f:
         f.seek(offset)
         return dict(size=path.stat().st_size, _buffers=[f.read(_PART)])
@@ -959,7 +977,7 @@ def _word_diff(
 
 # %% ../../nbs/record/03_recorder.ipynb #check-op
 @_op
-def _check(self, take):
+def _check(self, take:str):
     "Transcribe a take and compare it with its script."
     if self.check is None: raise RecorderError("no check was given: Recorder(..., check=...)")
     t = self._mine(take)
@@ -974,29 +992,27 @@ def _check(self, take):
 
 # %% ../../nbs/record/03_recorder.ipynb #file-begin
 @_op
-def _file_begin(self, file, name, size):
+def _file_begin(self, file:str, name:str, size:int):
     "A file is going to be sent."
     self._consented()
-    if not isinstance(file, str) or not _ID.fullmatch(file):
-        raise RecorderError(f"{file!r} is no name of a file in transfer")
-    if not isinstance(size, int) or size < 0: raise RecorderError(f"{size!r} is no size of a file")
+    if not _ID.fullmatch(file): raise RecorderError(f"{file!r} is not the name of a file in transfer")
     d = self._inbox
     d.mkdir(exist_ok=True)
     if size > (free := shutil.disk_usage(d).free - (50<<20)):
         raise RecorderError(
-            f"{str(name)[:80]} needs {size/1e6:.0f} MB, but only {max(0, free)/1e6:.0f} MB of the disk are free")
-    self._files[file] = dict(path=d/file, name=str(name), size=size)
+            f"{name[:80]} needs {size/1e6:.0f} MB, but only {max(0, free)/1e6:.0f} MB of the disk are free")
+    self._files[file] = dict(path=d/file, name=name, size=size)
     return dict(have=(d/file).stat().st_size if (d/file).exists() else 0)
 
 @_op
-def _file_part(self, file, offset, data):
+def _file_part(self, file:str, offset:int, data:memoryview|bytes):
     "A part of a file has come."
     if file not in self._files: raise RecorderError("this file is not being sent any more: choose it again")
     return dict(have=_write_part(self._files[file]["path"], offset, data))
 
 # %% ../../nbs/record/03_recorder.ipynb #file-end
 @_op
-def _file_end(self, file):
+def _file_end(self, file:str):
     "All of a file has been sent: look at it."
     if (f := self._files.get(file)) is None: return # asked twice
     have = f["path"].stat().st_size if f["path"].exists() else 0
@@ -1012,17 +1028,17 @@ def _file_end(self, file):
 
 # %% ../../nbs/record/03_recorder.ipynb #file-edit
 @_op
-def _upload_text(self, upload, text): self.uploads.set_text(self.uploads.by_id(upload), text or None)
+def _upload_text(self, upload:int, text:str|None): self.uploads.set_text(self.uploads.by_id(upload), text or None)
 
 @_op
 def _uploads(self): "The state, with the table of files."
 
 # %% ../../nbs/record/03_recorder.ipynb #file-edit-2
 @_op
-def _upload_paste(self, text): return dict(n=len(self.uploads.paste(text)))
+def _upload_paste(self, text:str): return dict(n=len(self.uploads.paste(text)))
 
 @_op
-def _upload_remove(self, upload):
+def _upload_remove(self, upload:int):
     f = self.uploads.remove(self.uploads.by_id(upload)).path
     if f.parent == self._inbox: f.unlink(missing_ok=True)
 

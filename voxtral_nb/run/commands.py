@@ -393,7 +393,7 @@ def voxtral_run(
     argv = sys.argv[1:] if argv is None else list(argv)
     def execute(p, a):
         params = {k: v for k,v in vars(a).items() if k not in ("name", "quiet")}
-        print(json.dumps(run_notebook(name, progress=not a.quiet, **params), ensure_ascii=False))
+        print(json.dumps(run_notebook(name, verbose=not a.quiet, **params), ensure_ascii=False))
     name = _run_parser().run(lambda p, a: a.notebook, argv[:1])
     parser = _run_parser().run(lambda p, a: _notebook_parser(name), argv[:1])
     parser.run(execute, argv[1:])

@@ -7,6 +7,9 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/run/display.html.md"""
 # %% auto #0
 __all__ = ['data_table', 'show_clips', 'show_errors']
 
+# %% ../../nbs/run/02_display.ipynb #imports
+from ..core.words import short
+
 # %% ../../nbs/run/02_display.ipynb #data-table
 def data_table(
     **speech, # name -> SpeechData, such as train=..., eval=...; None is left out
@@ -35,7 +38,7 @@ def show_clips(
     for ax,r in zip(axes[:,0], rows):
         x = read_audio(r["audio"])
         ax.plot(np.arange(len(x))/SAMPLE_RATE, x, lw=.4)
-        ax.set_title(r["text"] if len(r["text"]) < 90 else r["text"][:87] + "...", fontsize=9, loc="left")
+        ax.set_title(short(r["text"], 90), fontsize=9, loc="left")
         ax.set_ylim(-1, 1)
         ax.set_yticks([])
     axes[-1,0].set_xlabel("seconds")

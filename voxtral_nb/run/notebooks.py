@@ -1,4 +1,4 @@
-"""The run notebooks without a browser, and the command line: settings checked before anything starts, success judged by a result file.
+"""Run notebooks without a browser: parameters checked before anything starts, success judged by a result file.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/run/notebooks.html.md"""
 
@@ -15,26 +15,24 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-
 # %% ../../nbs/run/01_notebooks.ipynb #imports-ours
-from ..core.assets import ASSETS, with_tiny_defaults
+from ..core.assets import ASSETS, TINY, sample_speech, with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, VoxtralNBError, config_fields
 from ..core.files import atomic_write
 from ..core.secrets import holds_token
-from ..core.words import plain_value
+from ..core.words import either, plain_value
 
 # %% ../../nbs/run/01_notebooks.ipynb #notebook-error
 class NotebookError(VoxtralNBError, RuntimeError):
     "A run notebook cannot be run, failed, or left no result."
 
-# %% ../../nbs/run/01_notebooks.ipynb #runs-folder
+# %% ../../nbs/run/01_notebooks.ipynb #notebooks
 def runs_folder() -> Path:
     "The folder of the run notebooks: inside the installed package, or `nbs/runs` of an editable checkout."
     for folder in (ASSETS/"runs", ASSETS.parent.parent/"nbs"/"runs"):
         if folder.is_dir(): return folder
     raise NotebookError(f"the run notebooks are missing from {ASSETS.parent}: install voxtral_nb again")
 
-# %% ../../nbs/run/01_notebooks.ipynb #notebooks
 def notebooks() -> dict[str,Path]: # name -> file, in alphabetical order
     "The run notebooks that come with the package."
     return {f.stem: f for f in sorted(runs_folder().glob("*.ipynb"))}
@@ -64,7 +62,6 @@ def _cells(
     except (ValueError, KeyError, TypeError) as e: problem = e
     raise NotebookError(f"{path} is not a notebook: {problem}")
 
-# %% ../../nbs/run/01_notebooks.ipynb #notebook-summary
 def notebook_summary(
     name:str|os.PathLike, # name of a run notebook, or the path of an .ipynb
 ) -> str: # such as "LoRA: teach Voxtral a new accent"; empty if it has no such line
@@ -73,7 +70,7 @@ def notebook_summary(
         if c["cell_type"] == "markdown" and (m := re.search(r"^> *(.+)", "".join(c["source"]), re.M)): return m[1]
     return ""
 
-# %% ../../nbs/run/01_notebooks.ipynb #parameter
+# %% ../../nbs/run/01_notebooks.ipynb #parameters-cell
 @dataclass(frozen=True)
 class Parameter:
     "One parameter of a run notebook."
@@ -81,7 +78,6 @@ class Parameter:
     default:object # value assigned there
     help:str # comment behind it
 
-# %% ../../nbs/run/01_notebooks.ipynb #parameters-cell
 def _parameters_cell(
     path:Path, # notebook file
 ) -> str: # source
@@ -96,12 +92,12 @@ def _parameters_cell(
 def notebook_parameters(
     name:str|os.PathLike, # name of a run notebook, or the path of an .ipynb
 ) -> dict[str,Parameter]: # name -> parameter, in the order of the cell
-    "What a run notebook can be told."
+    "The parameters of a run notebook."
     path = find_notebook(name)
     src = _parameters_cell(path)
     try: tree = ast.parse(src)
     except SyntaxError as e:
-        raise NotebookError(f"{path}: line {e.lineno} of the parameters cell is no Python: {e.msg}") from None
+        raise NotebookError(f"{path}: line {e.lineno} of the parameters cell is not Python: {e.msg}") from None
     comments = {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(src).readline)
                 if t.type == tokenize.COMMENT}
     out = {}
@@ -135,19 +131,19 @@ def _check_value(
     "Return `value` if the parameter can take it, else raise `ConfigError`."
     if f := config_fields().get(p.name): return f.check(value)
     if isinstance(value, os.PathLike): value = os.fspath(value)
-    want = (str, int, float, bool, type(None)) if p.default is None else (int,
-        float) if type(p.default) is float else (type(p.default),)
+    want = dict(NoneType=(str, int, float, bool, type(None)), float=(int, float))
+    want = want.get(type(p.default).__name__, (type(p.default),))
     if type(value) in want: return value
-    allowed = " or ".join(t.__name__ for t in want)
-    raise ConfigError(
-        f"{p.name}: {value!r} ({type(value).__name__}) is not allowed; allowed: {allowed}, like the default {p.default!r}")
+    allowed = either(t.__name__ for t in want)
+    raise ConfigError(f"{p.name}: {value!r} ({type(value).__name__}) is not allowed; "
+                      f"allowed: {allowed}, like the default {p.default!r}")
 
 # %% ../../nbs/run/01_notebooks.ipynb #check-parameters
 def check_parameters(
     name:str|os.PathLike, # name of a run notebook, or the path of an .ipynb
     params:dict, # name -> value
 ) -> dict: # name -> value as the notebook takes it
-    "Check `params` against a notebook's parameters: unknown names, wrong types, impossible settings and tokens are errors."
+    "Refuse unknown names, wrong types, impossible settings and tokens."
     known = notebook_parameters(name)
     refuse_secrets(params)
     if not isinstance(params.get("more", {}), dict):
@@ -169,13 +165,18 @@ def check_parameters(
     return out
 
 # %% ../../nbs/run/01_notebooks.ipynb #config-from
+def _settings(
+    variables:dict, # the notebook's `globals()`
+) -> dict: # settings by name
+    "What has the name of a setting, and what `more` holds."
+    return {k: variables[k] for k in config_fields() if k in variables} | (variables.get("more") or {})
+
 def config_from(
-    variables:dict, # the notebook's `globals()`; what has the name of a setting is taken, and `more` added
+    variables:dict, # the notebook's `globals()`
     **fixed, # settings that this notebook is about, such as method="lora"
 ) -> RunConfig:
     "The settings of a run notebook, completed for the tiny model."
-    more = variables.get("more") or {}
-    given = {k: variables[k] for k in config_fields() if k in variables} | more
+    given = _settings(variables)
     for k,v in fixed.items():
         if k in given and given[k] != v:
             raise ConfigError(f"{k}: {given[k]!r} does not fit this notebook, which is for {v!r}")
@@ -186,34 +187,35 @@ def eval_config(
     variables:dict, # the notebook's `globals()`
 ) -> RunConfig:
     "The settings of an evaluation."
-    given = {k: variables[k] for k in config_fields() if k in variables} | (variables.get("more") or {})
-    if (Path(given.get("output_dir") or ".")/"training_config.json").exists():
-        raise ConfigError(
-            f"output_dir: {given.get('output_dir') or '.'} holds a training run, whose results would be replaced; name another folder")
-    if not given.get("eval_data") and given.get("model_id") == "tiny":
-        from voxtral_nb.core.assets import sample_speech
+    given = _settings(variables)
+    folder = given.get("output_dir") or "."
+    if (Path(folder)/"training_config.json").exists():
+        raise ConfigError(f"output_dir: {folder} holds a training run, whose results would be replaced; "
+                          "name another folder")
+    if not given.get("eval_data") and given.get("model_id") == TINY:
         given["eval_data"] = str(sample_speech("accent_eval"))
         print("tiny: eval_data not given; using the sample speech: English digits with a German accent")
     return RunConfig.from_dict(given)
 
 # %% ../../nbs/run/01_notebooks.ipynb #eval-speech
 def eval_speech(
-    cfg:RunConfig, # settings; `eval_data` says what to measure on
+    cfg:RunConfig, # settings; `eval_data` says what to evaluate on
 ): # SpeechData
     "Load the speech that `eval_data` names."
     from voxtral_nb.data.sources import load_speech
-    same = "hub_config audio_column text_column language_column speaker_column language on_bad min_seconds max_seconds seed".split()
+    same = ("hub_config audio_column text_column language_column speaker_column language on_bad min_seconds "
+            "max_seconds seed").split()
     if not cfg.eval_data:
-        raise ConfigError("eval_data: nothing to measure on; name a data.jsonl, a dataset folder or a Hub dataset id")
+        raise ConfigError("eval_data: nothing to evaluate on; name a data.jsonl, a dataset folder or a Hub dataset id")
     return load_speech(cfg.eval_data, split=cfg.eval_split or "test", max_clips=cfg.max_eval_clips,
                        **{k: getattr(cfg, k) for k in same})
 
 # %% ../../nbs/run/01_notebooks.ipynb #evaluate-run
 def evaluate_run(
-    cfg:RunConfig, # settings; `model_id` says what to measure
+    cfg:RunConfig, # settings; `model_id` says what to evaluate
     data=None, # SpeechData from `eval_speech`; None loads it
 ): # EvalReport
-    "Load a model and measure it on speech."
+    "Load a model and evaluate it on speech."
     from voxtral_nb.measure.evaluation import evaluate
     from voxtral_nb.model.models import load_voxtral
     data = eval_speech(cfg) if data is None else data
@@ -222,10 +224,9 @@ def evaluate_run(
     how = {k: getattr(cfg, k) for k in ("max_new_tokens", "normalizer", "language")}
     return evaluate(model, processor, data.dataset, batch_size=cfg.eval_batch_size, **how)
 
-# %% ../../nbs/run/01_notebooks.ipynb #result-file
+# %% ../../nbs/run/01_notebooks.ipynb #write-result
 RESULT = "result.json"
 
-# %% ../../nbs/run/01_notebooks.ipynb #write-result
 def write_result(
     folder:str|os.PathLike, # the run's `output_dir`
     **result, # what the run found: numbers, text, paths
@@ -234,7 +235,7 @@ def write_result(
     return atomic_write(Path(folder)/RESULT, json.dumps({k: plain_value(v) for k,v in result.items()}, indent=1,
                                                         ensure_ascii=False) + "\n")
 
-# %% ../../nbs/run/01_notebooks.ipynb #stamp
+# %% ../../nbs/run/01_notebooks.ipynb #result-identity
 def _identity(
     file:Path, # file that may exist
 ): # compares equal as long as the file was not written again
@@ -242,6 +243,18 @@ def _identity(
     try: s = file.stat()
     except FileNotFoundError: return None
     return s.st_ino, s.st_mtime_ns, s.st_size
+
+# %% ../../nbs/run/01_notebooks.ipynb #read-result
+def _read_result(
+    file:Path, # result.json, just written
+    out:Path, # the executed notebook, for the message
+) -> dict:
+    "What a notebook wrote as its result."
+    try: r = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError): r = None
+    if isinstance(r, dict): return r
+    raise NotebookError(
+        f"{file} is not a JSON object; write it with write_result\nThe notebook as it ran: {out}")
 
 # %% ../../nbs/run/01_notebooks.ipynb #free-folder
 def free_folder(
@@ -262,21 +275,11 @@ def _announce(
         if title: print(f"[{time.monotonic()-start:5.0f} s] {title[1]}", flush=True)
     return hook
 
-# %% ../../nbs/run/01_notebooks.ipynb #free-notebook
-def _output_file(
-    folder:Path, # run folder
-    stem:str, # name of the notebook
-) -> Path:
-    "Where to keep the executed notebook: no earlier one is replaced."
-    n = 1
-    while (p := folder/(f"{stem}.ipynb" if n == 1 else f"{stem}-{n}.ipynb")).exists(): n += 1
-    return p
-
 # %% ../../nbs/run/01_notebooks.ipynb #follow
 @contextmanager
 def _following(
     log:Path, # training.log of the run; may not exist yet
-    say, # called with each line on a step
+    show, # called with each line on a step
 ):
     "While the body runs, pass on the lines on training steps that are added to `log`."
     done, seen = threading.Event(), log.stat().st_size if log.exists() else 0
@@ -287,7 +290,7 @@ def _following(
             f.seek(seen)
             whole = f.read().rpartition(b"\n")[0] + b"\n"
         seen += len(whole) if whole != b"\n" else 0
-        for m in re.finditer(r"step +\d+/\d+ .*", whole.decode("utf-8", errors="replace")): say(m[0])
+        for m in re.finditer(r"step +\d+/\d+ .*", whole.decode("utf-8", errors="replace")): show(m[0])
     def watch():
         while not done.wait(.5): new_lines()
         new_lines()
@@ -303,7 +306,21 @@ def share_cores():
     "Ask for threads that sleep while they wait, in this process and those it starts."
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# %% ../../nbs/run/01_notebooks.ipynb #first-line
+# %% ../../nbs/run/01_notebooks.ipynb #safe-path
+_KERNEL = ["--IPKernelApp.log_level=ERROR", # no warnings of the kernel's own
+           "--InteractiveShellApp.ignore_cwd=True"]
+
+@contextmanager
+def _safe_path():
+    "While the body runs, Python processes that are started do not import from the current folder."
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try: yield
+    finally:
+        if before is None: del os.environ["PYTHONSAFEPATH"]
+        else: os.environ["PYTHONSAFEPATH"] = before
+
+# %% ../../nbs/run/01_notebooks.ipynb #execute
 def _first_line(
     source:str, # source of a cell
 ) -> str:
@@ -311,47 +328,44 @@ def _first_line(
     lines = [o.strip() for o in source.splitlines() if o.strip() and not o.lstrip().startswith("#")]
     return (lines or [""])[0][:80]
 
-# %% ../../nbs/run/01_notebooks.ipynb #execute
 def _execute(
     path:Path, # notebook
-    out:Path, # where to keep it as executed; written after each cell and twice a minute, so also when it fails
+    out:Path, # the executed notebook; written after each cell and twice a minute, so also when it fails
     params:dict, # checked parameters
-    progress:bool, # print headings and outputs as they come?
+    verbose:bool, # print headings and outputs as they come?
 ):
     "Run a notebook with papermill, and turn what goes wrong in it into a `NotebookError`."
     import papermill
     from nbclient.exceptions import DeadKernelError
     share_cores()
-    show = dict(on_cell_start=_announce(time.monotonic()), stdout_file=sys.stdout) if progress else {}
-    quiet = dict(progress_bar=False, store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=ERROR"]) # no warnings of the kernel's own
+    show = dict(on_cell_start=_announce(time.monotonic()), stdout_file=sys.stdout) if verbose else {}
+    quiet = dict(progress_bar=False, store_widget_state=False, extra_arguments=_KERNEL)
     braces = {ord("{"): "{{", ord("}"): "}}"} # papermill formats its paths
     kept = f"\nThe notebook as far as it ran: {out}"
     try:
-        with _following(out.parent/"training.log", print) if progress else nullcontext():
+        with _safe_path(), _following(out.parent/"training.log", print) if verbose else nullcontext():
             papermill.execute_notebook(*(str(o).translate(braces) for o in (path, out)), params, **quiet, **show)
     except papermill.PapermillExecutionError as e:
         raise NotebookError(f"{path.stem} failed at `{_first_line(e.source)}`: {e.ename}: {e.evalue}{kept}") from None
     except DeadKernelError:
-        raise NotebookError(
-            f"{path.stem} failed: its Python process died, most often for want of memory (try a smaller batch_size){kept}") from None
+        raise NotebookError(f"{path.stem} failed: its Python process died, most often because memory ran out "
+                            f"(try a smaller batch_size){kept}") from None
 
-# %% ../../nbs/run/01_notebooks.ipynb #read-result
-def _read_result(
-    file:Path, # result.json, just written
-    out:Path, # the executed notebook, for the message
-) -> dict:
-    "What a notebook wrote as its result."
-    try: r = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError: r = None
-    if isinstance(r, dict): return r
-    raise NotebookError(
-        f"{file} holds no JSON object; let the notebook write it with write_result\nThe notebook as it ran: {out}")
+# %% ../../nbs/run/01_notebooks.ipynb #output-file
+def _output_file(
+    folder:Path, # run folder
+    stem:str, # name of the notebook
+) -> Path:
+    "Where to keep the executed notebook: no earlier one is replaced."
+    n = 1
+    while (p := folder/(f"{stem}.ipynb" if n == 1 else f"{stem}-{n}.ipynb")).exists(): n += 1
+    return p
 
 # %% ../../nbs/run/01_notebooks.ipynb #run-notebook
 def run_notebook(
     name:str|os.PathLike, # name of a run notebook such as "train_lora", or the path of an .ipynb
     /,
-    progress:bool=True, # print headings and outputs as they come?
+    verbose:bool=True, # print headings and outputs as they come?
     **params, # its parameters; settings of `RunConfig` that its cell does not name are passed on in `more`
 ) -> dict: # what the notebook's last cell wrote, and "notebook": where the executed notebook lies
     "Run a run notebook headless in its `output_dir`, and return its result."
@@ -364,10 +378,10 @@ def run_notebook(
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise NotebookError(
-            f"output_dir {folder} is no folder and cannot be made ({e.strerror}); name another") from None
+            f"output_dir: {folder} is not a folder and cannot be made ({e.strerror}); name another") from None
     out, before = _output_file(folder, path.stem), _identity(folder/RESULT)
-    _execute(path, out, params, progress)
+    _execute(path, out, params, verbose)
     if _identity(folder/RESULT) in (None, before):
-        raise NotebookError(
-            f"{path.stem} ended without writing {folder/RESULT}, so it does not count as done\nThe notebook as far as it ran: {out}")
+        raise NotebookError(f"{path.stem} ended without writing {folder/RESULT}, so it does not count as done"
+                            f"\nThe notebook as far as it ran: {out}")
     return {**_read_result(folder/RESULT, out), "notebook": str(out)}

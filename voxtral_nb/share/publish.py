@@ -738,7 +738,7 @@ def _fresh(
     if isinstance(api.token, str): env["HF_TOKEN"] = api.token # the environment of that process, and nowhere else
     with tempfile.TemporaryDirectory() as tmp:
         code = f"import json, sys; from voxtral_nb.share import publish; o = publish.{task}(json.load(sys.stdin)); print(); print(json.dumps(o))"
-        r = subprocess.run([sys.executable, "-c", code], input=json.dumps({**what, "cache": str(Path(tmp)/"cache")}),
+        r = subprocess.run([sys.executable, "-P", "-c", code], input=json.dumps({**what, "cache": str(Path(tmp)/"cache")}),
                            env=env, cwd=tmp, capture_output=True, text=True)
     if r.returncode:
         lines = r.stderr.splitlines()

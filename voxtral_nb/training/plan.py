@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/training/plan.html.md"""
 __all__ = ['BatchShape', 'MemoryEstimate', 'estimate_memory', 'free_memory', 'DryRun', 'dry_run']
 
 # %% ../../nbs/training/05_plan.ipynb #imports
-import contextlib, functools, io, math, os, re, tempfile, time, types, warnings, weakref
+import contextlib, functools, io, math, os, re, tempfile, time, warnings, weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
@@ -205,7 +205,8 @@ def _step_peak(
     "A forward and a backward pass."
     learn, base = [p for p in model.parameters() if p.requires_grad], base_voxtral(model)
     inputs = _fake_inputs(base, shape, "projector" not in cfg.trained_parts, cfg.packing == "split")
-    batches = (1 + cfg.gradient_accumulation_steps)*_nbytes(torch.utils._pytree.tree_leaves(inputs)) # the next one is read ahead
+    # the next batch is read ahead
+    batches = (1 + cfg.gradient_accumulation_steps)*_nbytes(torch.utils._pytree.tree_leaves(inputs))
     before = _nbytes(learn) if cfg.gradient_accumulation_steps > 1 else 0 # gradients of the batches before
     for p in learn: p.grad = torch.empty_like(p) if before else None
     model.train()
@@ -234,7 +235,8 @@ def _evaluation_peak(
                 if shape.labels: _fake_loss(base, inputs, shape.labels, mixed)
                 else: kv = base.model(**inputs, use_cache=True).past_key_values
             peak.append(live.peak + _nbytes(torch.utils._pytree.tree_leaves(inputs)))
-        cache = _nbytes(x for l in kv.layers for x in (l.keys, l.values))*(shape.length + cfg.max_new_tokens)/shape.length
+        cache = _nbytes(x for l in kv.layers for x in (l.keys,
+                                                       l.values))*(shape.length + cfg.max_new_tokens)/shape.length
     return int(max(*peak, cache*(1 + 1/len(kv.layers)))) # a layer's cache is copied when it grows
 
 # %% ../../nbs/training/05_plan.ipynb #optimizer_bytes
@@ -309,7 +311,7 @@ def estimate_memory(
     "What a run needs at its worst moment: counted in one step of its model on tensors without contents."
     from torch._subclasses.fake_tensor import FakeTensorMode
     device, dtype = _planned_device(cfg)
-    mixed, model = None if dtype == torch.float32 else torch.bfloat16, _skeleton(cfg, dtype) # float16 is as large as bfloat16
+    mixed, model = None if dtype == torch.float32 else torch.bfloat16, _skeleton(cfg, dtype) # float16 is as large
     base = base_voxtral(model)
     shape = shape or BatchShape.assumed(cfg, base.config, seconds, tokens)
     with FakeTensorMode(), _kernels_of(device, mixed is not None), \
@@ -531,13 +533,14 @@ def describe(self:_PlannedRun):
     since = f", continuing from {self.ckpt.name}" if self.ckpt else ""
     lines = {"data": f"{len(self.ds):,} clips to train on, {hours:.2f} h; {evaluated}",
              "an epoch": f"{self.epoch_steps:,} steps of {size} {what}; {encoder}",
-             "the run": f"{self.steps:,} steps, {self.steps/self.epoch_steps:.2f} epochs{since}", "cache": self.cache.text}
+             "the run": f"{self.steps:,} steps, {self.steps/self.epoch_steps:.2f} epochs{since}",
+             "cache": self.cache.text}
     for k,v in lines.items(): self.log(f"{k:10}{v}")
 
 # %% ../../nbs/training/05_plan.ipynb #dry-memory
 @patch
 def memory(self:_PlannedRun) -> MemoryEstimate:
-    "Estimate the memory of the largest batch; on the CPU, where the system would kill something, refuse to try what does not fit."
+    "Estimate the memory of the largest batch. Refuse what does not fit the CPU: the system would kill something."
     batch = _largest_batch(self.collate, self.ds, self.tried[-1], self.cfg.batch_size, self.model.config.audio_token_id)
     if self.cache.level == "encoder": batch = replace(batch, windows=0)
     e = estimate_memory(self.cfg, batch)
@@ -568,7 +571,7 @@ def dry_run(
     cfg:RunConfig, # the run
     verbose:bool=True, # print what is found, as it is found?
 ) -> DryRun:
-    "Do everything up to the first steps, and say what the rest would be. Nothing is written, but in a temporary folder."
+    "Do everything up to the first steps, and say what the rest would be; write to a temporary folder only."
     log = RunLog(None, verbose)
     cfg = with_tiny_defaults(cfg, log.show)
     run = _PlannedRun(cfg, log)
