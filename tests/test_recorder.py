@@ -135,7 +135,7 @@ def test_story(desk, source, tmp_path):
     page.keyboard.press("Tab")
     wait_for(lambda: rec.part("save").inner_text() == "Save 2 of 3 files", 10, "two files to be ready")
     rec.click("save")
-    rec.wait_said("2 files saved, 1 left to mend")
+    rec.wait_said("2 files saved, 1 left to fix")
     assert {r["text"]: r["source"] for r in rows(folder)[3:]} == {"A short one.": "upload",
                                                                   "A very long one.": "upload"}
     rec.click("tab-saved")
@@ -195,7 +195,7 @@ def test_permission_denied(desk, source, mic, tmp_path):
     with browser(mic, permission=False) as context:
         rec = desk.open(context=context)
         rec.click("record")
-        said = rec.wait_said("did not give the microphone")
+        said = rec.wait_said("did not allow the microphone")
         assert "Allow it" in said and "upload" in said and rec.root.get_attribute("data-phase") == "idle"
         rec.shot("denied")
         can_upload(rec, source, tmp_path)
@@ -325,7 +325,7 @@ def test_kernel_killed_in_mid_take(desk, source):
     wait_idle(rec.page)
     dialogs(rec.page)
     rec.show()
-    rec.wait_said("is back")
+    rec.wait_said("was restored")
     rec.shot("take-is-back")
     assert rec.prompt == EN[1].text
     name = rec.keep()
@@ -379,7 +379,7 @@ def test_microphone_is_released(desk, source):
     rec.page.evaluate(HIDE, True)
     assert rec.live_tracks() == 0
     rec.phase("idle")
-    rec.wait_said("The take up to there")
+    rec.wait_said("The take up to that point")
     rec.page.evaluate(HIDE, False)
     name = rec.keep()
     assert 2.2 < rows(rec.folder)[0]["duration"] < 3.2, name

@@ -56,7 +56,8 @@ def show_audio(
     a.plot(np.arange(len(x))/sr, x, lw=.5)
     a.set(ylim=(-1.05, 1.05), ylabel="level", title=title)
     n = round(.025*sr)
-    with np.errstate(divide="ignore"): b.specgram(x, NFFT=n, Fs=sr, noverlap=n//2, cmap="magma", vmin=-120) # silence is log10(0)
+    # silence is log10(0)
+    with np.errstate(divide="ignore"): b.specgram(x, NFFT=n, Fs=sr, noverlap=n//2, cmap="magma", vmin=-120)
     b.set(xlabel="seconds", ylabel="Hz", facecolor="black")
     b.margins(x=0)
     plt.close(fig)
@@ -149,7 +150,8 @@ def _source(
         if src is None:
             raise AudioError('audio given as a dict needs "path" or "bytes", or "array" and "sampling_rate"')
     if isinstance(src, (str, os.PathLike)): return printable(src), Path(src).expanduser()
-    if isinstance(src, (bytes, bytearray, memoryview)): return printable(name or "") or f"audio of {len(src)} bytes", io.BytesIO(src)
+    if isinstance(src, (bytes, bytearray, memoryview)):
+        return printable(name or "") or f"audio of {len(src)} bytes", io.BytesIO(src)
     if not hasattr(src, "read"):
         raise AudioError(f"audio must be a path, bytes, an open file, an array or a dict, got {type(src).__name__}")
     name = printable(name or getattr(src, "name", "audio from an open file"))
@@ -170,7 +172,7 @@ def _read_all(
 def _array(
     src, # anything `read_audio` takes
     sr:int, # rate of a bare array in Hz
-): # (samples, rate), or None if `src` is no array
+): # (samples, rate), or None if `src` is not an array
     "The samples of `src` if it has them in memory."
     if isinstance(src, dict) and src.get("array") is not None:
         if src.get("sampling_rate") is None: raise AudioError('audio given as an "array" needs its "sampling_rate"')
@@ -181,13 +183,13 @@ def _array(
 def _check_file(
     f, # path or BytesIO
 ):
-    "Refuse what is no file, may not be read, or is empty."
+    "Refuse what is not a file, cannot be read, or is empty."
     try:
         if isinstance(f, Path):
             if f.is_dir(): raise AudioError("is a folder; give one audio file in it")
             if not f.exists(): raise AudioError("there is no such file; a relative path counts from the current folder")
             if not f.is_file(): raise AudioError("is a device or a pipe; give a file")
-            if not os.access(f, os.R_OK): raise AudioError("may not be read; check its permissions")
+            if not os.access(f, os.R_OK): raise AudioError("cannot be read; check its permissions")
         if not _peek(f, 1): raise AudioError("holds 0 bytes; record or copy it again")
     except OSError as e: raise AudioError(f"cannot be opened: {e.strerror}") from None
 
@@ -234,7 +236,8 @@ class _Patched(io.RawIOBase):
         super().close()
 
 # %% ../../nbs/data/01_audio.ipynb #wav-size
-_UNKNOWN = 0x7fff_0000 # sizes from here on mean "unknown": espeak-ng writes 0x7ffff000, sox 0x7fffffff, FFmpeg 0xffffffff
+# sizes from here on mean "unknown": espeak-ng writes 0x7ffff000, sox 0x7fffffff, FFmpeg 0xffffffff
+_UNKNOWN = 0x7fff_0000
 _MPEG_IN_WAV = (0x50, 0x55) # format tags of WAVs that hold MPEG frames
 
 def _are_chunks(
@@ -285,7 +288,8 @@ def _ogg_links(
         if end > len(data) or len(data) < at + 27 + data[at + 26]:
             raise AudioError(f"is cut off: its last page is incomplete; {again}")
         at = end
-    if data.find(b"OggS", at) >= 0: raise AudioError(f"is damaged: page {data[:at].count(b'OggS')} is incomplete; {again}")
+    if data.find(b"OggS", at) >= 0:
+        raise AudioError(f"is damaged: page {data[:at].count(b'OggS')} is incomplete; {again}")
     return [data[a:b] for a,b in zip(starts, [*starts[1:], at])]
 
 # %% ../../nbs/data/01_audio.ipynb #mp3-promise
@@ -296,7 +300,8 @@ def _mp3_frame(
     head:bytes, # four bytes
 ) -> tuple|None: # (bytes of the frame, bytes of its header and side information, what all frames of a stream share)
     "Read the header of a layer III frame; None if these bytes are not one."
-    if len(head) < 4 or head[0] != 255 or head[1] & 0xe6 != 0xe2 or head[1] & 0x18 == 8 or head[2] & 12 == 12: return None
+    if len(head) < 4 or head[0] != 255 or head[1] & 0xe6 != 0xe2 or head[1] & 0x18 == 8 or head[2] & 12 == 12:
+        return None
     first = head[1] & 0x18 == 0x18 # MPEG 1
     rate = (44100, 48000, 32000)[head[2] >> 2 & 3] >> (0 if first else 1 if head[1] & 0x10 else 2)
     if not (kbits := _KBITS[1 if first else 2][head[2] >> 4]): return None
@@ -330,7 +335,8 @@ def _mp3_parts(
     data:bytes, # the file
 ) -> list: # of bytes, each an MP3 that says its length
     "Divide an MP3 where another one was joined on, and see that each part says its true length."
-    parts,at,kind,cut = [],_mp3_tag(data, 0),None,False # a part: [number of frames it promises, where it begins, frames]
+    # a part: [number of frames it promises, where it begins, frames]
+    parts,at,kind,cut = [],_mp3_tag(data, 0),None,False
     while at < len(data):
         if tag := _mp3_tag(data, at): at += tag
         elif not (frame := _mp3_frame(data[at:at + 4])) or kind not in (None, frame[2]):
@@ -341,7 +347,8 @@ def _mp3_parts(
         else:
             size,side,kind = frame
             mark = data[at + side:at + side + 12]
-            if mark[:4] in (b"Xing", b"Info"): parts.append([int.from_bytes(mark[8:], "big") if mark[7] & 1 else 0, at, []])
+            if mark[:4] in (b"Xing", b"Info"):
+                parts.append([int.from_bytes(mark[8:], "big") if mark[7] & 1 else 0, at, []])
             else:
                 if not parts: parts.append([0, at, []])
                 parts[-1][2].append((at, at + size))
@@ -380,7 +387,8 @@ def _flac_frame(
     for o in b[5:5 + more]: number = number << 6 | o & 63
     at,size,rate = at + more,b[2] >> 4,b[2] & 15
     extra = 1 if size == 6 else 2 if size == 7 else 0
-    n = 192 if size == 1 else 144 << size if size < 6 else int.from_bytes(b[at:at + extra], "big") + 1 if extra else 1 << size
+    n = 192 if size == 1 else 144 << size if size < 6 else int.from_bytes(b[at:at + extra],
+        "big") + 1 if extra else 1 << size
     at += extra + (1 if rate == 12 else 2 if rate in (13, 14) else 0)
     crc = 0
     for o in b[:at]: crc = _CRC8[crc ^ o]
@@ -390,7 +398,7 @@ def _flac_frame(
 # %% ../../nbs/data/01_audio.ipynb #flac-length
 def _flac_length(
     f, # path or BytesIO
-) -> tuple|None: # (samples that the header says, samples up to the end of the last frame); None if it is not a plain FLAC
+) -> tuple|None: # (samples by the header, samples by the last frame); None if it is not a plain FLAC
     "Two opinions on the length of a FLAC."
     head = _peek(f, 26)
     if head[:4] != b"fLaC" or len(head) < 26: return None
@@ -434,7 +442,8 @@ def _parts(
     if s.format == "FLAC" and (found := _flac_length(f)):
         said,end = found
         if said > end:
-            raise AudioError(f"is cut off, or its header is wrong: it says {said/s.samplerate:.1f} s, but the last frame "
+            raise AudioError(
+                f"is cut off, or its header is wrong: it says {said/s.samplerate:.1f} s, but the last frame "
                              f"ends at {end/s.samplerate:.1f} s; copy or record it again")
         if said < end: return [_Patched(f, 21, bytes([_peek(f, 22)[21] & 0xf0]) + end.to_bytes(4, "big"))]
     missing = re.search(r"^\s*SSND\s*: (\d+) \(should be (\d+)\)", s.extra_info, re.M) # AIFF
@@ -531,7 +540,8 @@ def _blocks(
                              f"{sound.frames/rate:.1f}; {again}") from None
         done += n
         if n < frames - slack:
-            raise AudioError(f"is damaged or cut off: only {done/rate:.1f} s of {sound.frames/rate:.1f} can be decoded; "
+            raise AudioError(
+                f"is damaged or cut off: only {done/rate:.1f} s of {sound.frames/rate:.1f} can be decoded; "
                              f"{again}")
 
 # %% ../../nbs/data/01_audio.ipynb #check-finite
@@ -733,7 +743,8 @@ class QualityGate:
     max_clipping:float|None = setting(.001, "Clips with a larger share of samples at full scale are clipped.", low=0,
                                    high=1)
     max_silence:float|None = setting(.95,
-                                  "Clips with a larger share of silence are silent, and so are those in which nothing stands out of the noise.",
+                                  "Clips with a larger share of silence are silent, and so are those in which "
+                                  "nothing stands out of the noise.",
                                   low=0, high=1)
     min_snr_db:float|None = setting(10., "Clips whose speech is fewer dB above the noise are noisy.", low=-20, high=100)
     refuse:tuple = setting(("short", "silent"), "What refuses a clip; the rest warns.",
@@ -747,7 +758,8 @@ class QualityGate:
             raise ConfigError(f"min_seconds: {lo} is not below max_seconds, which is {hi}")
         if not isinstance(r, (tuple, list)) or not all(o in QUALITY_PROBLEMS for o in r):
             raise ConfigError(
-                f"refuse: {r!r} is not allowed; allowed: {settings_of(QualityGate)['refuse'].means}; () refuses nothing")
+                f"refuse: {r!r} is not allowed; allowed: {settings_of(QualityGate)['refuse'].means}; () refuses "
+                f"nothing")
         object.__setattr__(self, "refuse", tuple(r))
 
 # %% ../../nbs/data/01_audio.ipynb #gate-silent
@@ -773,7 +785,9 @@ def _heard(self:QualityGate,
 ): # yields (name, figure, limit, advice)
     "Is the speech too quiet, or too near to the noise?"
     if self.min_dbfs is not None and q.speech_dbfs < self.min_dbfs:
-        yield "quiet", f"speech at {q.speech_dbfs:.1f} dBFS", f"at least {self.min_dbfs:g} dBFS", "speak closer to the microphone, or turn it up"
+        yield "quiet", f"speech at {q.speech_dbfs:.1f} dBFS", f"at least {self.min_dbfs:g} dBFS", ("speak closer to "
+                                                                                                   "the microphone, "
+                                                                                                   "or turn it up")
     if self.min_snr_db is not None and q.duration >= _PAUSES and q.snr_db is not None and q.snr_db < self.min_snr_db:
         yield ("noisy", f"speech {q.snr_db:.1f} dB above the noise", f"at least {self.min_snr_db:g} dB",
                "record in a quieter place, or closer to the microphone")
@@ -783,7 +797,8 @@ def _heard(self:QualityGate,
 def _found(self:QualityGate, q): # yields (name, figure, limit, advice)
     "All that is wrong, in the order of `QUALITY_PROBLEMS`."
     if self.min_seconds is not None and q.duration < self.min_seconds:
-        yield "short", f"{q.duration:.2f} s", f"at least {self.min_seconds:g} s", "record it again, and stop after the last word"
+        yield "short", f"{q.duration:.2f} s", f"at least {self.min_seconds:g} s", ("record it again, and stop after "
+                                                                                   "the last word")
     if self.max_seconds is not None and q.duration > self.max_seconds:
         yield "long", f"{q.duration:.1f} s", f"at most {self.max_seconds:g} s", "cut it between two sentences"
     silent = self._silent(q)

@@ -79,7 +79,8 @@ def _pick(
     for k in (given,) if given else known:
         if k in row: return k
     raise ValueError(
-        f"no {what}: none of {', '.join((given,) if given else known)} is among its keys ({', '.join(row) or 'there are none'})")
+        f"no {what}: none of {', '.join((given,) if given else known)} is among its keys "
+        f"({', '.join(row) or 'there are none'})")
 
 # %% ../../nbs/data/02_dataset.ipynb #parse
 def parse_line(
@@ -87,8 +88,10 @@ def parse_line(
 ) -> dict: # the object in it
     "Read a line as a JSON object; `ValueError` says what it is instead."
     if b"\0" in raw: raise ValueError("it holds zero bytes, as UTF-16 text does: save the file as UTF-8")
-    if raw.startswith(LFS_POINTER): raise ValueError("a git-lfs pointer: fetch the file that it stands for: git lfs pull")
-    if b"\r" in raw.rstrip(b"\r\n"): raise ValueError("several lines that only CR divides (old Mac line ends): save the file with LF")
+    if raw.startswith(LFS_POINTER):
+        raise ValueError("a git-lfs pointer: fetch the file that it stands for: git lfs pull")
+    if b"\r" in raw.rstrip(b"\r\n"):
+        raise ValueError("several lines that only CR divides (old Mac line ends): save the file with LF")
     try: row = strict_json(raw.decode("utf-8-sig").rstrip("\r\n"))
     except UnicodeDecodeError as e: raise ValueError(f"not UTF-8 (byte {e.start+1})") from None
     except json.JSONDecodeError as e: raise ValueError(f"not JSON ({e.msg} at column {e.colno})") from None
@@ -96,7 +99,8 @@ def parse_line(
     return row
 
 # %% ../../nbs/data/02_dataset.ipynb #text_reason
-_BLANK = dict.fromkeys(map(ord, "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")) | dict.fromkeys(range(0xfe00, 0xfe10))
+_BLANK = dict.fromkeys(map(ord, "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")) | dict.fromkeys(range(0xfe00,
+    0xfe10))
 
 def check_transcript(
     text, # what a row or a person gives as the transcript
@@ -175,7 +179,8 @@ def language_of(
     tag, # as a row has it, such as "sv" or "sv-SE"
 ): # ISO 639-1 code, if `tag` begins with one and a region follows; else `tag`
     "A language tag without its region."
-    if not isinstance(tag, str) or not (m := re.fullmatch(r"([A-Za-z]{2})[-_][A-Za-z0-9_-]{2,}", tag.strip())): return tag
+    if not isinstance(tag, str) or not (m := re.fullmatch(r"([A-Za-z]{2})[-_][A-Za-z0-9_-]{2,}", tag.strip())):
+        return tag
     return m[1].lower()
 
 # %% ../../nbs/data/02_dataset.ipynb #segment
@@ -211,7 +216,8 @@ def _is_torn(raw:bytes) -> bool: # the last line of one of our files, without a 
     if not raw or _START.startswith(raw): return True
     if not raw.startswith(_START) or b"\r" in raw: return False
     try: json.JSONDecoder().raw_decode(raw.decode(errors="replace"))
-    except json.JSONDecodeError as e: return not (e.msg.startswith("Unterminated string") and raw.rstrip(b" ,").endswith(b"}"))
+    except json.JSONDecodeError as e:
+        return not (e.msg.startswith("Unterminated string") and raw.rstrip(b" ,").endswith(b"}"))
     except RecursionError: pass
     return False # a whole row is in it
 
@@ -223,7 +229,8 @@ def _open_jsonl(
     try: return open(path, "rb")
     except FileNotFoundError:
         raise DatasetError(
-            f"{path} is not there any more: was it moved, or the current folder changed (now {os.getcwd()})? Open it again") from None
+            f"{path} no longer exists: was it moved, or did the current folder change (now {os.getcwd()})? Open it "
+            f"again") from None
     except OSError as e: raise DatasetError(f"{path} cannot be read: {e.strerror}") from None
 
 # %% ../../nbs/data/02_dataset.ipynb #lines
@@ -241,7 +248,7 @@ def _lines(
             if not raw.strip(): continue
             if not raw.endswith(b"\n") and path.name in _OWN_FILES and _is_torn(raw):
                 warnings.warn(f"{path} ends in half a row, as a crash leaves it (line {line}: {_half(raw)!r}); "
-                              "it is left out, and the next append cuts it off", stacklevel=3)
+                              "it is skipped, and the next append removes it", stacklevel=3)
             else: yield line,at,raw
 
 # %% ../../nbs/data/02_dataset.ipynb #find
@@ -257,7 +264,9 @@ def _find_jsonl(
         for name in ("data.jsonl", "metadata.jsonl"):
             if (path/name).is_file(): return path/name
         others = sorted(o.name for o in path.glob("*.jsonl"))
-        hint = f"did you mean {' or '.join(str(path/o) for o in others[:5])}?" if others else "a dataset folder has one JSON object a line in it"
+        hint = f"did you mean {' or '.join(str(path/o) for o in others[:5])}?" if others else ("a dataset folder has "
+                                                                                               "one JSON object a "
+                                                                                               "line in it")
         raise DatasetError(f"{path} holds no data.jsonl; {hint}")
     if not path.exists():
         raise DatasetError(f"{path} does not exist" + ("" if path.parent.exists()
@@ -275,8 +284,8 @@ def _read(path, start=0, line=0, **keys):
 # %% ../../nbs/data/02_dataset.ipynb #read_rows
 def read_rows(
     path:str|Path, # a jsonl, or a folder that holds data.jsonl or metadata.jsonl
-    on_bad:str="error", # "error" stops at a row that cannot be used, "skip" leaves it out
-    bad:list|None=None, # list that gets a `BadRow` for each row left out
+    on_bad:str="error", # "error" stops at a row that cannot be used, "skip" skips it
+    bad:list|None=None, # list that gets a `BadRow` for each skipped row
     audio_key:str|None=None, # name of the audio's key; None tries the known ones
     text_key:str|None=None, # name of the transcript's key; None tries the known ones
     language_key:str|None=None, # name of the language's key; None is "language", "-" uses none
@@ -300,24 +309,26 @@ class SpeechDataset:
     "Speech in a folder: rows in a jsonl, audio beside it. Make one with `create` or `open`."
     def __init__(self,
         jsonl:Path, # the file that holds the rows
-        on_bad:str="error", # "error" stops at a row that cannot be used, "skip" leaves it out and keeps it in `bad`
+        on_bad:str="error", # "error" stops at a row that cannot be used, "skip" skips it and keeps it in `bad`
         **keys, # names of foreign keys, as `read_rows` takes them
     ):
         check_on_bad(on_bad)
         self.jsonl,self.folder,self.on_bad,self._keys = jsonl,jsonl.parent,on_bad,keys
         self.part = False # is this a part of the rows, made by `subset`?
-        self._mended,self.generation = False,0 # generation grows whenever all rows are read anew
-        self.refresh(anew=True)
+        self._repaired,self.generation = False,0 # generation grows whenever all rows are read again
+        self.refresh(all_rows=True)
 
     def _forget(self):
-        self.bad,self._at,self._lineno,self._sums = [],array("Q"),array("Q"),array("I") # rows left out; offset, line, checksum of each row
+        # rows left out; offset, line, checksum of each row
+        self.bad,self._at,self._lineno,self._sums = [],array("Q"),array("Q"),array("I")
         self.generation += 1
-        self._end,self._n,self._closed,self._ino,self._next = 0,0,True,None,None # bytes and lines seen; has the last one its line end?; which file that was
+        # bytes and lines seen; has the last one its line end?; which file that was
+        self._end,self._n,self._closed,self._ino,self._next = 0,0,True,None,None
 
     @classmethod
     def open(cls,
         path:str|Path, # a dataset folder, or a jsonl
-        on_bad:str="error", # "error" stops at a row that cannot be used, "skip" leaves it out and keeps it in `bad`
+        on_bad:str="error", # "error" stops at a row that cannot be used, "skip" skips it and keeps it in `bad`
         audio_key:str|None=None, # name of the audio's key; None tries the known ones
         text_key:str|None=None, # name of the transcript's key; None tries the known ones
         language_key:str|None=None, # name of the language's key; None is "language", "-" uses none
@@ -329,7 +340,7 @@ class SpeechDataset:
 
     def __len__(self): return len(self._at)
     def __repr__(self):
-        more = (", a part" if self.part else "") + (f", {len(self.bad)} bad rows left out" if self.bad else "")
+        more = (", a part" if self.part else "") + (f", {len(self.bad)} bad rows skipped" if self.bad else "")
         return f"SpeechDataset({self.folder.name}/{self.jsonl.name}: {len(self)} clips{more})"
 
 # %% ../../nbs/data/02_dataset.ipynb #ds_raw
@@ -353,10 +364,10 @@ def _raw(self:SpeechDataset,
 # %% ../../nbs/data/02_dataset.ipynb #ds_refresh
 @patch
 def refresh(self:SpeechDataset,
-    anew:bool=False, # read all rows again, because some were changed (`DatasetChanged`)
+    all_rows:bool=False, # read all rows again, because some were changed (`DatasetChanged`)
 ):
     "Learn of the rows that were added since the last look."
-    if anew: self._forget()
+    if all_rows: self._forget()
     with _open_jsonl(self.jsonl) as f:
         s = os.fstat(f.fileno())
         if self._ino not in (None, s.st_ino) or s.st_size < self._end: raise self._changed()
@@ -383,9 +394,9 @@ def create(cls:SpeechDataset,
     folder = Path(folder).expanduser()
     if printable(folder) != str(folder): raise DatasetError(f"{printable(folder)} is not UTF-8: choose another name")
     if (folder/"data.jsonl").exists():
-        raise DatasetError(f"{folder} holds a dataset already: SpeechDataset.open({str(folder)!r}) goes on with it")
+        raise DatasetError(f"{folder} already holds a dataset: SpeechDataset.open({str(folder)!r}) opens it")
     try: (folder/"wavs").mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise DatasetError(f"{folder} cannot be made into a dataset folder: {e.strerror}") from e
+    except OSError as e: raise DatasetError(f"{folder} cannot become a dataset folder: {e.strerror}") from e
     atomic_write(folder/"data.jsonl", b"")
     return cls(folder/"data.jsonl")
 
@@ -466,7 +477,8 @@ def _writing(self:SpeechDataset, timeout=60):
     if self.part: raise DatasetError(f"{self!r} cannot be written: open the whole dataset")
     if self.jsonl.name != "data.jsonl":
         raise DatasetError(
-            f"{self.jsonl} is somebody else's manifest and is only read: SpeechDataset.create(folder) starts a dataset to append to")
+            f"{self.jsonl} is another tool's manifest and is read-only: SpeechDataset.create(folder) starts a "
+            f"dataset to append to")
     _open_jsonl(self.jsonl).close() # if the folder is not there any more, no lock file shall make a new one
     try: lock = FileLock(self.folder/".lock", timeout=timeout).acquire()
     except Timeout: raise DatasetError(f"{self.folder} has been locked by another process for {timeout} s") from None
@@ -516,29 +528,29 @@ def _is_whole(path:Path) -> bool: # is there nothing, or a line end, at the end 
         f.seek(-1, os.SEEK_END)
         return f.read() == b"\n"
 
-def _mend_tail(path:Path): # jsonl of ours
+def _repair_tail(path:Path): # jsonl of ours
     "Make `path` end with a whole line: cut off a torn row, close a row without a line end."
     data = path.read_bytes() if path.exists() else b"" # a few hundred bytes a clip
     at = data.rfind(b"\n")+1
     tail = data[at:]
     if not tail: return
     if not _is_torn(tail): return _append_bytes(path, b"\n")
-    warnings.warn(f"{path} ended in half a row, as a crash leaves it; cut off: {_half(tail)!r}", stacklevel=4)
+    warnings.warn(f"{path} ended in half a row, as a crash leaves it; removed: {_half(tail)!r}", stacklevel=4)
     with open(path, "r+b") as f:
         f.truncate(at)
         os.fsync(f.fileno())
 
 # %% ../../nbs/data/02_dataset.ipynb #mend-dataset
 @patch
-def _mend(self:SpeechDataset):
+def _repair(self:SpeechDataset):
     "Repair what a crash left; called once a session, with the lock held."
     rec = self.folder/"recorded_data.jsonl"
-    for p in (self.jsonl, rec): _mend_tail(p)
+    for p in (self.jsonl, rec): _repair_tail(p)
     self.refresh()
     paths = {r["audio_path"] for r in read_rows(rec, "skip")} if rec.exists() else set()
     for row in self:
         if row.get("source") == "recording" and row["audio_path"] not in paths: _append_bytes(rec, _line(row))
-    self._mended = True
+    self._repaired = True
 
 # %% ../../nbs/data/02_dataset.ipynb #samples
 def _samples(
@@ -576,8 +588,8 @@ def append(self:SpeechDataset,
     row = dict(language=language, speaker=speaker, duration=round(len(x)/sr, 4), sampling_rate=sr, sha256=pcm_sha256(x),
                source="recording" if recorded else None) | extra
     with self._writing():
-        if self._mended and _is_whole(self.jsonl): self.refresh()
-        else: self._mend()
+        if self._repaired and _is_whole(self.jsonl): self.refresh()
+        else: self._repair()
         row = dict(audio_path=self._next_wav(), text=text) | {k: v for k,v in row.items() if v is not None}
         try: _to_row(row, self.folder)
         except ValueError as e: raise DatasetError(f"the clip cannot be added: {e}") from None
@@ -614,13 +626,13 @@ def rewrite(self:SpeechDataset,
     with self._writing():
         n = len(self)
         self.refresh()
-        if not self._mended: self._mend()
+        if not self._repaired: self._repair()
         if len(self) != n:
             raise DatasetChanged(
                 f"{self.jsonl} has {len(self)-n} rows more than when it was opened: they would be lost; open it again")
         if self.bad:
             raise DatasetError(
-                f"{self.jsonl} has {len(self.bad)} bad rows, which a rewrite would delete; mend them in an editor first")
+                f"{self.jsonl} has {len(self.bad)} bad rows, which a rewrite would delete; fix them in an editor first")
         rec = self.folder/"recorded_data.jsonl"
         paths = {r["audio_path"] for r in read_rows(rec)} if rec.exists() else set()
         lines,recorded = bytearray(),bytearray() # text only: some 300 bytes a clip
@@ -764,7 +776,8 @@ def split_rows(
     eval_fraction:float=.1, # share of the rows to hold out
     seed:int=42, # another seed, another split
 ) -> tuple: # (numbers of the training rows, numbers of the evaluation rows)
-    "Divide rows into training and evaluation: seeded, groups kept whole, as near to the fraction as whole groups allow, neither side empty."
+    ("Divide rows into training and evaluation: seeded, groups kept whole, as near to the fraction as whole groups "
+     "allow, neither side empty.")
     if not 0 <= eval_fraction < 1:
         raise DatasetError(f"eval_fraction: {eval_fraction} is not allowed; allowed: from 0 to below 1")
     groups = {}

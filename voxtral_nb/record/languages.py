@@ -21,7 +21,8 @@ from ..core.config import VoxtralNBError, check_language, language_names
 def text_direction(
     text:str, # any text
 ) -> str: # "ltr" or "rtl"
-    "The direction `text` is read in, by its first letter that has one ([UAX 9](https://unicode.org/reports/tr9/), rule P2)."
+    ("The direction `text` is read in, by its first letter that has one ([UAX 9](https://unicode.org/reports/tr9/), "
+     "rule P2).")
     return next(("ltr" if b == "L" else "rtl" for b in map(unicodedata.bidirectional, text) if b in ("L", "R", "AL")),
                 "ltr")
 
@@ -80,7 +81,7 @@ def _clean(
         kind = unicodedata.category(c)
         if kind == "Cc" and not c.isspace() or c in "\x1c\x1d\x1e\x1f":
             raise PromptError(f"holds the control character U+{ord(c):04X}; delete it")
-        if kind == "Cs": raise PromptError("holds half of a surrogate pair, which is no character; type it again")
+        if kind == "Cs": raise PromptError("holds half of a surrogate pair, which is not a character; type it again")
         if c == "\ufffd":
             raise PromptError("holds U+FFFD, the mark of a character that was lost in a conversion; type it again")
     return " ".join(text.split())
@@ -106,7 +107,8 @@ class Prompt:
         if not any(c.isalnum() for c in text): raise PromptError(f"{text!r} has nothing to read aloud")
         if len(text) > MAX_PROMPT:
             raise PromptError(f"is {len(text):,} characters long, more than {MAX_PROMPT} cannot be read in one go; "
-                                                   "split it into sentences (split='sentences'), or put each on its own line")
+                                                   "split it into sentences (split='sentences'), or put each on its "
+                                                   "own line")
         return cls(f"{language or 'xx'}-{hashlib.sha256(text.encode()).hexdigest()[:10]}", text, language)
 
     def __str__(self): return self.text
@@ -162,7 +164,7 @@ def _read_text(
     "Read a text file in UTF-8, or say why it cannot be."
     if path.is_dir(): raise PromptError(f"{path} is a folder; name the text file in it")
     if not path.is_file():
-        raise PromptError(f"{path} does not exist" + (" or is no ordinary file" if path.exists() else ""))
+        raise PromptError(f"{path} does not exist" + (" or is not an ordinary file" if path.exists() else ""))
     try:
         if path.stat().st_size > _MAX_FILE:
             raise PromptError(f"{path} has {path.stat().st_size:,} bytes; is it a list of prompts?")
@@ -172,7 +174,7 @@ def _read_text(
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")): raise PromptError(f"{path} is UTF-16 text; {save}")
     if b"\0" in raw:
         raise PromptError(
-            f"{path} line {raw[:raw.index(0)].count(10)+1}: zero bytes, so it is no text, or UTF-16; {save}")
+            f"{path} line {raw[:raw.index(0)].count(10)+1}: zero bytes, so it is not text, or it is UTF-16; {save}")
     try: return raw.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         raise PromptError(
@@ -192,7 +194,7 @@ def _blocks(
 ): # yields (where it stands, text or `Prompt`)
     "The texts in `source`, with names for messages."
     if isinstance(source, str) and not _is_path(source):
-        raise PromptError(f"{source[:60]!r} is no file; texts are given in a list: read_prompts([\"...\", \"...\"])")
+        raise PromptError(f"{source[:60]!r} is not a file; texts are given in a list: read_prompts([\"...\", \"...\"])")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source).expanduser()
         yield path.name,_read_text(path)
@@ -233,7 +235,7 @@ def _as_prompt(
 
 # %% ../../nbs/record/01_languages.ipynb #read
 def read_prompts(
-    source, # path of a text file (a str that ends in .txt or .md, or names a file, is a path), or a list of texts or of `Prompt`s
+    source, # path of a text file (also as a str that ends in .txt or .md), or a list of texts or of `Prompt`s
     language:str|None=None, # ISO 639-1 code of the texts; a `Prompt` keeps its own
     split:str="lines", # "lines": each line is a prompt; "sentences": paragraphs, cut into sentences
 ) -> list[Prompt]: # in order, each once
@@ -249,7 +251,7 @@ def read_prompts(
             elif p.id in found: left.append(f"{at} (the same as {found[p.id][0]})")
             else: found[p.id] = at,p
     if left:
-        warnings.warn(f"left out: {', '.join(left[:5])}" + (f" and {len(left)-5} more" if len(left) > 5 else ""),
+        warnings.warn(f"skipped: {', '.join(left[:5])}" + (f" and {len(left)-5} more" if len(left) > 5 else ""),
                       stacklevel=2)
     if not found:
         raise PromptError(
@@ -271,5 +273,6 @@ def phrases(
     if language is None: raise LanguageError(f"phrases are read in one language: name it; there are {there}")
     if check_language(language) in _with_phrases(): return read_prompts(_PHRASES/f"{language}.txt", language)
     raise LanguageError(
-        f"no phrases in {language!r} ({language_names()[language]}); there are {there}. Give sentences of your own with prompts= "
+        f"no phrases in {language!r} ({language_names()[language]}); there are {there}. Give sentences of your own "
+        f"with prompts= "
                         "(a list, or a text file with one a line)")

@@ -9,7 +9,8 @@ __all__ = ['CONSENT', 'FREE', 'RecorderError', 'Take', 'TakeFolder', 'Recorder',
            'colab_microphone']
 
 # %% ../../nbs/record/03_recorder.ipynb #imports-std
-import difflib, getpass, hashlib, html, inspect, json, math, os, re, secrets, shutil, threading, time, traceback, unicodedata, weakref
+import difflib, getpass, hashlib, html, inspect, json, math, os, re, secrets
+import shutil, threading, time, traceback, unicodedata, weakref
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -48,9 +49,9 @@ def _read_json(
     try: d = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError: return dict(default)
     except (OSError, ValueError) as e:
-        raise RecorderError(f"{path} cannot be read ({e}); mend it, or move it away to start it anew") from None
+        raise RecorderError(f"{path} cannot be read ({e}); fix it, or move it away to start over") from None
     if isinstance(d, dict) and all(isinstance(d.get(k, v), type(v)) for k,v in default.items()): return {**default, **d}
-    raise RecorderError(f"{path} does not hold what it should; mend it, or move it away to start it anew")
+    raise RecorderError(f"{path} does not hold what it should; fix it, or move it away to start over")
 
 # %% ../../nbs/record/03_recorder.ipynb #edit-json
 @contextmanager
@@ -71,10 +72,11 @@ def _editing(
     except OSError as e: raise RecorderError(f"{path} cannot be written: {e.strerror or e}") from e
 
 # %% ../../nbs/record/03_recorder.ipynb #consent_text
-CONSENT = """Your voice will be recorded. Every clip that you keep is stored with its transcript in the folder of this dataset, under a pseudonym. \
-It is meant for training and testing speech recognition. Whoever is given the folder, or finds it published, can listen to it and use it under its licence, \
-and a model that was trained on it cannot forget it.
-You can stop at any time, and delete clips under "Saved". Audio that you upload must be your own, or you must be allowed to use it in this way."""
+CONSENT = ("Your voice will be recorded. Every clip that you keep is stored with its transcript in the folder of this "
+           "dataset, under a pseudonym. It is meant for training and testing speech recognition. Whoever receives the "
+           "folder, or finds it published, can listen to it and use it under its license, and a model that was "
+           "trained on it cannot forget it.\nYou can stop at any time, and delete clips under \"Saved\". Audio that "
+           "you upload must be your own, or you must be allowed to use it in this way.")
 
 # %% ../../nbs/record/03_recorder.ipynb #consent_version
 def _version(
@@ -89,15 +91,15 @@ _PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 def _check_speaker(
     name:str, # pseudonym
 ) -> str: # the same
-    "Refuse what is no pseudonym."
+    "Refuse what is not a pseudonym."
     if not isinstance(name, str) or not _PSEUDONYM.fullmatch(name):
         raise RecorderError(
-            f"speaker {name!r} is no pseudonym: 1 to 40 letters, digits, - and _; leave it out and one is drawn")
+            f"speaker {name!r} is not a pseudonym: 1 to 40 letters, digits, - and _; omit it and one is drawn")
     try: user = getpass.getuser()
     except (OSError, KeyError): user = None # a container without a user of that number
     if user and name.lower() == user.lower():
         raise RecorderError(
-            f"speaker {name!r} is the name of your account; choose a pseudonym, or leave it out and one is drawn")
+            f"speaker {name!r} is the name of your account; choose a pseudonym, or omit it and one is drawn")
     return name
 
 # %% ../../nbs/record/03_recorder.ipynb #write-part
@@ -115,7 +117,8 @@ def _write_part(
             if f.write(data) != len(data): raise OSError(28, "No space left on device")
     except OSError as e:
         raise RecorderError(
-            f"the disk took no more ({e.strerror or e}): free some space and press Retry; the browser still has the take") from e
+            f"could not write to disk ({e.strerror or e}): free some space and press Retry; the browser still has "
+            f"the take") from e
     return offset + len(data)
 
 # %% ../../nbs/record/03_recorder.ipynb #take
@@ -183,9 +186,9 @@ def begin(self:TakeFolder,
     created_at:str|None=None, # UTC; None is now
 ) -> Take: # new, or the one that has begun already
     "Start a take; starting it again does no harm."
-    if not isinstance(id, str) or not _ID.fullmatch(id): raise RecorderError(f"{id!r} is no name of a take")
+    if not isinstance(id, str) or not _ID.fullmatch(id): raise RecorderError(f"{id!r} is not the name of a take")
     if not isinstance(sampling_rate, int) or not 4000 <= sampling_rate <= 768_000:
-        raise RecorderError(f"{sampling_rate!r} Hz is no rate of a microphone")
+        raise RecorderError(f"{sampling_rate!r} Hz is not the rate of a microphone")
     if id not in self.takes:
         t = Take(id, sampling_rate, prompt, speaker, created_at or _now())
         try: self.save(t)
@@ -236,7 +239,8 @@ def adopt(self:TakeFolder,
             for f in sorted(d.glob("*.json")):
                 t,pcm = _take(f),f.with_suffix(".pcm")
                 if t.discarded or t.id in known: pcm.unlink(missing_ok=True)
-                if not pcm.exists(): continue # done with, or killed before the first part: if the browser has it, it begins anew
+                # done with, or killed before the first part: if the browser has it, it starts again
+                if not pcm.exists(): continue
                 self.save(t) # first, so that at no moment the samples lie where nothing speaks of them
                 os.replace(pcm, self.pcm(t.id))
                 self.takes[t.id] = t
@@ -257,11 +261,13 @@ def _take(
         if not isinstance(t.sampling_rate, int) or not isinstance(t.prompt, dict):
             raise ValueError("a value is of the wrong kind")
         prompt = Prompt(**t.prompt)
-        if not isinstance(prompt.id, str) or not isinstance(prompt.text, str): raise ValueError("its prompt is no text")
+        if not isinstance(prompt.id, str) or not isinstance(prompt.text, str):
+            raise ValueError("its prompt is not text")
         return t
     except (OSError, ValueError, TypeError) as e:
         raise RecorderError(
-            f"{path} cannot be used ({e}); the samples lie in {path.with_suffix('.pcm').name} beside it; move both away to go on") from None
+            f"{path} cannot be used ({e}); the samples lie in {path.with_suffix('.pcm').name} beside it; move both "
+            f"away to go on") from None
 
 # %% ../../nbs/record/03_recorder.ipynb #share
 _FOLDERS = {} # (process, folder) -> `TakeFolder`
@@ -303,7 +309,7 @@ class Recorder:
         auto_stop:float|None=None, # stop after so many seconds of silence, once there was speech; None: never
         auto_keep:bool=False, # keep a take at once if nothing is wrong with it?
         longest:float=900, # a take ends by itself after so many seconds
-        license:str|None=None, # licence of the clips, such as "CC-BY-4.0", written in their rows
+        license:str|None=None, # license of the clips, such as "CC-BY-4.0", written in their rows
         consent:str=CONSENT, # what the speaker agrees to
     ):
         if language is not None: check_language(language)
@@ -324,7 +330,7 @@ def _dataset_folder(
     else: path = Path(dataset).expanduser()
     if path.suffix == ".jsonl":
         if path.name != "data.jsonl":
-            raise RecorderError(f"{path} is somebody else's manifest and is only read; give a folder to record into")
+            raise RecorderError(f"{path} is another tool's manifest and is read-only; give a folder to record into")
         path = path.parent
     if path.exists() and not path.is_dir(): raise RecorderError(f"{path} is a file; give a folder to record into")
     return path
@@ -367,13 +373,13 @@ def _is_free(id): return id.startswith(FREE + "-")
 
 # %% ../../nbs/record/03_recorder.ipynb #dataset
 @patch(as_prop=True)
-def dataset(self:Recorder) -> SpeechDataset: # opened anew, so with all that is there now
+def dataset(self:Recorder) -> SpeechDataset: # opened again, so it has every row
     "The dataset on disk, ready to train on."
     return SpeechDataset.open(self.folder/"data.jsonl")
 
 @patch
 def _rows(self:Recorder) -> SpeechDataset: # for own use: twenty thousand rows are not read again for each take
-    "The dataset with all that is there now, read anew only if rows were changed."
+    "The dataset with all that is there now, read again only if rows were changed."
     try:
         if self._ds is not None: self._ds.refresh()
     except DatasetChanged: self._ds = None
@@ -401,7 +407,8 @@ def _pending(self:Recorder) -> list: # oldest first
 
 # %% ../../nbs/record/03_recorder.ipynb #index
 @patch
-def _index(self:Recorder) -> dict: # done: prompt ids of this speaker; takes: ids; seconds; flagged: clips; last: newest rows; n
+# done: prompt ids of this speaker; takes: ids; seconds; flagged: clips; last: newest rows; n
+def _index(self:Recorder) -> dict:
     "What the recorder needs to know of the dataset; rows that were only added are counted on."
     ds = self._rows()
     if self._seen is None or self._seen["of"] != (ds, ds.generation):
@@ -417,7 +424,8 @@ def _index(self:Recorder) -> dict: # done: prompt ids of this speaker; takes: id
 # %% ../../nbs/record/03_recorder.ipynb #current
 @patch
 def _current(self:Recorder) -> Prompt|None: # None when all that is on offer is done
-    "The prompt to read now: the one chosen, else one with takes to decide on, else the next that is neither recorded nor skipped."
+    ("The prompt to read now: the one chosen, else one with takes to decide on, else the next that is neither "
+     "recorded nor skipped.")
     s,done = self._saved_state(),self._index()["done"]
     skipped = set(s["skipped"].get(self.speaker, []))
     if self._chosen: return self._chosen
@@ -448,7 +456,8 @@ def _check_args(
             except UnicodeEncodeError: ok = False
         if not ok:
             what = getattr(kind, "__name__", str(kind)) + (" from 0" if kind is int else "")
-            raise RecorderError(f"the page sent {name}={v!r:.80} to {op.__name__.strip('_')!r}, which takes {what}: reload the page")
+            raise RecorderError(
+                f"the page sent {name}={v!r:.80} to {op.__name__.strip('_')!r}, which takes {what}: reload the page")
 
 # %% ../../nbs/record/03_recorder.ipynb #handle
 @patch
@@ -499,7 +508,8 @@ def _answer(self:Recorder, msg, buffers):
     except VoxtralNBError as e: answer |= dict(ok=False, error=str(e))
     except OSError as e:
         answer |= dict(ok=False,
-                       error=f"the disk refused: {e.strerror or e}. Free some space, or see to the folder's permissions; then press Retry, or do it again")
+                       error=f"could not write to disk: {e.strerror or e}. Free some space, or see to the folder's "
+                             f"permissions; then press Retry, or do it again")
     except Exception as e: answer |= self._bug(e)
     return answer
 
@@ -517,7 +527,7 @@ def _ping(self):
 
 @_op
 def _hello(self):
-    "A page shows the recorder: look for takes of kernels that are gone, and finish those that stopped growing two minutes ago as they are."
+    "A page shows the recorder: adopt takes of dead kernels, finish those that have not grown for two minutes."
     self._takes.adopt(self._index()["takes"])
     for t in list(self._takes.takes.values()):
         f = self._takes.pcm(t.id)
@@ -682,7 +692,7 @@ def _clean_text(
 def _changing(self:Recorder,
     change, # function of the dataset
 ): # what it returns
-    "Change the dataset; if somebody else was faster, look again first."
+    "Change the dataset; if another session was faster, look again first."
     for _ in range(5):
         try: return change(self._rows())
         except DatasetChanged as e: last,self._ds = e,None
@@ -776,7 +786,8 @@ def _keep(self, take:str, text:str):
     except DatasetError as e:
         raise RecorderError(f"{e}. The take stays here: see to the folder, then press Keep again") from e
     rest = [t, *(o for o in self._pending() if o.prompt["id"] == t.prompt["id"] and o is not t)]
-    with suppress(OSError): self._set_aside(rest) # a full disk, after the clip is saved: the next session sees that it is, and lets the take go
+    # a full disk, after the clip is saved: the next session sees that it is, and lets the take go
+    with suppress(OSError): self._set_aside(rest)
     if self._free and self._free.id == t.prompt["id"]: self._free = _free_prompt(self.language)
     self._chosen = None
     self._can_undo(f"take {Path(row['audio_path']).name} out again", takes=tuple(rest), added=_name(row),
@@ -839,7 +850,7 @@ def _skipping(self:Recorder,
 
 @_op
 def _skip(self, prompt:str|None=None):
-    "Go on to the next prompt; takes of this one stay. Nothing happens if it is not the one to read any more: pressed twice."
+    "Move to the next prompt and keep the takes of this one; if it is not the current one (pressed twice), do nothing."
     p = self._current()
     if prompt and p and p.id != prompt: return
     if p is None or _is_free(p.id): raise RecorderError("there is no prompt to skip")
@@ -1104,7 +1115,7 @@ class RecorderWidget(anywidget.AnyWidget):
         self.on_msg(lambda _,content,buffers: self.send(*recorder.handle(content, buffers)))
 
 # %% ../../nbs/record/03_recorder.ipynb #headless
-def _somebody_there() -> bool:
+def _has_user() -> bool:
     "Does anybody sit in front of this notebook?"
     try: ip = get_ipython()
     except NameError: return False
@@ -1120,7 +1131,7 @@ def widget(self:Recorder) -> RecorderWidget:
 @patch
 def _repr_mimebundle_(self:Recorder, **kwargs):
     "The widget where somebody can use it, and the summary everywhere."
-    there = _somebody_there()
+    there = _has_user()
     hint = f"{self.summary()!r}. Run this {'cell' if there else 'notebook in Jupyter'} to record."
     static = {"text/plain": f"Recorder: {hint}", "text/html": f"<p>Recorder: {html.escape(hint)}</p>"}
     if not there: return static
@@ -1134,8 +1145,10 @@ def colab_microphone():
     try: from google.colab import output
     except ImportError:
         raise RecorderError(
-            "this is not Colab; the recorder asks for the microphone by itself when you press Record") from None
-    ask = "navigator.mediaDevices.getUserMedia({audio: true}).then(s => (s.getTracks().forEach(t => t.stop()), 'allowed'), e => e.name)"
+            "this is not Colab; the recorder asks for the microphone when you press Record") from None
+    ask = ("navigator.mediaDevices.getUserMedia({audio: true}).then(s => (s.getTracks().forEach(t => t.stop()), "
+           "'allowed'), e => e.name)")
     if (said := output.eval_js(ask)) != "allowed":
         raise RecorderError(
-            f"the browser did not give the microphone ({said}): allow it for this page, left of the address, and run this again")
+            f"the browser did not allow the microphone ({said}): allow it for this page, left of the address, and "
+            f"run this again")

@@ -1,4 +1,4 @@
-"""Recordings that exist already, with their transcripts from wherever they stand: looked at first, saved afterwards.
+"""Import existing recordings and transcripts: preview the problems, then save.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/uploads.html.md"""
 
@@ -14,14 +14,16 @@ from pathlib import Path
 
 # %% ../../nbs/record/02_uploads.ipynb #imports-other
 from fastcore.basics import patch
-from ..data.audio import LFS_POINTER, AudioError, AudioQuality, QualityGate, audio_info, measure, pcm_sha256, printable, read_audio
+from ..data.audio import (LFS_POINTER, AudioError, AudioQuality, QualityGate, audio_info, measure, pcm_sha256,
+                                   printable, read_audio)
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..data.dataset import AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset, check_transcript, check_whole, language_of, parse_line
+from ..data.dataset import (AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset,
+                                     check_transcript, check_whole, language_of, parse_line)
 from ..core.words import counted, duration, first_of, short
 
 # %% ../../nbs/record/02_uploads.ipynb #error
 class UploadError(VoxtralNBError, ValueError):
-    "Something that was brought cannot be used: the message says what, why, and what to do."
+    "An uploaded file cannot be used: the message says what, why, and what to do."
 
 # %% ../../nbs/record/02_uploads.ipynb #last-part
 MAX_NAME = 120 # characters of a name that are shown
@@ -67,7 +69,8 @@ class _Named:
         for u in uploads:
             self.exact.setdefault(_last_part(u.full).casefold(), []).append(u)
             self.stems.setdefault(_stem(u.full), []).append(u)
-            if number := re.search(r"(\d{1,9})\D*$", _stem(u.full)): self.numbers.setdefault(int(number[1]), []).append(u)
+            if number := re.search(r"(\d{1,9})\D*$", _stem(u.full)):
+                self.numbers.setdefault(int(number[1]), []).append(u)
 
     def __call__(self,
         key:str, # how a list calls a file
@@ -78,7 +81,7 @@ class _Named:
 # %% ../../nbs/record/02_uploads.ipynb #upload
 @dataclass
 class Upload:
-    "A recording that was brought, and what is known of it."
+    "An uploaded recording, and what is known of it."
     id:int # stays the same, whatever is added or removed
     name:str # to be shown: the last part of its name, at most 120 characters
     path:Path # where its bytes lie
@@ -118,7 +121,8 @@ def _promise(
     with open(path, "rb") as f: head = f.read(8)
     size, there = int.from_bytes(head[4:], "little") + 8, path.stat().st_size
     if head[:4] != b"RIFF" or size < 2**31: return None
-    return f"its header promises {size/1e9:.1f} GB where {there/1e6:.2f} MB are, as if its length was not known: listen whether it is whole"
+    return (f"its header promises {size/1e9:.1f} GB where {there/1e6:.2f} MB are, as if its length was not known: "
+            f"listen whether it is whole")
 
 # %% ../../nbs/record/02_uploads.ipynb #listen
 MAX_SECONDS = 3600 # s; a longer file has to be cut first
@@ -136,7 +140,8 @@ def _listen(
         u.seconds, u.sha256, u.quality = round(len(x)/info.sampling_rate, 4), pcm_sha256(x), measure(x,
             info.sampling_rate)
         u.odd = _promise(u.path)
-    except (AudioError, OSError) as e: u.broken = str(getattr(e, "strerror", None) or e).removeprefix(f"{printable(u.path)}: ")
+    except (AudioError, OSError) as e:
+        u.broken = str(getattr(e, "strerror", None) or e).removeprefix(f"{printable(u.path)}: ")
 
 # %% ../../nbs/record/02_uploads.ipynb #text
 def _clean(text): return re.sub(r"[ \t\r\n\v\f]+", " ", text).strip() if isinstance(text, str) else text
@@ -147,7 +152,8 @@ def _text_problem(
     "What is wrong with a transcript."
     if text is None: return "it has no transcript yet: type or paste it, or add a file that holds it"
     if len(text) > MAX_TRANSCRIPT:
-        return f"its transcript has {len(text):,} characters, at most {MAX_TRANSCRIPT:,} are allowed: cut the recording into sentences"
+        return (f"its transcript has {len(text):,} characters, at most {MAX_TRANSCRIPT:,} are allowed: cut the "
+                f"recording into sentences")
     try: check_transcript(text)
     except ValueError as e: return str(e)
     odd = re.search(r"[\x00-\x1f\x7f-\x9f]", text)
@@ -160,7 +166,8 @@ def _text_warning(
     text:str|None, # transcript
 ) -> str|None: # what to look at
     "Is there something in a transcript that nobody says?"
-    if text and re.match(_TIMES, text): return f"its transcript begins with what look like times ({text[:20]}…): delete them"
+    if text and re.match(_TIMES, text):
+        return f"its transcript begins with what look like times ({text[:20]}…): delete them"
 
 # %% ../../nbs/record/02_uploads.ipynb #entry
 @dataclass(frozen=True)
@@ -179,7 +186,7 @@ class Transcripts:
     bad:list = field(default_factory=list) # what is wrong with some of its lines
     lines:list|None = field(default=None, repr=False) # of a text file, whose meaning depends on what else is there
     full:str = field(default="", repr=False) # its name as it came
-    bound:dict|None = field(default=None, repr=False) # `Upload.id` -> line, once lines without names have found their files
+    bound:dict|None = field(default=None, repr=False) # `Upload.id` -> line, once the order decided
     def __len__(self): return len(self.entries if self.lines is None else self.lines)
 
 # %% ../../nbs/record/02_uploads.ipynb #read-text
@@ -199,9 +206,12 @@ def _read_text(
     except UnicodeDecodeError as e:
         raise ValueError(f"it is not UTF-8 (byte {e.start + 1}): save it as UTF-8 (in Excel: CSV UTF-8)") from None
     if not text.strip(): raise ValueError("it is empty")
-    if data.startswith(LFS_POINTER): raise ValueError("it is a git-lfs pointer: fetch the file that it stands for: git lfs pull")
+    if data.startswith(LFS_POINTER):
+        raise ValueError("it is a git-lfs pointer: fetch the file that it stands for: git lfs pull")
     if re.search(r"(?m)^\s*(\d+:)?\d\d:\d\d[,.]\d{3} --> ", text):
-        raise ValueError("it holds subtitles, whose times belong to one long recording: cut the recording, and give each part its line")
+        raise ValueError(
+            "it holds subtitles, whose times belong to one long recording: cut the recording, and give each part its "
+            "line")
     return text
 
 def _lines_of(text): return [s.strip(" ") for s in re.split(r"\r\n|\r|\n", text) if s.strip()]
@@ -360,7 +370,8 @@ def _numbered(
     if not all(found): return None
     numbers = [int(m[1]) for m in found]
     in_turn = numbers == [*range(numbers[0], numbers[0] + len(numbers))] and numbers[0] in (0, 1)
-    if len({*numbers}) < len(numbers) or not in_turn and not all(re.match(r"\(?\d+[.):]", s) for s in lines): return None
+    if len({*numbers}) < len(numbers) or not in_turn and not all(re.match(r"\(?\d+[.):]", s) for s in lines):
+        return None
     if in_turn and len(lines) > 1 and not named.numbers: return [(None, m[2]) for m in found]
     def name(m): return us[0].full if len(us := named.numbers.get(int(m[1]), [])) == 1 else m[1]
     return [(name(m), m[2]) for m in found]
@@ -389,7 +400,7 @@ def _entries(pairs): return [_Entry(key=k.strip(), text=_clean(s)) for k,s in pa
 
 # %% ../../nbs/record/02_uploads.ipynb #uploads
 class Uploads:
-    "Recordings and transcripts that were brought: look at them, correct them, save them."
+    "Uploaded recordings and transcripts: look at them, correct them, save them."
     def __init__(self,
         dataset:SpeechDataset|None=None, # where `save` puts them; None only looks
         language:str|None=None, # ISO 639-1 code of recordings for which no file names one; None leaves it open
@@ -416,12 +427,14 @@ def add(self:Uploads,
     path:str|Path, # where the bytes lie: they are read, and never moved or deleted
     name:str|None=None, # what the file was called; None takes it from `path`
 ) -> Upload|Transcripts: # what it was
-    "Take in a recording (checked and measured; what is wrong stands in `problems`) or a file with transcripts (`UploadError` if it cannot be used)."
+    ("Take in a recording (checked and measured; what is wrong stands in `problems`) or a file with transcripts "
+     "(`UploadError` if it cannot be used).")
     path = Path(path).expanduser()
     name = path.name if name is None else name
     if name.casefold().endswith(_KINDS):
         new = _transcripts(path, name)
-        self._lists = [t for t in self._lists if _last_part(t.full) != _last_part(name)] + [new] # the same list, corrected
+        # the same list, corrected
+        self._lists = [t for t in self._lists if _last_part(t.full) != _last_part(name)] + [new]
     else:
         new = Upload(next(self._ids), _shown_name(name), path, full=name)
         _listen(new)
@@ -452,7 +465,8 @@ def _assigned(self:Uploads,
         yield from ((u, len(us), o) for u in us)
     strangers = [_shown_name(o.key) for o in entries if not ever(o.key)]
     if not strangers or not self._uploads: return
-    self.notices.append(f"{t.name} has transcripts for {counted(len(strangers), 'file')} not here: {first_of(strangers)}")
+    self.notices.append(
+        f"{t.name} has transcripts for {counted(len(strangers), 'file')} not here: {first_of(strangers)}")
 
 # %% ../../nbs/record/02_uploads.ipynb #in-order-2
 @patch
@@ -467,7 +481,8 @@ def _in_order(self:Uploads,
     if items:
         self.notices.append(
             f"{t.name}: {counted(len(t.lines), 'line')} for {counted(len(items), 'file')}; write one line a file, "
-                                  "or a name before each line (take1.wav|what is said), or call the .txt like its recording")
+                                  "or a name before each line (take1.wav|what is said), or call the .txt like its "
+                                  "recording")
     return []
 
 @patch
@@ -561,7 +576,7 @@ def _choose(
 # %% ../../nbs/record/02_uploads.ipynb #update
 @patch
 def update(self:Uploads):
-    "Put recordings and transcripts together, and judge them. Every change does so by itself; call it when the dataset has changed."
+    "Match transcripts to recordings and judge them, as every change does; call it when the dataset has changed."
     self.notices = [f"{t.name}, {o}" for t in self._lists for o in t.bad[:5]]
     self.notices += [f"{t.name}: {len(t.bad) - 5} more lines cannot be used" for t in self._lists if len(t.bad) > 5]
     here, ever, found = _Named(self._uploads), _Named(self._uploads + self._gone), {u.id: [] for u in self._uploads}
@@ -569,13 +584,15 @@ def update(self:Uploads):
         for u,*said in self._assigned(t, here, ever): found[u.id].append((t.name, *said))
     known, heard = self._known(), {}
     for u in self._uploads: _choose(u, found[u.id], self.language)
-    for u in sorted(self.items, key=lambda u: u.text is None): self._judge(u, heard, known) # of two copies, the one that has a transcript counts
+    # of two copies, the one that has a transcript counts
+    for u in sorted(self.items, key=lambda u: u.text is None): self._judge(u, heard, known)
 
 # %% ../../nbs/record/02_uploads.ipynb #repr
 @patch
 def __repr__(self:Uploads):
     good = [u for u in self._uploads if not u.problems]
-    lines = [f"{counted(len(self), 'recording')}, {duration(sum(u.seconds or 0 for u in self._uploads))}: {len(good)} can be saved"]
+    lines = [f"{counted(len(self), 'recording')}, {duration(sum(u.seconds or 0 for u in self._uploads))}: "
+             f"{len(good)} can be saved"]
     for u in self.items: lines += [f"{u.name}: {o}" for o in u.problems + u.warnings]
     return "\n".join(lines + self.notices)
 
@@ -641,7 +658,8 @@ def paste(self:Uploads,
     if entries is None:
         if len(lines) != len(items):
             raise UploadError(
-                f"{counted(len(lines), 'line')} for {counted(len(items), 'file')}: paste one line for each, in the order of the table, "
+                f"{counted(len(lines), 'line')} for {counted(len(items), 'file')}: paste one line for each, in the "
+                f"order of the table, "
                               'or begin each line with a name ("take1.wav: what is said")')
         pairs = [(u, _clean(s)) for u,s in zip(items, lines)]
     else: pairs = [(u, o.text) for o in entries for u in named(o.key)]
@@ -650,16 +668,19 @@ def paste(self:Uploads,
     self.update()
     left = [_shown_name(o.key) for o in entries or [] if not named(o.key)]
     if left:
-        self.notices.append(f"what was pasted has transcripts for {counted(len(left), 'file')} not here: {first_of(left)}")
+        self.notices.append(
+            f"what was pasted has transcripts for {counted(len(left), 'file')} not here: {first_of(left)}")
     return [u for u,_ in pairs]
 
 # %% ../../nbs/record/02_uploads.ipynb #html
-_SIGNS = {"✗": ("#d33", "cannot be saved"), "!": ("#a66a00", "look at it"), "✓": ("#1d873b", "can be saved")} # colour, and what a screen reader says
+# colour, and what a screen reader says
+_SIGNS = {"✗": ("#d33", "cannot be saved"), "!": ("#a66a00", "look at it"), "✓": ("#1d873b", "can be saved")}
 
 def _line(sign, what): # one of `_SIGNS`, text
     "A sign and what it is about, in HTML."
     color, said = _SIGNS[sign]
-    return f'<div style="margin-top:.15em"><b role=img aria-label="{said}" title="{said}" style="color:{color}">{sign}</b> {html.escape(what)}</div>'
+    return (f'<div style="margin-top:.15em"><b role=img aria-label="{said}" title="{said}" '
+            f'style="color:{color}">{sign}</b> {html.escape(what)}</div>')
 
 def _marks(
     u:Upload, # to be shown
@@ -668,7 +689,8 @@ def _marks(
     lines = [_line("✗", o) for o in u.problems] + [_line("!", o) for o in u.warnings]
     return "".join(lines) or _line("✓", "good")
 
-_CELL = "text-align:left;vertical-align:top;padding:.4em .7em;border-top:1px solid rgba(128,128,128,.35);white-space:normal;overflow-wrap:anywhere"
+_CELL = ("text-align:left;vertical-align:top;padding:.4em .7em;border-top:1px solid "
+         "rgba(128,128,128,.35);white-space:normal;overflow-wrap:anywhere")
 
 # %% ../../nbs/record/02_uploads.ipynb #html-2
 def _html_row(
@@ -677,9 +699,11 @@ def _html_row(
     "A recording as a row of the preview."
     facts = [] if u.broken else [u.seconds is not None and f"{u.seconds:.1f} s",
                                  u.sampling_rate and f"{u.sampling_rate/1000:g} kHz", u.language]
-    name = f"<b dir=ltr>{html.escape(u.name)}</b><div style='opacity:.75'>{html.escape(' · '.join(str(o) for o in facts if o))}</div>"
+    name = (f"<b dir=ltr>{html.escape(u.name)}</b><div "
+            f"style='opacity:.75'>{html.escape(' · '.join(str(o) for o in facts if o))}</div>")
     said = "" if u.text is None else f"<div dir=auto style='text-align:start'>{html.escape(short(u.text, 200))}</div>"
-    return f'<tr style="background:none"><td style="{_CELL};width:32%">{name}</td><td style="{_CELL}">{said}{_marks(u)}</td></tr>'
+    return (f'<tr style="background:none"><td style="{_CELL};width:32%">{name}</td><td '
+            f'style="{_CELL}">{said}{_marks(u)}</td></tr>')
 
 # %% ../../nbs/record/02_uploads.ipynb #repr-html
 _SHOWN = 200 # rows of a preview
@@ -690,14 +714,17 @@ def _repr_html_(self:Uploads):
     items = self.items
     good, notes = sum(not u.problems for u in items), "".join(_line("!", o) for o in self.notices)
     if not items and not notes: return "<p>no recordings yet</p>"
-    head = f"<b>{counted(len(items), 'recording')}, {duration(sum(u.seconds or 0 for u in items))}</b>: {good} can be saved"
+    head = (f"<b>{counted(len(items), 'recording')}, {duration(sum(u.seconds or 0 for u in items))}</b>: {good} can "
+            f"be saved")
     if good < len(items): head += f", {len(items) - good} cannot yet (✗)"
     rows = "".join(map(_html_row, items[:_SHOWN])) + (f'<tr><td colspan="2">and {len(items) - _SHOWN} more</td></tr>'
                                                       if len(items) > _SHOWN else "")
     columns = "".join(f'<th scope="col" style="text-align:left;padding:.4em .7em">{o}</th>' for o in ("recording",
         "transcript, and what to do"))
-    table = f'<table style="border-collapse:collapse;width:100%;font-size:inherit"><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'<div style="font-family:system-ui,sans-serif;font-size:14px;max-width:60em"><div style="margin:.4em 0">{head}{notes}</div>{table}</div>'
+    table = (f'<table '
+             f'style="border-collapse:collapse;width:100%;font-size:inherit"><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>')
+    return (f'<div style="font-family:system-ui,sans-serif;font-size:14px;max-width:60em"><div style="margin:.4em '
+            f'0">{head}{notes}</div>{table}</div>')
 
 # %% ../../nbs/record/02_uploads.ipynb #again
 @patch
@@ -707,7 +734,7 @@ def _append(self:Uploads, u, **about): # the row
     def append(): return self.dataset.append(u.path, u.text, language=u.language, **about)
     try: return append()
     except DatasetChanged:
-        self.dataset.refresh(anew=True)
+        self.dataset.refresh(all_rows=True)
         return append()
 
 # %% ../../nbs/record/02_uploads.ipynb #save

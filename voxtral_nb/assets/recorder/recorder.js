@@ -87,7 +87,7 @@ class Shelf {
   range(id) { return IDBKeyRange.bound([id, 0], [id, Infinity]); }
   begin(take) { return this.use((takes) => done(takes.put(take))); }
   part(id, offset, buffer) { return this.use((_, parts) => done(parts.put(buffer, [id, offset]))); }
-  async parts(id) { // without a hole: what follows one is left out
+  async parts(id) { // without a hole: what follows one is skipped
     const [keys, values] = (await this.use((_, parts) => Promise.all([done(parts.getAllKeys(this.range(id))), done(parts.getAll(this.range(id)))]))) || [[], []];
     let size = 0;
     return values.filter((v, i) => keys[i][1] === size && (size += v.byteLength));
@@ -161,10 +161,10 @@ function blocked() { // why there can be no microphone here; empty if there can
 }
 
 const WHY = {
-  NotAllowedError: `The browser did not give the microphone. Allow it for this page (the icon left of the address, or the system's privacy settings), then press Record again. ${UPLOAD}`,
+  NotAllowedError: `The browser did not allow the microphone. Allow it for this page (the icon left of the address, or the system's privacy settings), then press Record again. ${UPLOAD}`,
   NotFoundError: `No microphone was found. Plug one in, or switch it on in the system's sound settings, then press Record again. ${UPLOAD}`,
-  NotReadableError: `The microphone is there but gives nothing: another program may be using it. Close that program and press Record again. ${UPLOAD}`,
-  OverconstrainedError: "The chosen microphone is not there any more: choose another and press Record again.",
+  NotReadableError: `The microphone cannot be opened: another program may be using it. Close that program and press Record again. ${UPLOAD}`,
+  OverconstrainedError: "The chosen microphone is no longer connected: choose another and press Record again.",
 };
 const why = (e) => WHY[e.name] || (e.name === "Error" ? e.message : `The microphone could not be opened (${e.name}: ${e.message}). ${UPLOAD}`);
 
@@ -404,12 +404,12 @@ class App {
     await this.pump(out);
     await copied;
   }
-  lost() { this.release("The microphone was unplugged or taken away."); }
+  lost() { this.release("The microphone was unplugged or disabled."); }
   release(said) {
     if (!this.mic.on && this.phase !== "opening") return;
     if (this.phase === "recording" || this.phase === "stopping") {
       this.phase = "stopping";
-      Object.assign(this.out, { said: `${said} The take up to there is here.`, cut: true });
+      Object.assign(this.out, { said: `${said} The take up to that point is kept.`, cut: true });
       this.mic.close();
     }
     else { this.mic.close(); this.say(said, "info"); }
@@ -432,7 +432,7 @@ class App {
           const from = out.sent, to = Math.min(out.bytes, from + PART);
           out.last = now();
           out.sent = (await this.kernel.request("part", { take: out.id, offset: from }, [out.slice(from, to)])).have;
-          if (out.sent <= from && ++stuck > 5) throw new Error("The kernel does not take this take. Download it, and upload it as a file.");
+          if (out.sent <= from && ++stuck > 5) throw new Error("The kernel cannot accept this take. Download it, and upload it as a file.");
         }
         if (!out.done) break;
         out.sent = (await this.kernel.request("end", { take: out.id, samples: out.bytes / 2, interrupted: !!out.cut })).have;
@@ -449,7 +449,7 @@ class App {
     const take = this.state.takes.find((t) => t.id === out.id);
     this.selected = take ? out.id : this.selected;
     if (this.reading === out) this.reading = null;
-    if (out.recovered) return this.say(`A take of ${(take?.seconds || out.seconds).toFixed(1)} s that this browser had kept is back.`, "warn");
+    if (out.recovered) return this.say(`A take of ${(take?.seconds || out.seconds).toFixed(1)} s was restored from this browser.`, "warn");
     if (take && this.state.settings.auto_keep && !out.said && !take.problems.length && !this.state.free) return this.keep();
     this.say(out.said || `Take of ${out.seconds.toFixed(1)} s: listen to it, keep it, or record again.`, out.said ? "warn" : "info");
     this.paint();
@@ -484,7 +484,7 @@ class App {
   async recover() {
     const old = Date.now() - 30 * 86400e3;
     for (const meta of await this.shelf.list()) {
-      if (Date.parse(meta.created_at) < old) await this.shelf.drop(meta.id); // nobody came for it
+      if (Date.parse(meta.created_at) < old) await this.shelf.drop(meta.id); // nobody restored it
       else if (meta.dataset === this.state?.dataset && meta.speaker === this.state?.speaker && !this.outbox.has(meta.id)) this.whenFree(meta);
     }
   }
@@ -556,7 +556,7 @@ class App {
     this.say(bad ? `${bad} files did not arrive.` : "Look at the list, add transcripts, then save.", bad ? "error" : "info");
   }
   async saveUploads() {
-    await this.ask("upload_save", {}, (a) => `${a.saved} files saved${a.left ? `, ${a.left} left to mend` : ""}.`);
+    await this.ask("upload_save", {}, (a) => `${a.saved} files saved${a.left ? `, ${a.left} left to fix` : ""}.`);
   }
 
   // -- the page
@@ -577,7 +577,7 @@ class App {
     this.buttons = {
       record: this.button("record", "r", "Record", () => this.toggle()), play: this.button("play", "p", "Play", () => this.take() && this.hear({ take: this.take().id }, this.take().id)),
       keep: this.button("keep", "a", "Keep", () => this.keep()), skip: this.button("skip", "s", "Skip", () => this.ask("skip", { prompt: this.state.prompt.id }, "Skipped.")),
-      flag: this.button("flag", "f", "Flag", () => this.ask("flag", { take: this.take().id, on: !this.take().flagged }, (a) => (this.take()?.flagged ? "Flagged: it is marked to be looked at." : "Not flagged any more."))),
+      flag: this.button("flag", "f", "Flag", () => this.ask("flag", { take: this.take().id, on: !this.take().flagged }, (a) => (this.take()?.flagged ? "Flagged for review." : "No longer flagged."))),
       discard: this.button("discard", "d", "Discard", () => this.ask("discard", { take: this.take().id }, "Discarded.")), undo: this.button("undo", "z", "Undo", () => this.ask("undo", {}, "Undone.")),
     };
     const record = h("section", { class: "vx-page", "data-page": "record", role: "tabpanel" },
@@ -596,7 +596,7 @@ class App {
           field("files", "input", { type: "file", multiple: true, accept: ".wav,.flac,.mp3,.ogg,.opus,.csv,.tsv,.txt,.jsonl,audio/*", onchange: (e) => this.send([...e.target.files]) }))),
       field("sendingList", "ul", { class: "vx-sending" }), field("table", "div", { class: "vx-table" }),
       h("label", { class: "vx-field" }, h("span", {}, "Paste transcripts: one line for each file, in this order"), field("pasted", "textarea", { rows: 3, dir: "auto" })),
-      h("div", { class: "vx-buttons" }, field("use", "button", { type: "button", class: "vx-small", onclick: () => this.ask("upload_paste", { text: this.pasted.value }, (a) => `${a.n} transcripts taken over.`) }, "Use these lines"),
+      h("div", { class: "vx-buttons" }, field("use", "button", { type: "button", class: "vx-small", onclick: () => this.ask("upload_paste", { text: this.pasted.value }, (a) => `${a.n} transcripts assigned.`) }, "Use these lines"),
         field("save", "button", { type: "button", class: "vx-button vx-keep", onclick: () => this.save.getAttribute("aria-disabled") !== "true" && this.saveUploads() }, "Save")));
     const saved = h("section", { class: "vx-page", "data-page": "saved", role: "tabpanel" }, field("clips", "ol", { class: "vx-clips" }));
     this.pages = { record, upload, saved };
@@ -629,7 +629,7 @@ class App {
   }
   paintStatus() {
     const safe = "What you recorded is safe in this browser";
-    const waiting = this.kernel.gone ? `The kernel was restarted and does not know this recorder any more: run this cell again. ${safe} and comes back then.` : this.silence > 3 ? `The kernel does not answer: it is busy, or the connection is gone. ${safe} and goes on its way when the kernel answers; after a restart run this cell again.` : "";
+    const waiting = this.kernel.gone ? `The kernel was restarted and no longer knows this recorder: run this cell again. ${safe} and will come back.` : this.silence > 3 ? `The kernel does not answer: it is busy, or the connection is gone. ${safe} and is sent when the kernel answers; after a restart, run this cell again.` : "";
     const m = this.broken ? { text: this.broken, kind: "error" } : waiting ? { text: waiting, kind: "warn" } : this.message || { text: "", kind: "info" };
     if (this.status.textContent === m.text && this.status.dataset.kind === m.kind) return;
     this.status.textContent = m.text;
@@ -642,12 +642,12 @@ class App {
     this.device.replaceChildren(h("option", { value: "" }, "Default microphone"), ...all.map((d, i) => h("option", { value: d.deviceId }, d.label || `Microphone ${i + 1}`)));
     this.device.value = all.some((d) => d.deviceId === was) ? was : "";
   }
-  refill(box, nodes) { // build a list anew; the focus stays where it was in it
+  refill(box, nodes) { // rebuild a list; the focus stays where it was in it
     const all = () => [...box.querySelectorAll("input, button")], at = all().indexOf(document.activeElement);
     box.replaceChildren(...nodes);
     if (at >= 0) all()[Math.min(at, all().length - 1)]?.focus({ preventScroll: true });
   }
-  changed(name, value) { // has what `name` shows changed? Lists are built anew only then, and never under a typing hand
+  changed(name, value) { // has what `name` shows changed? Lists are rebuilt only then, and never under a typing hand
     const s = JSON.stringify(value), box = { takes: this.takes, saved: this.clips, uploads: this.table }[name];
     if (this.shown[name] === s || (box?.contains(document.activeElement) && document.activeElement.matches("input"))) return false;
     this.shown[name] = s;
@@ -787,7 +787,7 @@ class App {
       return h("li", { "data-clip": o.id }, h("span", { class: "vx-dim" }, `${file} · ${(o.seconds || 0).toFixed(1)} s`),
         h("input", { type: "text", value: o.text, dir: o.dir, lang: o.language || "", "aria-label": `Transcript of ${file}`, "data-vx": "clip-text", onchange: (e) => this.ask("edit", { clip: o.id, text: e.target.value }, "Corrected.") }),
         h("span", { class: "vx-clip-buttons" }, small("play", () => this.hear({ clip: o.id }, o.id), "Play", file), small("flag", () => this.ask("flag", { clip: o.id, on: !o.flagged }, ""), "Flag", file, o.flagged),
-          ...(!o.again ? [] : [small("again", () => this.ask("again", { clip: o.id }, "Read it once more; the old clip is in the trash.").then((a) => { if (a) this.view = "record"; this.paint(); }), "Record again", file)]),
+          ...(!o.again ? [] : [small("again", () => this.ask("again", { clip: o.id }, "Read it again; the old clip is in the trash.").then((a) => { if (a) this.view = "record"; this.paint(); }), "Record again", file)]),
           small("discard", () => this.ask("delete", { clip: o.id }, `${file} is in the trash.`), "Delete", file)));
     }), ...(s.clips > s.saved.length ? [h("li", { class: "vx-dim" }, `and ${s.clips - s.saved.length} earlier ones`)] : []), ...(s.undo ? [h("li", { class: "vx-wide" }, h("button", { type: "button", class: "vx-small", "data-vx": "undo-saved", onclick: () => this.ask("undo", {}, "Undone.") }, `Undo: ${s.undo}`))] : [])]);
   }
