@@ -1,4 +1,4 @@
-"""A page to speak to a fine-tuned Voxtral: on this machine, in a notebook, or as a Space. It serves the weights that it names, or does not start.
+"""A page where people speak to a fine-tuned Voxtral: on this machine, in a notebook, or as a Space. It serves the weights that it names, or does not start.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/share/demo.html.md"""
 
@@ -17,14 +17,17 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path, PurePosixPath
 
 # %% ../../nbs/share/03_demo.ipynb #imports-own
-from .cards import RunFacts, trained_languages, language_name, eval_results, read_run, space_card
+from .cards import RunFacts, eval_results, language_name, read_run, space_card, trained_languages
 from ..core.assets import ASSETS, TINY, sample_speech, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write
+from ..core.hub import (Changes, account, ask, check_target, commit_files, file_hashes,
+                                 find_repository, full_repo_id, hub_client, hub_status, local_path, refuse_tokens,
+                                 repo_page)
+from ..core.secrets import TOKEN, redact
+from ..core.words import one_line
 from ..record.languages import LANGUAGES
 from ..model.models import ModelError, base_of_adapter, locate_model, pick_device
-from .publish import PublishError, _TOKEN, _ask, _check_target, _client, _full_name, _hashes as _file_hashes, _look, _redact, _refuse_tokens, _status, account
-from ..core.words import one_line
 
 # %% ../../nbs/share/03_demo.ipynb #error
 class DemoError(VoxtralNBError, RuntimeError):
@@ -35,9 +38,9 @@ class DemoError(VoxtralNBError, RuntimeError):
 class Limits:
     "How much one visitor, and all of them together, may ask for."
     seconds:int = 120 # of audio in one request
-    megabytes:int = 20 # of a file; larger ones are cut off while they are uploaded
-    queue:int = 16 # requests that may wait; one is worked on at a time
-    per_minute:int = 10 # requests of one visitor; 0 does not count them
+    megabytes:int = 20 # of a file; a larger one is cut off while it is uploaded
+    queue:int = 16 # waiting requests; one is processed at a time
+    per_minute:int = 10 # requests of one visitor; 0: no limit
 
     def __post_init__(self):
         for f in fields(self):
@@ -52,10 +55,10 @@ def demo_template() -> Path: # copy it, edit the copy, and give it as `template`
     "The file that becomes `app.py`."
     return _SPACE/"app.py.txt"
 
-# %% ../../nbs/share/03_demo.ipynb #load-app
 def _missing(package:str) -> DemoError:
     return DemoError(f"a demo needs {package}, which is not installed: pip install 'voxtral_nb[demo]'")
 
+# %% ../../nbs/share/03_demo.ipynb #load-app
 def load_app(
     file:str|Path, # app.py of a demo's folder, or a template
 ): # module; it looks for demo.json where it lies
@@ -72,23 +75,23 @@ def load_app(
 # %% ../../nbs/share/03_demo.ipynb #source
 @dataclass(frozen=True)
 class DemoSource:
-    "The weights of a demo, and what its page says of them."
+    "The weights of a demo, and what its page says about them."
     model:str # folder, or Hub id
-    name:str # what the page calls it
+    name:str # shown on the page
     commit:str|None # of a Hub model
     kind:str # "adapter" or "full"
     weights:dict # file -> SHA-256
     base:dict|None # of an adapter: model, name, revision, weights
     languages:tuple = () # ISO 639-1, those it was trained on
     figures:tuple = () # what was measured: name, value, unit, data, clips, normalizer
-    base_known:bool = True # is `base` the one that the adapter was trained on? False: nothing tells
+    base_known:bool = True # is `base` the one that the adapter was trained on? False: not recorded
     run:RunFacts|None = field(default=None, repr=False) # the run that it came from, if that is here
 
     @property
     def local(self) -> bool: return self.commit is None # are the weights on this machine?
 
     @property
-    def hub_ids(self) -> list: # what the app fetches from the Hub
+    def hub_ids(self) -> list: # what the app downloads from the Hub
         base = [self.base["model"]] if self.base and not self.base.get("weights") else []
         return ([] if self.local else [self.model]) + base
 
@@ -103,60 +106,62 @@ def _figures(
         return dict(name=o.metric_name or o.metric_type.upper(), value=o.metric_value, data=o.dataset_name, **more)
     return tuple(one(o) for o in results if isinstance(o.metric_value, (int, float)))
 
-# %% ../../nbs/share/03_demo.ipynb #adapter-says
-def _adapter_says(
-    file:Path, # adapter_config.json
-    where:str, # folder or Hub id of the adapter
-) -> dict:
-    "What an adapter says of itself."
-    try: d = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e: d = one_line(e, 150)
-    if isinstance(d, dict) and all(isinstance(d.get(o), str|None) for o in ("base_model_name_or_path", "revision")):
-        return d
-    raise DemoError(
-        f"{where}: adapter_config.json is damaged or missing{f' ({d})' if isinstance(d, str) else ''}; save the adapter, or download it, anew")
-
-# %% ../../nbs/share/03_demo.ipynb #base-local
-def _local_base(
-    folder:Path, # of an adapter
-) -> dict: # model: a folder or a Hub id; name, revision, weights
-    "The base of an adapter, which must be there."
-    d = _adapter_says(folder/"adapter_config.json", str(folder))
-    name = d.get("base_model_name_or_path")
-    if name == "base" and (folder.parent/name).is_dir(): return _base_in(folder.parent/name) # in the folder of a Space
-    where, revision = base_of_adapter(d, str(folder), None)
-    if Path(where).is_dir(): return _base_in(Path(where))
-    if not _HUB_ID.fullmatch(where):
-        raise DemoError(f"the adapter {folder} belongs to {where!r}, which is no folder here and no Hub id (user/name)")
-    return dict(model=where, name=where, revision=revision)
-
-def _base_in(folder:Path) -> dict: # as `_local_base` gives it
-    "A base model of this machine."
-    kind, files = _weight_files(folder)
-    if kind != "full": raise DemoError(f"{folder} is an adapter itself, so no other can sit on it; merge it first")
-    name = TINY if folder == tiny_path() else folder.name
-    return dict(model=str(folder), name=name, revision=None, weights={f.name: _sha256(f) for f in files})
-
-# %% ../../nbs/share/03_demo.ipynb #base-local-2
-def _weight_files(folder:Path) -> tuple[str,list[Path]]: # "adapter" or "full", its files
-    "What `folder` holds, as the app sees it."
-    app = load_app(demo_template())
-    try: return app.weight_files(folder)
-    except app.NotStarted as e: raise DemoError(str(e)) from None
-
 def _sha256(file:Path) -> str:
     with open(file, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
-# %% ../../nbs/share/03_demo.ipynb #run-of
+# %% ../../nbs/share/03_demo.ipynb #adapter-says
+def _adapter_config(
+    file:Path, # adapter_config.json
+    where:str, # folder or Hub id of the adapter
+) -> dict:
+    "Read the config of an adapter."
+    try: d, why = json.loads(file.read_text(encoding="utf-8")), ""
+    except (OSError, ValueError) as e: d, why = None, f" ({one_line(e, 150)})"
+    if isinstance(d, dict) and all(isinstance(d.get(o), str|None) for o in ("base_model_name_or_path", "revision")):
+        return d
+    raise DemoError(f"{where}: adapter_config.json is damaged or missing{why}; save or download the adapter again")
+
+# %% ../../nbs/share/03_demo.ipynb #weight-files
+def _weight_files(folder:Path) -> tuple[str,dict]: # "adapter" or "full"; file -> SHA-256
+    "What `folder` holds, as the app sees it."
+    app = load_app(demo_template())
+    try: kind, files = app.weight_files(folder)
+    except app.NotStarted as e: raise DemoError(str(e)) from None
+    return kind, {f.name: _sha256(f) for f in files}
+
+# %% ../../nbs/share/03_demo.ipynb #base-local
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+
+def _base_in(folder:Path) -> dict: # model: the folder; name, revision, weights
+    "A base model on this machine."
+    kind, weights = _weight_files(folder)
+    if kind != "full":
+        raise DemoError(f"{folder} is an adapter itself, so it cannot be the base of another; merge it first")
+    return dict(model=str(folder), name=TINY if folder == tiny_path() else folder.name, revision=None, weights=weights)
+
+def _local_base(
+    folder:Path, # of an adapter
+) -> dict: # model: a folder or a Hub id; name, revision, weights
+    "The base of an adapter on this machine."
+    d = _adapter_config(folder/"adapter_config.json", str(folder))
+    name = d.get("base_model_name_or_path")
+    if name == "base" and (folder.parent/name).is_dir(): return _base_in(folder.parent/name) # in a Space's folder
+    where, revision = base_of_adapter(d, str(folder), None)
+    if Path(where).is_dir(): return _base_in(Path(where))
+    if not _HUB_ID.fullmatch(where):
+        raise DemoError(
+            f"the adapter {folder} belongs to {where!r}, which is neither a folder here nor a Hub id (user/name)")
+    return dict(model=where, name=where, revision=revision)
+
+# %% ../../nbs/share/03_demo.ipynb #trained-base
 def _run_of(
     path:Path, # folder
-) -> RunFacts|None: # None: it is no run's, nor the model of one
+) -> RunFacts|None: # None: neither a run nor the model of one
     "The run that a folder is, or whose model it holds."
     if (path/"training_config.json").exists(): return read_run(path)
     weights = {"final-model": "final", "best-model": "best"}.get(path.name)
     return read_run(path.parent, weights) if weights and (path.parent/"training_config.json").exists() else None
 
-# %% ../../nbs/share/03_demo.ipynb #trained-base
 def _trained_base(
     base:dict|None, # from `_local_base`
     run:RunFacts|None, # of the adapter
@@ -167,49 +172,27 @@ def _trained_base(
     commit = base["revision"] or ((run.record.get("base") or {}).get("commit") if run else None)
     return base | dict(revision=commit), bool(commit)
 
+# %% ../../nbs/share/03_demo.ipynb #source-local
 def _run_name(run:RunFacts) -> str:
     return run.run_dir.resolve().name + (" (best-model)" if run.weights == "best" else "")
 
-# %% ../../nbs/share/03_demo.ipynb #source-local
 def _local_source(
     model, # "tiny", the folder of a run, or of a model
 ) -> DemoSource:
-    "What a folder of this machine holds."
+    "What a folder on this machine holds."
     path = tiny_path() if str(model) == TINY else Path(model).expanduser().resolve()
     run = _run_of(path)
     folder = run.model_dir.resolve() if run else Path(locate_model(path))
-    kind, files = _weight_files(folder)
+    kind, weights = _weight_files(folder)
     base, known = _trained_base(_local_base(folder) if kind == "adapter" else None, run)
-    weights, figures = {f.name: _sha256(f) for f in files}, _figures(eval_results(run)) if run else ()
-    codes = tuple(trained_languages(run)) if run else ("en",) if folder == tiny_path() else ()
-    name = TINY if folder == tiny_path() else _run_name(run) if run else path.name
-    return DemoSource(str(folder), name, None, kind, weights, base, codes, figures, known, run)
+    tiny = folder == tiny_path()
+    return DemoSource(model=str(folder), name=TINY if tiny else _run_name(run) if run else path.name, commit=None,
+                      kind=kind, weights=weights, base=base,
+                      languages=tuple(trained_languages(run)) if run else ("en",) if tiny else (),
+                      figures=_figures(eval_results(run)) if run else (), base_known=known, run=run)
 
 # %% ../../nbs/share/03_demo.ipynb #source-hub
-def _hub_weights(
-    api, # huggingface_hub.HfApi
-    info, # its `ModelInfo` with the files' metadata
-) -> tuple[str,dict]: # "adapter" or "full"; file -> SHA-256
-    "What a repository on the Hub holds."
-    files = {o.rfilename: o for o in info.siblings}
-    adapter = [o for o in files if o == "adapter_model.safetensors"]
-    full = [o for o in files if re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", o)]
-    if adapter and full:
-        raise DemoError(f"{info.id} holds an adapter and a full model; which one is meant cannot be told")
-    if not (adapter or full):
-        raise DemoError(f"{info.id} holds no weights, neither adapter_model.safetensors nor model.safetensors")
-    def sha(name): return files[name].lfs.sha256 if files[name].lfs else _sha256(_download(api, info, name))
-    return "adapter" if adapter else "full", {o: sha(o) for o in sorted(adapter or full)}
-
-# %% ../../nbs/share/03_demo.ipynb #base-hub
-_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
-
-def _download(api, info, name:str, kind:str="model") -> Path: # a file of a repository, as it is at `info`
-    return Path(_ask(f"reading {name} of {info.id}", api, lambda: api.hf_hub_download(info.id, name, repo_type=kind,
-        revision=info.sha)))
-
-# %% ../../nbs/share/03_demo.ipynb #info
-def _info(
+def _model_info(
     api, # huggingface_hub.HfApi
     model:str, # Hub id
     revision:str|None=None, # branch, tag or commit
@@ -219,28 +202,32 @@ def _info(
     def look():
         try: return api.model_info(model, revision=revision, files_metadata=True)
         except GatedRepoError: raise
-        except RepositoryNotFoundError: # also what the Hub says of a private one to those who may not see it
-            raise DemoError(
-                f"there is no model {model} on the Hub, or it is private: check the name, or log in with `hf auth login`") from None
+        except RepositoryNotFoundError: # also the answer for a private one without a token that may see it
+            raise DemoError(f"there is no model {model} on the Hub, or it is private: check the name, "
+                            "or log in with `hf auth login`") from None
         except RevisionNotFoundError:
             raise DemoError(f"the model {model} has no revision {revision!r} on the Hub") from None
-    return _ask(f"looking at the model {model}", api, look)
+    return ask(f"looking at the model {model}", api, look)
 
-# %% ../../nbs/share/03_demo.ipynb #base-hub-of
-def _hub_base(
+def _download(api, info, name:str, kind:str="model") -> Path: # a file of a repository, as it is at `info`
+    return Path(ask(f"reading {name} of {info.id}", api, lambda: api.hf_hub_download(info.id, name, repo_type=kind,
+        revision=info.sha)))
+
+# %% ../../nbs/share/03_demo.ipynb #hub-weights
+def _hub_weights(
     api, # huggingface_hub.HfApi
-    info, # ModelInfo of the adapter
-) -> tuple[dict,bool]: # model, name, revision; is it the one that was trained on?
-    "The base of an adapter on the Hub, at the commit that it was trained on, or else at today's; the tiny model is not on the Hub, but here."
-    d = _adapter_says(_download(api, info, "adapter_config.json"), info.id)
-    name = d.get("base_model_name_or_path")
-    if PurePosixPath(name or "").parts[-3:] == ("voxtral_nb", "assets", TINY): return _base_in(tiny_path()), True
-    if not name or not _HUB_ID.fullmatch(name):
-        raise DemoError(
-            f"the adapter {info.id} belongs to {one_line(name or 'no model that it names', 200)}, which is not on the Hub, so nobody "
-                        "else can load it: push it merged (merge=True), or publish its base and name that in adapter_config.json")
-    commit = d.get("revision") or _recorded_commit(api, info, name)
-    return dict(model=name, name=name, revision=_info(api, name, commit).sha), bool(commit)
+    info, # its `ModelInfo` with the files' metadata
+) -> tuple[str,dict]: # "adapter" or "full"; file -> SHA-256
+    "What a repository on the Hub holds."
+    files = {o.rfilename: o for o in info.siblings}
+    adapter = [o for o in files if o == "adapter_model.safetensors"]
+    full = [o for o in files if re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", o)]
+    if adapter and full:
+        raise DemoError(f"{info.id} holds both an adapter and a full model, and nothing says which one is meant")
+    if not (adapter or full):
+        raise DemoError(f"{info.id} holds no weights, neither adapter_model.safetensors nor model.safetensors")
+    def sha(name): return files[name].lfs.sha256 if files[name].lfs else _sha256(_download(api, info, name))
+    return "adapter" if adapter else "full", {o: sha(o) for o in sorted(adapter or full)}
 
 # %% ../../nbs/share/03_demo.ipynb #recorded-commit
 _RECORD = "training_results/training_config.json"
@@ -249,8 +236,8 @@ def _recorded_commit(
     api, # huggingface_hub.HfApi
     info, # ModelInfo of the adapter
     name:str, # Hub id of its base
-) -> str|None: # None: nothing tells
-    "The commit of the base that an adapter was trained on, as `publish_model` puts it beside the weights."
+) -> str|None: # None: not recorded
+    "The commit of the base that an adapter was trained on, from the record that was published with it."
     if _RECORD not in {o.rfilename for o in info.siblings}: return None
     try: d = json.loads(_download(api, info, _RECORD).read_text(encoding="utf-8"))
     except ValueError: return None
@@ -258,7 +245,28 @@ def _recorded_commit(
     if not (isinstance(base, dict) and isinstance(config, dict) and config.get("model_id") == name): return None
     return base.get("commit") if isinstance(base.get("commit"), str) else None
 
+# %% ../../nbs/share/03_demo.ipynb #base-hub-of
+def _hub_base(
+    api, # huggingface_hub.HfApi
+    info, # ModelInfo of the adapter
+) -> tuple[dict,bool]: # model, name, revision; is it the one that was trained on?
+    "The base of an adapter on the Hub, at the commit that it was trained on, or else today's."
+    d = _adapter_config(_download(api, info, "adapter_config.json"), info.id)
+    name = d.get("base_model_name_or_path")
+    if PurePosixPath(name or "").parts[-3:] == ("voxtral_nb", "assets", TINY): return _base_in(tiny_path()), True
+    if not name or not _HUB_ID.fullmatch(name):
+        shown = one_line(name or "no model that it names", 200)
+        raise DemoError(
+            f"the adapter {info.id} belongs to {shown}, which is not on the Hub, so nobody else can load it: "
+                        "push it merged (merge=True), or publish its base and name that in adapter_config.json")
+    commit = d.get("revision") or _recorded_commit(api, info, name)
+    return dict(model=name, name=name, revision=_model_info(api, name, commit).sha), bool(commit)
+
 # %% ../../nbs/share/03_demo.ipynb #card-hub
+def _is_language(code) -> bool:
+    try: return check_language(code) is not None
+    except ConfigError: return False
+
 def _hub_card(
     api, # huggingface_hub.HfApi
     info, # ModelInfo
@@ -270,17 +278,6 @@ def _hub_card(
     codes = [data.language] if isinstance(data.language, str) else data.language or []
     return tuple(o for o in codes if _is_language(o)), _figures(data.eval_results or [])
 
-def _is_language(code) -> bool:
-    try: return check_language(code) is not None
-    except ConfigError: return False
-
-# %% ../../nbs/share/03_demo.ipynb #hub
-def _hub(api=None): # HfApi; a public model needs no token
-    from huggingface_hub import HfApi, constants
-    if constants.HF_HUB_OFFLINE:
-        raise DemoError("HF_HUB_OFFLINE is set, so the Hub cannot be asked: unset it, or give a folder")
-    return HfApi() if api is None else api
-
 # %% ../../nbs/share/03_demo.ipynb #demo-source
 def demo_source(
     model:str|Path, # folder of a run or of a model, "tiny", or a Hub id
@@ -288,32 +285,33 @@ def demo_source(
     api=None, # huggingface_hub.HfApi; None: of the stored login
 ) -> DemoSource:
     "Find out what a demo of `model` would serve."
-    if str(model) == TINY or Path(model).expanduser().exists():
+    if str(model) == TINY or local_path(model, DemoError):
         if revision is not None:
             raise DemoError(f"revision {revision!r}: only a model on the Hub has revisions; {model} is on this machine")
         return _local_source(model)
     if not _HUB_ID.fullmatch(str(model)):
-        raise DemoError(f"{model}: there is no such folder, and it is no Hub id (user/name) either")
-    api = _hub(api)
-    info = _info(api, str(model), revision)
+        raise DemoError(f"{model}: there is no such folder, and it is not a Hub id (user/name) either")
+    api = hub_client(api, needs_token=False)
+    info = _model_info(api, str(model), revision)
     (kind, weights), (languages, figures) = _hub_weights(api, info), _hub_card(api, info)
     base, known = _hub_base(api, info) if kind == "adapter" else (None, True)
-    return DemoSource(info.id, info.id, info.sha, kind, weights, base, languages, figures, known)
+    return DemoSource(model=info.id, name=info.id, commit=info.sha, kind=kind, weights=weights, base=base,
+                      languages=languages, figures=figures, base_known=known)
 
 # %% ../../nbs/share/03_demo.ipynb #languages
 def _choices(
     codes:Sequence[str], # ISO 639-1, of the languages that the model was trained on
-) -> list[list[str]]: # [code, name]; these first, then what Voxtral documents
+) -> list[list[str]]: # [code, name]; these first, then the languages that Voxtral documents
     "What a visitor can choose from, besides automatic."
     def name(c): return LANGUAGES[c].native if c in LANGUAGES else language_name(c)
     return [[c, name(c)] for c in dict.fromkeys([*codes, *(c for c,l in LANGUAGES.items() if l.voxtral)])]
 
 # %% ../../nbs/share/03_demo.ipynb #examples
-def _rows(
+def _run_clips(
     run:RunFacts, # the run of the model
     n:int, # clips
-) -> list[dict]: # audio, label, language
-    "Clips of a run's evaluation set, evenly from first to last; none where that was held out of the training data, or is not here any more."
+) -> list[dict]: # audio, label, language; none if the set was held out of the training data, or is gone
+    "Clips of a run's evaluation set, evenly from first to last."
     from voxtral_nb.data.sources import load_speech
     c = run.config
     if not n or not c.eval_data or not Path(c.eval_data).exists(): return []
@@ -321,7 +319,7 @@ def _rows(
     rows = [d[i] for i in dict.fromkeys(round(k*(len(d)-1)/max(1, n-1)) for k in range(n))]
     return [dict(audio=r["audio"]["path"], label=r["text"], language=r["language"]) for r in rows if r["audio"]["path"]]
 
-def _tiny_rows(n:int) -> list[dict]: # audio, label, language
+def _tiny_clips(n:int) -> list[dict]: # audio, label, language
     "Clips that the tiny model was made for."
     rows = [json.loads(l) for l in sample_speech("base").read_text(encoding="utf-8").splitlines()[:n]]
     return [dict(audio=str(sample_speech("base").parent/r["audio_path"]), label=r["text"], language=r["language"])
@@ -331,7 +329,7 @@ def _tiny_rows(n:int) -> list[dict]: # audio, label, language
 def _named(
     examples:Sequence, # paths, or dicts of audio, label and language
 ) -> list[dict]: # audio, label, language
-    "The clips that somebody named, by their form."
+    "The clips that the caller named, in one form."
     def one(i, o):
         d = dict(o) if isinstance(o, dict) else dict(audio=o)
         if not isinstance(d.get("audio"), (str, Path)):
@@ -347,7 +345,7 @@ def _unfit(
     clip:dict, # with audio: a path
     limits:Limits, # for visitors
 ) -> str|None: # what the page would say of it; None: it can be transcribed
-    "Whether a clip is one that the page takes."
+    "Whether the page accepts a clip."
     app = load_app(demo_template())
     if not Path(clip["audio"]).is_file(): return "there is no such file"
     try: app.read_audio(clip["audio"], asdict(limits))
@@ -356,16 +354,16 @@ def _unfit(
 # %% ../../nbs/share/03_demo.ipynb #examples-all
 def _examples(
     source:DemoSource, # what is served
-    examples:int|Sequence, # so many clips of the evaluation set, or paths, or dicts of audio, label and language
+    examples:int|Sequence, # number of clips of the evaluation set, or paths, or dicts of audio, label and language
     limits:Limits=Limits(), # for visitors
 ) -> list[dict]: # audio, label, language
-    "The clips to try; what a visitor could not send is none."
+    "The clips to try. One that a visitor could not send is left out, or refused if it was named."
     if isinstance(examples, int) and not isinstance(examples, bool):
         if examples < 0:
             raise DemoError(f"examples: {examples} is not allowed; give a number from 0, or a list of audio files")
-        rows = _rows(source.run,
-                     examples) if source.run else _tiny_rows(examples) if source.model == str(tiny_path()) else []
-        return [o for o in rows if not _unfit(o, limits)]
+        tiny = source.model == str(tiny_path())
+        clips = _run_clips(source.run, examples) if source.run else _tiny_clips(examples) if tiny else []
+        return [o for o in clips if not _unfit(o, limits)]
     if not isinstance(examples, (list, tuple)):
         raise DemoError(
             f"examples: {one_line(repr(examples), 100)} is not allowed; give a number, or a list of audio files")
@@ -375,8 +373,6 @@ def _examples(
     return clips
 
 # %% ../../nbs/share/03_demo.ipynb #id
-def _fingerprint(d:dict) -> str: return hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:16]
-
 def _put_examples(
     dest:Path, # folder of the demo
     clips:list[dict], # from `_examples`
@@ -397,12 +393,15 @@ def _put_examples(
 def _about_text(
     source:DemoSource, # what is served
 ) -> str:
-    "What stands under the title; fine-tuned is only what is known to be."
+    "The line under the title; it says fine-tuned only where that is known."
     tuned = "a LoRA adapter" if source.kind == "adapter" else "a full model" if source.run else None
-    what = f": Voxtral, fine-tuned as {tuned}" if tuned else ", the tiny Voxtral that comes with voxtral_nb" if source.model == str(tiny_path()) else ""
-    unsure = source.figures and not source.base_known
-    more = f" The figures below may be of another state of its base model, {source.base['name']}: which one it was trained on is not recorded." if unsure else ""
-    return f"Speak or choose a recording, and read what {source.name} makes of it{what}.{more}"
+    what = f": Voxtral, fine-tuned as {tuned}" if tuned else ""
+    if source.model == str(tiny_path()): what = ", the tiny Voxtral that ships with voxtral_nb"
+    more = ""
+    if source.figures and not source.base_known:
+        more = (f" The figures below may be for another version of its base model, {source.base['name']}: "
+                "the version it was trained on is not recorded.")
+    return f"Record or upload speech and read the transcript by {source.name}{what}.{more}"
 
 # %% ../../nbs/share/03_demo.ipynb #demo-folder
 def _write_demo(
@@ -411,7 +410,7 @@ def _write_demo(
     clips:list[dict], # from `_examples`
     limits:Limits, # for visitors
     title:str|None, # None: the model's name
-    language:str|None, # chosen at the start; None: the only one that the model was trained on, or automatic
+    language:str|None, # preselected; None: the only one that the model was trained on, or automatic
     template:str|Path|None, # in place of `demo_template()`
     model:str, # where the app finds the weights
     base:dict|None, # of an adapter
@@ -432,16 +431,17 @@ def _write_demo(
                 max_new_tokens=source.run.config.max_new_tokens if source.run else 256, **more)
 
 # %% ../../nbs/share/03_demo.ipynb #seal
-def _hashes(folder:Path) -> dict: # path -> SHA-256, of all files but demo.json
-    return {p: _sha256(folder/p) for o in sorted(folder.rglob("*")) if o.is_file()
-            and (p := o.relative_to(folder).as_posix()) != "demo.json"}
+def _fingerprint(d:dict) -> str: return hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:16]
+
+def _file_hashes(folder:Path) -> dict: # path -> SHA-256, of all files
+    return {o.relative_to(folder).as_posix(): _sha256(o) for o in sorted(folder.rglob("*")) if o.is_file()}
 
 def _seal(
     dest:Path, # folder with all other files
     d:dict, # from `_write_demo`
 ) -> dict: # what is in demo.json
     "Write demo.json, with the hash of each file that was written beside it."
-    d = d | dict(files=_hashes(dest))
+    d = d | dict(files=_file_hashes(dest))
     d["id"] = _fingerprint(d)
     atomic_write(dest/"demo.json", json.dumps(d, indent=1, ensure_ascii=False) + "\n")
     return d
@@ -458,20 +458,51 @@ def _written(
     files = {p: v for p,v in d["files"].items() if not os.path.isabs(p) and ".." not in PurePosixPath(p).parts}
     return files | {"demo.json": hashlib.sha256(data).hexdigest() if same else "changed"}
 
-def _compare(
-    old:dict, # path -> SHA-256, from `_written`
+# %% ../../nbs/share/03_demo.ipynb #guard
+def _earlier(
+    where:str, # folder or Space, for messages
+    paths, # of the files that are there
+    record:bytes|None, # its demo.json
+    begun:tuple=(), # files that an empty one has
+) -> dict: # path -> SHA-256 of what an earlier call wrote
+    "Refuse a place that holds something else."
+    old = {} if record is None else _written(record)
+    if old is None or record is None and {*paths} - {*begun}:
+        found = ", ".join(sorted(paths)[:4])
+        raise DemoError(f"{where} holds something other than a demo of this package ({found}); give another name")
+    return old
+
+@dataclass(frozen=True)
+class _Plan:
+    "What bringing a demo up to date comes to."
+    write:list # paths
+    remove:list
+    kept:list # rewritten by their owner, and left alone
+
+def _guard(
+    where:str, # folder or Space, for messages
+    paths, # of the files that are there
+    record:bytes|None, # its demo.json
     there, # function of a path: SHA-256 of what is there now; None: nothing
-    new:dict, # path -> SHA-256 of what shall be there
-) -> tuple[list,list,list]: # paths to write, to remove, and those of both that somebody changed since
-    "What an update comes to."
+    new:dict, # path -> SHA-256 of what is to be there
+    overwrite:bool, # also what was changed since it was written?
+    begun:tuple=(), # files that an empty one has
+) -> _Plan:
+    "What to write and remove; `DemoError` if that would lose somebody's work."
+    old = _earlier(where, paths, record, begun)
     write, remove = [p for p in new if there(p) != new[p]], [p for p in old if p not in new and there(p)]
-    return write, remove, [p for p in write + remove if there(p) and there(p) != old.get(p)]
+    changed = [p for p in write + remove if there(p) and there(p) != old.get(p)] if old and not overwrite else []
+    if lost := sorted({*changed} - {"README.md"}):
+        raise DemoError(f"{where}: {', '.join(lost)} changed since the demo was written there, and that would be lost: "
+                        "give another name, or pass overwrite=True")
+    return _Plan(write=[p for p in write if p not in changed], remove=[p for p in remove if p not in changed],
+                 kept=changed)
 
 # %% ../../nbs/share/03_demo.ipynb #check-device
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 def _check_device(device:str, dtype:str):
-    "Refuse what is not there before anything is loaded."
+    "Refuse an unavailable device before anything is loaded."
     try: pick_device(device)
     except (ModelError, AttributeError, ValueError) as e:
         raise DemoError(str(e) if isinstance(e, ModelError)
@@ -486,10 +517,11 @@ def _load(
     try: return app.Transcriber(settings)
     except app.NotStarted as e: raise DemoError(str(e)) from None
     except Exception as e:
-        if _status(e)[0] is None: raise
+        if hub_status(e)[0] is None: raise
         what = settings["name"] + (f", or its base {settings['base']['name']}," if settings["base"] else "")
-        raise DemoError(
-            f"{what} cannot be fetched from the Hub ({type(e).__name__}: {one_line(_redact(e), 200)}): check the network, or give a folder that holds all of it") from None
+        why = f"{type(e).__name__}: {one_line(redact(str(e)), 200)}"
+        raise DemoError(f"{what} could not be downloaded from the Hub ({why}): check the network, "
+                        "or give a folder that holds all of it") from None
 
 # %% ../../nbs/share/03_demo.ipynb #demo-app
 def demo_app(
@@ -497,8 +529,8 @@ def demo_app(
     *,
     revision:str|None=None, # of a Hub model
     title:str|None=None, # of the page
-    language:str|None=None, # chosen at the start, ISO 639-1; None: the only one of its training, or automatic
-    examples:int|Sequence=3, # clips of the evaluation set, or paths, or dicts of audio, label and language
+    language:str|None=None, # preselected, ISO 639-1; None: the only one of its training, or automatic
+    examples:int|Sequence=3, # number of evaluation clips, or paths, or dicts of audio, label and language
     limits:Limits=Limits(), # for visitors
     device:str="auto", # "auto", "cpu", "mps", "cuda"
     dtype:str="auto", # "auto", "float32", "bfloat16", "float16"
@@ -520,6 +552,16 @@ def demo_app(
     return page
 
 # %% ../../nbs/share/03_demo.ipynb #served-demo
+_SERVED = {} # (model, port as asked for) -> ServedDemo
+
+def _free(page): # a gradio.Blocks from `demo_app`
+    "Close a page. Gradio keeps references to parts of it, so the model is taken out of them."
+    app, _, folder, transcriber = page.voxtral_nb
+    page.close(verbose=False)
+    vars(transcriber).clear()
+    sys.modules.pop(app.__name__, None)
+    folder.cleanup()
+
 @dataclass(frozen=True, eq=False)
 class ServedDemo:
     "A page that this process serves."
@@ -534,22 +576,12 @@ class ServedDemo:
         _free(self.page)
         for k in [k for k, o in _SERVED.items() if o is self]: del _SERVED[k]
 
-_SERVED = {} # (model, port as asked for) -> ServedDemo
-
-def _free(page): # a gradio.Blocks from `demo_app`
-    "Close a page. Gradio keeps some of it; so the model is taken out of what it keeps."
-    app, _, folder, transcriber = page.voxtral_nb
-    page.close(verbose=False)
-    vars(transcriber).clear()
-    sys.modules.pop(app.__name__, None)
-    folder.cleanup()
-
 # %% ../../nbs/share/03_demo.ipynb #earlier
 def _make_room(
     model:str|Path, # as given to `launch_demo`
     port:int|None, # as given to `launch_demo`
 ) -> tuple: # key of the page to come
-    "Close the page that is to be served anew, or that has its port."
+    "Close the page that is to be served again, or that has its port."
     if port is not None and not (type(port) is int and 0 < port < 65536):
         raise DemoError(f"port {port!r} is not allowed; give a number from 1 to 65535, or none")
     key = (str(Path(model).expanduser().resolve()) if Path(model).expanduser().exists() else str(model), port)
@@ -568,7 +600,8 @@ def launch_demo(
 ) -> ServedDemo: # `url`, and `close()` to end it
     """Serve a model's page on this machine, to this machine only.
 
-    Run again, as a cell is, it closes the page that it served of the same model (on the same `port`, if one was named), and frees that model, before it loads the next."""
+    Called again, as a cell is, it closes the page that it served for the same model (on the same `port`, if one was
+    named) and frees that model before it loads the next."""
     key = _make_room(model, port)
     page = demo_app(model, **how)
     app, limits, *_ = page.voxtral_nb
@@ -579,7 +612,7 @@ def launch_demo(
         _free(page)
         raise DemoError(f"port {port} is taken on this machine; give another, or none" if port
                         else "no port from 7860 is free") from None
-    _SERVED[key] = demo = ServedDemo(page.voxtral_nb[3].settings["name"], page.local_url, page)
+    _SERVED[key] = demo = ServedDemo(name=page.voxtral_nb[3].settings["name"], url=page.local_url, page=page)
     print(f"{demo.url} (Ctrl-C ends it)" if wait else demo, flush=True)
     if wait:
         app.end_as_on_ctrl_c() # also where the terminal is closed
@@ -595,7 +628,7 @@ def space_requirements(
     kind:str="adapter", # "adapter" or "full", which needs no peft
     hardware:str="cpu-basic", # of the Space
 ) -> str: # requirements.txt
-    "What the app needs, at the versions installed here: those that it was tried with."
+    "What the app needs, in the versions installed here."
     def pin(o): return f"{o}=={importlib.metadata.version(o.split('[')[0]).split('+')[0]}"
     try: pins = [pin(o) for o in _NEEDS if kind == "adapter" or o != "peft"]
     except importlib.metadata.PackageNotFoundError as e: raise _missing(e.name) from None
@@ -606,10 +639,10 @@ def _check_hardware(hardware:str):
     "Refuse what no Space can have, as far as the installed huggingface_hub knows."
     from huggingface_hub import SpaceHardware
     known = [o.value for o in SpaceHardware]
-    if hardware not in known: raise DemoError(f"hardware {hardware!r} is unknown; there is {', '.join(known)}")
+    if hardware not in known: raise DemoError(f"hardware {hardware!r} is unknown; there are {', '.join(known)}")
 
 # %% ../../nbs/share/03_demo.ipynb #copy-weights
-_MOST = 1e9 # bytes of weights that a Space's own repository may carry
+_MOST = 1e9 # bytes of weights that a Space's own repository may hold
 
 def _copied(
     dest:Path, # folder of the Space
@@ -620,17 +653,19 @@ def _copied(
     app = load_app(demo_template())
     files = sorted({f for o in app.FILES for f in Path(folder).glob(o)})
     if (size := sum(f.stat().st_size for f in files)) > _MOST:
-        raise DemoError(
-            f"{folder} is {size/1e9:.1f} GB, more than a Space should carry: publish the model first, and make the demo of its Hub id")
+        raise DemoError(f"{folder} is {size/1e9:.1f} GB, more than a Space should hold: publish the model first, "
+                        "and make the demo from its Hub id")
     (dest/name).mkdir(parents=True)
     for f in files: shutil.copyfile(f, dest/name/f.name)
-    if (c := dest/name/"adapter_config.json").exists(): # the path of the base on this machine is nobody's business
+    if (c := dest/name/"adapter_config.json").exists(): # the base's path on this machine is not published
         d = json.loads(c.read_text(encoding="utf-8"))
         if os.path.isabs(d.get("base_model_name_or_path") or ""):
             c.write_text(json.dumps(d | dict(base_model_name_or_path="base"), indent=2))
     return name
 
 # %% ../../nbs/share/03_demo.ipynb #space-card
+_PRIVACY = "Recordings are deleted within two hours and not used for anything else."
+
 def _space_readme(
     source:DemoSource, # what is served
     title:str, # of the page
@@ -639,13 +674,14 @@ def _space_readme(
     license:str|None, # of the Space
 ) -> str: # README.md
     "The card of a Space."
-    python = "3.12.12" if hardware.startswith("zero") else "3.11" # ZeroGPU has some versions only
-    return space_card(title, source.hub_ids, sdk_version=importlib.metadata.version("gradio"), python_version=python,
-                      license=license, run=source.run,
-                      hardware=None if hardware == "cpu-basic" else hardware, limits=_limits_table(limits),
-                      privacy=_PRIVACY)
+    table = {"seconds of audio": limits.seconds, "megabytes": limits.megabytes, "waiting requests": limits.queue}
+    if limits.per_minute: table["requests per visitor and minute"] = limits.per_minute
+    return space_card(title, source.hub_ids, sdk_version=importlib.metadata.version("gradio"),
+                      python_version="3.12.12" if hardware.startswith("zero") else "3.11", # ZeroGPU has few versions
+                      license=license, run=source.run, hardware=None if hardware == "cpu-basic" else hardware,
+                      limits=table, privacy=_PRIVACY)
 
-# %% ../../nbs/share/03_demo.ipynb #space-base
+# %% ../../nbs/share/03_demo.ipynb #space-build
 def _space_base(
     source:DemoSource, # what is served
     dest:Path, # folder of the Space
@@ -655,75 +691,60 @@ def _space_base(
     base = source.base
     if base and base.get("weights"): return base | dict(model=_copied(dest, "base", base["model"]))
     if base and not base["revision"]:
-        return base | dict(revision=_info(_hub(api), base["model"]).sha)
+        return base | dict(revision=_model_info(hub_client(api, needs_token=False), base["model"]).sha)
     return base
 
-# %% ../../nbs/share/03_demo.ipynb #space-build
 def _build(
     dest:Path, # empty folder
     source:DemoSource, # what is served
     clips:list[dict], # from `_examples`
     hardware:str, # of the Space
-    limits:Limits, # for visitors
-    license:str|None, # of the Space
-    template, title, language, # see `space_folder`
-    api, # huggingface_hub.HfApi
-):
+    *,
+    limits:Limits=Limits(), # for visitors
+    title:str|None=None, # of the page
+    language:str|None=None, # preselected
+    license:str|None=None, # of the Space
+    template:str|Path|None=None, # in place of `demo_template()`
+    api=None, # huggingface_hub.HfApi
+) -> dict: # what is in demo.json
     "Write all files of a Space."
-    if template and Path(template).is_file(): _refuse_tokens({"app.py": Path(template)})
+    _check_hardware(hardware)
+    if template and Path(template).is_file(): refuse_tokens({"app.py": Path(template)})
     d = _write_demo(dest, source, clips, limits, title, language, template,
                     _copied(dest, "model", source.model) if source.local else source.model,
                     _space_base(source, dest, api))
     (dest/"requirements.txt").write_text(space_requirements(source.kind, hardware))
     (dest/"README.md").write_text(_space_readme(source, d["title"], hardware, limits, license), encoding="utf-8")
-    _seal(dest, d)
-    _refuse_tokens({f.relative_to(dest).as_posix(): f for f in sorted(dest.rglob('*')) if f.is_file()})
+    d = _seal(dest, d)
+    refuse_tokens({f.relative_to(dest).as_posix(): f for f in sorted(dest.rglob('*')) if f.is_file()})
+    return d
 
-# %% ../../nbs/share/03_demo.ipynb #space-earlier
-def _earlier(
-    dest:Path, # folder to write
-    source:DemoSource, # what is served
-) -> dict: # path -> SHA-256 of what an earlier call wrote
-    "Look whether a Space may be written there."
-    if dest.exists() and not dest.is_dir(): raise DemoError(f"{dest} is a file; name a folder")
-    inside = [o for o in ([source.model] if source.local else []) + [(source.base or {}).get("model")] if o
-              and Path(o).resolve().is_relative_to(dest)]
-    if inside:
-        raise DemoError(
-            f"{dest} holds the model itself ({Path(inside[0]).resolve().relative_to(dest)}): name another folder")
-    if not dest.is_dir() or not any(dest.iterdir()): return {}
-    old = _written((dest/"demo.json").read_bytes()) if (dest/"demo.json").is_file() else None
-    if old is None: raise DemoError(f"{dest} holds something else than a demo; name an empty or a new folder")
-    return old
-
+# %% ../../nbs/share/03_demo.ipynb #space-put
 @contextmanager
 def _beside(dest:Path): # yields an empty folder, which goes when this ends
-    "A place to build in, so that what fails leaves nothing behind."
+    "A place to build in, so that a failure leaves nothing behind."
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(dir=dest.parent, prefix=f".{dest.name}-")
     except OSError as e: raise DemoError(f"{dest} cannot be written: {e.strerror}") from None
     with folder: yield Path(folder.name)
 
-# %% ../../nbs/share/03_demo.ipynb #space-put
 def _put(
     new:Path, # folder that was built
     dest:Path, # where it goes
-    old:dict, # from `_earlier`
     overwrite:bool, # also what was changed since?
 ):
-    "Move a Space into place. What this module did not write stays."
+    "Move a Space into place, as far as the guard allows."
     def there(p): return _sha256(dest/p) if (dest/p).is_file() else None
-    files = {o.name: _sha256(o) for o in [new/"demo.json"]} | _hashes(new)
-    write, remove, changed = _compare(old, there, files)
-    if changed and not overwrite:
-        raise DemoError(
-            f"{dest}: {', '.join(sorted(changed))} changed since the demo was written there, and that would be lost: name another folder, or pass overwrite=True")
-    for p in sorted(write, key=lambda p: p == "demo.json"): # the record comes last
+    paths = {o.relative_to(dest).as_posix() for o in dest.rglob("*") if o.is_file()}
+    record = (dest/"demo.json").read_bytes() if "demo.json" in paths else None
+    plan = _guard(str(dest), paths, record, there, _file_hashes(new), overwrite)
+    for p in plan.kept: print(f"{dest/p} was changed and stays as it is; overwrite=True replaces it")
+    for p in sorted(plan.write, key=lambda p: p == "demo.json"): # the record comes last
         (dest/p).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(new/p, dest/p)
-    for p in remove: (dest/p).unlink()
-    for o in {(dest/p).parent for p in remove} - {dest}:
+    for p in plan.remove: (dest/p).unlink()
+    for o in {(dest/p).parent for p in plan.remove} - {dest}:
         if not any(o.iterdir()): o.rmdir()
 
 # %% ../../nbs/share/03_demo.ipynb #space-folder
@@ -734,8 +755,8 @@ def space_folder(
     revision:str|None=None, # of a Hub model: branch, tag or commit
     hardware:str="cpu-basic", # that the Space will have: "cpu-basic", "zero-a10g", "t4-small", ...
     title:str|None=None, # of the page
-    language:str|None=None, # chosen at the start, ISO 639-1; None: the only one of its training, or automatic
-    examples:int|Sequence=0, # clips to publish: so many of the evaluation set, or paths, or dicts of audio, label and language
+    language:str|None=None, # preselected, ISO 639-1; None: the only one of its training, or automatic
+    examples:int|Sequence=0, # to publish: number of evaluation clips, or paths, or dicts of audio, label and language
     limits:Limits=Limits(), # for visitors
     license:str|None=None, # of the Space
     template:str|Path|None=None, # in place of `demo_template()`
@@ -745,31 +766,28 @@ def space_folder(
     "Write a Space: app.py, demo.json, requirements.txt, README.md, and the weights unless they are on the Hub."
     if isinstance(model, DemoSource) and revision is not None:
         raise DemoError("revision: a DemoSource has its commit already")
-    source, dest = model if isinstance(model, DemoSource) else demo_source(model, revision,
-        api), Path(dest).expanduser()
-    old = _earlier(dest.resolve(), source)
-    _check_hardware(hardware)
+    source = model if isinstance(model, DemoSource) else demo_source(model, revision, api)
+    dest = Path(dest).expanduser()
+    if dest.exists() and not dest.is_dir(): raise DemoError(f"{dest} is a file; name a folder")
+    whole = dest.resolve()
+    for o in [source.model]*source.local + [(source.base or {}).get("model")]:
+        if o and Path(o).resolve().is_relative_to(whole):
+            raise DemoError(
+                f"{dest} holds the model itself ({Path(o).resolve().relative_to(whole)}): name another folder")
     clips = _examples(source, examples, limits)
-    with _beside(dest.resolve()) as new:
-        _build(new, source, clips, hardware, limits, license, template, title, language, api)
-        try: _put(new, dest, old, overwrite)
+    with _beside(whole) as new:
+        _build(new, source, clips, hardware, limits=limits, title=title, language=language, license=license,
+               template=template, api=api)
+        try: _put(new, dest, overwrite)
         except OSError as e: raise DemoError(f"{dest} cannot be written: {one_line(e, 200)}") from None
     return dest
-
-# %% ../../nbs/share/03_demo.ipynb #space-words
-_PRIVACY = "Recordings are deleted within two hours and not used for anything else."
-
-def _limits_table(l:Limits) -> dict: # name -> value
-    "The limits, for people."
-    some = {"requests of a visitor in a minute": l.per_minute} if l.per_minute else {}
-    return {"seconds of audio": l.seconds, "megabytes": l.megabytes, "requests that may wait": l.queue} | some
 
 # %% ../../nbs/share/03_demo.ipynb #more-than-reads
 def _more_than_reads(
     own, # huggingface_hub.HfApi of the token
 ) -> str|None: # None: it can only read
     "What else a token can do."
-    d = _ask("asking the Hub what a token may do", own, own.whoami)
+    d = ask("asking the Hub what a token may do", own, own.whoami)
     token = (d.get("auth") or {}).get("accessToken") or {}
     if token.get("role") == "read": return None
     if token.get("role") != "fineGrained": return "can write everything that is yours"
@@ -785,15 +803,15 @@ def _checked_secret(
     value:str, # its value
     var:str, # environment variable that it came from
 ):
-    "A Space gets no token that can write, whatever it is called."
+    "Refuse a token that can write, under whatever name."
     from huggingface_hub import HfApi, get_token
     make = f"make one for reading only at {api.endpoint}/settings/tokens"
     if any(isinstance(o, str) and o and o in value for o in (api.token, get_token())):
         raise DemoError(
             f"the secret {key}: {var} holds the token that you deploy with, which is not for a Space; {make}")
-    for token in {value} if key == "HF_TOKEN" else set(_TOKEN.findall(value)):
+    for token in {value} if key == "HF_TOKEN" else {o for o in TOKEN.findall(value) if o.startswith("hf_")}:
         if more := _more_than_reads(HfApi(endpoint=api.endpoint, token=token)):
-            raise DemoError(f"the token in {var} {more}, and whoever gets at the Space would have it; {make}")
+            raise DemoError(f"the token in {var} {more}, and anyone who breaks into the Space would have it; {make}")
 
 # %% ../../nbs/share/03_demo.ipynb #only-reads
 def _can_read(
@@ -802,22 +820,22 @@ def _can_read(
     token:str, # of the Space
     var:str, # environment variable that it came from
 ):
-    "A Space gets no token that is of no use to it."
+    "Refuse a token that would be useless to the Space."
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
     own = HfApi(endpoint=api.endpoint, token=token)
     def look(name):
         try: own.auth_check(name)
         except GatedRepoError:
-            raise DemoError(
-                f"the token in {var} cannot read {name}, which is gated: accept its terms on the Hub, and allow the token to read gated repositories") from None
+            raise DemoError(f"the token in {var} cannot read {name}, which is gated: accept its terms on the Hub, "
+                            "and allow the token to read gated repositories") from None
         except RepositoryNotFoundError:
             raise DemoError(
                 f"the token in {var} cannot read {name}: allow it to, at {api.endpoint}/settings/tokens") from None
-    for o in names: _ask(f"reading {o} with the token in {var}", own, lambda: look(o))
+    for o in names: ask(f"reading {o} with the token in {var}", own, lambda: look(o))
 
 def _closed(api, names:Sequence[str]) -> list[str]: # those of the models that not everybody may read
-    return [o for o in names if (i := _info(api, o)).private or i.gated]
+    return [o for o in names if (i := _model_info(api, o)).private or i.gated]
 
 # %% ../../nbs/share/03_demo.ipynb #secrets-of
 def _secrets(
@@ -828,80 +846,144 @@ def _secrets(
     "The Space's secrets. Their values come from the environment and go to the Hub's API, nowhere else."
     names, out, closed = dict(secrets or {}), [], _closed(api, source.hub_ids)
     if closed: names.setdefault("HF_TOKEN", "SPACE_HF_TOKEN")
+    are, them = ("are", "them") if closed[1:] else ("is", "it")
     for key, var in names.items():
         if not (value := os.environ.get(var, "").strip()):
-            own = f"{' and '.join(closed)} {'are' if closed[1:] else 'is'} private or gated, so the Space needs a token that can read {'them' if closed[1:] else 'it'}"
-            why = own if closed and key == "HF_TOKEN" else f"the Space's secret {key} is taken from it"
-            make = f"; make a fine-grained one, for reading only, at {api.endpoint}/settings/tokens" if key == "HF_TOKEN" else ""
+            why, make = f"the Space's secret {key} is taken from it", ""
+            if closed and key == "HF_TOKEN":
+                why = f"{' and '.join(closed)} {are} private or gated, so the Space needs a token that can read {them}"
+            if key == "HF_TOKEN":
+                make = f"; make a fine-grained one, for reading only, at {api.endpoint}/settings/tokens"
             raise DemoError(f"the environment variable {var} is not set: {why}{make}")
         _checked_secret(api, key, value, var)
         if key == "HF_TOKEN": _can_read(api, source.hub_ids, value, var)
         out.append(dict(key=key, value=value))
     return out
 
-# %% ../../nbs/share/03_demo.ipynb #existing
-def _put_before(
-    api, # huggingface_hub.HfApi
-    info, # `SpaceInfo`
-) -> dict: # path -> SHA-256 of what this module put there; nothing for a Space that is still empty
-    "A Space that somebody made for something else is not to be replaced."
-    files = {o.rfilename for o in info.siblings or ()}
-    if not files - {".gitattributes", "README.md"}: return {}
-    old = _written(_download(api, info, "demo.json", "space").read_bytes()) if "demo.json" in files else None
-    if old is not None: return old
-    there = ", ".join(sorted(files)[:4])
-    raise DemoError(
-        f"the Space {info.id} is there and holds something else than a demo of this package ({there}); give another name")
+# %% ../../nbs/share/03_demo.ipynb #checked-variables
+def _checked_variables(
+    variables:dict|None, # name -> value
+) -> dict:
+    "Variables are public: no token among them."
+    out = {str(k): str(v) for k,v in (variables or {}).items()}
+    for k,v in out.items():
+        if redact(v) != v or re.search(r"token|secret|password|api_?key", k, re.I):
+            raise DemoError(f"variable {k}: everybody can read variables; give it as a secret: "
+                            f"secrets={{{k!r}: 'AN_ENVIRONMENT_VARIABLE'}}")
+    return out
 
 # %% ../../nbs/share/03_demo.ipynb #space-changes
-def _changes(
+_BEGUN = (".gitattributes", "README.md") # what a new Space holds
+
+def _on_space(api, info) -> tuple: # arguments of `_earlier`
+    paths = {o.rfilename for o in info.siblings or ()}
+    record = _download(api, info, "demo.json", "space").read_bytes() if "demo.json" in paths else None
+    return f"the Space {info.id}", paths, record
+
+def _space_plan(
     api, # huggingface_hub.HfApi
     space:str, # "user/name"
-    folder:Path, # what shall be there
+    folder:Path, # what is to be there
     overwrite:bool, # also what its owner changed?
-): # SpaceInfo, paths to write, to remove, to keep as their owner made them
-    "What an update of a Space comes to; what would lose its owner's work is refused."
-    info = _ask(f"looking at the Space {space}", api, lambda: api.space_info(space, files_metadata=True))
-    old, have = _put_before(api, info), {o.rfilename: o for o in info.siblings or ()}
-    new = {"demo.json": _sha256(folder/"demo.json")} | _hashes(folder)
+): # SpaceInfo, _Plan
+    "What an update of a Space comes to, as far as the guard allows."
+    info = ask(f"looking at the Space {space}", api, lambda: api.space_info(space, files_metadata=True))
+    have, new = {o.rfilename: o for o in info.siblings or ()}, _file_hashes(folder)
     @functools.cache
     def there(p):
         if (o := have.get(p)) is None or o.lfs: return o and o.lfs.sha256
-        if p in new and o.blob_id == _file_hashes(folder/p)[0]: return new[p]
+        if p in new and o.blob_id == file_hashes(folder/p).git: return new[p]
         return _sha256(_download(api, info, p, "space"))
-    write, remove, changed = _compare(old, there, new)
-    changed = [] if overwrite or not old else changed
-    if lost := sorted({*changed} - {"README.md"}):
-        raise DemoError(
-            f"the Space {space}: {', '.join(lost)} changed there since the demo was sent, and that would be lost: give another name, or pass overwrite=True")
-    return info, [o for o in write if o not in changed], remove, changed
+    return info, _guard(*_on_space(api, info), there, new, overwrite, _BEGUN)
 
 # %% ../../nbs/share/03_demo.ipynb #space-send
 def _send(
     api, # huggingface_hub.HfApi
     space:str, # "user/name"
-    folder:Path, # what shall be there
+    folder:Path, # what is to be there
     overwrite:bool, # also what its owner changed?
     message:str, # of the commit
     say, # called with lines
 ) -> tuple[str,bool]: # commit of the Space; was it made here?
-    "Bring the files of a Space up to date, in one commit on top of what was looked at."
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-    info, write, remove, kept = _changes(api, space, folder, overwrite)
-    for o in kept: say(f"{o} was changed on the Space and stays as it is there; overwrite=True replaces it")
-    if not write + remove: return info.sha, False
-    say("; ".join(f"{what} {', '.join(o)}" for what, o in (("writing", write), ("removing", remove)) if o))
-    def commit():
-        todo = [CommitOperationAdd(o, str(folder/o)) for o in write] + [CommitOperationDelete(o) for o in remove]
-        return api.create_commit(space, todo, commit_message=message, repo_type="space", parent_commit=info.sha)
-    try: return _ask(f"sending the files of {space}", api, commit).oid, True
-    except PublishError: # of a second attempt, where only the answer to the first was lost?
-        info, write, remove, _ = _changes(api, space, folder, overwrite)
-        if write + remove: raise
-        return info.sha, True
+    "Bring the files of a Space up to date, in one commit."
+    info, plan = _space_plan(api, space, folder, overwrite)
+    for o in plan.kept: say(f"{o} was changed on the Space and stays as it is there; overwrite=True replaces it")
+    if not plan.write + plan.remove: return info.sha, False
+    both = dict(writing=plan.write, removing=plan.remove)
+    say("; ".join(f"{what} {', '.join(o)}" for what, o in both.items() if o))
+    changes = Changes(changed=tuple(plan.write), removed=tuple(plan.remove))
+    return commit_files(api, space, "space", {p: folder/p for p in plan.write}, changes, info.sha, message), True
 
-# %% ../../nbs/share/03_demo.ipynb #create
+# %% ../../nbs/share/03_demo.ipynb #unpaid
+class UnpaidError(DemoError):
+    "The account's plan does not include the hardware that a Space was to run on."
+
+def _paying(
+    space:str, # "user/name"
+    hardware:str, # that it is to run on
+    call, *args, # what may be refused for want of payment
+): # what `call` returns
+    "Say what is possible without payment when the Hub asks for it."
+    from huggingface_hub.errors import HfHubHTTPError
+    try: return call(*args)
+    except HfHubHTTPError as e:
+        if e.response.status_code != 402: raise
+        said = one_line(redact(getattr(e, "server_message", None) or "no message"), 300)
+        zero = "" if hardware.startswith("zero") else "hardware='zero-a10g' (ZeroGPU), if the account has it, or "
+        raise UnpaidError(
+            f"{space}: the Hub requires a paid plan for {hardware} (402: {said}). Without one: {zero}the folder alone "
+            "(space_folder, or folder_only=True in the run notebook), which `python app.py` runs anywhere") from None
+
+# %% ../../nbs/share/03_demo.ipynb #update
 _HARDWARE = ("cpu-basic", "zero-a10g") # what "auto" tries, in this order
+
+def _update(
+    api, # huggingface_hub.HfApi
+    info, # `SpaceInfo` of the Space
+    hardware:str, # "auto" leaves it
+    secrets:list[dict], # from `_secrets`
+    variables:dict, # name -> value
+    say, # called with lines
+) -> str: # hardware that it has
+    "Bring the settings of a Space up to date; each change restarts it, so only differences are sent."
+    name, now = info.id, info.runtime
+    has = ask(f"reading the variables of {name}", api, lambda: api.get_space_variables(name))
+    for k,v in variables.items():
+        if k not in has or has[k].value != v:
+            ask(f"setting the variable {k} of {name}", api, lambda: api.add_space_variable(name, k, v))
+            say(f"variable {k} set")
+    for o in secrets:
+        ask(f"setting the secret {o['key']} of {name}", api, lambda: api.add_space_secret(name, o["key"], o["value"]))
+    current = (now and (now.requested_hardware or now.hardware)) or _HARDWARE[0]
+    if hardware in ("auto", current): return str(current)
+    ask(f"changing the hardware of {name}", api, lambda: _paying(name, hardware, api.request_space_hardware, name,
+                                                                 hardware))
+    say(f"hardware: {current} -> {hardware}")
+    return hardware
+
+# %% ../../nbs/share/03_demo.ipynb #or-there
+def _or_there(
+    api, # huggingface_hub.HfApi
+    space:str, # "user/name"
+    hardware:str, # to make it on
+    make, # function of the hardware that makes it
+    update, # function of its `SpaceInfo` that gives its hardware
+) -> str: # hardware that it got
+    "Make a Space, or reuse one that appeared meanwhile: in another window, or by an attempt whose answer was lost."
+    from huggingface_hub.errors import HfHubHTTPError
+    def f():
+        try: make(hardware)
+        except HfHubHTTPError as e:
+            if e.response.status_code != 409: raise
+            return (find_repository(api, space, "space"), e)
+    found = ask(f"making the Space {space}", api, lambda: _paying(space, hardware, f))
+    if not found: return hardware
+    info, e = found
+    if info is not None:
+        _earlier(*_on_space(api, info), _BEGUN)
+        return update(info)
+    said = one_line(redact(getattr(e, "server_message", None) or "conflict"), 200)
+    raise DemoError(f"the Hub refuses to make the Space {space} (409: {said}): give another name")
 
 def _create(
     api, # huggingface_hub.HfApi
@@ -925,75 +1007,6 @@ def _create(
             if other is None: raise
             say(f"{h} needs a paid plan for this account (402); trying {other} instead")
 
-# %% ../../nbs/share/03_demo.ipynb #or-there
-def _or_there(
-    api, # huggingface_hub.HfApi
-    space:str, # "user/name"
-    hardware:str, # to make it on
-    make, # function of the hardware that makes it
-    update, # function of its `SpaceInfo` that gives its hardware
-) -> str: # hardware that it got
-    "Make a Space, or go on with one that appeared meanwhile: in another window, or by an attempt whose answer was lost."
-    from huggingface_hub.errors import HfHubHTTPError
-    def f():
-        try: make(hardware)
-        except HfHubHTTPError as e:
-            if e.response.status_code != 409: raise
-            return (_look(api, space, "space"), e)
-    found = _ask(f"making the Space {space}", api, lambda: _paying(space, hardware, f))
-    if not found: return hardware
-    info, e = found
-    if info is None:
-        raise DemoError(
-            f"the Hub does not make the Space {space} (409: {one_line(_redact(getattr(e, 'server_message', None) or 'conflict'), 200)}): give another name")
-    _put_before(api, info)
-    return update(info)
-
-# %% ../../nbs/share/03_demo.ipynb #unpaid
-class UnpaidError(DemoError):
-    "The account's plan does not have what a Space was to run on."
-
-def _paying(
-    space:str, # "user/name"
-    hardware:str, # that it shall run on
-    call, *args, # what may be refused for want of payment
-): # what `call` returns
-    "Say what is left when the Hub asks for payment."
-    from huggingface_hub.errors import HfHubHTTPError
-    try: return call(*args)
-    except HfHubHTTPError as e:
-        if e.response.status_code != 402: raise
-        said = _redact(getattr(e, "server_message", None) or "no message")
-        zero = "" if hardware.startswith("zero") else "hardware='zero-a10g' (ZeroGPU), where the account has it, or "
-        raise UnpaidError(
-            f"{space}: the Hub wants a paid plan for {hardware} (402: {one_line(said, 300)}). What is left is {zero}the folder alone "
-                          "(space_folder, or folder_only=True in the run notebook), which runs anywhere with `python app.py`") from None
-
-# %% ../../nbs/share/03_demo.ipynb #update
-def _update(
-    api, # huggingface_hub.HfApi
-    info, # `SpaceInfo` of the Space
-    hardware:str, # "auto" leaves it
-    secrets:list[dict], # from `_secrets`
-    variables:dict, # name -> value
-    say, # called with lines
-) -> str: # hardware that it has
-    "Bring the settings of a Space up to date; each change restarts it, so only what differs is set."
-    name, now = info.id, info.runtime
-    has = _ask(f"reading the variables of {name}", api, lambda: api.get_space_variables(name))
-    for k,v in variables.items():
-        if k not in has or has[k].value != v:
-            _ask(f"setting the variable {k} of {name}", api, lambda: api.add_space_variable(name, k, v))
-            say(f"variable {k} set")
-    for o in secrets:
-        _ask(f"setting the secret {o['key']} of {name}", api, lambda: api.add_space_secret(name, o["key"], o["value"]))
-    current = (now and (now.requested_hardware or now.hardware)) or _HARDWARE[0]
-    if hardware in ("auto", current): return str(current)
-    _ask(f"changing the hardware of {name}", api, lambda: _paying(name, hardware, api.request_space_hardware, name,
-                                                                  hardware))
-    say(f"hardware: {current} -> {hardware}")
-    return hardware
-
 # %% ../../nbs/share/03_demo.ipynb #broken
 _BROKEN = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")
 
@@ -1005,12 +1018,12 @@ def _log_tail(
 ) -> str:
     "The end of a Space's log, without tokens."
     try: lines = list(api.fetch_space_logs(space, build=build))
-    except Exception as e: return f"(its log cannot be read: {one_line(_redact(e), 200)})"
-    return _redact("".join(o if o.endswith("\n") else o + "\n" for o in lines[-n:])).rstrip()
+    except Exception as e: return f"(its log cannot be read: {one_line(redact(str(e)), 200)})"
+    return redact("".join(o if o.endswith("\n") else o + "\n" for o in lines[-n:])).rstrip()
 
 def _why_broken(api, space:str, stage:str, runtime) -> str:
     "What went wrong with a Space, in its own words."
-    said = _redact((runtime.raw or {}).get("errorMessage") or "")
+    said = redact((runtime.raw or {}).get("errorMessage") or "")
     log = "" if stage in ("CONFIG_ERROR", "NO_APP_FILE", "DELETING") else _log_tail(api, space, stage == "BUILD_ERROR")
     see = f"See {api.endpoint}/spaces/{space}?logs={'build' if stage == 'BUILD_ERROR' else 'container'}"
     return "\n".join(o for o in (f"the Space {space} does not run: {stage}"
@@ -1021,59 +1034,58 @@ def _app_client(
     host:str, # address of the app
     token:str|None, # for a private Space
 ): # gradio_client.Client
-    "Speak to a running app."
+    "Connect to a running app."
     from gradio_client import Client
     return Client(host, token=token, verbose=False, download_files=False, analytics_enabled=False)
 
-def _about(host:str, token:str|None) -> tuple[dict,str]: # what it serves; why that cannot be told
-    "Ask an app which weights it has loaded."
+def _about(host:str, token:str|None) -> tuple[dict,str]: # what it serves; why that is not known
+    "Ask an app which weights it has loaded; it may be starting, or still be the previous one."
     try: return _app_client(host, token).predict(api_name="/about"), ""
-    except Exception as e: return {}, one_line(f"{type(e).__name__}: {e}", 200) # it may be starting, or still be the one before
+    except Exception as e: return {}, one_line(f"{type(e).__name__}: {e}", 200)
 
 # %% ../../nbs/share/03_demo.ipynb #wait-for
 def _wait_for(
     api, # huggingface_hub.HfApi
     space:str, # "user/name"
-    made:dict, # the demo.json that went up
+    made:dict, # the demo.json that was sent
     token:str|None, # for a private Space
     timeout:float, # s
     every:float, # s between questions
     say, # called with lines
 ) -> str: # address of the app
-    "Wait until the Space serves what went up."
+    "Wait until the Space serves what was sent."
     start, last, why, woken = time.monotonic(), None, "", False
     while True:
-        runtime = _ask(f"looking at the Space {space}", api, lambda: api.get_space_runtime(space))
+        runtime = ask(f"looking at the Space {space}", api, lambda: api.get_space_runtime(space))
         stage = getattr(runtime.stage, "value", str(runtime.stage))
         if stage != last: say(f"[{time.monotonic()-start:4.0f} s] {stage}")
         last = stage
         if stage in _BROKEN: raise DemoError(_why_broken(api, space, stage, runtime))
         if stage in ("PAUSED", "STOPPED", "SLEEPING") and not woken:
-            _ask(f"restarting the Space {space}", api, lambda: api.restart_space(space))
+            ask(f"restarting the Space {space}", api, lambda: api.restart_space(space))
             woken = True
         if stage == "RUNNING":
-            host = _ask(f"looking at the Space {space}", api, lambda: api.space_info(space)).host
+            host = ask(f"looking at the Space {space}", api, lambda: api.space_info(space)).host
             about, why = _about(host, token)
             if about.get("demo") == made["id"]: return host
-            why = why or "it still serves the version before"
+            why = why or "it still serves the previous version"
         if time.monotonic() - start > timeout:
-            raise DemoError(
-                f"the Space {space} is not ready after {timeout:.0f} s: {stage}{why and f' ({why})'}; see {api.endpoint}/spaces/{space}, "
-                            "or run this again, which goes on waiting")
+            raise DemoError(f"the Space {space} is not ready after {timeout:.0f} s: {stage}{why and f' ({why})'}; "
+                            f"see {api.endpoint}/spaces/{space}, or run this again, which continues to wait")
         time.sleep(every)
 
 # %% ../../nbs/share/03_demo.ipynb #try-it
 def _clip(source:DemoSource, examples:list[dict]) -> dict: # audio, label, language
     "A recording for the one request."
-    return (examples or (_rows(source.run, 1) if source.run else []) or _tiny_rows(1))[0]
+    return (examples or (_run_clips(source.run, 1) if source.run else []) or _tiny_clips(1))[0]
 
-def _try(
+def _request(
     host:str, # address of the app
     token:str|None, # for a private Space
     source:DemoSource, # what it must serve
     clip:dict, # audio, and perhaps language
     language:str, # otherwise
-) -> tuple[str,float]: # what it heard, seconds that it took
+) -> tuple[str,float]: # transcript, seconds that it took
     "One real request."
     from gradio_client import handle_file
     client, start = _app_client(host, token), time.perf_counter()
@@ -1092,80 +1104,70 @@ class Deployment:
     "A Space that was deployed."
     space:str # "user/name"
     url:str # its page on the Hub
-    host:str|None # address of the app; None: was not waited for
+    host:str|None # address of the app; None: did not wait for it
     hardware:str # that was asked for
     commit:str # of the Space
     changed:bool # did this call change its files?
     model:str # what it serves
     weights:dict # file -> SHA-256
-    text:str|None = None # what it heard in the one request; None: was not waited for
+    text:str|None = None # transcript of the one request; None: did not wait for it
     seconds:float|None = None # that the request took
 
     def to_dict(self) -> dict: return asdict(self)
 
-# %% ../../nbs/share/03_demo.ipynb #checked-variables
-def _checked_variables(
-    variables:dict|None, # name -> value
-) -> dict:
-    "Variables are seen by everybody: no token among them."
-    out = {str(k): str(v) for k,v in (variables or {}).items()}
-    for k,v in out.items():
-        if _redact(v) != v or re.search(r"token|secret|password|api_?key", k, re.I):
-            raise DemoError(
-                f"variable {k}: variables can be read by everybody; give it as a secret: secrets={{{k!r}: 'AN_ENVIRONMENT_VARIABLE'}}")
-    return out
+def _answered(api, d:Deployment, source:DemoSource, made:dict, clips:list[dict], timeout:float, every:float,
+              say) -> Deployment:
+    "Wait for the Space, and make one request."
+    from huggingface_hub import get_token
+    hidden = ask(f"looking at the Space {d.space}", api, lambda: api.space_info(d.space)).private
+    token = (api.token or get_token()) if hidden else None
+    host = _wait_for(api, d.space, made, token, timeout, every, say)
+    text, seconds = _request(host, token, source, _clip(source, clips), made["language"])
+    say(f"it answers in {seconds:.1f} s, with the right weights")
+    return replace(d, host=host, text=text, seconds=round(seconds, 2))
 
 # %% ../../nbs/share/03_demo.ipynb #deploy
 def deploy_demo(
     model:str|Path, # folder of a run or of a model, "tiny", or a Hub id
     space:str|None=None, # "user/name" or "name"; None: the model's name and "-demo"
     *,
-    hardware:str="auto", # one of the Hub's; "auto": cpu-basic, or ZeroGPU if the account cannot have that; an existing Space keeps its own
-    private:bool=True, # when it is made: seen by its owner only
+    hardware:str="auto", # one of the Hub's; "auto": cpu-basic, else ZeroGPU; an existing Space keeps its own
+    private:bool=True, # visible only to its owner; for a new Space
     secrets:dict|None=None, # secret of the Space -> environment variable here that holds it
     variables:dict|None=None, # of the Space: name -> value, public
     revision:str|None=None, # of a Hub model
-    examples:int|Sequence=0, # clips to publish: so many of the evaluation set, or paths, or dicts of audio, label and language
+    examples:int|Sequence=0, # to publish: number of evaluation clips, or paths, or dicts of audio, label and language
     limits:Limits=Limits(), # for visitors
     overwrite:bool=False, # also the files that were changed on the Space since they were sent?
     wait:bool=True, # until it runs, and then make one request
     timeout:float=1800, # s to wait
     every:float=5, # s between questions to the Hub
     api=None, # huggingface_hub.HfApi; None: of HF_TOKEN or the stored login
-    say=print, # called with lines of progress
-    **folder, # title, language, license, template: see `space_folder`
+    verbose:bool=True, # print what is done
+    **page, # title, language, license, template: see `space_folder`
 ) -> Deployment:
-    "Put a demo up as a Space, or bring the one that is there up to date."
+    "Deploy a demo as a Space, or bring an existing one up to date."
+    say = print if verbose else lambda line: None
     if hardware != "auto": _check_hardware(hardware)
-    api, variables = _client(api), _checked_variables(variables)
+    api, variables = hub_client(api), _checked_variables(variables)
     who, source = account(api), demo_source(model, revision, api)
-    space = _full_name(space, f"{source.name.rpartition('/')[2]}-demo", who)
-    info = _check_target(api, who, space, "space")
+    space = full_repo_id(space, f"{source.name.rpartition('/')[2]}-demo", who)
+    info = check_target(api, who, space, "space")
     hidden, clips = _secrets(api, source, secrets), _examples(source, examples, limits)
-    with tempfile.TemporaryDirectory() as tmp:
-        def write(h): return space_folder(source, tmp, examples=clips, limits=limits, api=api, hardware=h, **folder)
-        write(_HARDWARE[0] if hardware == "auto" else hardware) # what is wrong with it shows before anything is made
-        if info: _changes(api, space, Path(tmp), overwrite)
-        hardware = (_update(api, info, hardware, hidden, variables, say) if info else
-                    _create(api, space, hardware, private, hidden, variables, say))
-        made = json.loads((write(hardware)/"demo.json").read_text(encoding="utf-8"))
-        commit, changed = _send(api, space, Path(tmp), overwrite, f"Demo of {source.name}", say)
-    d = Deployment(space, f"{api.endpoint}/spaces/{space}", None, hardware, commit, not info or changed, source.name,
-                   source.weights)
+    def build(folder, hardware):
+        return _build(Path(folder), source, clips, hardware, limits=limits, api=api, **page)
+    with tempfile.TemporaryDirectory() as first: # what is wrong with it shows before anything is made
+        build(first, _HARDWARE[0] if hardware == "auto" else hardware)
+        if info: _space_plan(api, space, Path(first), overwrite)
+    hardware = (_update(api, info, hardware, hidden, variables, say) if info else
+                _create(api, space, hardware, private, hidden, variables, say))
+    with tempfile.TemporaryDirectory() as folder:
+        made = build(folder, hardware)
+        commit, changed = _send(api, space, Path(folder), overwrite, f"Demo of {source.name}", say)
+    d = Deployment(space=space, url=repo_page(api, space, "space"), host=None, hardware=hardware, commit=commit,
+                   changed=not info or changed, model=source.name, weights=source.weights)
     say(f"{d.url}: {'files of commit ' + d.commit[:8] if d.changed else 'nothing to change'}, {hardware}")
     if not wait: return d
     try: return _answered(api, d, source, made, clips, timeout, every, say)
     except DemoError as e:
         raise DemoError(functools.reduce(lambda s, o: s.replace(o["value"], "[secret]"), hidden, str(e))) from None
-
-# %% ../../nbs/share/03_demo.ipynb #answered
-def _answered(api, d:Deployment, source:DemoSource, made:dict, clips:list[dict], timeout:float, every:float,
-              say) -> Deployment:
-    "Wait for the Space, and make one request."
-    from huggingface_hub import get_token
-    hidden = _ask(f"looking at the Space {d.space}", api, lambda: api.space_info(d.space)).private
-    token = (api.token or get_token()) if hidden else None
-    host = _wait_for(api, d.space, made, token, timeout, every, say)
-    text, seconds = _try(host, token, source, _clip(source, clips), made["language"])
-    say(f"it answers in {seconds:.1f} s, with the weights that were meant")
-    return replace(d, host=host, text=text, seconds=round(seconds, 2))
