@@ -237,9 +237,9 @@ def test_refused_before_anything_is_sent(run, hub, quick, tmp_path):
     hub.requests.clear()
     for args, words, who in [((tmp_path,), ["no run folder"], token), ((tmp_path/"nothing",), ["is no folder"], token),
                              ((half,), ["train_results.json", "--resume auto"], token), ((torn,), ["not whole"], token),
-            ((lost,), ["/nowhere/voxtral", "merge=True"], token), ((run, "me/a b"), ["no name for a repository"],
+            ((lost,), ["/nowhere/voxtral", "merge=True"], token), ((run, "me/a b"), ["not a name for a repository"],
                                                                    token),
-                                                                   ((run, "a/b/c"), ["no name for a repository"],
+                                                                   ((run, "a/b/c"), ["not a name for a repository"],
                                                                     token), ((run, "you/accent"), ["me/"], token),
             ((run, "voices"), ["is a dataset already"], token), ((run, "page"), ["is a space already"], token),
             ((run,), ["no token", "settings/tokens"], None), ((run,), ["may only read", "settings/tokens"],
@@ -281,7 +281,7 @@ def test_the_token_is_nowhere(run, hub, tmp_path):
     trace = "import logging, sys; logging.basicConfig(level='INFO'); from voxtral_nb.share.publish import publish_model; publish_model(sys.argv[1], 'other', verify=False)"
     said.append(subprocess.run([sys.executable, "-X", "dev", "-c", trace, run], env=hub.env(HF_TOKEN=token), cwd=out,
                                capture_output=True, text=True, timeout=300))
-    assert "PublishError" in said[-1].stderr and "Traceback" in said[-1].stderr
+    assert "HubError" in said[-1].stderr and "Traceback" in said[-1].stderr
     said.append(publish(hub, token, run, "third", f"--token={token}", cwd=out))
     assert said[-1].returncode == 2
     assert not [o.args for o in said if token in o.stdout + o.stderr]
@@ -315,11 +315,11 @@ def tone(i): return (np.sin(np.arange(8000)*(i + 3)/40)*.3).astype(np.float32)
 READ = """
 import hashlib, json, sys
 from datasets import Audio, load_dataset
-from voxtral_nb.data.sources import _undecoded
+from voxtral_nb.data.sources import stored_undecoded
 def load(): return load_dataset(sys.argv[1], split="train").cast_column("audio", Audio(decode=False))
 if sys.argv[2] == "parquet": d = load() # nothing but datasets
 else:
-    with _undecoded(): d = load() # datasets wants torchcodec for files, even if it does not decode them
+    with stored_undecoded(): d = load() # datasets wants torchcodec for files, even if it does not decode them
 print(json.dumps([[o["text"], o["language"], o["speaker"], hashlib.sha256(o["audio"]["bytes"] or open(o["audio"]["path"], "rb").read()).hexdigest()] for o in d]))
 """
 

@@ -17,6 +17,7 @@ from pathlib import Path
 # %% ../../nbs/core/01_config.ipynb #imports-other
 import yaml
 from fastcore.basics import patch
+from .secrets import holds_token, redact
 from .words import either, markdown_table, table_cell
 from .files import atomic_write, strict_json
 
@@ -183,6 +184,9 @@ def check(
 ): # the value, as Python's own type
     "Return `value` if the setting accepts it, else raise `ConfigError`."
     if value is None and self.optional: return None
+    if isinstance(value, (str, os.PathLike)) and holds_token(os.fspath(value)):
+        raise ConfigError(f"{self.name}: holds what looks like a token or a password, and settings are kept in files "
+                          "that others read; set HF_TOKEN, or log in with `hf auth login`")
     try:
         if self.verify: self.verify(value)
     except ConfigError as e: raise ConfigError(f"{self.name}: {str(e).removeprefix(self.name + ' ')}") from None
@@ -197,7 +201,7 @@ def _shown(
     value, # anything
 ) -> str: # of moderate length
     "`value` as messages show it."
-    try: return reprlib.repr(value)
+    try: return redact(reprlib.repr(value))
     except (ValueError, RecursionError): return f"a very large {type(value).__name__}" # more digits than Python prints
 
 # %% ../../nbs/core/01_config.ipynb #field-parse

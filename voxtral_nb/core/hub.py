@@ -50,6 +50,8 @@ def hub_client(
     return api
 
 # %% ../../nbs/core/03_hub.ipynb #causes
+_NOT_CACHED = ("LocalEntryNotFoundError", "OfflineModeIsEnabled") # huggingface_hub's
+
 def causes(
     e:BaseException|None, # an exception
 ) -> list: # `e` and the exceptions that it came from
@@ -69,7 +71,7 @@ def hub_status(
         if hasattr(getattr(o, "response", None), "status_code"): return o.response.status_code, o
     for o in chain:
         if type(o).__module__.partition(".")[0] in ("httpx2", "httpcore2", "httpx", "httpcore") or isinstance(o,
-            (ConnectionError, TimeoutError)) or type(o).__name__ in ("LocalEntryNotFoundError", "OfflineModeIsEnabled"):
+            (ConnectionError, TimeoutError)) or type(o).__name__ in _NOT_CACHED:
             return 0, o
     return None, None
 
@@ -116,12 +118,16 @@ def _meaning(
     login = "log in with `hf auth login` (or set HF_TOKEN)"
     if kind == "GatedRepoError": return "it is gated", f"accept its terms at {page}, then {login}"
     if kind == "RevisionNotFoundError": return "there is no such revision", f"see {page}/commits for what there is"
+    if kind.endswith("EntryNotFoundError") and status: return "a file is missing there", f"see {page} for what there is"
     if kind == "RepositoryNotFoundError" or status == 404:
         return ("there is no such repository on the Hub, or the token may not see it",
                 f"check the name at {page}, and, if it is private, {login}")
     if status == 0:
-        there = f", or download it beforehand (`hf download {name}`)" if name else f", and {_AGAIN}"
-        return f"the Hub ({api.endpoint}) cannot be reached, or the connection was cut", f"check the network{there}"
+        args = f"{name.removeprefix('datasets/')} --repo-type dataset" if (name or "").startswith("datasets/") else name
+        there = f", or download it beforehand (`hf download {args}`)" if name else f", and {_AGAIN}"
+        reach = f"the Hub ({api.endpoint}) cannot be reached"
+        lost = f"it is not in the cache, and {reach}" if kind in _NOT_CACHED else f"{reach}, or the connection was cut"
+        return lost, f"check the network{there}"
     if status == 401: return "the Hub does not take this token: it has expired or was revoked", token_advice(api)
     if status == 402:
         return ("the Hub asks for payment: this needs more than the account's plan has, such as private storage",
@@ -145,8 +151,9 @@ def hub_answer(
     from huggingface_hub import HfApi
     status, e = hub_status(e)
     if status is None: return None
-    said, wait = getattr(e, "server_message", None) or "" if status else f"{type(e).__name__}: {e}", _wait_asked(e)
-    means, advice = _meaning(status, type(e).__name__, api or HfApi(), name, wait)
+    kind, wait = type(e).__name__, _wait_asked(e)
+    said = getattr(e, "server_message", None) or "" if status else "" if kind in _NOT_CACHED else f"{kind}: {e}"
+    means, advice = _meaning(status, kind, api or HfApi(), name, wait)
     return HubAnswer(status=status, means=means, advice=advice, said=one_line(redact(said), 300).rstrip("."), wait=wait)
 
 # %% ../../nbs/core/03_hub.ipynb #ask
@@ -457,8 +464,8 @@ def commit_files(
     def commit():
         now = api.repo_info(revision="main", **where).sha
         if now != head: # somebody was quicker: we ourselves, if an answer was lost
-            if not compare_files(sent, repo_files(api, revision=now, **where), map(re.escape, changes.removed)):
-                return now
+            gone = [re.escape(o) for o in changes.removed]
+            if not compare_files(sent, repo_files(api, revision=now, **where), gone): return now
             raise HubError(f"{repo_id} was changed by somebody else during the push: nothing was committed; "
                            "run it again to see what changes now")
         return api.create_commit(operations=[*add, *(CommitOperationDelete(k) for k in changes.removed)],

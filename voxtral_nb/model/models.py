@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from ..core.assets import TINY, tiny_path
+from ..core.hub import causes, hub_answer, local_path
 from ..core.words import one_line
 from .family import PARTS, Family, ModelError, family_of
 
@@ -175,64 +176,39 @@ def locate_model(
 ) -> str: # an absolute folder, or the Hub id
     "Where `from_pretrained` has to look."
     if str(model_id) == TINY: return str(tiny_path())
-    folder = Path(model_id).expanduser()
+    folder = local_path(model_id, ModelError)
+    if folder is None: return str(model_id)
     if folder.is_dir():
         if any((folder/o).is_file() for o in ("config.json", "adapter_config.json")): return str(folder.resolve())
         below = " or ".join(repr(str(Path(model_id)/o)) for o in _models_below(folder))
         raise ModelError(f"{model_id} is not a model: the folder holds no config.json and no adapter_config.json; "
                          + (f"did you mean {below}?" if below else "give a folder that save_pretrained wrote"))
-    if folder.exists(): raise ModelError(f"{model_id} is a file; give the folder that holds it")
-    if not re.fullmatch(r"[\w][\w.-]*(/[\w][\w.-]*)?", str(model_id)):
-        raise ModelError(f"{model_id}: there is no such folder, and it is not a Hub id (user/name) either")
-    return str(model_id)
-
-# %% ../../nbs/model/03_models.ipynb #causes
-def _causes(
-    e:BaseException, # an exception
-): # yields `e` and the exceptions that it came from
-    "The chain of causes of `e`."
-    while e is not None:
-        yield e
-        e = e.__cause__ or e.__context__
+    raise ModelError(f"{model_id} is a file; give the folder that holds it")
 
 # %% ../../nbs/model/03_models.ipynb #why_not
 def _why_not(
     e:Exception, # what loading ended with
-    model_id, # what was asked for
-    revision:str|None, # of a Hub model
+    where:str, # folder or Hub id
+    revision:str|None=None, # of a Hub model
 ) -> str: # message: what happened, what to do
     "Say what an exception from `from_pretrained` means."
-    from huggingface_hub import constants, errors
-    chain = list(_causes(e))
-    came = lambda *kinds: next((o for o in chain if isinstance(o, kinds)), None)
-    page, login = f"{constants.ENDPOINT}/{model_id}", "log in with `hf auth login` (or set HF_TOKEN)"
-    if came(errors.GatedRepoError): return f"{model_id} is gated: accept its terms at {page}, then {login}"
-    if came(errors.RevisionNotFoundError):
-        return f"{model_id} has no revision {revision!r}; see {page}/commits for what there is"
-    if came(errors.RepositoryNotFoundError):
-        return f"{model_id}: no such folder here and no such model on the Hub; check the spelling at {page}, or, if it is private, {login}"
-    if came(errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-        return (f"{model_id} is not in the cache and the Hub ({constants.ENDPOINT}) cannot be reached; "
-                f"connect, or download it beforehand (`hf download {model_id}`), "
-                "or give a local folder or 'tiny'")
-    if http := came(errors.HfHubHTTPError): return f"{model_id}: the Hub answered with an error: {_first_line(http)}"
-    if any(type(o).__name__ == "SafetensorError" for o in chain):
-        return f"{model_id}: its safetensors file is damaged ({_first_line(chain[-1])}); copy or download it anew"
-    return f"{model_id} cannot be loaded: {_first_line(e)}"
-
-# %% ../../nbs/model/03_models.ipynb #first_line
-def _first_line(e) -> str:
-    return f"{type(e).__name__}: {' '.join(o.strip() for o in (str(e).strip() or 'no message').splitlines()[:2])[:300]}"
+    what = f"{where}{f' at {revision}' if revision else ''} cannot be loaded"
+    if answer := hub_answer(e, name=where): return answer.message(what)
+    root = causes(e)[-1]
+    if type(root).__name__ == "SafetensorError":
+        return f"{where}: its safetensors file is damaged ({one_line(root, 300)}); copy or download it anew"
+    return f"{what}: {type(e).__name__}: {one_line(e, 300) or 'no message'}"
 
 # %% ../../nbs/model/03_models.ipynb #reading
-class _reading:
+@contextlib.contextmanager
+def _reading(
+    where:str, # folder or Hub id
+    revision:str|None=None, # of a Hub model
+):
     "Turn what goes wrong inside into a `ModelError`."
-    def __init__(self, model_id, revision=None): self.model_id,self.revision = model_id,revision
-    def __enter__(self): return self
-    def __exit__(self, kind, e, tb):
-        if e is None or isinstance(e, ModelError) or not isinstance(e, Exception): return
-        if isinstance(e, (MemoryError, torch.OutOfMemoryError)): return
-        raise ModelError(_why_not(e, self.model_id, self.revision)) from e
+    try: yield
+    except (ModelError, MemoryError, torch.OutOfMemoryError): raise
+    except Exception as e: raise ModelError(_why_not(e, where, revision)) from e
 
 # %% ../../nbs/model/03_models.ipynb #read_config
 def refuse_code(
