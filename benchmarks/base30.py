@@ -136,7 +136,7 @@ def adapt(
         late = time.perf_counter()-began > 60*minutes
         if step % every and step < move+settle and not late: continue
         wer = None
-        if step >= move or late: wer = round(evaluate(model, processor, held, batch_size=8, max_new_tokens=60, progress=False).rates["wer"], 4)
+        if step >= move or late: wer = round(evaluate(model, processor, held, batch_size=8, max_new_tokens=60, verbose=False).rates["wer"], 4)
         loss, took = float(np.mean(losses[-20:])), time.perf_counter()-began
         seen.append(dict(step=step, seconds=round(took, 1), shift=shift, loss=round(loss, 4), wer=wer))
         say(f"step {step}, {took:.0f} s, text {shift} tokens from its place: loss {loss:.3f}" + (f", WER of held-out single clips {wer:.1%}" if wer is not None else ""))
@@ -160,7 +160,7 @@ def make(
     model, processor = stretched(folder)
     clips, texts = say_digits(n_clips, seed+10)
     rows = {part: list(load_speech(str(sample_speech(part))).dataset)[:most] for part in ("base", "accent_eval")}
-    wer = lambda part: round(evaluate(model, processor, rows[part], batch_size=8, max_new_tokens=60, progress=False).rates["wer"], 4)
+    wer = lambda part: round(evaluate(model, processor, rows[part], batch_size=8, max_new_tokens=60, verbose=False).rates["wer"], 4)
     before = wer("base")
     say(f"weights of the 8 s model in 30 s windows: WER {before:.1%} on single clips")
     seen = adapt(model, processor, clips, texts, rows["base"], minutes, seed=seed, say=say, **sizes)

@@ -46,7 +46,7 @@ def main():
         for name in variants(model):
             with variants(model)[name]:
                 steps[0], wall, cpu = 0, time.perf_counter(), time.process_time()
-                r = evaluation.evaluate(model, processor, data, batch_size=a.batch_size, progress=False)
+                r = evaluation.evaluate(model, processor, data, batch_size=a.batch_size, verbose=False)
             if k: times.setdefault(name, []).append((time.perf_counter() - wall, time.process_time() - cpu, steps[0]))
             texts[name] = r.table.hypothesis.tolist()
     assert all(o == texts["ours"] for o in texts.values()), "the transcripts differ"

@@ -83,7 +83,7 @@ def ours(base, train_data, eval_data, method, steps, batch_size, lr, seed, every
                                learning_rate=lr, seed=seed, device="cpu", tracking="none", logging_steps=10, save_total_limit=1,
                                output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache") | settings)
         reset_peak(); exam.start()
-        result = train(cfg, progress=False, callbacks=[Sit()])
+        result = train(cfg, verbose=False, callbacks=[Sit()])
     return dict(curve=exam.curve, loss=result.train_loss, peak=round(peak()))
 
 

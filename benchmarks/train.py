@@ -49,7 +49,7 @@ def ours(model_dir, data, method, batch_size, epochs=EPOCHS, **settings):
         cfg = RunConfig(**dict(model_id=model_dir, train_data=data, eval_fraction=0, method=method, epochs=epochs, batch_size=batch_size, device="cpu",
                                tracking="none", logging_steps=1000, save_total_limit=1, output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache") | settings)
         base, began = reset_peak(), time.perf_counter()
-        result = train(cfg, progress=False, callbacks=[Clock()])
+        result = train(cfg, verbose=False, callbacks=[Clock()])
     ready, *ends = [t-began for t in Clock.ends]
     assert len(ends) == result.steps
     return dict(ready=ready, ends=ends, steps=[b-a for a,b in zip([ready, *ends], ends)], peak=peak(), over=peak()-base)
@@ -77,7 +77,7 @@ def equal(model_dir, data, clips, targets="language_model"):
     with tempfile.TemporaryDirectory() as tmp:
         train(RunConfig(model_id=model_dir, train_data=data, eval_fraction=0, max_steps=1, batch_size=clips, max_train_clips=clips, lora_dropout=0,
                         max_grad_norm=0, packing="none", cache="none", lora_targets=",".join(TARGETS), train_audio_tower=both, train_projector=False,
-                        device="cpu", tracking="none", logging_steps=1, output_dir=f"{tmp}/run"), progress=False, callbacks=[Grab()])
+                        device="cpu", tracking="none", logging_steps=1, output_dir=f"{tmp}/run"), verbose=False, callbacks=[Grab()])
     model = VoxtralForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
     where = TARGETS if both else r".*\.language_model\..*\.(" + "|".join(TARGETS) + ")"
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, lora_dropout=0, target_modules=where)).train()

@@ -45,7 +45,7 @@ def test_files_of_every_kind(tmp_path, speech):
         if r["id"] == "long.wav": assert len(x) == 75*16_000
         else: assert likeness(speech, x) > .95, r["id"]
     r = train(RunConfig(model_id="tiny", train_data=tmp_path, eval_data=tmp_path, batch_size=len(data), max_steps=1,
-                        max_new_tokens=8, tracking="none", output_dir=tmp_path/"run"), progress=False)
+                        max_new_tokens=8, tracking="none", output_dir=tmp_path/"run"), verbose=False)
     # all of them, the long one whole, in one batch
     assert r.steps == 1 and r.after.n_clips == len(data) and r.after.audio_seconds > 75
 

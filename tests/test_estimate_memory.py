@@ -50,7 +50,7 @@ def one(folder, data, i, o):
     cfg = RunConfig(**(cfg | o | dict(output_dir=folder/f"run{i}")))
     shapes.clear()
     peak = Peak()
-    with contextlib.redirect_stdout(io.StringIO()): train(cfg, progress=False, callbacks=[peak])
+    with contextlib.redirect_stdout(io.StringIO()): train(cfg, verbose=False, callbacks=[peak])
     shape = max((o for packing,o in shapes if packing == cfg.packing and o.rows == cfg.batch_size), key=lambda o: o.rows*o.length) # not of an evaluation
     return peak.gb, estimate_memory(cfg, shape).total
 

@@ -54,7 +54,7 @@ def test_it_loads_without_this_package_and_transcribes_the_same(method, tmp_path
     rows = [json.loads(l) for l in sample_speech("accent_eval").read_text().splitlines()][:12]
     clips = [str(sample_speech("accent_eval").parent/o["audio_path"]) for o in rows]
     model, processor = load_voxtral(str(r.final_model), device="cpu", verbose=False)
-    ours = transcribe(model, processor, clips, language="en", max_new_tokens=64, progress=False)
+    ours = transcribe(model, processor, clips, language="en", max_new_tokens=64, verbose=False)
     (tmp_path/"alone.py").write_text(ALONE)
     alone = json.loads(sh(BIN/"python", tmp_path/"alone.py", Path(r.final_model).absolute(), method, *clips,
                           cwd=tmp_path, check=True).stdout.strip().splitlines()[-1])

@@ -35,5 +35,5 @@ def test_adapts_to_a_real_voice(tmp_path, method, rate, below):
     r = train(RunConfig(model_id="tiny", method=method, learning_rate=rate,
                         train_data=strings(tmp_path/"train", 200, 0), eval_data=strings(tmp_path/"eval", 40, 1),
                         batch_size=12,
-        max_steps=100, max_new_tokens=64, tracking="none", output_dir=str(tmp_path/"run")), progress=False)
+        max_steps=100, max_new_tokens=64, tracking="none", output_dir=str(tmp_path/"run")), verbose=False)
     assert r.rates_before["wer"] > .3 and r.rates_after["wer"] < below, (r.rates_before["wer"], r.rates_after["wer"])

@@ -40,7 +40,7 @@ from voxtral_nb.training.trainer import train
 if __name__ == "__main__":
     mp.set_start_method(sys.argv[2])
     train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_fraction=0., max_train_clips=20, batch_size=4, max_steps=3, cache="none",
-        num_workers=int(sys.argv[3]), logging_steps=1, output_dir=sys.argv[1], tracking="none"), progress=False)
+        num_workers=int(sys.argv[3]), logging_steps=1, output_dir=sys.argv[1], tracking="none"), verbose=False)
     assert not mp.active_children()
 """
 

@@ -103,7 +103,7 @@ processor = AutoProcessor.from_pretrained(repo)
 if card.data.library_name == "peft": model = PeftModel.from_pretrained(VoxtralForConditionalGeneration.from_pretrained(tiny_path()), repo)
 else: model = VoxtralForConditionalGeneration.from_pretrained(repo)
 clips = load_run_data(RunConfig.load(config), verbose=False)[1].dataset
-texts = transcribe(model.eval(), processor, [o["audio"]["path"] for o in clips], [o["language"] for o in clips], max_new_tokens=32, progress=False)
+texts = transcribe(model.eval(), processor, [o["audio"]["path"] for o in clips], [o["language"] for o in clips], max_new_tokens=32, verbose=False)
 print(json.dumps(dict(texts=texts, results={(o.metric_type + (" before" if "before" in o.metric_name else "")): o.metric_value for o in card.data.eval_results}, library=card.data.library_name,
     relation=getattr(card.data, "base_model_relation", None))))
 """

@@ -8,7 +8,7 @@ import pytest
 from conftest import sh
 from voxtral_nb.training.checkpoints import checkpoint_problem, checkpoints
 
-# argv: output folder, resume, what to do, at which step
+# argv: output folder, resume, what to do, at which step, steps of the run, steps between evaluations
 RUN = """
 import os, signal, sys, time
 from transformers import TrainerCallback
@@ -16,7 +16,8 @@ from voxtral_nb.core.config import RunConfig
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.training.trainer import VoxtralTrainer, train
 
-out, resume, what, at = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+out, resume, what = sys.argv[1:4]
+at, steps, every = map(int, sys.argv[4:])
 def kill(): os.kill(os.getpid(), signal.SIGKILL)
 
 class Do(TrainerCallback):
@@ -35,15 +36,23 @@ if what == "kill_saving":
         was(self, folder)
     VoxtralTrainer._save_optimizer_and_scheduler = save
 
+if what == "kill_linking":
+    import voxtral_nb.training.trainer as t
+    was_linked = t.link_model
+    def link(ckpt, target):
+        if target.name == "best-model" and ckpt.name == f"checkpoint-{at}": kill()
+        was_linked(ckpt, target)
+    t.link_model = link
+
 cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), max_train_clips=20, max_eval_clips=4,
-    learning_rate=2e-3, max_steps=12, eval_every=4, batch_size=4, logging_steps=3, max_new_tokens=24, output_dir=out, resume=resume, tracking="none")
+    learning_rate=2e-3, max_steps=steps, eval_every=every, batch_size=4, logging_steps=3, max_new_tokens=24, output_dir=out, resume=resume, tracking="none")
 r = train(cfg, callbacks=[Do()])
 print("interrupted" if r.interrupted else "done", r.steps)
 """
 
 
-def run(out, resume="never", what="nothing", at=0, check=True):
-    return sh(sys.executable, "-c", RUN, out, resume, what, at, check=check, env={"OMP_NUM_THREADS": "1"}, timeout=300)
+def run(out, resume="never", what="nothing", at=0, check=True, steps=12, every=4):
+    return sh(sys.executable, "-c", RUN, out, resume, what, at, steps, every, check=check, env={"OMP_NUM_THREADS": "1"}, timeout=300)
 
 
 def curve(out):
@@ -83,7 +92,18 @@ def test_sigkill(whole, tmp_path, what, at, newest):
     assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
 
 
-@pytest.mark.parametrize("what, at, steps", [("interrupt", 6, 6), ("interrupt_eval", 8, 8)])
+def test_sigkill_before_the_best_model_is_linked(tmp_path):
+    "Killed when the last checkpoint is saved and best-model is still that of an earlier step: resuming brings it up to date."
+    out, short = tmp_path/"run", dict(steps=6, every=3)
+    assert run(out, what="kill_linking", at=6, check=False, **short).returncode == -signal.SIGKILL
+    weights = [out/o/"adapter_model.safetensors" for o in ("checkpoint-3", "checkpoint-6", "best-model")]
+    first, last, best = (p.read_bytes() for p in weights)
+    assert best == first != last
+    assert run(out, resume="auto", **short).stdout.splitlines()[-1] == "done 6"
+    assert json.loads((out/"train_results.json").read_text())["best_step"] == 6 and weights[-1].read_bytes() == last
+
+
+@pytest.mark.parametrize("what, at, steps", [("interrupt", 6, 6), ("interrupt_eval", 8, 8), ("interrupt", 12, 12)])
 def test_ctrl_c(whole, tmp_path, what, at, steps):
     """SIGINT in a step, and in an evaluation: exit status 0, a whole checkpoint, results on the disk, and the same
     curve in the end."""

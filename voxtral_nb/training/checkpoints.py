@@ -6,16 +6,18 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/training/checkpoints.html.md"""
 
 # %% auto #0
 __all__ = ['RunError', 'is_first_process', 'whole_folder', 'weights_problem', 'checkpoint_problem', 'checkpoints',
-           'newest_checkpoint', 'link_model', 'find_start']
+           'newest_checkpoint', 'link_model', 'run_lock', 'find_start']
 
 # %% ../../nbs/training/01_checkpoints.ipynb #imports
-import json, os, re, shutil, zipfile
+import json, os, platform, re, shutil, time, zipfile
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # %% ../../nbs/training/01_checkpoints.ipynb #imports-own
+from filelock import FileLock, Timeout
 from ..core.config import RunConfig, VoxtralNBError, config_fields
+from ..core.files import atomic_write
 
 # %% ../../nbs/training/01_checkpoints.ipynb #run-error
 class RunError(VoxtralNBError, RuntimeError):
@@ -30,11 +32,9 @@ def is_first_process() -> bool: # True in an ordinary run too
 def _is_write_error(
     e:BaseException, # what was raised while files were written
 ) -> bool: # True for a full disk, a missing permission, a lost network drive...
-    "Is `e` the file system's doing? torch and safetensors do not raise `OSError`."
-    return isinstance(e,
-                      OSError) or type(
-                          e).__name__ == "SafetensorError" or "PytorchStreamWriter" in str(
-                              e) or "inline_container" in str(e)
+    "Did the file system raise `e`? torch and safetensors do not raise `OSError`."
+    if isinstance(e, OSError) or type(e).__name__ == "SafetensorError": return True
+    return any(o in str(e) for o in ("PytorchStreamWriter", "inline_container"))
 
 # %% ../../nbs/training/01_checkpoints.ipynb #fsync-tree
 def _sync_to_disk(
@@ -87,18 +87,20 @@ def _not_written(
 ) -> str: # the message
     "Say what could not be written, how much room there is, and what to do."
     free = shutil.disk_usage(next(o for o in target.absolute().parents if o.exists())).free
-    return (f"{target} could not be written: {' '.join(str(e).split())[:300]} ({free/1e9:.2f} GB free there). What was saved before is undamaged; "
-            "make room, then go on with resume='auto'")
+    return (f"{target} could not be written: {' '.join(str(e).split())[:300]} ({free/1e9:.2f} GB free there). "
+            "What was saved before is undamaged; make room, then go on with resume='auto'")
 
 # %% ../../nbs/training/01_checkpoints.ipynb #recover
-_HALF = re.compile(r"\.(checkpoint-\d+|best-model|final-model)\.(old|part)") # what `whole_folder` makes in a run; other hidden folders are not ours
+_PARTIAL = re.compile(r"\.(checkpoint-\d+|best-model|final-model)\.(old|part)") # what `whole_folder` makes in a run
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp") # what `atomic_write` makes
 
 def _recover(
     run_dir:Path, # folder of a run that may have been killed
 ):
-    "Undo what a kill between two renames can leave, and remove half-written folders."
-    for p in sorted(o for o in run_dir.iterdir() if o.is_dir()):
-        if not (m := _HALF.fullmatch(p.name)): continue
+    "Undo what a kill between two renames can leave, and remove what is half written."
+    for p in sorted(run_dir.iterdir()):
+        if p.is_file() and _TEMPORARY.fullmatch(p.name): p.unlink()
+        if not p.is_dir() or not (m := _PARTIAL.fullmatch(p.name)): continue
         target = p.with_name(m[1])
         shutil.rmtree(p) if m[2] == "part" or target.exists() else p.rename(target)
 
@@ -128,12 +130,20 @@ def weights_problem(
     return next((o for p in files if (o := _safetensors_problem(p) if p.exists() else f"{p.name} is missing")), None)
 
 # %% ../../nbs/training/01_checkpoints.ipynb #ckpt-problem
-_TORCH_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth") # each a zip file, whose end is written last
+_STATE_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt") # zip files, with a checksum of each entry
+
+def _zip_problem(
+    p:Path, # file of `torch.save`
+) -> str|None: # what is wrong, None if nothing
+    "Read the file through, and compare its checksums."
+    try:
+        with zipfile.ZipFile(p) as z: return f"{p.name} is damaged" if z.testzip() else None
+    except zipfile.BadZipFile: return f"{p.name} is cut off or damaged"
 
 def checkpoint_problem(
     ckpt:str|Path, # folder of a checkpoint
 ) -> str|None: # what is wrong with it; None: training can go on from it
-    "Say why a checkpoint is not whole."
+    "Say why a checkpoint is not complete."
     ckpt = Path(ckpt)
     if not ckpt.is_dir(): return "there is no such folder"
     try: step = json.loads((ckpt/"trainer_state.json").read_text())["global_step"]
@@ -141,10 +151,10 @@ def checkpoint_problem(
     if ckpt.name.startswith("checkpoint-") and ckpt.name != f"checkpoint-{step}":
         return f"trainer_state.json is of step {step}"
     if problem := weights_problem(ckpt): return problem
-    for o in _TORCH_FILES:
+    for o in _STATE_FILES:
         p = ckpt/o if (ckpt/o).exists() or o != "rng_state.pth" else ckpt/"rng_state_0.pth"
-        if not p.exists(): return f"{p.name} is missing"
-        if not zipfile.is_zipfile(p): return f"{p.name} is cut off"
+        if not p.exists() and o == "scaler.pt": continue # only with float16
+        if problem := _zip_problem(p) if p.exists() else f"{p.name} is missing": return problem
 
 # %% ../../nbs/training/01_checkpoints.ipynb #checkpoints
 def checkpoints(
@@ -158,17 +168,18 @@ def checkpoints(
 # %% ../../nbs/training/01_checkpoints.ipynb #newest-whole
 def newest_checkpoint(
     run_dir:str|Path, # folder of a run
-    say:Callable=print, # where to announce what was skipped
-) -> Path|None: # None: no whole checkpoint
-    "The newest checkpoint that is whole; what is not is named and skipped."
+    log:Callable=print, # called with a line for each checkpoint that was skipped
+) -> Path|None: # None: no complete checkpoint
+    "The newest checkpoint that is complete; what is not is named and skipped."
     for p in reversed(checkpoints(run_dir)):
         problem = checkpoint_problem(p)
         if not problem: return p
-        say(f"{p.name} is not whole ({problem}): skipped")
+        log(f"{p.name} is not whole ({problem}): skipped")
 
 # %% ../../nbs/training/01_checkpoints.ipynb #link-model
 _NOT_MODEL = re.compile(
-    r"trainer_state\.json|optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*|pytorch_model_fsdp.*|global_step.*|latest|zero_to_fp32.*")
+    r"trainer_state\.json|optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*|pytorch_model_fsdp.*|global_step.*|latest|"
+    r"zero_to_fp32.*")
 
 def link_model(
     ckpt:Path, # a whole checkpoint
@@ -181,6 +192,51 @@ def link_model(
             try: os.link(p, tmp/p.name)
             except OSError: shutil.copyfile(p, tmp/p.name)
 
+# %% ../../nbs/training/01_checkpoints.ipynb #lock
+_LOCK, _HOLDER = ".lock", ".lock.json"
+
+def _holder(
+    run:Path, # folder of a run
+) -> dict: # pid, host, since; empty if it is not known
+    "Who has locked a run."
+    try: return json.loads((run/_HOLDER).read_text(encoding="utf-8"))
+    except (OSError, ValueError): return {}
+
+def _is_dead(
+    holder:dict, # from `_holder`
+) -> bool: # False where that cannot be known
+    "Has the process ended?"
+    if holder.get("host") != platform.node() or os.name == "nt": return False
+    try: os.kill(holder["pid"], 0)
+    except ProcessLookupError: return True
+    except OSError: pass # it lives, and belongs to another user
+    return False
+
+# %% ../../nbs/training/01_checkpoints.ipynb #run-lock
+@contextmanager
+def run_lock(
+    run_dir:str|Path, # folder of a run; made if it is missing
+    wait:float=15., # s to wait for the workers of a run that was killed: each takes some seconds to notice
+):
+    "Hold the folder of a run; `RunError` if another run holds it."
+    run = Path(run_dir)
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run/_LOCK)
+    try: lock.acquire(timeout=wait if _is_dead(_holder(run)) else 0)
+    except Timeout:
+        o = _holder(run)
+        who = f"process {o['pid']} on {o['host']}, since {o['since']}" if o else "another process"
+        raise RunError(f"output_dir {run} is in use by another run ({who}): wait for it, or name another "
+                       "folder") from None
+    try:
+        atomic_write(run/_HOLDER, json.dumps(dict(pid=os.getpid(), host=platform.node(),
+                                                  since=time.strftime("%Y-%m-%d %H:%M:%S"))))
+        yield
+    finally:
+        for o in (_HOLDER, _LOCK):
+            with suppress(OSError): (run/o).unlink()
+        lock.release()
+
 # %% ../../nbs/training/01_checkpoints.ipynb #holds-run
 _OF_A_RUN = ("training_config.json", "trainer_state.json", "train_results.json", "eval_results.json", "best-model",
              "final-model")
@@ -188,7 +244,7 @@ _OF_A_RUN = ("training_config.json", "trainer_state.json", "train_results.json",
 def _holds_run(
     folder:Path, # may not exist
 ) -> list[str]: # names in it that only a run makes
-    "What says that a folder holds a run. (Other files, such as the notebook that is being executed, are nobody's business.)"
+    "What says that a folder holds a run. Other files, such as the notebook being executed, do not count."
     return [o for o in _OF_A_RUN if (folder/o).exists()] + [p.name for p in checkpoints(folder)]
 
 # %% ../../nbs/training/01_checkpoints.ipynb #can-write
@@ -206,51 +262,54 @@ def _can_write(
 def _check_same(
     cfg:RunConfig, # how the run is to go on
     saved:RunConfig, # how it began
-    say:Callable, # where to announce changes
+    log:Callable, # called with each change
 ):
     "Refuse to go on with another run; announce what has changed."
     old, new = saved.to_dict(), cfg.to_dict()
-    changed = {k: f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k] and k not in ("output_dir",
-        "resume")}
+    changed = {k: f"{k}: {old[k]!r} -> {new[k]!r}" for k in new
+               if old[k] != new[k] and k not in ("output_dir", "resume")}
     fixed = [v for k,v in changed.items() if config_fields()[k].fixed_on_resume]
     if saved.trained_parts != cfg.trained_parts:
         fixed.append(f"trained parts: {saved.trained_parts} -> {cfg.trained_parts}")
     if fixed:
         raise RunError(
-            f"{cfg.output_dir} was begun with other settings and cannot go on with these: {'; '.join(fixed)}. Use its own settings "
-                             "(RunConfig.load of its training_config.json), or another output_dir")
-    for v in changed.values(): say(f"changed since the run began: {v}")
+            f"{cfg.output_dir} was begun with other settings and cannot go on with these: {'; '.join(fixed)}. "
+            "Use its own settings (RunConfig.load of its training_config.json), or another output_dir")
+    for v in changed.values(): log(f"changed since the run began: {v}")
 
 # %% ../../nbs/training/01_checkpoints.ipynb #find-start
 def find_start(
     cfg:RunConfig, # the run
-    say:Callable, # where to announce
-    repair:bool=True, # finish what a kill between two renames has left? Else nothing is touched
+    log:Callable, # called with lines to announce
+    repair:bool=True, # finish what a kill has left? Else nothing is touched
 ) -> Path|None: # checkpoint to go on from; None: from the beginning
     "Decide where a run begins; refuse to write over another."
     run = Path(cfg.output_dir)
     if is_first_process(): _can_write(run)
+    if repair and is_first_process() and (run/_LOCK).exists():
+        with run_lock(run): pass # refused here, before anything is loaded
     held = _holds_run(run)
     if cfg.resume == "never":
         if held and is_first_process():
             raise RunError(
-                f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' to go on with it")
+                f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' "
+                "to go on with it")
         return None
     if cfg.resume == "auto":
         if repair and run.is_dir() and is_first_process(): _recover(run)
-        ckpt = newest_checkpoint(run, say)
+        ckpt = newest_checkpoint(run, log)
         if ckpt is None and "final-model" in held:
             raise RunError(
                 f"output_dir {run} holds a finished run, and no checkpoint to go on from: name another folder")
-        if ckpt is None: say(f"nothing to resume in {run}: starting from the beginning")
+        if ckpt is None: log(f"nothing to resume in {run}: starting from the beginning")
     else:
         ckpt = Path(cfg.resume)
         if problem := checkpoint_problem(ckpt):
             raise RunError(
                 f"resume: {ckpt} is not a whole checkpoint ({problem}); name one that is, or set 'auto' or 'never'")
         _check_newest(ckpt, run)
-    trained = ckpt or set(held) - {"training_config.json", "eval_results.json"} # else it stopped before its first checkpoint: nothing to spoil
-    if trained and (saved := run/"training_config.json").exists(): _check_same(cfg, RunConfig.load(saved), say)
+    trained = ckpt or set(held) - {"training_config.json", "eval_results.json"} # else there is nothing to spoil yet
+    if trained and (saved := run/"training_config.json").exists(): _check_same(cfg, RunConfig.load(saved), log)
     return ckpt
 
 # %% ../../nbs/training/01_checkpoints.ipynb #check-newest
@@ -266,4 +325,5 @@ def _check_newest(
         why = f"is not the newest checkpoint of {run} ({', '.join(later)} came after it)"
     if why:
         raise RunError(
-            f"resume: {ckpt} {why}. To start a new run from its weights, set model_id={str(ckpt)!r}, resume='never' and a new output_dir")
+            f"resume: {ckpt} {why}. To start a new run from its weights, set model_id={str(ckpt)!r}, resume='never' and "
+            "a new output_dir")

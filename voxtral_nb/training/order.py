@@ -120,7 +120,7 @@ def check_texts(
     data, # SpeechData or None
     prompt:TranscriptionPrompt, # counts tokens
     cfg:RunConfig, # max_transcript_tokens and on_long
-    say:Callable, # where to announce drops
+    log:Callable, # called with a line if clips are dropped
 ): # datasets.Dataset without the clips dropped; None for None
     "Find transcripts that are too long before anything is trained."
     if data is None: return None
@@ -134,5 +134,5 @@ def check_texts(
             f"{len(long)} transcript{'s'*(len(long) > 1)} longer than max_transcript_tokens={n}; {first}. Raise it, or set on_long='drop'")
     if len(long) == len(ds):
         raise RunError(f"every transcript of {data.source} is longer than max_transcript_tokens={n}; {first}")
-    say(f"dropped {len(long)} of {len(ds)} clips of {data.source}: transcript longer than max_transcript_tokens={n}; {first}")
+    log(f"dropped {len(long)} of {len(ds)} clips of {data.source}: transcript longer than max_transcript_tokens={n}; {first}")
     return ds.select([i for i in range(len(ds)) if i not in long])

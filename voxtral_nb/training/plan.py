@@ -573,7 +573,7 @@ def dry_run(
 ) -> DryRun:
     "Do everything up to the first steps, and say what the rest would be; write to a temporary folder only."
     log = RunLog(None, verbose)
-    cfg = with_tiny_defaults(cfg, log.show)
+    cfg = with_tiny_defaults(cfg, log.verbose)
     run = _PlannedRun(cfg, log)
     run.describe()
     memory = run.memory()

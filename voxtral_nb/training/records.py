@@ -39,13 +39,13 @@ class RunLog:
     "Prints, and keeps what it printed in a file."
     def __init__(self,
         path:Path|None, # file to append to; None: print only
-        show:bool=True, # print at all?
-    ): self.path, self.show = path, show and is_first_process()
+        verbose:bool=True, # print at all?
+    ): self.path, self.verbose = path, verbose and is_first_process()
     def __call__(self,
         text:str, # one or more lines
-        show:bool|None=None, # print it? None: as the log does
+        verbose:bool|None=None, # print it? None: as the log does
     ):
-        if self.show if show is None else show: print(text, flush=True)
+        if self.verbose if verbose is None else verbose: print(text, flush=True)
         if self.path is None or not is_first_process(): return
         try:
             with open(self.path, "a", encoding="utf-8") as f:
@@ -60,7 +60,7 @@ class _LogHandler(logging.Handler):
     def __init__(self, log):
         super().__init__(logging.WARNING)
         self.log = log
-    def emit(self, record): self.log(f"{record.levelname} {record.name}: {record.getMessage()}", show=False)
+    def emit(self, record): self.log(f"{record.levelname} {record.name}: {record.getMessage()}", verbose=False)
 
 @contextmanager
 def log_warnings(
@@ -167,15 +167,15 @@ def write_run_record(
 # %% ../../nbs/training/02_records.ipynb #evaluations
 def evaluations(
     history:Sequence[dict], # `log_history` of a trainer state
-) -> list[dict]: # in order
-    "The evaluations of a run after its first step."
-    return [o for o in history if "eval_loss" in o and o["step"] > 0]
+) -> list[dict]: # in order, the one before the first step too
+    "The evaluations of a run."
+    return [o for o in history if "eval_loss" in o]
 
 # %% ../../nbs/training/02_records.ipynb #evaluations-2
 def best_evaluation(
     history:Sequence[dict], # `log_history` of a trainer state
     primary:str, # name in `METRICS` of the rate to go by
-) -> dict|None: # the best evaluation; None: there was none
+) -> dict|None: # of step 0: no step was better than the model as it came; None: nothing was evaluated
     "The best rate, then the lowest loss, then the earliest."
     metric = METRICS[primary]
     def rank(o): return metric.cost(o[metric.key]), o["eval_loss"] if math.isfinite(o["eval_loss"]) else math.inf
@@ -266,7 +266,7 @@ class TrackioCallback(TrainerCallback):
             except Exception as e:
                 raise RunError(
                     f"tracking: trackio could not start: {e}. Set TRACKIO_DIR to a folder it can write to, or tracking='none'") from e
-        self.log(f"curves: trackio show --project {shlex.quote(c.project)}", show=False)
+        self.log(f"curves: trackio show --project {shlex.quote(c.project)}", verbose=False)
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.run is None: return
         groups = {k: f"eval/{k[5:]}" if k.startswith("eval_") else f"train/{k}" for k in logs}
@@ -326,7 +326,7 @@ class ProgressCallback(TrainerCallback):
     def on_log(self, args, state, control, **kwargs):
         if not (line := _line(state.log_history[-1], state.max_steps)): return
         left = self.left(state) if "loss" in state.log_history[-1] else ""
-        self.log(line + (f"  ({left})" if left else ""), show=self.log.show and not IN_NOTEBOOK)
+        self.log(line + (f"  ({left})" if left else ""), verbose=self.log.verbose and not IN_NOTEBOOK)
         self.draw(state, left)
     def on_train_end(self, args, state, control, **kwargs): self.draw(state, "")
 
@@ -343,7 +343,7 @@ def left(self:ProgressCallback, state) -> str:
 @patch
 def draw(self:ProgressCallback, state, note:str):
     "Show or renew the table, in a notebook."
-    if not (IN_NOTEBOOK and self.log.show): return
+    if not (IN_NOTEBOOK and self.log.verbose): return
     from IPython.display import HTML, display
     self.drawn, o = time.perf_counter(), HTML(_progress_html(state.log_history, state.global_step, state.max_steps,
                                                              note))
@@ -367,9 +367,9 @@ class RunResult:
     rates_before:dict|None # name in `METRICS` -> rate of the model as it came; None: not evaluated
     rates_after:dict|None # of the last model evaluated: final-model, unless interrupted
     eval_loss:float|None # of the same model as rates_after
-    best_step:int|None # step of best-model; None: nothing was evaluated
+    best_step:int|None # of the best evaluation; 0: no step beat the model as it came; None: nothing was evaluated
     best_score:float|None # its rate, on eval_clips clips
-    best_model:Path|None # folder; None: there is none
+    best_model:Path|None # folder; None: there is none, since nothing was evaluated or no step was better
     final_model:Path|None # folder; None: interrupted
     before:EvalReport|None = field(default=None, repr=False) # clip by clip
     after:EvalReport|None = field(default=None, repr=False)
@@ -401,6 +401,9 @@ def summary(self:RunResult) -> str: # a few lines
     else: lines.append("nothing was measured")
     if self.best_model:
         lines.append(f"best model: {self.best_model} (step {self.best_step}, {m.label} {m.show(self.best_score)})")
+    elif self.best_step == 0:
+        lines.append(f"no step was better than the model before training ({m.label} {m.show(self.best_score)}): "
+                     "there is no best model")
     if self.final_model: lines.append(f"final model: {self.final_model}")
     if self.interrupted: lines.append("to go on: the same config with resume='auto'")
     return "\n".join(lines)

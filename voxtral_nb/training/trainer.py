@@ -9,11 +9,10 @@ __all__ = ['steps_per_epoch', 'total_steps', 'training_arguments', 'VoxtralTrain
            'out_of_memory_message', 'load_run', 'train']
 
 # %% ../../nbs/training/04_trainer.ipynb #imports
-import gc, json, math, os, random, signal, sys, threading, time
+import filecmp, gc, json, math, os, random, shutil, signal, sys, threading, time
 from collections.abc import Sequence, Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-import shutil
 
 # %% ../../nbs/training/04_trainer.ipynb #imports-more
 import numpy as np, torch, transformers
@@ -28,14 +27,14 @@ from ..core.assets import with_tiny_defaults
 from ..core.config import RunConfig
 from ..core.files import atomic_write
 from ..data.sources import load_run_data
-from ..measure.evaluation import EvalReport, evaluate as evaluate_model, evaluation_mode
+from ..measure.evaluation import EvalReport, evaluate as evaluate_model, evaluation_mode, pick_clips
 from ..measure.metrics import METRICS, primary_metric
 from ..model.cache import cache_rows
 from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralBatch, VoxtralDataCollator
 from ..model.models import load_voxtral, pick_device, pick_dtype, require_package, trainable_summary
 from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, is_first_process,
-                                             link_model, whole_folder)
+                                             link_model, run_lock, whole_folder)
 from .order import StreamSampler, WindowStream, check_texts, training_stream
 from .records import (ProgressCallback, RunLog, RunResult, TrackioCallback, best_evaluation,
     evaluations, evaluations_since_best, log_warnings, mean_train_loss, perplexity, read_before, write_eval_results,
@@ -82,10 +81,12 @@ def _autocast(
 # %% ../../nbs/training/04_trainer.ipynb #workers
 def _workers(
     cfg:RunConfig, # the run
+    batches:int, # in an epoch
 ) -> int: # processes that prepare batches
-    "As many as `cfg` says, or as are of use: on a CPU they would compete with the training for it."
-    if cfg.num_workers is not None: return cfg.num_workers
-    return 0 if pick_device(cfg.device).type == "cpu" else min(8, max(1, (os.cpu_count() or 1) - 1))
+    "As many as `cfg` says, or as are of use: no more than cores or batches. On a CPU they would compete with training."
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cfg.num_workers is not None: return min(cfg.num_workers, cores, batches)
+    return 0 if pick_device(cfg.device).type == "cpu" else min(8, max(1, cores - 1), batches)
 
 # %% ../../nbs/training/04_trainer.ipynb #training-args
 def training_arguments(
@@ -99,7 +100,7 @@ def training_arguments(
     total = total_steps(cfg, per_epoch)
     every = min(cfg.eval_every or per_epoch, total)
     schedule = "constant_with_warmup" if cfg.lr_scheduler == "constant" else cfg.lr_scheduler
-    workers, pinned = _workers(cfg), pick_device(cfg.device).type == "cuda"
+    workers, pinned = _workers(cfg, math.ceil(windows/cfg.batch_size)), pick_device(cfg.device).type == "cuda"
     args = TrainingArguments(output_dir=cfg.output_dir, max_steps=total, per_device_train_batch_size=cfg.batch_size,
         gradient_accumulation_steps=cfg.gradient_accumulation_steps, per_device_eval_batch_size=cfg.eval_batch_size,
         learning_rate=cfg.effective_learning_rate, lr_scheduler_type=schedule,
@@ -144,7 +145,7 @@ class VoxtralTrainer(transformers.Trainer):
         callbacks:Sequence=(), # more callbacks
     ):
         self.eval_collator = VoxtralDataCollator.of(cfg, processor, packing="none")
-        self.cfg, self.processor, self.say = cfg, processor, log
+        self.cfg, self.processor, self.run_log = cfg, processor, log
         self.primary = primary_metric([] if eval_dataset is None
                                       else [o or cfg.language for o in eval_dataset["language"]])
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
@@ -200,6 +201,13 @@ def windows_at(self:VoxtralTrainer,
     epochs, rest = divmod(step, math.ceil(n/size))
     return epochs*n + min(n, rest*size)
 
+# %% ../../nbs/training/04_trainer.ipynb #log
+@patch
+def log(self:VoxtralTrainer, logs, *args, **kwargs):
+    "Keep an entry in the history; the loss of the whole run, where transformers knows that of its last part only."
+    if "train_loss" in logs: logs["train_loss"] = mean_train_loss(self.state.log_history)
+    transformers.Trainer.log(self, logs, *args, **kwargs)
+
 # %% ../../nbs/training/04_trainer.ipynb #speed
 @patch
 def speed(self:VoxtralTrainer,
@@ -249,7 +257,7 @@ def report(self:VoxtralTrainer,
     c = self.cfg
     return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size,
                           max_new_tokens=c.max_new_tokens, normalizer=c.normalizer,
-                          language=c.language, max_clips=max_clips, progress=self.say.show and not IN_NOTEBOOK)
+                          language=c.language, max_clips=max_clips, verbose=self.run_log.verbose and not IN_NOTEBOOK)
 
 # %% ../../nbs/training/04_trainer.ipynb #rng-state
 def _rng_state():
@@ -281,10 +289,11 @@ def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_ke
         self.evaluating = False
         _set_rng_state(rng)
     r.loss = loss
+    shown = r if step or self.cfg.eval_clips is None else r.only(pick_clips(r.n_clips, self.cfg.eval_clips))
     self.reports = {s: o for s,o in self.reports.items() if s == 0} | {step: r}
     if not step and is_first_process(): write_eval_results(Path(self.args.output_dir), self.state.log_history, self.primary, r, None)
-    metrics = {f"{k}_loss": loss, f"{k}_perplexity": perplexity(loss), **{f"{k}_{o}": v for o,v in r.rates.items()},
-               f"{k}_rtfx": r.rtfx, f"{k}_clips": r.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
+    metrics = {f"{k}_loss": loss, f"{k}_perplexity": perplexity(loss), **{f"{k}_{o}": v for o,v in shown.rates.items()},
+               f"{k}_rtfx": r.rtfx, f"{k}_clips": shown.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
     self.log(metrics)
     self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
     return metrics
@@ -360,14 +369,52 @@ def _load_from_checkpoint(self:VoxtralTrainer, resume_from_checkpoint, model=Non
                                               attn_implementation=target.config._attn_implementation)
     target.load_state_dict(loaded.state_dict(), strict=True)
 
+@contextmanager
+def _reading(
+    ckpt, # folder of a checkpoint
+    *names:str, # files that are read from it
+):
+    "Turn what torch says of a damaged file into its name and what to do."
+    try: yield
+    except (torch.OutOfMemoryError, RunError): raise
+    except Exception as e:
+        why = " ".join(str(e).split())[:200]
+        raise RunError(f"{' or '.join(names)} in {ckpt} is damaged, or of another run ({type(e).__name__}: {why}). "
+                       f"Remove {Path(ckpt).name} to go on from the checkpoint before it, or start a new run") from e
+
+# %% ../../nbs/training/04_trainer.ipynb #load-state
+@patch
+def _load_optimizer_and_scheduler(self:VoxtralTrainer, checkpoint):
+    "Put the state of the optimizer and of the schedule back."
+    with _reading(checkpoint, "optimizer.pt", "scheduler.pt"):
+        transformers.Trainer._load_optimizer_and_scheduler(self, checkpoint)
+
+@patch
+def _load_scaler(self:VoxtralTrainer, checkpoint):
+    "Put the state of the gradient scaler back (float16 only)."
+    with _reading(checkpoint, "scaler.pt"): transformers.Trainer._load_scaler(self, checkpoint)
+
+@patch
+def _load_rng_state(self:VoxtralTrainer, checkpoint):
+    "Put the random generators back."
+    with _reading(checkpoint, "rng_state.pth"): transformers.Trainer._load_rng_state(self, checkpoint)
+
 # %% ../../nbs/training/04_trainer.ipynb #after-save
 @patch
 def after_save(self:VoxtralTrainer):
     "Bring `best-model/` up to date, and remove the oldest checkpoints."
-    run = Path(self.args.output_dir)
-    if self.state.best_global_step == self.state.global_step:
-        link_model(run/f"checkpoint-{self.state.global_step}", run/"best-model")
+    run, best = Path(self.args.output_dir), self.state.best_global_step
+    ckpt = run/f"checkpoint-{best}"
+    if best and ckpt.is_dir() and not _same_weights(ckpt, run/"best-model"): link_model(ckpt, run/"best-model")
     for p in checkpoints(run)[:-self.args.save_total_limit]: shutil.rmtree(p)
+
+def _same_weights(
+    a:Path, # folder of a model
+    b:Path, # another one; may not exist
+) -> bool:
+    "Do both hold the same weights? Links are known without being read."
+    files = [p.name for p in a.glob("*.safetensors")]
+    return all((b/o).exists() and (os.path.samefile(a/o, b/o) or filecmp.cmp(a/o, b/o, shallow=False)) for o in files)
 
 # %% ../../nbs/training/04_trainer.ipynb #flow
 class _Flow(TrainerCallback):
@@ -393,7 +440,7 @@ class _Flow(TrainerCallback):
             "max_grad_norm, or raise warmup_fraction; with precision='fp16' try 'bf16' or 'fp32'. Checkpoints from before are undamaged")
     def on_evaluate(self, args, state, control, **kwargs):
         if (n := self.t.cfg.early_stopping_patience) and evaluations_since_best(state.log_history, self.t.primary) >= n:
-            self.t.say(f"stopping early at step {state.global_step}: the {METRICS[self.t.primary].label} has not improved for {n} evaluation{'s'*(n > 1)}")
+            self.t.run_log(f"stopping early at step {state.global_step}: the {METRICS[self.t.primary].label} has not improved for {n} evaluation{'s'*(n > 1)}")
             control.should_training_stop = True
         return control
     def on_save(self, args, state, control, **kwargs):
@@ -408,8 +455,14 @@ def catch_up(self:VoxtralTrainer):
     if pending := self.state.stateful_callbacks.get("pending_loss"):
         self._tr_loss += pending["sum"]
         self._globalstep_last_logged = pending["since"]
+    self.catch_up_evaluation()
+
+@patch
+def catch_up_evaluation(self:VoxtralTrainer):
+    "Evaluate the model of this step if that was not done, and bring `best-model/` up to date."
     step, last = self.state.global_step, max((o["step"] for o in evaluations(self.state.log_history)), default=0)
-    if self.eval_dataset is not None and step % self.args.eval_steps == 0 and last < step: self.evaluate()
+    due = step % self.args.eval_steps == 0 or step >= self.state.max_steps
+    if self.eval_dataset is not None and due and last < step: self.evaluate()
     self._determine_best_metric()
     if is_first_process(): self.after_save()
 
@@ -430,13 +483,14 @@ def _catching_interrupt(
 
 # %% ../../nbs/training/04_trainer.ipynb #run-loop
 @patch
-def go(self:VoxtralTrainer,
+def run(self:VoxtralTrainer,
     checkpoint:Path|None=None, # to go on from
 ) -> bool: # was it interrupted?
     "Train to the end, or to Ctrl-C; then a checkpoint of the last step is on the disk."
-    if checkpoint and self._is_done(checkpoint): return False
     try:
-        with _catching_interrupt(self): self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with _catching_interrupt(self):
+            if checkpoint and self._is_done(checkpoint): self.catch_up_evaluation()
+            else: self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
         self.stopping = True
         self._save_interrupted()
@@ -460,7 +514,7 @@ def _is_done(self:VoxtralTrainer, checkpoint:Path) -> bool:
     if state.global_step < self.args.max_steps: return False
     self._load_from_checkpoint(str(checkpoint))
     self.state = state
-    self.say(f"all {state.global_step} steps have been done")
+    self.run_log(f"all {state.global_step} steps have been done")
     return True
 
 @patch
@@ -468,7 +522,7 @@ def _save_interrupted(self:VoxtralTrainer):
     "Save the last whole step, if that has not been done."
     flow, step = next(o for o in self.callback_handler.callbacks if isinstance(o, _Flow)), self.state.global_step
     if flow.midstep:
-        return self.say("interrupted in the middle of an update: the last checkpoint is the one to go on from")
+        return self.run_log("interrupted in the middle of an update: the last checkpoint is the one to go on from")
     if flow.rng is None or checkpoint_problem(Path(self.args.output_dir)/f"checkpoint-{step}") is None: return
     _set_rng_state(flow.rng)
     self._save_checkpoint()
@@ -495,12 +549,12 @@ def _after(
     last = next((r for s,r in trainer.reports.items() if s), None)
     if ds is None or interrupted or (step in trainer.reports and last.n_clips == len(ds)): return last, False
     try:
-        trainer.say("measuring the final model on all evaluation clips")
+        trainer.run_log("measuring the final model on all evaluation clips")
         loss, last = trainer.eval_loss(ds), trainer.report(ds)
         last.loss = loss
         return last, False
     except KeyboardInterrupt:
-        trainer.say("the final evaluation was interrupted")
+        trainer.run_log("the final evaluation was interrupted")
         return last, True
 
 # %% ../../nbs/training/04_trainer.ipynb #finish
@@ -528,7 +582,7 @@ def _finish(
     numbers = dict(trainable_parameters=parts.trainable, parameters=parts.total,
                    windows_per_epoch=len(trainer.train_dataset), **trainer.speed(result.resumed_from or 0))
     if is_first_process(): write_results(result, s, **numbers)
-    trainer.say(result.summary())
+    trainer.run_log(result.summary())
     return result
 
 # %% ../../nbs/training/04_trainer.ipynb #make-trainer
@@ -546,6 +600,8 @@ def _make_trainer(
     "The trainer of a run, with its callbacks."
     stream = training_stream(cfg, train_ds, AudioWindows(processor), rows)
     args = training_arguments(cfg, len(stream), eval_ds is not None, int(os.environ.get("WORLD_SIZE", 1)))
+    if (n := args.dataloader_num_workers) < (cfg.num_workers or 0):
+        log(f"num_workers: {n} in place of {cfg.num_workers}, as many as there are cores or batches")
     args.eval_on_start = bool(cfg.eval_before and eval_ds is not None and ckpt is None)
     callbacks = [ProgressCallback(log)] + ([TrackioCallback(cfg, log)] if cfg.tracking == "trackio" else []) + list(callbacks)
     trainer = VoxtralTrainer(model, args, cfg=cfg, processor=processor, stream=stream, eval_dataset=eval_ds, log=log,
@@ -591,40 +647,63 @@ def load_run(
     ckpt = find_start(cfg, log, repair)
     _check_optimizer(cfg)
     transformers.set_seed(cfg.seed)
-    data = load_run_data(cfg, verbose=log.show)
+    data = load_run_data(cfg, verbose=log.verbose)
     _free_earlier_models()
-    with _no_progress_bars(IN_NOTEBOOK or not log.show): # a notebook would keep a dead widget
+    with _no_progress_bars(IN_NOTEBOOK or not log.verbose): # a notebook would keep a dead widget
         model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device,
                                         precision="fp32" if cfg.method == "full" else cfg.precision,
-                                        attention=cfg.attention, quantization=cfg.quantization, verbose=log.show)
+                                        attention=cfg.attention, quantization=cfg.quantization, verbose=log.verbose)
     texts = [check_texts(o, TranscriptionPrompt(processor), cfg, log) for o in data]
-    return ckpt, data, prepare_model(model, cfg, verbose=log.show), processor, *texts
+    return ckpt, data, prepare_model(model, cfg, verbose=log.verbose), processor, *texts
+
+# %% ../../nbs/training/04_trainer.ipynb #folder-of
+@contextmanager
+def _folder_of(
+    cfg:RunConfig, # the run
+    ckpt:Path|None, # checkpoint to go on from, as it was found before the data and the model were loaded
+):
+    "Hold the folder of the run; `RunError` if another run has used it in the meantime."
+    if not is_first_process():
+        yield
+        return
+    with run_lock(cfg.output_dir):
+        if find_start(cfg, lambda line: None, repair=False) != ckpt:
+            raise RunError(f"output_dir {cfg.output_dir} was used by another run while this one was loading: start again")
+        yield
 
 # %% ../../nbs/training/04_trainer.ipynb #train
 def train(
     cfg:RunConfig, # the run
-    progress:bool=True, # show how it is coming on? (training.log has it in any case)
+    verbose:bool=True, # print how it is coming on? training.log has it in any case
     callbacks:Sequence=(), # more of transformers' `TrainerCallback`s
 ) -> RunResult:
     "Fine-tune Voxtral as `cfg` says; everything worth keeping is then in `cfg.output_dir`."
-    log, began = RunLog(None, progress), time.perf_counter()
-    cfg = with_tiny_defaults(cfg, log.show)
+    log, began = RunLog(None, verbose), time.perf_counter()
+    cfg = with_tiny_defaults(cfg, log.verbose)
     ckpt, data, model, processor, train_ds, eval_ds = load_run(cfg, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     said = [f"{k}: {o}" for k,o in zip(("train", "eval"), data)]
-    rows = cache_rows(train_ds, model, processor, cfg, say=lambda o: (said.append(o), log(o)), progress=log.show) # may be refused: before the run begins
-    write_run_record(cfg, ckpt, data, model)
-    log.path = Path(cfg.output_dir)/"training.log"
-    for o in said: log(o, show=False)
-    with log_warnings(log):
-        trainer = _make_trainer(cfg, model, processor, train_ds, rows, eval_ds, ckpt, log, callbacks)
-        if ckpt: log(f"going on from {ckpt.name}")
-        try: interrupted = trainer.go(ckpt)
-        except Exception as e:
-            log(f"stopped by {type(e).__name__}: {e}", show=False)
-            if isinstance(e, torch.OutOfMemoryError): raise RunError(out_of_memory_message(cfg, e)) from e
-            raise
-        finally:
-            for o in trainer.callback_handler.callbacks:
-                if isinstance(o, TrackioCallback): o.close()
-        return _finish(trainer, interrupted, ckpt, began)
+    rows = cache_rows(train_ds, model, processor, cfg, say=lambda o: (said.append(o), log(o)), progress=log.verbose) # may be refused: before the run begins
+    with _folder_of(cfg, ckpt):
+        write_run_record(cfg, ckpt, data, model)
+        log.path = Path(cfg.output_dir)/"training.log"
+        for o in said: log(o, verbose=False)
+        with log_warnings(log):
+            trainer = _make_trainer(cfg, model, processor, train_ds, rows, eval_ds, ckpt, log, callbacks)
+            if ckpt: log(f"going on from {ckpt.name}")
+            return _finish(trainer, _run(trainer, ckpt, log), ckpt, began)
+
+def _run(
+    trainer:VoxtralTrainer, # with its callbacks
+    ckpt:Path|None, # checkpoint to go on from
+    log:RunLog, # of the run
+) -> bool: # was it interrupted?
+    "Train, and write down what ended the run."
+    try: return trainer.run(ckpt)
+    except Exception as e:
+        log(f"stopped by {type(e).__name__}: {e}", verbose=False)
+        if isinstance(e, torch.OutOfMemoryError): raise RunError(out_of_memory_message(trainer.cfg, e)) from e
+        raise
+    finally:
+        for o in trainer.callback_handler.callbacks:
+            if isinstance(o, TrackioCallback): o.close()
