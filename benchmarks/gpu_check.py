@@ -57,7 +57,7 @@ def tiny_run(folder, where, **settings):
             def note(module, inputs, out):
                 if not module.training: seen.add(f"{'autocast' if torch.is_autocast_enabled(kind) else 'no autocast'}, weights {str(module.weight.dtype)[6:]}, logits {str(out.dtype)[6:]}")
             base_voxtral(model).lm_head.register_forward_hook(note)
-    r = train(cfg, progress=False, callbacks=[Watch()])
+    r = train(cfg, verbose=False, callbacks=[Watch()])
     history = json.loads((r.run_dir/"trainer_state.json").read_text())["log_history"]
     losses = [o["loss"] for o in history if "loss" in o]
     assert r.steps == cfg.max_steps and len(losses) == cfg.max_steps and all(map(math.isfinite, losses)), losses
@@ -78,7 +78,7 @@ def check_resume(device, work, **settings):
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step == 4: raise InterruptedError("stopped by the check")
-    try: train(a_config(work/"cut", device, **settings), progress=False, callbacks=[Stop()])
+    try: train(a_config(work/"cut", device, **settings), verbose=False, callbacks=[Stop()])
     except InterruptedError: pass
     again = tiny_run(work/"cut", device, resume="auto", **settings)[1]
     apart = max(abs(a-b) for a,b in zip(whole, again))
@@ -107,8 +107,8 @@ def check_models(device, work):
         texts = []
         for d in (device, "cpu"):
             model, processor = load_voxtral(str(r.run_dir/"final-model"), device=d, precision="fp32", verbose=False)
-            texts.append(transcribe(model, processor, speech["audio"], language="en", progress=False))
-            wer = evaluate(model, processor, speech, progress=False).rates["wer"]
+            texts.append(transcribe(model, processor, speech["audio"], language="en", verbose=False))
+            wer = evaluate(model, processor, speech, verbose=False).rates["wer"]
         same = sum(a == b for a,b in zip(*texts))
         assert same >= 15, list(zip(*texts))
         notes.append(f"{method}: {same} of 16 transcripts as on the CPU, WER {wer:.1%}")
@@ -203,8 +203,8 @@ def large(device, tiny, clips, seconds):
         g.bos_token_id, g.eos_token_id, g.pad_token_id = 1, 2, 11
         rows = list(load_speech(data).dataset)
         def evaluation():
-            evaluate(model, processor, rows[:2], max_new_tokens=2, progress=False) # warm
-            r = evaluate(model, processor, rows, batch_size=clips, max_new_tokens=tokens, progress=False)
+            evaluate(model, processor, rows[:2], max_new_tokens=2, verbose=False) # warm
+            r = evaluate(model, processor, rows, batch_size=clips, max_new_tokens=tokens, verbose=False)
             return dict(rtfx=round(r.rtfx, 1), took=round(r.seconds, 2), new_tokens=tokens, batch=clips, cut_off=r.truncated)
         part("evaluation", evaluation)
         part("decoding", lambda: decoding(model, processor, [o["audio"] for o in rows], device, tokens))
@@ -219,7 +219,7 @@ def large(device, tiny, clips, seconds):
                                    output_dir=str(work/f"run-{len(out)}"), cache_dir=str(work/"cache"), max_new_tokens=tokens, eval_batch_size=8) | settings)
             free() # a trainer lies in a circle of references
             began = time.perf_counter()
-            r = train(cfg, progress=False)
+            r = train(cfg, verbose=False)
             took = time.perf_counter()-began
             d = json.loads((r.run_dir/"train_results.json").read_text())
             seen = dict(peak_gb=d["peak_memory_gb"] if cuda else None, train_s=round(took, 1), audio_rate=d["audio_rate"] and round(d["audio_rate"], 1))

@@ -357,7 +357,7 @@ def _claim(
     from voxtral_nb.model.models import load_voxtral
     model, processor = load_voxtral(run.model_dir, verbose=False)
     return evaluate(model, processor, rows, batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens,
-                    normalizer=c.normalizer, language=c.language, progress=False)
+                    normalizer=c.normalizer, language=c.language, verbose=False)
 
 # %% ../../nbs/share/02_publish.ipynb #last-error
 class _NotLoaded(PublishError):
@@ -427,7 +427,7 @@ def _transcribe_back(
     "What a fresh process does to verify a model."
     model, processor = _load_back(a)
     if not a["rows"]: return {}
-    return evaluate(model, processor, a["rows"], progress=False,
+    return evaluate(model, processor, a["rows"], verbose=False,
                     **{k: a[k] for k in ("batch_size", "max_new_tokens", "normalizer", "language")}).to_dict()
 
 # %% ../../nbs/share/02_publish.ipynb #judge
