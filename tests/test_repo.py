@@ -145,6 +145,81 @@ def test_the_front_door_offers_what_people_use():
     with pytest.raises(AttributeError, match="no attribute 'trian'"): voxtral_nb.trian
 
 
+SECTION = {"Core": "core", "Data": "data", "Record": "record", "Model": "model", "Measure": "measure",
+           "Training": "training", "Share": "share", "Run": "run", "Testing": "testing"}
+
+
+def linked(text, folder): # "[name](nbs/core/01_config.ipynb)" in rows of tables, with what stands in each row
+    return re.findall(rf"^\|.*?\[(\w+)\]\(nbs/({folder}/[\w.]+)\)", text, re.M)
+
+
+def test_readme_lists_the_modules_run_notebooks_and_commands_that_there_are():
+    text = (ROOT/"README.md").read_text(encoding="utf-8")
+    ours = [p.relative_to(ROOT/"nbs").as_posix() for r in [*ROOMS, "testing"] for p in NOTEBOOKS if p.parent.name == r]
+    listed = [o for _, o in linked(text, f"(?:{'|'.join([*ROOMS, 'testing'])})")]
+    assert sorted(listed) == sorted(ours)
+    assert [o.split("/")[0] for o in listed] == [o.split("/")[0] for o in ours], "rooms in the order of the work"
+    assert all(re.fullmatch(rf"\d\d_{n}\.ipynb", o.split("/")[1]) for n, o in linked(text, f"(?:{'|'.join(ROOMS)})"))
+    assert sorted(o for _, o in linked(text, "runs")) == sorted(f"runs/{p.name}" for p in RUNS)
+    commands = {o.split("=")[0].strip() for o in settings("console_scripts")}
+    for f in ("README.md", "CHANGELOG.md", "nbs/run/04_commands.ipynb"):
+        found = set(re.findall(r"\bvoxtral-(?:train|eval|publish|demo|run|[a-z]+)\b(?=[ `\\])", (ROOT/f).read_text(encoding="utf-8")))
+        assert found >= commands, f"{f} does not name {commands - found}"
+    for o in settings("console_scripts"):
+        module, function = re.fullmatch(r"[\w-]+ = voxtral_nb\.([\w.]+):(\w+)", o).groups()
+        assert function in defined(module), o
+
+
+def settings(key): # lines of settings.ini
+    cfg = configparser.ConfigParser(delimiters=["="], interpolation=None)
+    cfg.read(ROOT/"settings.ini", encoding="utf-8")
+    return [o.strip() for o in cfg["DEFAULT"][key].splitlines() if o.strip()]
+
+
+def modules(): # module -> its syntax tree
+    return {p.relative_to(ROOT/"voxtral_nb").with_suffix("").as_posix().replace("/", "."):
+            ast.parse(p.read_text(encoding="utf-8")) for p in sorted((ROOT/"voxtral_nb").glob("*/*.py"))
+            if p.name != "__init__.py"}
+
+
+def test_no_private_name_is_imported_from_another_module():
+    bad = [f"{m} takes {a.name} from {n.module}" for m, tree in modules().items() for n in ast.walk(tree)
+           if isinstance(n, ast.ImportFrom) and (n.level or (n.module or "").startswith("voxtral_nb"))
+           for a in n.names if a.name.startswith("_") and not a.name.startswith("__")]
+    assert not bad, "\n".join(bad)
+
+
+def test_public_definitions_say_what_they_are():
+    "A docstring for each, and a comment behind each parameter."
+    bad = []
+    for m, tree in modules().items():
+        lines = (ROOT/"voxtral_nb"/f"{m.replace('.', '/')}.py").read_text(encoding="utf-8").splitlines()
+        for n in tree.body:
+            if not isinstance(n, (ast.FunctionDef, ast.ClassDef)) or n.name.startswith("_"): continue
+            if not ast.get_docstring(n): bad.append(f"{m}.{n.name}: no docstring")
+            if not isinstance(n, ast.FunctionDef): continue
+            for a in [*n.args.posonlyargs, *n.args.args, *n.args.kwonlyargs, n.args.vararg, n.args.kwarg]:
+                if a is None or a.arg in ("self", "cls"): continue
+                if "#" not in lines[a.end_lineno-1]: bad.append(f"{m}.{n.name}: {a.arg} has no comment")
+    assert not bad, "\n".join(bad)
+
+
+def test_the_style_is_kept():
+    r = sh(BIN/"ruff", "check", ".", "--output-format", "concise", cwd=ROOT)
+    assert r.returncode == 0, r.stdout[-3000:]
+
+
+def test_no_error_outside_the_command_line_names_a_flag():
+    "A message is written in Python's spelling; a command puts it into the shell's."
+    from voxtral_nb.core.config import config_fields
+    flags = {f.flag for f in config_fields().values()}
+    def texts(node): return [o.value for o in ast.walk(node) if isinstance(o, ast.Constant) and isinstance(o.value, str)]
+    bad = [f"{m}:{n.lineno} {flag}" for m, tree in modules().items() if m not in ("run.commands", "run.flags")
+           for n in ast.walk(tree) if isinstance(n, ast.Raise) for t in texts(n)
+           for flag in re.findall(r"--[a-z][a-z-]+", t) if flag in flags]
+    assert not bad, "\n".join(bad)
+
+
 def test_layout():
     for f in "README.md Makefile constraints.txt CHANGELOG.md CONTRIBUTING.md LICENSE settings.ini setup.py pyproject.toml _quarto.yml .ci/run .gitattributes".split():
         assert (ROOT/f).is_file(), f
