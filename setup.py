@@ -22,7 +22,9 @@ readme = here/"README.md"
 
 
 class BuildWithRuns(build_py):
-    "Carry nbs/runs/*.ipynb in the wheel as voxtral_nb/assets/runs: git holds one copy, and an editable checkout reads that one in place."
+    """Carry nbs/runs/*.ipynb in the wheel as voxtral_nb/assets/runs.
+
+    Git holds one copy, and an editable checkout reads that one in place."""
     def run(self):
         super().run()
         if self.editable_mode: return

@@ -97,7 +97,8 @@ def site(): # the folder of the site
             if "format-links" not in w: print(f"warning: {w}", file=sys.stderr) # nbdev writes that key for Quarto
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(src/"_docs", out)
-    print(f"{len(list(out.rglob('*.html')))} pages in {out.relative_to(root)}/; open {(out/'index.html').relative_to(root)}")
+    pages = len(list(out.rglob("*.html")))
+    print(f"{pages} pages in {out.relative_to(root)}/; open {(out/'index.html').relative_to(root)}")
     return out
 
 

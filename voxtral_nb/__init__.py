@@ -1,6 +1,6 @@
 """Fine-tune Mistral's Voxtral speech model in a notebook: `from voxtral_nb import RunConfig, train`.
 
-The names that people use are offered here. Each is loaded when it is first asked for, so `import voxtral_nb` stays light."""
+The names that people use. Each is loaded when it is first asked for, so `import voxtral_nb` stays light."""
 __version__ = "0.1.0"
 
 _HOMES = {

@@ -303,7 +303,7 @@ def find_repository(
 # %% ../../nbs/core/03_hub.ipynb #check-target
 def check_target(
     api, # HfApi
-    who:Account,
+    who:Account, # the account whose token is used
     repo_id:str, # "user/name"
     repo_type:str, # "model", "dataset" or "space"
 ): # its RepoInfo; None if there is no such repository yet

@@ -14,7 +14,7 @@ from pathlib import Path
 
 # %% ../../nbs/core/00_words.ipynb #short
 def short(
-    text:str,
+    text:str, # any text
     limit:int=120, # characters
 ) -> str: # at most `limit` characters
     "Cut a long text."

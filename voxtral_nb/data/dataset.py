@@ -300,7 +300,10 @@ def read_rows(
         elif on_bad == "error": raise_bad_rows([row, *(o for o in rows if isinstance(o, BadRow))])
         elif bad is not None: bad.append(row)
 
-def check_on_bad(on_bad):
+def check_on_bad(
+    on_bad:str, # "error" or "skip"
+):
+    "Raise `DatasetError` for any other word."
     if on_bad not in ("error", "skip"):
         raise DatasetError(f"on_bad: {on_bad!r} is not allowed; allowed: 'error' or 'skip'")
 

@@ -392,7 +392,7 @@ def _set_words(
 
 # %% ../../nbs/share/01_cards.ipynb #figures
 def measured_rates(
-    run:RunFacts,
+    run:RunFacts, # what the card is about
 ) -> dict|None: # rates, clips of these weights; None: not measured
     "What was measured of the weights that the card is about."
     if run.after is not None: return dict(rates=run.after.rates, clips=run.after.n_clips)
