@@ -320,7 +320,7 @@ def test_kernel_killed_in_mid_take(desk, source):
     rec.phase("sending") # the tail is recorded
     second = rec.expected()
     rec.wait_said("run this cell again", 40)
-    assert "comes back then" in rec.status
+    assert "will come back" in rec.status
     rec.shot("kernel-killed")
     wait_idle(rec.page)
     dialogs(rec.page)

@@ -21,8 +21,7 @@ from ..core.config import VoxtralNBError, check_language, language_names
 def text_direction(
     text:str, # any text
 ) -> str: # "ltr" or "rtl"
-    ("The direction `text` is read in, by its first letter that has one ([UAX 9](https://unicode.org/reports/tr9/), "
-     "rule P2).")
+    "The direction `text` is read in: that of its first letter ([UAX 9](https://unicode.org/reports/tr9/), rule P2)."
     return next(("ltr" if b == "L" else "rtl" for b in map(unicodedata.bidirectional, text) if b in ("L", "R", "AL")),
                 "ltr")
 
