@@ -119,7 +119,7 @@ class Ours:
         rows = [dict(audio=str(Path(manifest).parent/r["audio_path"]), text=r["text"], language="en", duration=r["duration"]) for r in data]
         device, say = self.trainer.args.device.type, lambda s: print("  "+s, flush=True)
         sync(device); began = time.perf_counter()
-        kept = cache_rows(rows, self.model, self.processor, self.cfg.replace(batch_size=micro), say, passes=EPOCHS, progress=False)
+        kept = cache_rows(rows, self.model, self.processor, self.cfg.replace(batch_size=micro), say, passes=EPOCHS, verbose=False)
         sync(device)
         if kept is not rows: self.took.setdefault(manifest, (time.perf_counter()-began)/len(rows)) # another time it is there already
         self.built = None if kept is rows else self.took[manifest]

@@ -608,29 +608,29 @@ def _batches(
 def _keys(
     dataset, # rows by number
     sr:int, # rate of bare arrays in Hz
-    progress:bool, # show a bar?
+    verbose:bool, # show a bar?
 ) -> list[str]: # key of each row's clip
     "Look which clips there are."
     from tqdm.auto import tqdm
     keys, rows, pool = [], iter(range(len(dataset))), ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-    with pool, tqdm(total=len(dataset), desc="Hashing", unit="clip", leave=False, disable=_no_bar(progress)) as bar:
+    with pool, tqdm(total=len(dataset), desc="Hashing", unit="clip", leave=False, disable=_no_bar(verbose)) as bar:
         while part := list(islice(rows, 64)): # no more than these in memory
             keys += pool.map(content_key, [dataset[i]["audio"] for i in part], [sr]*len(part))
             bar.update(len(part))
     return keys
 
 def _no_bar(
-    progress:bool, # is a bar wanted?
+    verbose:bool, # is a bar wanted?
 ) -> bool|None: # for tqdm's `disable`: None shows none where there is no terminal
     "Whether to hide a bar."
-    return not progress or (None if not IN_NOTEBOOK else False)
+    return not verbose or (None if not IN_NOTEBOOK else False)
 
 # %% ../../nbs/model/06_cache.ipynb #build
 class _Build:
     "What is needed to fill a store."
-    def __init__(self, dataset, keys, lengths, store, encode, cfg, progress):
+    def __init__(self, dataset, keys, lengths, store, encode, cfg, verbose):
         self.dataset, self.keys, self.store, self.encode = dataset, keys, store, encode
-        self.cfg, self.progress = cfg, progress
+        self.cfg, self.verbose = cfg, verbose
         self.prompt = encode.kept.collate.prompt
         self.windows = [self.prompt.windows.count(n) for n in lengths]
     def loader(self, rows):
@@ -650,7 +650,7 @@ def compute(self:_Build,
     from tqdm.auto import tqdm
     if not rows: return
     with self.store.writing() as w, tqdm(total=len(rows), desc="Caching", unit="clip", leave=False,
-                                         disable=_no_bar(self.progress)) as bar:
+                                         disable=_no_bar(self.verbose)) as bar:
         for clips in self.loader(rows):
             if bad := next((o for _,o in clips if isinstance(o, Exception)), None): raise bad
             todo = [(i, o) for i,o in clips if self.keys[i] not in self.store] # another process may have been quicker
@@ -705,7 +705,7 @@ def plan_cache(
     cfg:RunConfig, # as for `cache_rows`
     *,
     passes:float|None=None, # how often the rows will be read; None: as often as `cfg` trains on them
-    progress:bool=False, # show a bar?
+    verbose:bool=False, # show a bar?
 ) -> CachePlan:
     "What `cache_rows` will do; nothing is written. `CacheError` if what `cfg` asks for is not possible."
     def none(why): return CachePlan(level="none", text=f"none; {why}")
@@ -716,7 +716,7 @@ def plan_cache(
     kept = _kept(model, processor, cfg, level)
     store = FeatureStore(cache_folder(cfg.cache_dir), _settings(kept, model), kept.title(cfg))
     sr = kept.collate.prompt.windows.sampling_rate
-    lengths, keys = _lengths(dataset, sr), _keys(dataset, sr, progress) if len(store) else None
+    lengths, keys = _lengths(dataset, sr), _keys(dataset, sr, verbose) if len(store) else None
     sizes, there = [kept.size(n) for n in lengths], {k for k in keys or () if k in store}
     missing = sum(n for i,n in enumerate(sizes) if keys is None or keys[i] not in there)
     if missing and auto and (_passes(cfg, len(lengths)) if passes is None else passes) <= 1:
@@ -735,21 +735,21 @@ def cache_rows(
     model, # Voxtral, from `prepare_model`
     processor, # its processor
     cfg:RunConfig, # cache, cache_dir, cache_max_gb; packing; what is trained, how long, in which precision
-    say:Callable=print, # where to announce what is done
+    log:Callable=print, # called with each line of what is done
     *,
     passes:float|None=None, # how often the rows will be read; None: as often as `cfg` trains on them
-    progress:bool=True, # show bars?
+    verbose:bool=True, # show progress bars?
 ): # a `CachedDataset`, or `dataset` itself if nothing is cached
     "Keep of each clip what does not change while the model learns."
-    if _processes()[0]: say, progress = (lambda o: None), False
+    if _processes()[0]: log, verbose = (lambda o: None), False
     if cfg.cache == "none" or not len(dataset): return dataset
-    plan = plan_cache(dataset, model, processor, cfg, passes=passes, progress=progress)
-    say(f"cache: {plan.text}")
+    plan = plan_cache(dataset, model, processor, cfg, passes=passes, verbose=verbose)
+    log(f"cache: {plan.text}")
     if plan.level == "none": return dataset
-    store, keys = plan.store, plan.keys or _keys(dataset, plan.kept.collate.prompt.windows.sampling_rate, progress)
-    for o in store.problems.values(): say(f"cache: {o}; what is needed of them is computed anew")
+    store, keys = plan.store, plan.keys or _keys(dataset, plan.kept.collate.prompt.windows.sampling_rate, verbose)
+    for o in store.problems.values(): log(f"cache: {o}; what is needed of them is computed anew")
     row = dict(zip(keys, range(len(keys)))) # a clip that is there twice is kept once
-    build = _Build(dataset, keys, plan.lengths, store, _Encoder(plan.kept, model), cfg, progress)
+    build = _Build(dataset, keys, plan.lengths, store, _Encoder(plan.kept, model), cfg, verbose)
     build.fill(sorted(i for k,i in row.items() if k not in store))
     return CachedDataset(dataset, store, keys, plan.kept.level)
 

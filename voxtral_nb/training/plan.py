@@ -427,7 +427,7 @@ def _try_steps(
         if n < cfg.batch_size*cfg.gradient_accumulation_steps: # few clips
             c = c.replace(batch_size=n, gradient_accumulation_steps=1)
         began = time.perf_counter()
-        cached = cache_rows(few, model, processor, c, say=silent, progress=False)
+        cached = cache_rows(few, model, processor, c, log=silent, verbose=False)
         a_clip = (time.perf_counter() - began)/len(rows)
         stream = WindowStream(cached, functools.partial(_same_each_epoch, examples), few["duration"])
         args = t.training_arguments(c, len(examples), has_eval=False)

@@ -683,7 +683,8 @@ def train(
     ckpt, data, model, processor, train_ds, eval_ds = load_run(cfg, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     said = [f"{k}: {o}" for k,o in zip(("train", "eval"), data)]
-    rows = cache_rows(train_ds, model, processor, cfg, say=lambda o: (said.append(o), log(o)), progress=log.verbose) # may be refused: before the run begins
+    rows = cache_rows(train_ds, model, processor, cfg, verbose=log.verbose,
+                      log=lambda o: (said.append(o), log(o))) # may be refused: before the run begins
     with _folder_of(cfg, ckpt):
         write_run_record(cfg, ckpt, data, model)
         log.path = Path(cfg.output_dir)/"training.log"
@@ -707,3 +708,4 @@ def _run(
     finally:
         for o in trainer.callback_handler.callbacks:
             if isinstance(o, TrackioCallback): o.close()
+
