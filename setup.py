@@ -21,6 +21,9 @@ extras = {k.removesuffix("_requirements"): lines(k) for k in cfg if k.endswith("
 readme = here/"README.md"
 
 
+FIXTURES = "voxtral_nb.testing"  # for tests, and for notebooks that make the assets: not in the wheel
+
+
 class BuildWithRuns(build_py):
     """Carry nbs/runs/*.ipynb in the wheel as voxtral_nb/assets/runs.
 
@@ -30,7 +33,8 @@ class BuildWithRuns(build_py):
         if self.editable_mode: return
         dest = Path(self.build_lib)/"voxtral_nb"/"assets"/"runs"
         dest.mkdir(parents=True, exist_ok=True)
-        for nb in sorted((here/"nbs"/"runs").glob("*.ipynb")): self.copy_file(str(nb), str(dest/nb.name))
+        for nb in sorted((here/"nbs"/"runs").glob("*.ipynb")):
+            if FIXTURES not in nb.read_text(encoding="utf-8"): self.copy_file(str(nb), str(dest/nb.name))
 
 
 setup(
@@ -39,7 +43,8 @@ setup(
     long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
     long_description_content_type="text/markdown",
     python_requires=f">={cfg['min_python']}", install_requires=lines("requirements"), extras_require=extras,
-    packages=find_packages(include=["voxtral_nb", "voxtral_nb.*"]), include_package_data=True,
+    packages=find_packages(include=["voxtral_nb", "voxtral_nb.*"], exclude=[FIXTURES, f"{FIXTURES}.*"]),
+    include_package_data=True,
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["voxtral_nb = voxtral_nb._modidx:d"]},
     cmdclass={"build_py": BuildWithRuns}, zip_safe=False,
 )

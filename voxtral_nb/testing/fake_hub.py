@@ -38,7 +38,6 @@ class _Blob:
     @property
     def pointer_size(self): return len(_pointer(self.sha256, self.size))
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #keep
 def _keep(store, data):
     "Put `data` into the folder `store`, under its hash."
     oid = _git_sha1(data)
@@ -66,7 +65,9 @@ class _Refusal(Exception):
         said = " ".join(message.encode("ascii", "replace").decode().split()) # a header is one line of ASCII
         self.headers = {"X-Error-Message": said, **({"X-Error-Code": code} if code else {}), **(headers or {})}
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #commit
+# %% ../../nbs/testing/02_fake_hub.ipynb #repo
+_EPOCH = "2025-01-01T00:00:00.000Z" # the day on which every served folder was committed
+
 @dataclass(frozen=True)
 class _Commit:
     "What a repository held at one time."
@@ -77,9 +78,6 @@ class _Commit:
     date:str
     message:str = ""
     parent:str|None = None
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #repo
-_EPOCH = "2025-01-01T00:00:00.000Z" # the day on which every folder that is served was committed
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #repo_cls
 class _Repo:
@@ -113,7 +111,6 @@ def _look(self:_Repo):
     sha = hashlib.sha1(repr([(p, b.size, b.oid) for p,b in sorted(files.items())]).encode()).hexdigest()
     self.commits,self.branches = {sha: _Commit(sha, files, "a folder", self.name.split("/")[0], _EPOCH)},{"main": sha}
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #seen
 @patch
 def _seen(self:_Repo, f):
     s = f.stat()
@@ -130,7 +127,6 @@ def adopt(self:_Repo, store):
     files = {p: _keep(store, b.path.read_bytes()) for p,b in head.files.items()}
     self.commits[head.sha],self.folder = replace(head, files=files),None
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #repo_new_commit
 @patch
 def commit(self:_Repo, branch, files, title, author, date, message=""):
     "A new commit on `branch`, holding `files`."
@@ -210,9 +206,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif outside: self.reply(403, b"this machine is all there is", {"Connection": "close"})
             elif "fail" in self.faults: raise self.faults["fail"].value
             else: hub._route(self)
-        except _Refusal as e: self.json(e.body, e.status, **e.headers)
+        except _Refusal as e: self.reply_json(e.body, e.status, **e.headers)
         except (AttributeError, KeyError, TypeError, ValueError) as e:
-            self.json(dict(error=f"the fake Hub could not read this request: {e!r}"), 400)
+            self.reply_json(dict(error=f"the fake Hub could not read this request: {e!r}"), 400)
         except (BrokenPipeError, ConnectionResetError): self.close_connection = True # the client hung up
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #handler_read
@@ -235,7 +231,6 @@ def _read(self:_Handler, share):
     self.sent = out.tell()
     return out
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #body
 @patch(as_prop=True)
 def body(self:_Handler):
     self.stream.seek(0)
@@ -252,7 +247,6 @@ def _note(self:_Handler, status):
     self.server.hub.requests.append(HubRequest(self.command, path, status, self.user and self.user.name, query,
                                                self.sent))
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #hang_up
 @patch
 def _hang_up(self:_Handler):
     "Cut the connection."
@@ -275,9 +269,8 @@ def reply(self:_Handler, status, body=b"", headers=None, kind="application/json"
     if self.command != "HEAD": self.wfile.write(body[:len(body)//2] if cut else body)
     if cut: self._hang_up()
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #reply_json
 @patch
-def json(self:_Handler, obj, status=200, **headers): self.reply(status, json.dumps(obj).encode(), headers)
+def reply_json(self:_Handler, obj, status=200, **headers): self.reply(status, json.dumps(obj).encode(), headers)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #token_cls
 @dataclass(frozen=True)
@@ -341,10 +334,9 @@ class FakeHub:
         with self._lock: self._ticks += 1
         return (datetime.fromisoformat(_EPOCH) + timedelta(seconds=self._ticks)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #hub_token
+# %% ../../nbs/testing/02_fake_hub.ipynb #token
 _ROLES = ("read", "write", "fineGrained")
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #token
 @patch
 def token(self:FakeHub,
     name:str="me", # the user that it belongs to
@@ -360,13 +352,29 @@ def token(self:FakeHub,
     self._tokens[res] = _Token(name, role, tuple(orgs), tuple((can or {}).items()))
     return res
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #revoke
 @patch
 def revoke(self:FakeHub,
     token:str, # one of this Hub's
 ):
     "Make a token invalid: from now on it is answered with 401."
     del self._tokens[token]
+
+# %% ../../nbs/testing/02_fake_hub.ipynb #add_fault
+@patch
+def _add_fault(self:FakeHub, pattern, kind, value, times, after):
+    f = HubFault(re.compile(pattern), kind, value, times, after)
+    with self._lock: self._faults.append(f)
+    return f
+
+@patch
+def _strike(self:FakeHub, request):
+    "What goes wrong with this request, by kind. Of two that would end it, the older one does."
+    res,ends = {},{"fail", "upload", "answer"}
+    with self._lock:
+        for f in self._faults:
+            if f.kind in ends and ends & set(res): continue
+            if f.strikes(request): res[f.kind] = f
+    return res
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #hub_fail
 @patch
@@ -383,18 +391,10 @@ def fail(self:FakeHub,
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return self._add_fault(pattern, "fail", _Refusal(status, message, code, headers), times, after)
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #add_fault
-@patch
-def _add_fault(self:FakeHub, pattern, kind, value, times, after):
-    f = HubFault(re.compile(pattern), kind, value, times, after)
-    with self._lock: self._faults.append(f)
-    return f
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #hub_cut
 @patch
 def cut(self:FakeHub,
     pattern:str, # regular expression searched in "METHOD /path"
-    during:str="upload", # "upload": half of the body is read, and nothing done; "answer": all is done, and half of the answer sent
+    during:str="upload", # "upload": half the body is read, nothing done; "answer": all done, half the answer sent
     times:int=1, # how many connections are cut
     after:int=0, # how many matching requests go well before
     at:float=.5, # share of the body that is read before an upload is cut
@@ -414,7 +414,6 @@ def slow(self:FakeHub,
     "Let the client wait for the answers to the next requests that match `pattern`."
     return self._add_fault(pattern, "slow", seconds, times, after)
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #call
 @patch
 def call(self:FakeHub,
     pattern:str, # regular expression searched in "METHOD /path"
@@ -425,22 +424,10 @@ def call(self:FakeHub,
     "Call `f` when a request that matches `pattern` arrives."
     return self._add_fault(pattern, "call", f, times, after)
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #heal
 @patch
 def heal(self:FakeHub):
     "Forget everything that was to go wrong."
     self._faults = []
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #hub_strike
-@patch
-def _strike(self:FakeHub, request):
-    "What goes wrong with this request, by kind. Of two that would end it, the older one does."
-    res,ends = {},{"fail", "upload", "answer"}
-    with self._lock:
-        for f in self._faults:
-            if f.kind in ends and ends & set(res): continue
-            if f.strikes(request): res[f.kind] = f
-    return res
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #route
 _ROUTES = []
@@ -454,6 +441,8 @@ def _on(method, path):
     return lambda f: _ROUTES.append((len(path), method, re.compile(pattern), f)) or f
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #route_pick
+_NO_XET = "it has no Xet storage: set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported"
+
 @patch
 def _route(self:FakeHub, h):
     method,path = "GET" if h.command == "HEAD" else h.command,h.url.path
@@ -461,10 +450,9 @@ def _route(self:FakeHub, h):
     for _,m,pattern,f in sorted(_ROUTES, key=lambda o: -o[0]): # the most specific first
         found = m == method and pattern.fullmatch(path)
         if found: return f(self, h, **{k: unquote(v or "") for k,v in found.groupdict().items()})
-    hint = "; it has no Xet storage: set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported" if "/xet-" in path else ""
+    hint = f"; {_NO_XET}" if "/xet-" in path else ""
     raise _Refusal(404, f"the fake Hub has no {method} {unquote(path)}{hint}", "EntryNotFound")
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #who
 @patch
 def _who(self:FakeHub, h):
     sent = re.fullmatch(r"Bearer (.+)", h.headers.get("Authorization") or "")
@@ -524,10 +512,9 @@ def api(self:FakeHub,
     from huggingface_hub.utils._runtime import is_xet_available
     if is_offline_mode():
         raise TestingError(
-            "HF_HUB_OFFLINE was set when huggingface_hub was imported, which then asks no Hub: set it to 0 before, or use `run`")
+            "HF_HUB_OFFLINE was set when huggingface_hub was imported, which then asks no Hub: unset it, or use `run`")
     if is_xet_available():
-        raise TestingError(
-            "the fake Hub has no Xet storage: set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported, or use `run`")
+        raise TestingError(f"the fake Hub is asked for Xet: {_NO_XET}, or use `run`")
     return HfApi(endpoint=self.endpoint, token=token or False)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #access
@@ -545,15 +532,14 @@ def _repo(self:FakeHub, h, kind, name, what="read"):
     if what == "write": self._may_write(who, kind, repo.name)
     return repo
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #may_write
 @patch
 def _may_write(self:FakeHub, who, kind, name):
     if who is None: raise _Refusal(401, "Invalid username or password.")
     if who.may("write", kind, name): return
     if who.role == "read" and who.may("read", kind, name):
         raise _Refusal(403, "Forbidden: you must use a write token to write to a repository.")
-    raise _Refusal(403,
-                   f"You don't have the rights to write to {kind[:-1]} {name} or to create it under the namespace \"{name.split('/')[0]}\"")
+    raise _Refusal(403, f"You don't have the rights to write to {kind[:-1]} {name} or to create it under the "
+                        f"namespace \"{name.split('/')[0]}\"")
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #whoami
 def _rights(who, kind_of=dict(datasets="dataset", spaces="space")):
@@ -564,7 +550,6 @@ def _rights(who, kind_of=dict(datasets="dataset", spaces="space")):
         yield dict(entity=dict(_id="0"*24, type=type, name=name),
                    permissions=["repo.content.read"] + ["repo.write"]*(right == "write"))
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #whoami_reply
 @_on("GET", "/api/whoami-v2")
 def _whoami(hub, h):
     who = h.user
@@ -573,7 +558,7 @@ def _whoami(hub, h):
     if who.role == "fineGrained":
         token["fineGrained"] = dict(canReadGatedRepos=False, scoped=list(_rights(who)), **{"global": []})
     pro = who.name not in hub.free
-    h.json(dict(type="user", id="0"*24, name=who.name, fullname=who.name, email=f"{who.name}@example.com",
+    h.reply_json(dict(type="user", id="0"*24, name=who.name, fullname=who.name, email=f"{who.name}@example.com",
                 emailVerified=True, canPay=pro, isPro=pro,
                 avatarUrl="", orgs=[dict(type="org", id="0"*24, name=o, fullname=o, roleInOrg="write")
                                     for o in who.orgs],
@@ -583,19 +568,18 @@ def _whoami(hub, h):
 @_on("GET", "/api/{kind}/{id}/auth-check")
 def _auth_check(hub, h, kind, id):
     hub._repo(h, kind, id, "open")
-    h.json({})
+    h.reply_json({})
 
 @_on("GET", "/api/{kind}/{id}/auth-check/write")
 def _auth_check_write(hub, h, kind, id):
     hub._repo(h, kind, id, "write")
-    h.json({})
+    h.reply_json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #card_rules
 _YAML = re.compile(r"^\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|$)", re.S)
 _RELATIONS = "finetune adapter merge quantized".split()
 _COLOURS = "red yellow green blue indigo purple pink gray".split()
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #front_matter
 def _front_matter(text):
     "What stands between the two `---` at the head of a card; None without them."
     m = _YAML.match(text)
@@ -617,7 +601,7 @@ def _list(o): return [] if o is None else o if isinstance(o, list) else [o]
 def _check_fields(c):
     "What is wrong with the fields of a model's or a dataset's card."
     for o in _list(c.get("license")):
-        if o not in LICENSES: yield f'"license" must be one of [{", ".join(sorted(LICENSES)[:3])}, ...]; it is {o!r}'
+        if o not in LICENSES: yield f'"license" must be one of [apache-2.0, mit, openrail, ...]; it is {o!r}'
     for i,o in enumerate(_list(c.get("language"))):
         if not isinstance(o, str) or o != o.lower(): yield f'"language[{i}]" must only contain lowercase characters'
         elif not re.fullmatch(r"[a-z]{2,3}(-[a-z0-9-]+)?|code|multilingual", o):
@@ -674,12 +658,11 @@ def _check_card(text, kind):
     if kind == "spaces": errors += _check_space(c)
     return errors,[]
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #validate_yaml
 @_on("POST", "/api/validate-yaml")
 def _validate_yaml(hub, h):
     errors,warnings = _check_card(h.data["content"], h.data.get("repoType", "model") + "s")
     as_list = lambda os: [dict(message=o) for o in os]
-    h.json(dict(errors=as_list(errors), warnings=as_list(warnings)), 400 if errors else 200)
+    h.reply_json(dict(errors=as_list(errors), warnings=as_list(warnings)), 400 if errors else 200)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #read_tree
 def _asked(h, name): return h.query.get(name, ["false"])[0].lower() in ("true", "1")
@@ -691,7 +674,6 @@ def _last_change(repo, rev, path):
     c = next((a for a,b in zip(chain, chain[1:]) if oid(a) != oid(b)), chain[-1])
     return dict(id=c.sha, title=c.title, date=c.date)
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #read_tree-2
 def _expanded(repo, rev, entries):
     return [{**e, "lastCommit": _last_change(repo, rev, e["path"])} if e["type"] == "file" else e for e in entries]
 
@@ -702,9 +684,8 @@ def _tree(hub, h, kind, id, rev, path=""):
     repo = hub._repo(h, kind, id)
     found = _entries(repo.at(rev).files, path, _asked(h, "recursive"))
     if path and not found: raise _Refusal(404, f"{path} does not exist on {rev}", "EntryNotFound")
-    h.json(_expanded(repo, rev, found) if _asked(h, "expand") else found)
+    h.reply_json(_expanded(repo, rev, found) if _asked(h, "expand") else found)
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #read_paths
 @_on("POST", "/api/{kind}/{id}/paths-info/{rev}")
 def _paths_info(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id)
@@ -712,7 +693,7 @@ def _paths_info(hub, h, kind, id, rev):
     found = [e for e in _entries(repo.at(rev).files, recursive=True)
              if e["path"].strip("/") in [p.strip("/") for p in q.get("paths", [])]]
     expand = str(q.get("expand", ["false"])).lower().strip("[]'") in ("true", "1")
-    h.json(_expanded(repo, rev, found) if expand else found)
+    h.reply_json(_expanded(repo, rev, found) if expand else found)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #read_info
 def _siblings(files, blobs):
@@ -721,7 +702,6 @@ def _siblings(files, blobs):
         return dict(rfilename=p, **(dict(size=b.size, blobId=b.oid, **lfs) if blobs else {}))
     return [one(p, b) for p,b in sorted(files.items())]
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #tags
 def _tags(card):
     "What the Hub files a repository under, by its card."
     named = [f"{k}:{o}" for k in ("license", "base_model") for o in _list(card.get(k))]
@@ -752,10 +732,9 @@ def _info(self:FakeHub, repo, rev="main", blobs=False):
                     models=_list(card.get("models")), datasets=_list(card.get("datasets")))
     return res
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #get_info
 @_on("GET", "/api/{kind}/{id}")
 @_on("GET", "/api/{kind}/{id}/revision/{rev}")
-def _get_info(hub, h, kind, id, rev="main"): h.json(hub._info(hub._repo(h, kind, id), rev, _asked(h, "blobs")))
+def _get_info(hub, h, kind, id, rev="main"): h.reply_json(hub._info(hub._repo(h, kind, id), rev, _asked(h, "blobs")))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #file_reply
 @_on("GET", "/{prefix}{id}/resolve/{rev}/{path}")
@@ -783,14 +762,13 @@ def _ref(kind, name, sha): return dict(name=name, ref=f"refs/{kind}/{name}", tar
 def _refs(hub, h, kind, id):
     repo = hub._repo(h, kind, id)
     repo.at()
-    h.json(dict(branches=[_ref("heads", *o) for o in repo.branches.items()],
+    h.reply_json(dict(branches=[_ref("heads", *o) for o in repo.branches.items()],
                 tags=[_ref("tags", *o) for o in repo.tags.items()], converts=[],
                 pullRequests=[]))
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #commits
 @_on("GET", "/api/{kind}/{id}/commits/{rev}")
 def _commits(hub, h, kind, id, rev):
-    h.json([dict(id=c.sha, title=c.title, message=c.message, date=c.date, authors=[dict(user=c.author)])
+    h.reply_json([dict(id=c.sha, title=c.title, message=c.message, date=c.date, authors=[dict(user=c.author)])
             for c in hub._repo(h, kind, id).history(rev)])
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #history_refs
@@ -803,15 +781,14 @@ def _new_branch(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id, "write")
     repo.adopt(hub._store)
     _new_ref(repo.branches, rev, repo.at(h.data.get("startingPoint", "main")).sha, "branch")
-    h.json({})
+    h.reply_json({})
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #drop_branch
 @_on("DELETE", "/api/{kind}/{id}/branch/{rev}")
 def _drop_branch(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id, "write")
     if rev == "main": raise _Refusal(403, "Cannot delete the branch main")
     if repo.branches.pop(rev, None) is None: raise _Refusal(404, f"Invalid rev id: {rev}", "RevisionNotFound")
-    h.json({})
+    h.reply_json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #new_tag
 @_on("POST", "/api/{kind}/{id}/tag/{rev}")
@@ -819,18 +796,20 @@ def _new_tag(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id, "write")
     repo.adopt(hub._store)
     _new_ref(repo.tags, h.data["tag"], repo.at(rev).sha, "tag")
-    h.json({})
+    h.reply_json({})
 
 @_on("DELETE", "/api/{kind}/{id}/tag/{rev}")
 def _drop_tag(hub, h, kind, id, rev):
     if hub._repo(h, kind, id, "write").tags.pop(rev, None) is None:
         raise _Refusal(404, f"Invalid rev id: {rev}", "RevisionNotFound")
-    h.json({})
+    h.reply_json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #attributes
-_LFS = """*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.lfs.* *.mlmodel *.model *.msgpack *.npy *.npz *.onnx *.ot *.parquet *.pb *.pickle
-*.pkl *.pt *.pth *.rar *.safetensors saved_model/**/* *.tar.* *.tar *.tflite *.tgz *.wasm *.xz *.zip *.zst *tfevents*""".split()
-_LFS_DATA = "*.lz4 *.mds *.pcm *.sam *.raw *.aac *.flac *.mp3 *.ogg *.wav *.bmp *.gif *.png *.tiff *.jpg *.jpeg *.webp *.mp4 *.webm".split()
+_LFS = """*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.lfs.* *.mlmodel *.model *.msgpack *.npy *.npz
+*.onnx *.ot *.parquet *.pb *.pickle *.pkl *.pt
+*.pth *.rar *.safetensors saved_model/**/* *.tar.* *.tar *.tflite *.tgz *.wasm *.xz *.zip *.zst *tfevents*""".split()
+_LFS_DATA = """*.lz4 *.mds *.pcm *.sam *.raw *.aac *.flac *.mp3 *.ogg *.wav *.bmp *.gif *.png *.tiff *.jpg *.jpeg *.webp
+*.mp4 *.webm""".split()
 
 def _attributes(patterns): return "".join(f"{p} filter=lfs diff=lfs merge=lfs -text\n" for p in patterns).encode()
 
@@ -839,10 +818,12 @@ def _is_tracked(path, attributes):
     patterns = [l.split()[0] for l in attributes.splitlines() if "filter=lfs" in l]
     return any(fnmatch(path if "/" in p else path.rsplit("/", 1)[-1], p) for p in patterns)
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #create
+# %% ../../nbs/testing/02_fake_hub.ipynb #create_reply
 _NAME = re.compile(r"(?!.*(--|\.\.))(?![-.])[\w.-]{1,96}(?<![-.])(?<!\.git)")
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #create_reply
+@patch
+def _url(self:FakeHub, kind, name): return f"{self.endpoint}/{'' if kind == 'models' else kind+'/'}{name}"
+
 @_on("POST", "/api/repos/create")
 def _create(hub, h):
     d = h.data
@@ -863,11 +844,7 @@ def _create(hub, h):
             files["README.md"] = _keep(hub._store, _SPACE_README.format(title=d["name"], sdk=d["sdk"]).encode())
         repo.commit("main", files, "initial commit", h.user.name, hub._now())
         if kind == "spaces": hub.space(name)._create(d)
-    h.json(dict(url=hub._url(kind, name), name=name, id="0"*24))
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #url
-@patch
-def _url(self:FakeHub, kind, name): return f"{self.endpoint}/{'' if kind == 'models' else kind+'/'}{name}"
+    h.reply_json(dict(url=hub._url(kind, name), name=name, id="0"*24))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #delete
 @_on("DELETE", "/api/repos/delete")
@@ -879,9 +856,8 @@ def _delete(hub, h):
     with hub._lock:
         del hub.repos[kind,repo.name]
         hub._spaces.pop(repo.name, None) if kind == "spaces" else None
-    h.json({})
+    h.reply_json({})
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #move
 @_on("POST", "/api/repos/move")
 def _move(hub, h):
     d = h.data
@@ -899,7 +875,7 @@ def _move(hub, h):
             hub._spaces.pop(repo.name)
             hub._spaces[to].name = to
         repo.name = to
-    h.json({})
+    h.reply_json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #settings
 @_on("PUT", "/api/{kind}/{id}/settings")
@@ -907,9 +883,8 @@ def _settings(hub, h, kind, id):
     repo,d = hub._repo(h, kind, id, "write"),h.data
     if "visibility" in d or "private" in d: repo.private = d.get("visibility") == "private" or bool(d.get("private"))
     if "gated" in d: repo.gated = d["gated"]
-    h.json(dict(private=repo.private, gated=repo.gated))
+    h.reply_json(dict(private=repo.private, gated=repo.gated))
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #list_repos
 @_on("GET", "/api/{kind}")
 def _listing(hub, h, kind):
     "All that the one who asks may see, by author and name."
@@ -918,7 +893,7 @@ def _listing(hub, h, kind):
         r.name))]
     seen = [r for r in seen if q.get("author") in (None, r.name.split("/")[0]) and q.get("search",
         "").lower() in r.name.lower()]
-    h.json([hub._info(r) for r in seen][:int(q.get("limit", 1000))])
+    h.reply_json([hub._info(r) for r in seen][:int(q.get("limit", 1000))])
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #preupload
 def _is_text(sample):
@@ -926,7 +901,6 @@ def _is_text(sample):
     except UnicodeDecodeError as e: return e.start >= len(sample)-3 and b"\0" not in sample # a letter was cut in two
     return b"\0" not in sample
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #is_ignored
 def _is_ignored(path, ignore):
     "Whether the plain patterns of a .gitignore hold for `path`; no `!` and no `**`."
     parts = path.split("/")
@@ -946,7 +920,7 @@ def _preupload(hub, h, kind, id, rev):
         lfs = _is_tracked(f["path"], attributes) or f["size"] > 5_000_000 or not _is_text(base64.b64decode(f["sample"]))
         return dict(path=f["path"], uploadMode="lfs" if lfs else "regular", shouldIgnore=_is_ignored(f["path"], ignore),
                     oid=old and (old.sha256 or old.oid))
-    h.json(dict(files=[one(f) for f in h.data["files"]]))
+    h.reply_json(dict(files=[one(f) for f in h.data["files"]]))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #lfs_batch
 @_on("POST", "/{prefix}{id}.git/info/lfs/objects/batch")
@@ -956,9 +930,8 @@ def _lfs_batch(hub, h, prefix, id):
     def one(oid, size):
         if oid in repo.lfs: return dict(oid=oid, size=size) # nothing to do
         return dict(oid=oid, size=size, actions=dict(upload=hub._upload_action(repo, oid, size), verify=verify))
-    h.json(dict(transfer="basic", objects=[one(o["oid"], o["size"]) for o in h.data["objects"]]))
+    h.reply_json(dict(transfer="basic", objects=[one(o["oid"], o["size"]) for o in h.data["objects"]]))
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #upload_action
 @patch
 def _upload_action(self:FakeHub, repo, oid, size):
     "Where to put a file: an address that needs no token, as signed ones do not."
@@ -979,7 +952,6 @@ def _ticket(self:FakeHub, h, oid):
         raise _Refusal(403, "the address of this upload is not valid")
     return ticket,self._tickets[ticket][0]
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #store_lfs
 @patch
 def _store_lfs(self:FakeHub, repo, oid, stream):
     b = _keep_lfs(self._store, stream)
@@ -994,21 +966,19 @@ def _lfs_put(hub, h, kind, id, oid):
     else: hub._store_lfs(repo, oid, h.stream)
     h.reply(200, b"", {"ETag": f'"{hashlib.md5(h.body).hexdigest()}"'})
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #lfs_complete
 @_on("POST", "/lfs/{kind}/{id}/{oid}/complete")
 def _lfs_complete(hub, h, kind, id, oid):
     ticket,repo = hub._ticket(h, oid)
     parts = [hub._store/f"part-{ticket}-{int(p['partNumber'])}" for p in h.data["parts"]]
     hub._store_lfs(repo, oid, io.BytesIO(b"".join(p.read_bytes() for p in parts if p.exists())))
-    h.json({})
+    h.reply_json({})
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #lfs_verify
 @_on("POST", "/{prefix}{id}.git/info/lfs/objects/verify")
 def _lfs_verify(hub, h, prefix, id):
     b = hub._repo(h, prefix.strip("/") or "models", id, "write").lfs.get(h.data["oid"])
     if b is None or b.size != h.data["size"]:
         raise _Refusal(404, "Object does not exist on the server or has another size")
-    h.json({})
+    h.reply_json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #commit_apply
 def _check_path(path):
@@ -1016,7 +986,6 @@ def _check_path(path):
         raise _Refusal(400, f"Invalid path: {path!r}")
     return path
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #apply
 @patch
 def _apply(self:FakeHub, repo, files, key, value):
     "Carry out one line of a commit on `files`."
@@ -1024,8 +993,8 @@ def _apply(self:FakeHub, repo, files, key, value):
     if key == "file": files[path] = _keep(self._store, base64.b64decode(value["content"]))
     elif key == "lfsFile":
         if value["oid"] not in repo.lfs:
-            raise _Refusal(400,
-                           f"Your push was rejected because an LFS pointer pointed to a file that does not exist: {path}")
+            raise _Refusal(400, "Your push was rejected because an LFS pointer pointed to a file that does not exist: "
+                                f"{path}")
         files[path] = repo.lfs[value["oid"]]
         tracked = _read_text(files, ".gitattributes")
         if not _is_tracked(path, tracked):
@@ -1058,21 +1027,22 @@ def _take_commit(hub, h, kind, id, rev):
         if errors: raise _Refusal(400, "Invalid metadata in README.md: " + "; ".join(errors))
         c = repo.commit(rev, files, head["summary"], h.user.name, hub._now(), head.get("description", ""))
         if kind == "spaces" and rev == "main": hub.space(repo.name)._build()
-    h.json(dict(success=True, commitOid=c.sha, commitUrl=f"{hub._url(kind, repo.name)}/commit/{c.sha}", hookOutput=""))
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #space_consts
-_SPACE_README = "---\ntitle: {title}\nemoji: 📚\ncolorFrom: blue\ncolorTo: green\nsdk: {sdk}\napp_file: app.py\npinned: false\n---\n"
-_STAGES = ("BUILDING", "APP_STARTING", "RUNNING")
-_ALL_STAGES = set(
-    """BUILDING APP_STARTING RUNNING NO_APP_FILE CONFIG_ERROR BUILD_ERROR RUNTIME_ERROR RUNNING_BUILDING RUNNING_APP_STARTING
-STOPPED PAUSED DELETING""".split())
+    h.reply_json(dict(success=True, commitOid=c.sha, commitUrl=f"{hub._url(kind, repo.name)}/commit/{c.sha}",
+                      hookOutput=""))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space
+_SPACE_README = ("---\ntitle: {title}\nemoji: 📚\ncolorFrom: blue\ncolorTo: green\nsdk: {sdk}\napp_file: app.py\n"
+                 "pinned: false\n---\n")
+_STAGES = ("BUILDING", "APP_STARTING", "RUNNING")
+_ALL_STAGES = set(
+    """BUILDING APP_STARTING RUNNING NO_APP_FILE CONFIG_ERROR BUILD_ERROR RUNTIME_ERROR RUNNING_BUILDING
+RUNNING_APP_STARTING STOPPED PAUSED DELETING""".split())
+
 class FakeSpace:
     "What becomes of one Space, as a test says. `FakeHub.space` gives it."
     def __init__(self, hub, name):
         self.hub,self.name = hub,name
-        self.variables,self.secrets,self.described = {},{},{} # the secrets' values are for the test to look at; the Hub never shows them
+        self.variables,self.secrets,self.described = {},{},{} # a test may look at the secrets; the Hub never shows them
         self.hardware,self.requested,self.sleep_time,self.app,self.host_url = None,None,None,None,None
         self.stages,self.build_log,self.run_log,self.error = _STAGES,"","",None
         self.builds,self._at,self._paused,self._broken = 0,0,False,None
@@ -1108,10 +1078,9 @@ def plan(self:FakeSpace,
     self.stages,self.build_log,self.run_log,self.error,self._at = stages or _STAGES,build_log,run_log,error,0
     return self
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #serve
 @patch
 def serve(self:FakeSpace,
-    app, # a port on this machine, or a function of (folder with the Space's files, environment) that starts a server and gives its port
+    app, # a port on this machine, or a function of (folder with the files, environment) that returns a server's port
 ) -> FakeSpace: # itself
     "Say what answers under the Space's address."
     self.app = app
@@ -1125,7 +1094,6 @@ def _create(self:FakeSpace, d):
     self.requested,self.sleep_time = d.get("hardware") or "cpu-basic",d.get("sleepTimeSeconds")
     self.variables,self.secrets = ({o["key"]: o["value"] for o in d.get(k) or []} for k in ("variables", "secrets"))
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #build
 @patch
 def _build(self:FakeSpace):
     "Begin again: after a commit, a restart, or new variables."
@@ -1141,7 +1109,7 @@ def _build(self:FakeSpace):
     def start():
         try: url,bad = f"http://127.0.0.1:{self.app(folder, env)}",None
         except Exception as e: url,bad = None,f"{type(e).__name__}: {e}"
-        if self._ready is ready: self.host_url,self._broken = url or self.host_url,bad # an older build that ends later counts no more
+        if self._ready is ready: self.host_url,self._broken = url or self.host_url,bad # not an older build
         ready.set()
     threading.Thread(target=start, daemon=True).start()
 
@@ -1157,7 +1125,6 @@ def _verdict(self:FakeSpace):
                   static=card.get("app_file", "index.html"))[card["sdk"]]
     return None if needed in files else "NO_APP_FILE"
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #stage
 @patch
 def stage(self:FakeSpace) -> str: # the stage that the Hub would give now
     "Where the Space is, without going on."
@@ -1188,37 +1155,26 @@ def _get_runtime(hub, h, id):
     s = hub._my_space(h, id, "read")
     now = s._runtime()
     if now["stage"] == s.stages[min(s._at, len(s.stages)-1)]: s._at += 1 # seen: go on
-    h.json(now)
+    h.reply_json(now)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #restart
 @_on("POST", "/api/spaces/{id}/restart")
 def _restart(hub, h, id):
     s = hub._my_space(h, id)
     s._build()
-    h.json(s._runtime())
+    h.reply_json(s._runtime())
 
 @_on("POST", "/api/spaces/{id}/pause")
 def _pause(hub, h, id):
     s = hub._my_space(h, id)
     s._paused = True
-    h.json(s._runtime())
+    h.reply_json(s._runtime())
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #restart-2
 @_on("POST", "/api/spaces/{id}/sleeptime")
 def _sleep_time(hub, h, id):
     s = hub._my_space(h, id)
     s.sleep_time = h.data["seconds"]
-    h.json(s._runtime())
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #hardware
-@_on("POST", "/api/spaces/{id}/hardware")
-def _hardware(hub, h, id):
-    s = hub._my_space(h, id)
-    repo = hub.repos["spaces",s.name]
-    hub._can_pay(s.name, (_card_of(repo.at().files) or {}).get("sdk"), h.data["flavor"])
-    s.requested,s.sleep_time = h.data["flavor"],h.data.get("sleepTimeSeconds", s.sleep_time)
-    s._build()
-    h.json(s._runtime())
+    h.reply_json(s._runtime())
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space_pay
 @patch
@@ -1231,6 +1187,15 @@ def _can_pay(self:FakeHub, name, sdk, hardware):
                        "Static Spaces are free for everyone, but hosting Gradio and Docker Spaces on free cpu-basic "
                             "requires a PRO subscription.")
     raise _Refusal(402, "You must add a payment method to your account to upgrade your space's hardware.")
+
+@_on("POST", "/api/spaces/{id}/hardware")
+def _hardware(hub, h, id):
+    s = hub._my_space(h, id)
+    repo = hub.repos["spaces",s.name]
+    hub._can_pay(s.name, (_card_of(repo.at().files) or {}).get("sdk"), h.data["flavor"])
+    s.requested,s.sleep_time = h.data["flavor"],h.data.get("sleepTimeSeconds", s.sleep_time)
+    s._build()
+    h.reply_json(s._runtime())
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space_settings
 @patch
@@ -1251,15 +1216,15 @@ def _setting(what, secret):
     path = f"/api/spaces/{{id}}/{what}"
     def get(hub, h, id):
         s = hub._my_space(h, id)
-        h.json(_show(s, getattr(s, what), secret))
+        h.reply_json(_show(s, getattr(s, what), secret))
     def add(hub, h, id):
         s = hub._my_space(h, id)
         s._set(getattr(s, what), h.data)
-        h.json(_show(s, getattr(s, what), secret))
+        h.reply_json(_show(s, getattr(s, what), secret))
     def drop(hub, h, id):
         s = hub._my_space(h, id)
         getattr(s, what).pop(h.data["key"], None)
-        h.json(_show(s, getattr(s, what), secret))
+        h.reply_json(_show(s, getattr(s, what), secret))
     for method,f in (("GET", get), ("POST", add), ("DELETE", drop)): _on(method, path)(f)
 
 _setting("variables", False)
@@ -1274,7 +1239,6 @@ def _send_log(h, text):
 @_on("GET", "/api/spaces/{id}/logs/build")
 def _build_log(hub, h, id): _send_log(h, hub._my_space(h, id).build_log)
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #space_logs-2
 @_on("GET", "/api/spaces/{id}/logs/run")
 def _run_log(hub, h, id):
     s = hub._my_space(h, id)

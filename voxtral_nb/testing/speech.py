@@ -1,4 +1,4 @@
-"""Speech made on the spot, and audio files of every kind.
+"""Speech synthesized on the spot, and audio files of every kind.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/testing/speech.html.md"""
 
@@ -22,7 +22,7 @@ class TestingError(VoxtralNBError, RuntimeError):
 # %% ../../nbs/testing/01_speech.ipynb #espeak
 def espeak(
     text:str, # what to say; digits and punctuation are read as espeak-ng reads them
-    voice:str="en", # an espeak-ng voice, with an optional variant: `"en"`, `"de"`, `"en-us+f3"`; `espeak-ng --voices` lists them
+    voice:str="en", # an espeak-ng voice, perhaps with a variant: "en", "de", "en-us+f3"; see `espeak-ng --voices`
     rate:int=160, # words a minute; 160 is an unhurried speaker, espeak-ng's own default is 175
     pitch:int=50, # 0 to 99
     gap:int=0, # pause between words, in units of 10 ms
@@ -38,8 +38,8 @@ def espeak(
                               "--stdin"],
                              input=text.encode(), capture_output=True)
         if res.returncode or not wav.exists():
-            raise TestingError(
-                f"espeak-ng could not say {text!r} with voice {voice!r}: {res.stderr.decode(errors='replace').strip() or 'no output'}")
+            why = res.stderr.decode(errors="replace").strip() or "no output"
+            raise TestingError(f"espeak-ng could not say {text!r} with voice {voice!r}: {why}")
         return read_audio(wav)
 
 # %% ../../nbs/testing/01_speech.ipynb #write_test_audio
@@ -52,7 +52,7 @@ def write_test_audio(
     sr:int=SAMPLE_RATE, # rate of `x`, Hz
     to_sr:int|None=None, # rate to write, Hz; None keeps `sr`
     channels:int=1, # the samples are repeated on each channel
-    subtype:str|None=None, # a soundfile subtype such as "PCM_24", "FLOAT", "ULAW"; None takes the usual one of the format
+    subtype:str|None=None, # of soundfile, such as "PCM_24", "FLOAT", "ULAW"; None: the usual one of the format
 ) -> Path: # the file
     "Write `x` as an audio file of the kind that people bring."
     import soundfile as sf
@@ -63,7 +63,8 @@ def write_test_audio(
     if to_sr and to_sr != sr: x,sr = resample(x, sr, to_sr),to_sr
     path.parent.mkdir(parents=True, exist_ok=True)
     with sf.SoundFile(path, "w", samplerate=sr, channels=channels, format=fmt, subtype=subtype or usual) as f:
-        for i in range(0, len(x), sr): f.write(np.repeat(x[i:i+sr,None], channels, axis=1)) # by the second, which is kind to encoders
+        for i in range(0, len(x), sr): # second by second, which is easier on encoders
+            f.write(np.repeat(x[i:i+sr,None], channels, axis=1))
     return path
 
 # %% ../../nbs/testing/01_speech.ipynb #prompts_cls
@@ -71,7 +72,7 @@ class Prompts(list):
     "Pairs of audio file and transcript, with what was left out on the way."
     def __init__(self,
         items:list=(), # (path, text) pairs
-        dropped:list=(), # (name, text, reason) of prompts left out
+        dropped:list=(), # (name, text, reason) of skipped prompts
         trimmed:list=(), # (name, text) of prompts whose text lost a bracketed comment
     ):
         super().__init__(items)
