@@ -1,4 +1,4 @@
-"""Read any speech file to mono float32 at 16 kHz, write WAV files that are whole or not there, and measure how good a recording is.
+"""Read any speech file to mono float32 at 16 kHz, write WAV files atomically, and measure how good a recording is.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/audio.html.md"""
 
@@ -715,8 +715,8 @@ def measure(
     a, p = np.abs(x), _frame_powers(x, sr)
     quiet = max(1e-6, np.quantile(p, .95)*1e-4)
     rms = _db(np.mean(np.square(x, dtype=np.float64)))
-    return AudioQuality(len(x)/sr, float(a.max()), rms, float(np.mean(a >= .999)), float(np.mean(p < quiet)),
-                        _snr_db(p), _db(_speech_power(p)))
+    return AudioQuality(duration=len(x)/sr, peak=float(a.max()), rms_dbfs=rms, clipping=float(np.mean(a >= .999)),
+                        silence=float(np.mean(p < quiet)), snr_db=_snr_db(p), speech_dbfs=_db(_speech_power(p)))
 
 # %% ../../nbs/data/01_audio.ipynb #problem
 @dataclass(frozen=True)

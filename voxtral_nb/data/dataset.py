@@ -1,4 +1,4 @@
-"""A folder of speech on disk: one JSON line a clip, written so that no crash damages it, read so that no audio stays in memory.
+"""A folder of speech: one JSON line per clip, safe against crashes, read without keeping audio in memory.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/dataset.html.md"""
 
@@ -771,7 +771,8 @@ def validate(self:SpeechDataset,
     if on_bad == "error": raise_bad_rows(problems)
     files = [] if self.part else sorted(f"wavs/{p.name}" for p in (self.folder/"wavs").glob("*.*"))
     orphans = [f for f in files if os.path.normpath(f) not in named]
-    return Report(len(self)+len(self.bad), total, problems, good, orphans, check_audio)
+    return Report(n=len(self)+len(self.bad), seconds=total, problems=problems, good=good, orphans=orphans,
+                  decoded=check_audio)
 
 # %% ../../nbs/data/02_dataset.ipynb #split_rows
 def split_rows(
@@ -870,7 +871,7 @@ def stats(self:SpeechDataset) -> Stats:
         langs[row.get("language") or None] += 1
         voices[row.get("speaker")] += 1
         words += len(row["text"].split())
-    return Stats(len(d), np.asarray(d), langs, voices, words)
+    return Stats(clips=len(d), durations=np.asarray(d), languages=langs, speakers=voices, words=words)
 
 # %% ../../nbs/data/02_dataset.ipynb #stats_plot
 @patch

@@ -1,4 +1,4 @@
-"""Read prompts aloud in the notebook, or bring files, and end with a dataset on disk that no crash of browser, kernel or network has harmed.
+"""Record prompts or upload files in a notebook, into a dataset that survives crashes of browser, kernel and network.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/recorder.html.md"""
 
@@ -190,7 +190,7 @@ def begin(self:TakeFolder,
     if not isinstance(sampling_rate, int) or not 4000 <= sampling_rate <= 768_000:
         raise RecorderError(f"{sampling_rate!r} Hz is not the rate of a microphone")
     if id not in self.takes:
-        t = Take(id, sampling_rate, prompt, speaker, created_at or _now())
+        t = Take(id=id, sampling_rate=sampling_rate, prompt=prompt, speaker=speaker, created_at=created_at or _now())
         try: self.save(t)
         except OSError as e: raise RecorderError(f"{self.folder} cannot be written: {e.strerror or e}") from e
         self.takes[id] = t
@@ -1093,9 +1093,10 @@ def summary(self:Recorder) -> RecordingSummary:
     "Where this dataset and this speaker stand."
     with self._takes.lock: s,seen,pending = self.state(),self._index(),len(self._pending())
     trash = self._trash(create=False)
-    return RecordingSummary(self.folder.name, s["clips"], s["seconds"], None if self._free else s["total"], s["done"],
-                            s["skipped"], seen["flagged"], pending,
-                            len(trash) if trash else 0, self.speaker)
+    return RecordingSummary(folder=self.folder.name, clips=s["clips"], seconds=s["seconds"],
+                            prompts=None if self._free else s["total"], recorded=s["done"], skipped=s["skipped"],
+                            flagged=seen["flagged"], pending=pending, trash=len(trash) if trash else 0,
+                            speaker=self.speaker)
 
 @patch
 def __repr__(self:Recorder): return f"Recorder({self.summary()!r})"

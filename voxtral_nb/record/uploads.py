@@ -436,7 +436,7 @@ def add(self:Uploads,
         # the same list, corrected
         self._lists = [t for t in self._lists if _last_part(t.full) != _last_part(name)] + [new]
     else:
-        new = Upload(next(self._ids), _shown_name(name), path, full=name)
+        new = Upload(id=next(self._ids), name=_shown_name(name), path=path, full=name)
         _listen(new)
         self._uploads.append(new)
     self.update()
