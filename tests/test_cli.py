@@ -1,10 +1,11 @@
 """The console scripts as processes: help at once, and for every kind of bad input one clear line and exit status 2."""
-import json, resource, shutil
+import json, re, resource, shutil
 
 import numpy as np, pytest, soundfile as sf
 
 from conftest import BIN, ROOT, sh
 from voxtral_nb.core.assets import tiny_path
+from voxtral_nb.core.config import RunConfig, config_fields
 
 SHORT = "--max-steps 1 --batch-size 2 --max-new-tokens 4 --model-id tiny --tracking none".split()
 
@@ -20,31 +21,56 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run", "voxtral-demo"])
-def test_help_answers_at_once(script):
+HELPS = ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run", "voxtral-demo", "voxtral-run train_lora",
+         "voxtral-run publish", "voxtral-run deploy_demo", "voxtral-run evaluate"]
+
+
+@pytest.mark.parametrize("command", HELPS)
+def test_help_answers_at_once_and_speaks_to_people_who_type_flags(command):
+    script, *args = command.split()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    r = sh(BIN/script, "--help", check=True)
+    r = sh(BIN/script, *args, "--help", check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert "examples:" in r.stdout
-    # seconds of CPU: other tests may hold the cores
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+    assert args or "examples:" in r.stdout
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert cpu < 1, f"{cpu:.2f} s of CPU"  # other tests may hold the cores, so not seconds of a clock
+    text = " ".join(r.stdout.split())
+    assert not re.findall(r"\bNone\b|\bTrue\b|\bFalse\b|\b\w+='", text)  # Python's spelling
+    named = [f.name for f in config_fields().values() if "_" in f.name and re.search(rf"(?<![\w/.]){f.name}\b", text)]
+    assert not named, named
+    assert max(map(len, r.stdout.splitlines())) <= 120
 
 
-@pytest.fixture
-def command(folder, monkeypatch, capfd):
-    "Run a console script in this process, where torch is loaded already: its exit status, output and errors."
-    import importlib
-    scripts = dict(o.split(" = ")
-                   for o in (ROOT/"settings.ini").read_text().split("console_scripts =")[1].strip().splitlines())
-    scripts = {k.strip(): v.strip() for k, v in scripts.items()}
-    def run(script, *args):
-        module, name = scripts[script].split(":")
-        monkeypatch.chdir(folder)
-        capfd.readouterr()
-        try: code = getattr(importlib.import_module(module), name)([str(o) for o in args])
-        except SystemExit as e: code = e.code
-        return code or 0, *capfd.readouterr()
-    return run
+def test_commands_import_nothing_from_the_current_folder(tmp_path):
+    "A file that happens to be called like a module is not run: not by a command, and not by a notebook's kernel."
+    for name in ("yaml", "argparse", "papermill", "torch", "sitecustomize", "ipykernel_launcher", "voxtral_nb"):
+        (tmp_path/f"{name}.py").write_text("open('ran.txt', 'a').write(__name__ + ' ')")
+    for script in ("train", "eval", "publish", "run", "demo"):
+        sh(BIN/f"voxtral-{script}", "--help", cwd=tmp_path, check=True)
+    sh(BIN/"voxtral-train", "--train-data", "x", "--show-config", cwd=tmp_path, check=True)
+    short = ["--max-eval-clips", "2", "--max-new-tokens", "4", "--output-dir", "out"]
+    r = sh(BIN/"voxtral-run", "evaluate", *short, cwd=tmp_path)
+    assert r.returncode == 0 and not (tmp_path/"ran.txt").exists(), r.stderr
+
+
+def test_messages_are_in_the_spelling_of_a_shell(folder):
+    "What a person can type, from wherever in the package a message comes."
+    for args, words in ((["--max-transcript-tokens", "3"], "--on-long drop"),
+                        (["--precision", "fp16", "--device", "cpu"], "--precision fp32"),
+                        (["--cache", "mel", "--cache-max-gb", "1e-9"], "--cache none")):
+        r = sh(BIN/"voxtral-train", *SHORT, "--train-data", folder/"data.jsonl", "--eval-fraction", "0", *args,
+               "--output-dir", folder/"run", cwd=folder)
+        message = r.stderr.strip().splitlines()[-1]
+        assert r.returncode == 2 and words in message and "='" not in message, message
+        assert not any(re.search(rf"(?<![\w/-]){n}\b", message) for n in config_fields() if "_" in n), message
+
+
+def test_what_show_config_prints_config_reads(tmp_path):
+    for name in ("1e3", "no", "~", "0x1F", "a: b # c", "'", "é\u2028"):
+        shown = sh(BIN/"voxtral-train", "--train-data=a.jsonl", f"--run-name={name}", "--show-config", check=True).stdout
+        (tmp_path/"a.yaml").write_text(shown, encoding="utf-8")
+        again = sh(BIN/"voxtral-train", "--config", tmp_path/"a.yaml", "--show-config", check=True).stdout
+        assert again == shown and RunConfig.load(tmp_path/"a.yaml").run_name == name
 
 
 def broken(folder):
@@ -150,14 +176,14 @@ def test_dry_run_fails_as_the_run_would(folder, what):
                          [[],
                           "--max-train-clips 100 --method full --label-smoothing 0.1 --no-train-projector --train-audio-tower".split()], ids=["defaults", "many"])
 def test_the_command_on_a_card_repeats_the_run(tmp_path, settings):
-    import shlex, yaml
-    from voxtral_nb.core.config import RunConfig, config_fields
+    import shlex
     from voxtral_nb.share.cards import read_run, repeat_command
     sh(BIN/"voxtral-train", *SHORT, *settings, "--max-eval-clips", "4", "--output-dir", "run", cwd=tmp_path, check=True)
     run = read_run(tmp_path/"run")
     shown = sh(BIN/"voxtral-train", *shlex.split(repeat_command(run))[1:], "--show-config", cwd=tmp_path,
                check=True).stdout
-    was, again = run.config, RunConfig.from_dict(yaml.safe_load(shown))
+    (tmp_path/"shown.yaml").write_text(shown)
+    was, again = run.config, RunConfig.load(tmp_path/"shown.yaml")
     not_repeated = {"learning_rate", "train_data", "eval_data", "output_dir", "tracking", "logging_steps", "cache"}
     assert {n for n in config_fields() if getattr(again, n) != getattr(was, n)} <= not_repeated
     assert (again.effective_learning_rate, again.train_data, again.eval_data) == (was.effective_learning_rate,

@@ -2,10 +2,9 @@
 one to the next."""
 import pytest
 
-from conftest import BIN, ROOT, sh
+from conftest import BIN, ROOT, sh, tracked
 
-NOTEBOOKS = sorted(p.relative_to(ROOT/"nbs") for d in ("", "tutorials/") for p in (ROOT/"nbs").glob(f"{d}*.ipynb")
-                   if p.name[0] not in "_.")
+NOTEBOOKS = sorted(p.relative_to(ROOT/"nbs") for p in tracked() if p.suffix == ".ipynb" and p.parent.name != "runs")
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS, ids=str)

@@ -321,12 +321,13 @@ def voxtral_demo(
 def _help_of(
     q, # Parameter of a notebook, with a comment such as "speech to train on; None: the sample speech"
 ) -> tuple[str,str]: # "Speech to train on."; "the sample speech", what the default comes to in words
-    "A comment as help. It may say what `None` comes to; what `False` comes to belongs to a switch's `--no-` twin."
+    "A comment as help: what it says of `None` is the default, of `True` and `False` a switch's two flags."
     what, _, unset = q.help.partition("; None: ")
-    what = what.replace("; False: ", f"; --no-{q.name.replace('_', '-')}: ").removesuffix(".")
+    flag = q.name.replace("_", "-")
+    what = what.removeprefix("True: ").replace("True: ", f"--{flag}: ").replace("False: ", f"--no-{flag}: ")
     switch = type(q.default) is bool
     shown = unset if q.default is None else ("on" if q.default else "off") if switch else q.default or ""
-    return f"{what[:1].upper()}{what[1:]}.", shown
+    return f"{what[:1].upper()}{what[1:].removesuffix('.')}.", shown
 
 # %% ../../nbs/run/04_commands.ipynb #run-flag
 def _literal(
@@ -374,7 +375,8 @@ def _notebook_parser(
 ) -> Parser:
     "The parser of voxtral-run NAME: a flag for each parameter of the notebook, and for each further setting."
     known, fields = notebook_parameters(name), config_fields()
-    p = Parser(f"voxtral-run {name}", description=notebook_summary(name), usage=f"voxtral-run {name} [flags]")
+    p = Parser(f"voxtral-run {name}", description=textwrap.fill(notebook_summary(name), 98),
+               usage=f"voxtral-run {name} [flags]")
     p.add_argument("--quiet", action="store_true", help="Do not print headings and outputs as they come.")
     first = p.add_argument_group("parameters of the notebook")
     for n,q in known.items():
