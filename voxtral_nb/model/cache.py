@@ -146,7 +146,7 @@ def raw(self:_Reader,
     "Copy an entry out of its shard."
     m = self._map(p)
     with memoryview(m) as v: data = bytearray(v[p.offset:p.offset+p.nbytes])
-    if hasattr(mmap, "MADV_DONTNEED"): m.madvise(mmap.MADV_DONTNEED) # of the whole map: neighbours were read too
+    if hasattr(mmap, "MADV_DONTNEED"): m.madvise(mmap.MADV_DONTNEED) # of the whole map: neighbors were read too
     if zlib.crc32(data) != p.crc: raise self._damaged(p, f"is damaged at byte {p.offset}")
     return data
 
@@ -159,7 +159,7 @@ def read(self:_Reader,
 
 # %% ../../nbs/model/06_cache.ipynb #store
 class FeatureStore:
-    "Matrices on the disk, each under the key of its clip, for one way of making them."
+    "Matrices on disk, each under the key of its clip, for one way of making them."
     def __init__(self,
         folder:str|Path, # of all sets
         settings:dict, # all that the entries depend on, plain values
@@ -527,7 +527,7 @@ def _processes() -> tuple[int,int]: # number of this one, and how many there are
 
 def _passes(
     cfg:RunConfig, # epochs, or max_steps and what is in a step
-    clips:int, # in the data set
+    clips:int, # in the dataset
 ) -> float:
     "How often training goes through the data."
     if cfg.max_steps is None: return cfg.epochs
@@ -756,7 +756,7 @@ def cache_rows(
 # %% ../../nbs/model/06_cache.ipynb #list
 @dataclass(frozen=True)
 class CachedSet:
-    "A set of features on the disk."
+    "A set of features on disk."
     id:str # name of its folder
     title:str # what it holds
     clips:int

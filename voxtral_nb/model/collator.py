@@ -29,7 +29,7 @@ class CollatorError(VoxtralNBError, ValueError):
 def processor_kwargs(
     processor, # a `VoxtralProcessor`
 ) -> dict: # pass as **kwargs
-    "What `processor.apply_transcription_request` has to be told to use the window of its own tokenizer."
+    "What makes `processor.apply_transcription_request` use the window of its own tokenizer."
     w = AudioWindows(processor)
     return dict(audio_kwargs=dict(pad_to_multiple_of=w.samples, max_source_positions=w.frames))
 
