@@ -26,7 +26,7 @@ from ..core.words import html_table, plain_value
 from ..data.audio import SAMPLE_RATE, audio_info
 from .metrics import (METRICS, ErrorCounts, EvaluationError, diff_html, get_normalizer,
                                         primary_metric, word_errors)
-from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralDataCollator
+from ..model.family import family_of
 
 # %% ../../nbs/measure/02_evaluation.ipynb #report
 @dataclass(kw_only=True)
@@ -254,7 +254,8 @@ def _transcripts(model, processor, clips, languages, durations, batch_size, max_
                  verbose) -> list[tuple[str,bool]]:
     "What `transcribe` returns, with whether each text was cut off."
     from tqdm.auto import tqdm
-    collate, prompt, w = VoxtralDataCollator(processor), TranscriptionPrompt(processor), AudioWindows(processor)
+    collate = family_of(processor).collator_class()(processor)
+    prompt, w = collate.prompt, collate.prompt.windows
     windows = [w.count(round(o*w.sampling_rate)) for o in durations]
     out = [None]*len(clips)
     hidden = not verbose or (None if not IN_NOTEBOOK else False) # None: no bar where there is no terminal

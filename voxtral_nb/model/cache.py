@@ -28,7 +28,7 @@ from fastcore.imports import IN_NOTEBOOK
 
 from ..data.audio import audio_info, content_key, read_audio
 from .collator import ClipAudio, VoxtralDataCollator
-from .family import SILENCE_STEP
+from .family import SILENCE_STEP, collator_for, family_of
 from ..core.words import data_size, short_path
 from ..core.config import RunConfig, VoxtralNBError
 from ..core.files import atomic_write, sync_folder
@@ -396,13 +396,13 @@ def _kept(
     level:str, # "mel" or "encoder"
 ) -> _Kept:
     "What `level` means for this model and run."
-    collate = VoxtralDataCollator.of(cfg, processor)
+    collate = collator_for(cfg, processor)
     if level == "mel":
         return _Kept(level="mel", collate=collate, dtype=torch.float32, width=collate.prompt.windows.n_mels)
     c, dtype = base_voxtral(model).config, pick_dtype(cfg.precision, pick_device(cfg.device))
-    if "projector" in cfg.trained_parts:
-        return _Kept(level="states", collate=collate, dtype=dtype, width=c.audio_config.intermediate_size)
-    return _Kept(level="embeds", collate=collate, dtype=dtype, width=c.text_config.hidden_size)
+    states, embeds = family_of(c).widths(c)
+    if "projector" in cfg.trained_parts: return _Kept(level="states", collate=collate, dtype=dtype, width=states)
+    return _Kept(level="embeds", collate=collate, dtype=dtype, width=embeds)
 
 # %% ../../nbs/model/06_cache.ipynb #settings
 _FORMAT = 2 # counted up when the meaning of an entry changes
@@ -412,21 +412,21 @@ def _settings(
     model, # Voxtral, prepared for training
 ) -> dict: # plain values
     "All that an entry depends on, but the clip."
-    p, m = kept.collate.prompt, base_voxtral(model).model
+    p, base = kept.collate.prompt, base_voxtral(model)
     mel = {k: getattr(p.processor.feature_extractor, k, None)
            for k in ("n_fft", "hop_length", "dither", "padding_value")}
     d = dict(format=_FORMAT, transformers=transformers.__version__, kept=kept.level, dtype=str(kept.dtype)[6:],
              windows=asdict(p.windows), mel=mel)
     if kept.level == "mel": return d
-    parts = dict(audio_tower=m.audio_tower)
-    if kept.level == "embeds": parts["projector"] = m.multi_modal_projector
-    c = m.config.audio_config # of the architecture what the weights' names and shapes do not tell
-    arch = dict(heads=c.num_attention_heads, activation=c.activation_function, scaled=c.scale_embedding,
-                projector=m.config.projector_hidden_act)
+    used = ("audio_tower", "projector") if kept.level == "embeds" else ("audio_tower",)
+    parts = {o: family_of(base).module(base, o) for o in used}
+    tower, c = parts["audio_tower"], base.config.audio_config # of the architecture what the weights' names and shapes do not tell
+    arch = dict(heads=c.num_attention_heads, activation=c.activation_function,
+                scaled=getattr(c, "scale_embedding", None), projector=base.config.projector_hidden_act)
     silence = [kept.collate.tail_seconds, SILENCE_STEP] if kept.collate.packing == "split" else "whole"
     return d | dict(weights=weights_fingerprint(parts), architecture=arch,
-                    attention=m.audio_tower.config._attn_implementation,
-                    device=next(m.audio_tower.parameters()).device.type, silence=silence)
+                    attention=tower.config._attn_implementation,
+                    device=next(tower.parameters()).device.type, silence=silence)
 
 # %% ../../nbs/model/06_cache.ipynb #frozen
 @contextmanager
@@ -448,10 +448,10 @@ class _Encoder:
         kept:_Kept, # what is kept
         model, # Voxtral, prepared for training
     ):
-        m = base_voxtral(model).model
-        self.kept, self.tower, self.projector = kept, m.audio_tower, m.multi_modal_projector
-        self.width = m.config.audio_config.intermediate_size
-        self.device = next(m.audio_tower.parameters()).device
+        base, self.kept, self.family = base_voxtral(model), kept, family_of(model)
+        self.model = base.model
+        self.tower, self.projector = (self.family.module(base, o) for o in ("audio_tower", "projector"))
+        self.device = next(self.tower.parameters()).device
     def __call__(self,
         clips:list[ClipAudio], # mels
     ) -> list[torch.Tensor]: # an entry for each, on the CPU
@@ -461,9 +461,9 @@ class _Encoder:
         mel = [p.whole_windows(o.data, p.windows.count(o.samples)) for o in clips]
         autocast = torch.autocast(self.device.type, self.kept.dtype) if lower else nullcontext()
         with _frozen(self.tower, self.projector), autocast:
-            x = self.tower(torch.cat(mel).to(self.device), return_dict=True).last_hidden_state
-            x = [o.reshape(-1, self.width)[self.kept.tokens(c.samples)]
-                 for o,c in zip(x.split([len(o) for o in mel]), clips)]
+            x = self.family.encode(self.model, torch.cat(mel).to(self.device))
+            x = [o[self.kept.tokens(c.samples)]
+                 for o,c in zip(x.split([len(o)*p.windows.tokens for o in mel]), clips)]
             n, x = [len(o) for o in x], torch.cat(x) # the projector has less to do when the rest is gone
             if self.kept.level == "embeds": x = self.projector(x)
         return list(x.to(self.kept.dtype).cpu().split(n))

@@ -147,7 +147,7 @@ def _render(
     def shown(o): return escape_markdown(o) if isinstance(o, str) and not isinstance(o, Markdown) else o
     path = Path(template or card_template(kind))
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                             keep_trailing_newline=True, finalize=shown)
+                             keep_trailing_newline=True, finalize=shown, loader=jinja2.FileSystemLoader(_TEMPLATES))
     env.filters.update(percent=percent, number=_number, duration=duration, code=_code, py=_py, sh=_sh, table=_table)
     try:
         source = path.read_text(encoding="utf-8")
@@ -239,8 +239,9 @@ def _read_training(
 def _read_model(
     folder:Path, # final-model or best-model
     go_on:str, # what to do if it is not there
-) -> tuple: # adapter_config.json or None, window in seconds
+) -> tuple: # adapter_config.json or None, window in seconds, family
     "What kind of model `folder` holds; it must be complete."
+    from voxtral_nb.model.family import family_of
     from voxtral_nb.training.checkpoints import weights_problem
     if not folder.is_dir(): raise CardError(f"{folder.name} is missing in {folder.parent}: {go_on}")
     if problem := weights_problem(folder): raise CardError(f"{folder} is not complete ({problem}): {go_on}")
@@ -248,7 +249,7 @@ def _read_model(
         raise CardError(f"{folder} is not complete (tekken.json, the tokenizer, is missing): {go_on}")
     adapter = _read_json(folder/"adapter_config.json", go_on) if (folder/"adapter_model.safetensors").exists() else None
     p = _read_json(folder/"processor_config.json", go_on)
-    return adapter, int((p.get("feature_extractor") or p).get("chunk_length", 30))
+    return adapter, int((p.get("feature_extractor") or p).get("chunk_length", 30)), family_of(p, str(folder))
 
 # %% ../../nbs/share/01_cards.ipynb #report
 def _report(
@@ -275,6 +276,7 @@ class RunFacts:
     history:list # log_history of trainer_state.json; empty if that is missing
     adapter:dict|None # adapter_config.json of the model; None for a full model
     window_seconds:int # window length of the model
+    usage:str # template of the code on the card, in assets/cards
     before:EvalReport|None # of the base model; None: not measured
     after:EvalReport|None # of these weights, clip by clip; None: not measured
     best:dict|None # step, rates, eval_loss, eval_clips of best-model
@@ -303,14 +305,15 @@ def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, 
     if weights == "best" and not best:
         raise CardError(
             f"{run}: nothing was measured in this run, so there is no best model; use the final one (weights='final')")
-    adapter, window = _read_model(run/f"{weights}-model", go_on)
+    adapter, window, family = _read_model(run/f"{weights}-model", go_on)
     before, after = (measured.get(o) and _report(measured[o], run/"eval_results.json") for o in ("before", "after"))
     if after is None and results.get("rates_after") is not None:
         raise CardError(
             f"eval_results.json is missing in {run} or incomplete, although the run was measured: restore it")
     at, step = _measured_step(results, history), best["step"] if weights == "best" else results["steps"]
     return RunFacts(run_dir=run, weights=weights, config=cfg, record=record, results=results, history=history,
-                    adapter=adapter, window_seconds=window, before=before, after=after if at == step else None,
+                    adapter=adapter, window_seconds=window, usage=family.usage, before=before,
+                    after=after if at == step else None,
                     best=best, plots=tuple(o for o in _PLOTS if (run/o).exists()))
 
 # %% ../../nbs/share/01_cards.ipynb #read-run
@@ -697,7 +700,8 @@ def _model_facts(
         adapter=adapter, merged=merged, method=cfg.method, quantized=cfg.quantization == "4bit", private=private,
         speech="speech" if unnamed else speech, unnamed=unnamed, speech_languages=speech.removesuffix(" speech"),
         codes=list(codes), language=codes[0] if codes else None,
-        dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, max_new_tokens=cfg.max_new_tokens,
+        dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, usage=run.usage,
+        max_new_tokens=cfg.max_new_tokens,
         install=_install(run, adapter) + ["voxtral_nb"]*(adapter and f["base_is_tiny"]),
         measured=_measured(run, private), examples=examples, worst=worst,
         plots=[(_PLOTS[o], Markdown(o)) for o in run.plots],

@@ -406,18 +406,20 @@ def _load_back(
     "What the Hub serves, by plain `from_pretrained`."
     import torch
     from peft import PeftModel
-    from transformers import AutoProcessor, VoxtralForConditionalGeneration
+    from transformers import AutoProcessor
+    from voxtral_nb.model.family import family_of
     from voxtral_nb.model.models import pick_device
     device, ours = pick_device("auto"), dict(trust_remote_code=False, attn_implementation="sdpa") # no code from there
     how = dict(revision=a["commit"], cache_dir=a["cache"])
     dtype = getattr(torch, a["dtype"] or "", torch.float32)
     if device.type == "cpu" and dtype == torch.float16: dtype = torch.float32
     processor = AutoProcessor.from_pretrained(a["repo"], trust_remote_code=False, **how)
+    model_class = family_of(processor).class_of("model")
     if a["base"] is None:
-        model = VoxtralForConditionalGeneration.from_pretrained(a["repo"], dtype=dtype, **ours, **how)
+        model = model_class.from_pretrained(a["repo"], dtype=dtype, **ours, **how)
     else:
         base = str(tiny_path()) if a["base"] == _TINY_BASE else a["base"]
-        model = VoxtralForConditionalGeneration.from_pretrained(base, revision=a["base_revision"], dtype=dtype, **ours)
+        model = model_class.from_pretrained(base, revision=a["base_revision"], dtype=dtype, **ours)
         model = PeftModel.from_pretrained(model, a["repo"], **how)
     return model.to(device).eval(), processor
 

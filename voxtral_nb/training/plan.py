@@ -22,7 +22,7 @@ from ..core.config import RunConfig
 from ..core.words import data_size, duration
 from ..model.cache import cache_rows, plan_cache
 from ..model.collator import PackedDataset, VoxtralDataCollator
-from ..model.family import AudioWindows, Family, family_of
+from ..model.family import AudioWindows, Family, collator_for, family_of
 from ..model.models import (DTYPES, base_voxtral, find_base, is_out_of_memory, locate_model, pick_device,
                                      pick_dtype)
 from ..model.prepare import prepare_model
@@ -504,7 +504,7 @@ class _PlannedRun:
         self.cfg, self.log = cfg, log
         self.free = free_memory(_planned_device(cfg)[0])
         self.ckpt, self.data, self.model, self.processor, self.ds, self.eval_ds = t.load_run(cfg, log, repair=False)
-        self.collate = VoxtralDataCollator.of(cfg, self.processor)
+        self.collate = collator_for(cfg, self.processor)
         self.audio = self.collate.prompt.windows
         stream = training_stream(cfg, self.ds, self.audio)
         steps = _first_epoch(cfg, stream)

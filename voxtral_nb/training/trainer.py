@@ -30,7 +30,8 @@ from ..data.sources import load_run_data
 from ..measure.evaluation import EvalReport, evaluate as evaluate_model, evaluation_mode, pick_clips
 from ..measure.metrics import METRICS, primary_metric
 from ..model.cache import cache_rows
-from ..model.collator import AudioWindows, TranscriptionPrompt, VoxtralBatch, VoxtralDataCollator
+from ..model.collator import TranscriptionPrompt, VoxtralBatch, VoxtralDataCollator
+from ..model.family import AudioWindows, collator_for
 from ..model.models import load_voxtral, pick_device, pick_dtype, require_package, trainable_summary
 from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, is_first_process,
@@ -144,13 +145,13 @@ class VoxtralTrainer(transformers.Trainer):
         log:Callable=print, # where the run speaks
         callbacks:Sequence=(), # more callbacks
     ):
-        self.eval_collator = VoxtralDataCollator.of(cfg, processor, packing="none")
+        self.eval_collator = collator_for(cfg, processor, packing="none")
         self.cfg, self.processor, self.run_log = cfg, processor, log
         self.primary = primary_metric([] if eval_dataset is None
                                       else [o or cfg.language for o in eval_dataset["language"]])
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
         self.waited, self.stepped = 0., 0. # s: waiting for batches, and computing steps
-        super().__init__(model, args, data_collator=VoxtralDataCollator.of(cfg, processor), train_dataset=stream,
+        super().__init__(model, args, data_collator=collator_for(cfg, processor), train_dataset=stream,
                          eval_dataset=eval_dataset, callbacks=[_Flow(self), *callbacks])
         self.remove_callback(transformers.PrinterCallback)
     def _get_train_sampler(self, train_dataset=None):
