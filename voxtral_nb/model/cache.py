@@ -420,7 +420,8 @@ def _settings(
     if kept.level == "mel": return d
     used = ("audio_tower", "projector") if kept.level == "embeds" else ("audio_tower",)
     parts = {o: family_of(base).module(base, o) for o in used}
-    tower, c = parts["audio_tower"], base.config.audio_config # of the architecture what the weights' names and shapes do not tell
+    tower, c = parts["audio_tower"], base.config.audio_config
+    # of the architecture what the weights' names and shapes do not tell
     arch = dict(heads=c.num_attention_heads, activation=c.activation_function,
                 scaled=getattr(c, "scale_embedding", None), projector=base.config.projector_hidden_act)
     silence = [kept.collate.tail_seconds, SILENCE_STEP] if kept.collate.packing == "split" else "whole"
