@@ -395,13 +395,13 @@ def _about_text(
 ) -> str:
     "The line under the title; it says fine-tuned only where that is known."
     tuned = "a LoRA adapter" if source.kind == "adapter" else "a full model" if source.run else None
-    what = f": Voxtral, fine-tuned as {tuned}" if tuned else ""
+    what = f", Voxtral fine-tuned as {tuned}" if tuned else ""
     if source.model == str(tiny_path()): what = ", the tiny Voxtral that ships with voxtral_nb"
     more = ""
     if source.figures and not source.base_known:
         more = (f" The figures below may be for another version of its base model, {source.base['name']}: "
                 "the version it was trained on is not recorded.")
-    return f"Record or upload speech and read the transcript by {source.name}{what}.{more}"
+    return f"Record or upload speech and read the transcript. Model: {source.name}{what}.{more}"
 
 # %% ../../nbs/share/03_demo.ipynb #demo-folder
 def _write_demo(
