@@ -2,10 +2,11 @@
 
     python benchmarks/base30.py [--folder benchmarks/out/base30] [--minutes 60] [--smoke]
 
-The tiny Voxtral that ships has windows of 8 s. Its weights are put into a model of the same sizes with 1,500 encoder positions (Whisper's sinusoids)
-and 375 audio tokens a window, and its language model is adapted on digits that espeak-ng says in the voices that the tiny model was made from (not the
-accent of the benchmark). It is given whole 30 s windows only, with one clip or several, as Voxtral itself was trained: never a window cut short, which
-would favour our method. Needs espeak-ng and some ten minutes."""
+The tiny Voxtral that ships has windows of 8 s. Its weights are put into a model of the same sizes with 1,500 encoder
+positions (Whisper's sinusoids) and 375 audio tokens a window, and its language model is adapted on digits that
+espeak-ng says in the voices that the tiny model was made from (not the accent of the benchmark). It is given whole 30 s
+windows only, with one clip or several, as Voxtral itself was trained: never a window cut short, which would favour our
+method. Needs espeak-ng and some ten minutes."""
 import argparse, json, random, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,15 +30,15 @@ VARIANTS = ["", "+m1", "+m3", "+m7", "+f1", "+f2", "+f3", "+f5", "+klatt2", "+An
 def say_digits(
     n:int, # clips
     seed:int, # of text, voice, rate and pitch
-)->tuple[list[np.ndarray],list[str]]: # samples at 16 kHz, transcripts
+) -> tuple[list[np.ndarray],list[str]]: # samples at 16 kHz, transcripts
     "Strings of one to five digits in the voices of make_tiny.ipynb."
     rng = random.Random(seed)
     text = lambda: " ".join(rng.choice(DIGITS) for _ in range(rng.choice([1, 1, 2, 2, 3, 3, 4, 5])))
-    specs = [dict(text=text(), voice=rng.choice(ACCENTS)+rng.choice(VARIANTS), rate=rng.randint(110, 230), pitch=rng.randint(20, 80),
-                  gap=rng.choice([0, 0, 0, 2, 5])) for _ in range(n)]
+    specs = [dict(text=text(), voice=rng.choice(ACCENTS)+rng.choice(VARIANTS), rate=rng.randint(110, 230),
+                  pitch=rng.randint(20, 80), gap=rng.choice([0, 0, 0, 2, 5])) for _ in range(n)]
     def say(spec):
         x = espeak(**spec)
-        loud = np.flatnonzero(np.abs(x)>1e-3)
+        loud = np.flatnonzero(np.abs(x) > 1e-3)
         x = x[max(0, loud[0]-800):loud[-1]+800]
         return (.7*x/np.abs(x).max()).astype(np.float32)
     with ThreadPoolExecutor(2) as ex: return list(ex.map(say, specs)), [o["text"] for o in specs]
@@ -50,7 +51,8 @@ def stretched(
     "The tiny Voxtral's weights in a model with longer windows."
     write_tekken(folder, window_seconds=seconds)
     model, (small, _) = make_tiny_model(window_seconds=seconds), load_voxtral("tiny", device="cpu", verbose=False)
-    model.load_state_dict({k: v for k,v in small.state_dict().items() if "embed_positions" not in k}, strict=False) # those stay: sinusoids
+    # the positions stay: they are sinusoids
+    model.load_state_dict({k: v for k,v in small.state_dict().items() if "embed_positions" not in k}, strict=False)
     return model, make_processor(folder)
 
 
@@ -60,14 +62,16 @@ def a_window(
     samples:int, # of a window
     single:float, # share of windows with one clip
     most:int, # clips in one of the others
-)->tuple[np.ndarray,str]:
+) -> tuple[np.ndarray,str]:
     "One window's audio and text."
     k = 1 if rng.random() < single else int(rng.integers(2, most+1))
     parts, said, n = [], [], 0
     for _ in range(k):
         i, gap = int(rng.integers(len(clips))), int(rng.uniform(0, .5)*16000)*(k > 1)
         if n+gap+len(clips[i]) > samples: break
-        parts += [np.zeros(gap, np.float32), clips[i]]; said.append(texts[i]); n += gap+len(clips[i])
+        parts += [np.zeros(gap, np.float32), clips[i]]
+        said.append(texts[i])
+        n += gap+len(clips[i])
     return np.concatenate(parts), " ".join(said)
 
 
@@ -87,13 +91,14 @@ def a_batch(
     model, prompt,
     rows, # (from `heard`, transcript)
     shift:int, # added to the positions of what follows the audio; 0: as they are
-)->dict:
+) -> dict:
     "Whole windows only."
-    ids, labels, pos, given = [], [], [], prompt.ids("en")
+    ids, labels, given = [], [], prompt.ids("en")
     after = len(given) - given[::-1].index(prompt.audio_id) # where the text begins
     for _,text in rows:
         learned = prompt.transcript_ids(text)
-        ids.append(given+learned); labels.append([-100]*len(given)+learned)
+        ids.append(given+learned)
+        labels.append([-100]*len(given)+learned)
     n = max(map(len, ids))
     pad = lambda seqs, v: torch.tensor([s+[v]*(n-len(s)) for s in seqs])
     x, position = pad(ids, prompt.pad_id), torch.arange(n) + shift*(torch.arange(n) >= after)
@@ -113,16 +118,20 @@ def adapt(
     batch_size=12, lr=5e-4, seed=0,
     every=50, # steps between reports
     say=print,
-)->list[dict]: # what was measured
+) -> list[dict]: # what was measured
     """Fine-tune the language model on whole windows.
 
-    The encoder hears as well in long windows as in short ones; what the language model has to learn is that its text stands 275 tokens further from the
-    speech, and it finds that only if it is led there: at first the positions of the text are those of the short window, then they move out to their
-    place in `move` steps. There it stays for `settle` steps, with a falling learning rate."""
-    prompt, rng, began, seen, losses = TranscriptionPrompt(processor), np.random.default_rng(seed), time.perf_counter(), [], []
+    The encoder hears as well in long windows as in short ones; what the language model has to learn is that its text
+    stands 275 tokens further from the speech, and it finds that only if it is led there: at first the positions of the
+    text are those of the short window, then they move out to their place in `move` steps. There it stays for `settle`
+    steps, with a falling learning rate."""
+    prompt, rng, began = TranscriptionPrompt(processor), np.random.default_rng(seed), time.perf_counter()
+    seen, losses = [], []
     windows = [a_window(rng, clips, texts, prompt.windows.samples, single, 8) for _ in range(n_windows)]
     rows = list(zip(heard(model.eval(), prompt, windows, say), (t for _,t in windows)))
-    model.requires_grad_(False); model.model.language_model.requires_grad_(True); model.lm_head.requires_grad_(True)
+    model.requires_grad_(False)
+    model.model.language_model.requires_grad_(True)
+    model.lm_head.requires_grad_(True)
     ps = [p for p in model.parameters() if p.requires_grad]
     opt = torch.optim.AdamW(ps, lr=lr, betas=(.9, .98), weight_decay=.01)
     sched = torch.optim.lr_scheduler.LambdaLR(opt, lambda s: min(1, (s+1)/20, max(.01, (move+settle-s)/settle)))
@@ -131,16 +140,25 @@ def adapt(
         model.train()
         shift = round(far*max(0, 1-step/move))
         loss = model(**a_batch(model, prompt, [rows[i] for i in rng.integers(len(rows), size=batch_size)], shift)).loss
-        loss.backward(); torch.nn.utils.clip_grad_norm_(ps, 1.); opt.step(); sched.step(); opt.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(ps, 1.)
+        opt.step()
+        sched.step()
+        opt.zero_grad()
         losses.append(loss.item())
         late = time.perf_counter()-began > 60*minutes
         if step % every and step < move+settle and not late: continue
         wer = None
-        if step >= move or late: wer = round(evaluate(model, processor, held, batch_size=8, max_new_tokens=60, verbose=False).rates["wer"], 4)
+        if step >= move or late:
+            report = evaluate(model, processor, held, batch_size=8, max_new_tokens=60, verbose=False)
+            wer = round(report.rates["wer"], 4)
         loss, took = float(np.mean(losses[-20:])), time.perf_counter()-began
         seen.append(dict(step=step, seconds=round(took, 1), shift=shift, loss=round(loss, 4), wer=wer))
-        say(f"step {step}, {took:.0f} s, text {shift} tokens from its place: loss {loss:.3f}" + (f", WER of held-out single clips {wer:.1%}" if wer is not None else ""))
-        if late and step < move+settle: say(f"stopped after {minutes} minutes"); break
+        say(f"step {step}, {took:.0f} s, text {shift} tokens from its place: loss {loss:.3f}"
+            + (f", WER of held-out single clips {wer:.1%}" if wer is not None else ""))
+        if late and step < move+settle:
+            say(f"stopped after {minutes} minutes")
+            break
     return seen
 
 
@@ -152,7 +170,7 @@ def make(
     most=None, # clips to measure on; None: all
     say=print,
     **sizes, # of `adapt`
-)->Path:
+) -> Path:
     "Make the base once; a folder that holds it is left as it is."
     folder = Path(folder)
     if (folder/"made.json").exists(): return folder
@@ -160,12 +178,15 @@ def make(
     model, processor = stretched(folder)
     clips, texts = say_digits(n_clips, seed+10)
     rows = {part: list(load_speech(str(sample_speech(part))).dataset)[:most] for part in ("base", "accent_eval")}
-    wer = lambda part: round(evaluate(model, processor, rows[part], batch_size=8, max_new_tokens=60, verbose=False).rates["wer"], 4)
+    wer = lambda part: round(evaluate(model, processor, rows[part], batch_size=8, max_new_tokens=60,
+                                      verbose=False).rates["wer"], 4)
     before = wer("base")
     say(f"weights of the 8 s model in 30 s windows: WER {before:.1%} on single clips")
     seen = adapt(model, processor, clips, texts, rows["base"], minutes, seed=seed, say=say, **sizes)
-    made = dict(wer_untrained=before, wer_base=seen[-1]["wer"], wer_accent=wer("accent_eval"), curve=seen, n_clips=n_clips, seed=seed)
-    model.save_pretrained(folder); processor.save_pretrained(folder)
+    made = dict(wer_untrained=before, wer_base=seen[-1]["wer"], wer_accent=wer("accent_eval"), curve=seen,
+                n_clips=n_clips, seed=seed)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
     (folder/"made.json").write_text(json.dumps(made, indent=1)+"\n")
     say(f"{folder}: WER {made['wer_base']:.1%} on the voices it knows, {made['wer_accent']:.1%} on the accent")
     return folder
@@ -173,7 +194,8 @@ def make(
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--folder", default=BASE30); p.add_argument("--minutes", type=float, default=60)
+    p.add_argument("--folder", default=BASE30)
+    p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--smoke", action="store_true", help="two steps of two windows, to see that it works")
     a = p.parse_args()
     small = dict(n_clips=6, n_windows=4, move=1, settle=1, batch_size=2, most=2) if a.smoke else {}

@@ -1,9 +1,10 @@
-"""How long an evaluation takes: batches of like length, the next one prepared ahead, and a KV cache, each against doing without.
+"""How long an evaluation takes: batches of like length, the next one prepared ahead, and a KV cache, each against doing
+without.
 
     python benchmarks/evaluation.py [--repeats 7] [--batch-size 8] [--model tiny] [--data FILE]
 
-The variants take turns in one process and must give the same transcripts. Medians and quartiles of wall and CPU time, decoding steps, and the machine
-are printed as JSON."""
+The variants take turns in one process and must give the same transcripts. Medians and quartiles of wall and CPU time,
+decoding steps, and the machine are printed as JSON."""
 import argparse, json, platform, statistics, time
 from unittest import mock
 
@@ -24,18 +25,26 @@ def without_cache(model):
     return mock.patch.object(model, "generate", lambda **kw: generate(**kw | dict(use_cache=False)))
 
 
+def any_length(windows, seconds, size):
+    "Batches that do not group clips by length."
+    return as_is(windows, [0]*len(windows), size)
+
+
 def variants(model):
     "Name -> context in which `evaluate` does without something."
     return {"ours": patched(_batches=as_is),
-            "any length in a batch": patched(_batches=lambda windows, seconds, size: as_is(windows, [0]*len(windows), size)),
+            "any length in a batch": patched(_batches=any_length),
             "nothing prepared ahead": patched(_ahead=lambda make, items: ((o, make(o)) for o in items)),
             "no KV cache": without_cache(model)}
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--repeats", type=int, default=7); p.add_argument("--batch-size", type=int, default=8)
-    p.add_argument("--model", default="tiny"); p.add_argument("--data", default=str(sample_speech("accent_eval"))); p.add_argument("--device", default="auto")
+    p.add_argument("--repeats", type=int, default=7)
+    p.add_argument("--batch-size", type=int, default=8)
+    p.add_argument("--model", default="tiny")
+    p.add_argument("--data", default=str(sample_speech("accent_eval")))
+    p.add_argument("--device", default="auto")
     a = p.parse_args()
     transformers.utils.logging.disable_progress_bar()
     model, processor = load_voxtral(a.model, device=a.device, verbose=False)
@@ -50,10 +59,13 @@ def main():
             if k: times.setdefault(name, []).append((time.perf_counter() - wall, time.process_time() - cpu, steps[0]))
             texts[name] = r.table.hypothesis.tolist()
     assert all(o == texts["ours"] for o in texts.values()), "the transcripts differ"
-    def of(ts): return dict(wall=[round(o, 2) for o in statistics.quantiles([t[0] for t in ts], n=4)], cpu=round(statistics.median(t[1] for t in ts), 2), steps=ts[0][2])
-    print(json.dumps(dict(clips=r.n_clips, audio_seconds=round(r.audio_seconds, 1), batch_size=a.batch_size, repeats=a.repeats,
-        seconds={k: of(v) for k,v in times.items()}, wer=round(r.rates["wer"], 4), device=str(next(model.parameters()).device), threads=torch.get_num_threads(),
-        machine=platform.machine(), torch=torch.__version__)))
+    def of(ts):
+        return dict(wall=[round(o, 2) for o in statistics.quantiles([t[0] for t in ts], n=4)],
+                    cpu=round(statistics.median(t[1] for t in ts), 2), steps=ts[0][2])
+    print(json.dumps(dict(clips=r.n_clips, audio_seconds=round(r.audio_seconds, 1), batch_size=a.batch_size,
+                          repeats=a.repeats, seconds={k: of(v) for k,v in times.items()},
+                          wer=round(r.rates["wer"], 4), device=str(next(model.parameters()).device),
+                          threads=torch.get_num_threads(), machine=platform.machine(), torch=torch.__version__)))
 
 
 if __name__ == "__main__": main()

@@ -1,9 +1,10 @@
 """How Voxtral is fine-tuned by the scripts that people publish, in our own words: what our engine is compared with.
 
-Plain, and not crippled: each clip goes through the processor (`apply_transcription_request`) into a window of its own, the transcript and `</s>` are
-appended, the loss is the one transformers computes (logits at every position), LoRA's targets are named by their endings and so also land in the audio
-encoder, as in the published scripts; every pass runs the encoder again. The loop is what transformers' Trainer does (AdamW, warm-up and cosine,
-gradients clipped at 1) without its bookkeeping. `</s>` is learned here; in the best-known script it is not, and its models do not stop."""
+Plain, and not crippled: each clip goes through the processor (`apply_transcription_request`) into a window of its own,
+the transcript and `</s>` are appended, the loss is the one transformers computes (logits at every position), LoRA's
+targets are named by their endings and so also land in the audio encoder, as in the published scripts; every pass runs
+the encoder again. The loop is what transformers' Trainer does (AdamW, warm-up and cosine, gradients clipped at 1)
+without its bookkeeping. `</s>` is learned here; in the best-known script it is not, and its models do not stop."""
 import math, time
 
 import numpy as np, torch
@@ -23,20 +24,22 @@ class RecipeCollator:
 
     def __call__(self,
         rows, # dicts with audio and text
-    )->dict: # input_ids, attention_mask, labels, input_features
+    ) -> dict: # input_ids, attention_mask, labels, input_features
         p, rate = self.processor, AudioWindows(self.processor).sampling_rate
         tok = p.tokenizer
         audio = [read_audio(r["audio"], rate) for r in rows]
-        given = p.apply_transcription_request(audio, model_id="voxtral", language=self.language, sampling_rate=rate, format=["wav"]*len(audio), **processor_kwargs(p))
+        given = p.apply_transcription_request(audio, model_id="voxtral", language=self.language, sampling_rate=rate,
+                                              format=["wav"]*len(audio), **processor_kwargs(p))
         ids, labels = [], []
         for prompt,mask,row in zip(given["input_ids"], given["attention_mask"], rows):
             prompt = prompt[mask.bool()].tolist()
             learned = tok(row["text"], add_special_tokens=False)["input_ids"] + [tok.eos_token_id]
-            ids.append(prompt+learned); labels.append([-100]*len(prompt)+learned)
+            ids.append(prompt+learned)
+            labels.append([-100]*len(prompt)+learned)
         n = max(map(len, ids))
         pad = lambda seqs, v: torch.tensor([s+[v]*(n-len(s)) for s in seqs])
-        return dict(input_ids=pad(ids, tok.pad_token_id), attention_mask=pad([[1]*len(s) for s in ids], 0), labels=pad(labels, -100),
-                    input_features=given["input_features"])
+        return dict(input_ids=pad(ids, tok.pad_token_id), attention_mask=pad([[1]*len(s) for s in ids], 0),
+                    labels=pad(labels, -100), input_features=given["input_features"])
 
 
 def recipe_model(
@@ -49,7 +52,8 @@ def recipe_model(
         model.requires_grad_(True)
         return model.train()
     from peft import LoraConfig, get_peft_model
-    return get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, bias="none", target_modules=TARGETS, task_type="CAUSAL_LM")).train()
+    return get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, bias="none",
+                                            target_modules=TARGETS, task_type="CAUSAL_LM")).train()
 
 
 def order_of(
@@ -66,7 +70,8 @@ def order_of(
 def recipe_optimizer(model, lr, total, weight_decay=.01, warmup=.05, fused=False):
     "AdamW with a linear warm-up and a cosine."
     first = min(math.ceil(warmup*total), total-1)
-    opt = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay, fused=fused)
+    opt = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay,
+                            fused=fused)
     factor = lambda s: s/max(1, first) if s < first else max(0., .5*(1+math.cos(math.pi*(s-first)/max(1, total-first))))
     return opt, torch.optim.lr_scheduler.LambdaLR(opt, factor)
 
@@ -96,5 +101,7 @@ def recipe_steps(
         loss = model(**{k: v.to(device) for k,v in batch.items()}).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(params, max_grad_norm)
-        opt.step(); sched.step(); opt.zero_grad()
+        opt.step()
+        sched.step()
+        opt.zero_grad()
         yield loss.item(), time.perf_counter()-began

@@ -1,18 +1,22 @@
-"""How fast a run trains, and in how much memory: the public recipe (recipe.py) against `voxtral_nb.train`, on the same model and the same clips.
+"""How fast a run trains, and in how much memory: the public recipe (recipe.py) against `voxtral_nb.train`, on the same
+model and the same clips.
 
-    python benchmarks/train.py [--only throughput scaling equal] [--seconds 1 3 10 28] [--methods lora full] [--rounds 3] [--smoke]
+    python benchmarks/train.py [--only throughput scaling equal] [--seconds 1 3 10 28] [--methods lora full] [--rounds
+    3] [--smoke]
 
-The model: a Voxtral of random weights of some 24 M parameters, vocabulary of 32,768 tokens, windows of 30 s; the clips: noise, with transcripts of four
-tokens a second. Each figure comes from a process of its own; recipe and ours take turns, and change order each round. Both do the same number of clips
-a step and the same steps; both load the model, and ours also makes its feature cache, on the clock.
+The model: a Voxtral of random weights of some 24 M parameters, vocabulary of 32,768 tokens, windows of 30 s; the clips:
+noise, with transcripts of four tokens a second. Each figure comes from a process of its own; recipe and ours take
+turns, and change order each round. Both do the same number of clips a step and the same steps; both load the model, and
+ours also makes its feature cache, on the clock.
 
-A run's time is counted from the call to the end of its last step. The recipe does the same work each step, so some of its steps are timed and the others
-reckoned; ours does all of its three passes. Peak memory is that of the process from before the model is loaded; "over" is what it is more than the
-process held then (Python and its libraries)."""
-import argparse, json, statistics, sys, tempfile, time
+A run's time is counted from the call to the end of its last step. The recipe does the same work each step, so some of
+its steps are timed and the others reckoned; ours does all of its three passes. Peak memory is that of the process from
+before the model is loaded; "over" is what it is more than the process held then (Python and its libraries)."""
+import argparse, json, statistics, tempfile, time
 from pathlib import Path
 
-from measure import RESULTS, answer_parent, child, make_data, peak, read_data, reset_peak, save_model, setting, spread, table, write
+from measure import (RESULTS, answer_parent, child, make_data, peak, read_data, reset_peak, save_model, setting,
+                     spread, table, write)
 
 EPOCHS = 3 # of a usual run
 CLIPS = {1: 96, 3: 64, 10: 32, 28: 16} # clips of each length, s: some minutes of audio for all
@@ -22,7 +26,7 @@ CLIPS = {1: 96, 3: 64, 10: 32, 28: 16} # clips of each length, s: some minutes o
 
 def recipe(model_dir, data, method, batch_size, steps, warm=1):
     "Seconds of `steps` steps of the recipe, after `warm` that are not counted."
-    import peft, torch, transformers
+    import torch, transformers
     from recipe import recipe_model, recipe_steps
     from transformers import AutoProcessor, VoxtralForConditionalGeneration
     transformers.set_seed(42)
@@ -37,7 +41,6 @@ def recipe(model_dir, data, method, batch_size, steps, warm=1):
 
 def ours(model_dir, data, method, batch_size, epochs=EPOCHS, **settings):
     "Seconds of a run: until its first step, and of each step."
-    import datasets, peft
     from transformers import TrainerCallback
     from voxtral_nb.core.config import RunConfig
     from voxtral_nb.training.trainer import train
@@ -46,8 +49,9 @@ def ours(model_dir, data, method, batch_size, epochs=EPOCHS, **settings):
         def on_train_begin(self, *args, **kwargs): self.ends.append(time.perf_counter())
         def on_step_end(self, *args, **kwargs): self.ends.append(time.perf_counter())
     with tempfile.TemporaryDirectory() as tmp:
-        cfg = RunConfig(**dict(model_id=model_dir, train_data=data, eval_fraction=0, method=method, epochs=epochs, batch_size=batch_size, device="cpu",
-                               tracking="none", logging_steps=1000, save_total_limit=1, output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache") | settings)
+        cfg = RunConfig(**dict(model_id=model_dir, train_data=data, eval_fraction=0, method=method, epochs=epochs,
+                               batch_size=batch_size, device="cpu", tracking="none", logging_steps=1000,
+                               save_total_limit=1, output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache") | settings)
         base, began = reset_peak(), time.perf_counter()
         result = train(cfg, verbose=False, callbacks=[Clock()])
     ready, *ends = [t-began for t in Clock.ends]
@@ -56,7 +60,8 @@ def ours(model_dir, data, method, batch_size, epochs=EPOCHS, **settings):
 
 
 def equal(model_dir, data, clips, targets="language_model"):
-    "Largest difference of one step's loss and gradients: ours through `train`, the recipe's through its own collator and the model's own loss."
+    """Largest difference of one step's loss and gradients: ours through `train`, the recipe's through its own collator
+    and the model's own loss."""
     import torch
     from recipe import RecipeCollator, TARGETS
     from peft import LoraConfig, get_peft_model
@@ -69,15 +74,20 @@ def equal(model_dir, data, clips, targets="language_model"):
     learns = lambda model: {plain(n): p for n,p in model.named_parameters() if p.requires_grad}
     class Grab(TrainerCallback): # an adapter begins with B = 0, and would have no gradient in A: give it other weights
         def on_train_begin(self, *args, model=None, **kwargs):
-            for n,p in learns(model).items(): noise[n] = .05*torch.randn_like(p); p.data.copy_(noise[n])
-        def on_pre_optimizer_step(self, *args, model=None, **kwargs): grabbed.update({n: p.grad.clone() for n,p in learns(model).items()})
+            for n,p in learns(model).items():
+                noise[n] = .05*torch.randn_like(p)
+                p.data.copy_(noise[n])
+        def on_pre_optimizer_step(self, *args, model=None, **kwargs):
+            grabbed.update({n: p.grad.clone() for n,p in learns(model).items()})
         def on_log(self, *args, logs=None, **kwargs):
             if "loss" in logs: grabbed.setdefault("loss", logs["loss"])
     both = targets == "everywhere" # the recipe's own placement, encoder included
     with tempfile.TemporaryDirectory() as tmp:
-        train(RunConfig(model_id=model_dir, train_data=data, eval_fraction=0, max_steps=1, batch_size=clips, max_train_clips=clips, lora_dropout=0,
-                        max_grad_norm=0, packing="none", cache="none", lora_targets=",".join(TARGETS), train_audio_tower=both, train_projector=False,
-                        device="cpu", tracking="none", logging_steps=1, output_dir=f"{tmp}/run"), verbose=False, callbacks=[Grab()])
+        train(RunConfig(model_id=model_dir, train_data=data, eval_fraction=0, max_steps=1, batch_size=clips,
+                        max_train_clips=clips, lora_dropout=0, max_grad_norm=0, packing="none", cache="none",
+                        lora_targets=",".join(TARGETS), train_audio_tower=both, train_projector=False, device="cpu",
+                        tracking="none", logging_steps=1, output_dir=f"{tmp}/run"),
+              verbose=False, callbacks=[Grab()])
     model = VoxtralForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
     where = TARGETS if both else r".*\.language_model\..*\.(" + "|".join(TARGETS) + ")"
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, lora_dropout=0, target_modules=where)).train()
@@ -85,18 +95,20 @@ def equal(model_dir, data, clips, targets="language_model"):
     loss_ours = grabbed.pop("loss")
     assert sorted(theirs) == sorted(grabbed), "the adapters do not sit on the same layers"
     for n,p in theirs.items(): p.data.copy_(noise[n])
-    files, texts = read_data(data)
-    loss = model(**RecipeCollator(AutoProcessor.from_pretrained(model_dir))([dict(audio=a, text=t) for a,t in zip(files, texts)][:clips])).loss
+    collate = RecipeCollator(AutoProcessor.from_pretrained(model_dir))
+    rows = [dict(audio=a, text=t) for a,t in zip(*read_data(data))]
+    loss = model(**collate(rows[:clips])).loss
     loss.backward()
     largest = max(p.grad.abs().max().item() for p in theirs.values())
     apart = max((p.grad-grabbed[n]).abs().max().item() for n,p in theirs.items())
-    return dict(targets=targets, tensors=len(theirs), loss_recipe=loss.item(), loss_ours=loss_ours, loss_difference=abs(loss.item()-loss_ours),
-                largest_gradient=largest, largest_difference=apart)
+    return dict(targets=targets, tensors=len(theirs), loss_recipe=loss.item(), loss_ours=loss_ours,
+                loss_difference=abs(loss.item()-loss_ours), largest_gradient=largest, largest_difference=apart)
 
 
 # -- the benchmarks
 
-def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, clips, say, inline=False, keep=lambda rows: None):
+def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, clips, say, inline=False,
+               keep=lambda rows: None):
     "Rows of figures, one for each clip length and method; `keep` is given them after each round."
     rows = []
     for s in seconds:
@@ -108,11 +120,14 @@ def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, cli
             for k in range(rounds):
                 for who in ("recipe", "ours")[::1 if k%2 == 0 else -1]:
                     args = dict(model_dir=str(model_dir), data=data, method=method, batch_size=batch_size)
-                    r = child(recipe, inline=inline, steps=steps, **args) if who == "recipe" else child(ours, inline=inline, **args)
+                    if who == "recipe": r = child(recipe, inline=inline, steps=steps, **args)
+                    else: r = child(ours, inline=inline, **args)
                     got[who].append(r)
-                    say(f"{method}, clips of {s} s, round {k+1}: {who:6} {batch_size*s/statistics.median(r['steps']):8.2f} audio-s/s, "
+                    rate = batch_size*s/statistics.median(r["steps"])
+                    say(f"{method}, clips of {s} s, round {k+1}: {who:6} {rate:8.2f} audio-s/s, "
                         f"ready after {r['ready']:.1f} s, peak {r['peak']:.0f} MB")
-                row = dict(method=method, seconds=s, clips=n, clips_a_step=batch_size) | compared(got, s, n, batch_size, per_epoch)
+                row = dict(method=method, seconds=s, clips=n, clips_a_step=batch_size)
+                row |= compared(got, s, n, batch_size, per_epoch)
                 rows = [r for r in rows if (r["method"], r["seconds"]) != (method, s)] + [row]
                 keep(rows)
     return rows
@@ -121,17 +136,22 @@ def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, cli
 def compared(
     got, # results of `recipe` and of `ours`
     s, n, batch_size, per_epoch, # seconds of a clip, clips, clips a step, steps of a pass
-)->dict:
+) -> dict:
     "Audio-seconds trained per second: in later passes, in the first, in a run; memory; ours over the recipe's."
     audio, step = n*s, lambda r: statistics.median(r["steps"])
     reckon = lambda r, steps: r["ready"] + r["first"] + (steps-1)*step(r) # s until the end of a step of the recipe
-    one = dict(recipe=dict(steady=[batch_size*s/step(r) for r in got["recipe"]], first_pass=[audio/reckon(r, per_epoch) for r in got["recipe"]],
+    one = dict(recipe=dict(steady=[batch_size*s/step(r) for r in got["recipe"]],
+                           first_pass=[audio/reckon(r, per_epoch) for r in got["recipe"]],
                            run=[EPOCHS*audio/reckon(r, EPOCHS*per_epoch) for r in got["recipe"]]),
                ours=dict(steady=[(EPOCHS-1)*audio/(r["ends"][-1]-r["ends"][per_epoch-1]) for r in got["ours"]],
-                         first_pass=[audio/r["ends"][per_epoch-1] for r in got["ours"]], run=[EPOCHS*audio/r["ends"][-1] for r in got["ours"]]))
-    for who,rs in got.items(): one[who] = {k: spread(v) for k,v in (one[who] | {k: [r[k] for r in rs] for k in ("peak", "over", "ready")}).items()}
+                         first_pass=[audio/r["ends"][per_epoch-1] for r in got["ours"]],
+                         run=[EPOCHS*audio/r["ends"][-1] for r in got["ours"]]))
+    for who,rs in got.items():
+        rest = {k: [r[k] for r in rs] for k in ("peak", "over", "ready")}
+        one[who] = {k: spread(v) for k,v in (one[who] | rest).items()}
     ratio = lambda what, digits: round(one["ours"][what]["median"]/one["recipe"][what]["median"], digits)
-    return one | dict(times={k: ratio(k, 2) for k in ("steady", "first_pass", "run")}, memory={k: ratio(k, 3) for k in ("peak", "over")})
+    return one | dict(times={k: ratio(k, 2) for k in ("steady", "first_pass", "run")},
+                      memory={k: ratio(k, 3) for k in ("peak", "over")})
 
 
 def scaling(work, counts, say, batch_size=32, inline=False, keep=lambda rows: None):
@@ -140,10 +160,13 @@ def scaling(work, counts, say, batch_size=32, inline=False, keep=lambda rows: No
     rows = []
     for n in counts:
         data = make_data(work/f"many-{n}", n, 1)
-        r = child(ours, inline=inline, model_dir=str(work/"small"), data=str(data), method="lora", batch_size=batch_size, epochs=2)
+        r = child(ours, inline=inline, model_dir=str(work/"small"), data=str(data), method="lora",
+                  batch_size=batch_size, epochs=2)
         per_epoch = -(-n//batch_size)
-        rows.append(dict(clips=n, until_first_step=round(r["ready"], 2), seconds=round(r["ends"][-1], 2), ms_a_clip=round(1000*r["ends"][-1]/(2*n), 3),
-                         steady_ms_a_clip=round(1000*(r["ends"][-1]-r["ends"][per_epoch-1])/n, 3), peak=round(r["peak"]), over=round(r["over"])))
+        rows.append(dict(clips=n, until_first_step=round(r["ready"], 2), seconds=round(r["ends"][-1], 2),
+                         ms_a_clip=round(1000*r["ends"][-1]/(2*n), 3),
+                         steady_ms_a_clip=round(1000*(r["ends"][-1]-r["ends"][per_epoch-1])/n, 3),
+                         peak=round(r["peak"]), over=round(r["over"])))
         say(f"{n} clips: {json.dumps(rows[-1])}")
         keep(rows)
     return rows
@@ -153,16 +176,23 @@ def show(result): # text
     "The figures as tables."
     out = []
     if rows := result.get("throughput"):
-        head = ["method", "clip s", "recipe, a run", "ours, a run", "first pass", "later passes", "faster, a run", "later", "recipe MB", "ours MB", "share", "over libraries"]
+        head = ["method", "clip s", "recipe, a run", "ours, a run", "first pass", "later passes", "faster, a run",
+                "later", "recipe MB", "ours MB", "share", "over libraries"]
         cell = lambda o: f"{o['median']:.1f} ({o['low']:.1f}-{o['high']:.1f})"
-        out += [f"audio-seconds trained per second, median (range); a run is {EPOCHS} passes, loading and cache included",
-                table(head, [[r["method"], r["seconds"], cell(r["recipe"]["run"]), *(cell(r["ours"][k]) for k in ("run", "first_pass", "steady")),
-                              f"{r['times']['run']:.1f}x", f"{r['times']['steady']:.1f}x", *(f"{r[w]['peak']['median']:.0f}" for w in ("recipe", "ours")),
+        out += [f"audio-seconds trained per second, median (range); a run: {EPOCHS} epochs, loading and cache included",
+                table(head, [[r["method"], r["seconds"], cell(r["recipe"]["run"]),
+                              *(cell(r["ours"][k]) for k in ("run", "first_pass", "steady")),
+                              f"{r['times']['run']:.1f}x", f"{r['times']['steady']:.1f}x",
+                              *(f"{r[w]['peak']['median']:.0f}" for w in ("recipe", "ours")),
                               f"{r['memory']['peak']:.2f}", f"{r['memory']['over']:.2f}"] for r in rows])]
-    if rows := result.get("scaling"): out += ["two passes over clips of 1 s, small model", table(list(rows[0]), [list(r.values()) for r in rows])]
+    if rows := result.get("scaling"):
+        out += ["two passes over clips of 1 s, small model", table(list(rows[0]), [list(r.values()) for r in rows])]
     if rows := result.get("equal"):
+        def cell(k, v):
+            if k in ("loss_recipe", "loss_ours"): return f"{v:.6f}"
+            return f"{v:.1e}" if isinstance(v, float) else v
         out += ["one step of ours (unpacked, no cache) and of the recipe",
-                table(list(rows[0]), [[f"{v:.6f}" if k in ("loss_recipe", "loss_ours") else f"{v:.1e}" if isinstance(v, float) else v for k,v in r.items()] for r in rows])]
+                table(list(rows[0]), [[cell(k, v) for k,v in r.items()] for r in rows])]
     return "\n\n".join(out)
 
 
@@ -172,14 +202,15 @@ def bars(ax, rows, value, labels, title):
     "Recipe and ours side by side; `value` gives median, low and high."
     for who,shift in (("recipe", -.2), ("ours", .2)):
         v = [value(r, who) for r in rows]
-        ax.bar([i+shift for i in range(len(rows))], [m for m,_,_ in v], .38, color=COLORS[who], label=who, error_kw=dict(lw=.8),
-               yerr=[[m-lo for m,lo,_ in v], [hi-m for m,_,hi in v]])
+        ax.bar([i+shift for i in range(len(rows))], [m for m,_,_ in v], .38, color=COLORS[who], label=who,
+               error_kw=dict(lw=.8), yerr=[[m-lo for m,lo,_ in v], [hi-m for m,_,hi in v]])
     ax.set(xticks=range(len(rows)), xticklabels=labels, title=title)
 
 
 def plot(result, file):
     "Throughput, memory, and cost against the number of clips."
-    import matplotlib; matplotlib.use("Agg")
+    import matplotlib
+    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     rows, many = result.get("throughput", []), result.get("scaling", [])
     methods = list(dict.fromkeys(r["method"] for r in rows))
@@ -194,30 +225,43 @@ def plot(result, file):
         ax, rs = axs.pop(0), [r for r in rows if r["method"] == method]
         bars(ax, rs, of("run"), [f"{r['seconds']} s" for r in rs], f"{method}: audio-seconds per second")
         for i,r in enumerate(rs):
-            ax.annotate(f"{r['times']['run']:.1f}×", (i+.2, r["ours"]["run"]["high"]), ha="center", va="bottom", fontsize=10, xytext=(0, 1), textcoords="offset points")
-        ax.set(yscale="log", xlabel="length of the clips"); ax.margins(y=.2); ax.legend(frameon=False, fontsize=10, loc="upper left")
+            ax.annotate(f"{r['times']['run']:.1f}×", (i+.2, r["ours"]["run"]["high"]), ha="center", va="bottom",
+                        fontsize=10, xytext=(0, 1), textcoords="offset points")
+        ax.set(yscale="log", xlabel="length of the clips")
+        ax.margins(y=.2)
+        ax.legend(frameon=False, fontsize=10, loc="upper left")
     if rows:
         ax = axs.pop(0)
         first = {m: next(i for i,r in enumerate(rows) if r["method"] == m) for m in methods}
-        bars(ax, rows, of("peak", 1024), [f"{r['seconds']}" + (f"\n{r['method']}" if i in first.values() else "") for i,r in enumerate(rows)], "peak memory, GiB")
+        labels = [f"{r['seconds']}" + (f"\n{r['method']}" if i in first.values() else "") for i,r in enumerate(rows)]
+        bars(ax, rows, of("peak", 1024), labels, "peak memory, GiB")
         ax.set(xlabel="length of the clips, s")
     if many:
         ax = axs.pop(0)
         ax.loglog([r["clips"] for r in many], [r["seconds"] for r in many], "o-", color=COLORS["ours"])
-        ax.set(xlabel="clips of 1 s", ylabel="s", title="two epochs: time, peak memory"); ax.margins(x=.5, y=.2)
-        for r in many: ax.annotate(f"{r['peak']} MB", (r["clips"], r["seconds"]), xytext=(-6, 6), textcoords="offset points", fontsize=10, ha="right")
+        ax.set(xlabel="clips of 1 s", ylabel="s", title="two epochs: time, peak memory")
+        ax.margins(x=.5, y=.2)
+        for r in many:
+            ax.annotate(f"{r['peak']} MB", (r["clips"], r["seconds"]), xytext=(-6, 6), textcoords="offset points",
+                        fontsize=10, ha="right")
     for ax in fig.axes: ax.spines[["top", "right"]].set_visible(False)
-    fig.savefig(file, dpi=120); plt.close(fig)
+    fig.savefig(file, dpi=120)
+    plt.close(fig)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--only", nargs="+", default=["throughput", "scaling", "equal"], choices=["throughput", "scaling", "equal"])
-    p.add_argument("--seconds", nargs="+", type=int, default=list(CLIPS)); p.add_argument("--methods", nargs="+", default=["lora", "full"])
-    p.add_argument("--rounds", type=int, default=3); p.add_argument("--batch-size", type=int, default=8)
+    p.add_argument("--only", nargs="+", default=["throughput", "scaling", "equal"],
+                   choices=["throughput", "scaling", "equal"])
+    p.add_argument("--seconds", nargs="+", type=int, default=list(CLIPS))
+    p.add_argument("--methods", nargs="+", default=["lora", "full"])
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--batch-size", type=int, default=8)
     p.add_argument("--steps", type=int, default=3, help="steps of the recipe that are timed")
-    p.add_argument("--counts", nargs="+", type=int, default=[100, 1000, 10_000]); p.add_argument("--out", type=Path, default=RESULTS)
-    p.add_argument("--smoke", action="store_true", help="the smallest of everything, to see that it works: the figures mean nothing")
+    p.add_argument("--counts", nargs="+", type=int, default=[100, 1000, 10_000])
+    p.add_argument("--out", type=Path, default=RESULTS)
+    p.add_argument("--smoke", action="store_true",
+                   help="the smallest of everything, to see that it works: the figures mean nothing")
     a = p.parse_args()
     say = lambda s: print(s, flush=True)
     clips, size = CLIPS | {s: 32 for s in a.seconds if s not in CLIPS}, {}
@@ -235,14 +279,18 @@ def main():
         if "equal" in a.only:
             data = str(make_data(work/"equal", 3, 1))
             where = ("language_model", "everywhere")
-            result["equal"] = [child(equal, inline=a.smoke, model_dir=str(work/"model"), data=data, clips=3, targets=t) for t in where]
+            result["equal"] = [child(equal, inline=a.smoke, model_dir=str(work/"model"), data=data, clips=3,
+                                     targets=t) for t in where]
             for r in result["equal"]:
-                say(f"equal, {r['targets']}: loss {r['loss_recipe']:.6f} and {r['loss_ours']:.6f}; {r['tensors']} gradients, "
+                say(f"equal, {r['targets']}: loss {r['loss_recipe']:.6f} and {r['loss_ours']:.6f}; "
+                    f"{r['tensors']} gradients, "
                     f"largest difference {r['largest_difference']:.1e} of {r['largest_gradient']:.1e}")
             write("train.json", result, a.out)
         if "throughput" in a.only:
-            result["throughput"] = throughput(work/"model", work, a.seconds, a.methods, a.rounds, a.batch_size, a.steps, clips, say, a.smoke, keep("throughput"))
-        if "scaling" in a.only: result["scaling"] = scaling(work, a.counts, say, 2 if a.smoke else 32, a.smoke, keep("scaling"))
+            result["throughput"] = throughput(work/"model", work, a.seconds, a.methods, a.rounds, a.batch_size, a.steps,
+                                              clips, say, a.smoke, keep("throughput"))
+        if "scaling" in a.only:
+            result["scaling"] = scaling(work, a.counts, say, 2 if a.smoke else 32, a.smoke, keep("scaling"))
     say(show(result))
     say(f"written: {write('train.json', result, a.out)}")
     plot(result, a.out/"train.png")

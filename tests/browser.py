@@ -9,15 +9,14 @@ cut. The browser tests stand on this.
         assert cell_output_text(page, 0) == "2"
 
 What Chromium's fake microphone does (measured, Chromium 156): it is a stereo device of 44,100 Hz, whatever rate is
-asked for; the file starts from its beginning with
-every getUserMedia, also while another stream is open, and runs on while the stream lives, heard or not. A WAV of any
-rate comes through at gain 1 (a mono one on both
-channels), of 16-bit or 32-bit float samples; 24-bit ones are silence. When a file that does not loop has ended, its
-last 10 ms are repeated for ever: end it in silence.
-On a busy machine 10 ms are now and then lost or doubled, more so in an AudioContext of another rate than the device's
-or with latencyHint "playback": judge a take by `follow`.
+asked for; the file starts from its beginning with every getUserMedia, also while another stream is open, and runs on
+while the stream lives, heard or not. A WAV of any rate comes through at gain 1 (a mono one on both channels), of 16-bit
+or 32-bit float samples; 24-bit ones are silence. When a file that does not loop has ended, its last 10 ms are repeated
+for ever: end it in silence. On a busy machine 10 ms are now and then lost or doubled, more so in an AudioContext of
+another rate than the device's or with latencyHint "playback": judge a take by `follow`.
 """
-import asyncio, ctypes, json, os, secrets, shutil, signal, socket, subprocess, sys, tempfile, threading, time, urllib.request
+import asyncio, ctypes, json, os, secrets, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,8 +30,9 @@ APPS = dict(lab=("jupyterlab", "LabApp", "lab/workspaces/{}/tree"),
             notebook=("notebook", "JupyterNotebookApp", "notebooks"))
 # Nothing asks, pops up or saves by itself: a file is written when the test says save, and a toast never lies over a
 # button.
-SETTINGS = {"@jupyterlab/apputils-extension:notification": dict(fetchNews="false", checkForUpdates=False,
-                                                                doNotDisturbMode=True),
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": dict(
+        fetchNews="false", checkForUpdates=False, doNotDisturbMode=True),
     "@jupyterlab/docmanager-extension:plugin": dict(autosave=False)}
 
 
@@ -73,21 +73,20 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder.mkdir(parents=True, exist_ok=True)
         args = ["--no-browser", "--allow-root", f"--port={self.port}", "--ServerApp.port_retries=0",
-                "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={self.folder}",
-            "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
-            f"--{section}.expose_app_in_browser=True",
-            f"--ServerApp.local_hostnames={['localhost', *self.hosts]}"]
+                "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={self.folder}", "--IdentityProvider.token=",
+                "--ServerApp.disable_check_xsrf=True", f"--{section}.expose_app_in_browser=True",
+                f"--ServerApp.local_hostnames={['localhost', *self.hosts]}"]
         # JUPYTER_PREFER_ENV_PATH: the kernel `python3` is the one of this environment, whatever the machine has besides
         env = {**{k: v for k, v in os.environ.items() if not k.startswith("JUPYTER_")},
                "JUPYTER_CONFIG_DIR": self.home/"config", "JUPYTER_DATA_DIR": self.home/"data",
-            "JUPYTER_RUNTIME_DIR": self.home/"runtime", "IPYTHONDIR": self.home/"ipython",
-            "JUPYTER_PREFER_ENV_PATH": "1",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+               "JUPYTER_RUNTIME_DIR": self.home/"runtime", "IPYTHONDIR": self.home/"ipython",
+               "JUPYTER_PREFER_ENV_PATH": "1",
+               "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         with open(self.log, "w") as log:
             self.process = subprocess.Popen([sys.executable, "-m", module, *args], cwd=self.folder,
-                                            stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, env={k: str(v) for k, v in env.items()}, start_new_session=True,
-            preexec_fn=_end_with_parent)
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                            env={k: str(v) for k, v in env.items()}, start_new_session=True,
+                                            preexec_fn=_end_with_parent)
         try: wait_for(self._answers, 60, "the Jupyter server", .2)
         except BaseException:
             self.__exit__()
@@ -237,8 +236,8 @@ class Proxy:
 
 # The browser
 
-FLAGS = ("--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync "
-    "--autoplay-policy=no-user-gesture-required").split()
+FLAGS = ("--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+         "--disable-sync --autoplay-policy=no-user-gesture-required").split()
 
 def chromium():
     "The browser of the machine; None stands for playwright's own."
@@ -296,8 +295,9 @@ def browser(
 
 def new_notebook(folder, name, cells):
     "Write a notebook with these code cells."
+    kernel = dict(name="python3", display_name="python3", language="python")
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(o, id=f"cell-{i}") for i, o in enumerate(cells)],
-        metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python")))
+                                  metadata=dict(kernelspec=kernel))
     nbformat.write(nb, path := Path(folder)/name)
     return path
 
@@ -305,11 +305,13 @@ def new_notebook(folder, name, cells):
 def read_notebook(folder, name): return json.loads((Path(folder)/name).read_text(encoding="utf-8"))
 
 # `jupyterapp` is what expose_app_in_browser gives, in Lab and Notebook alike: commands and the open notebook.
-_PANEL = "(() => { const all = [...(window.jupyterapp?.shell.widgets('main') ?? [])]; return all.find(o => o.sessionContext && o.content?.widgets); })()"
+_PANEL = ("(() => { const all = [...(window.jupyterapp?.shell.widgets('main') ?? [])]; "
+          "return all.find(o => o.sessionContext && o.content?.widgets); })()")
 
 def _ready(page, timeout):
     page.wait_for_function(
-        f"() => {{ const p = {_PANEL}; return p?.context.isReady && p.sessionContext.isReady && p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }}",
+        f"() => {{ const p = {_PANEL}; return p?.context.isReady && p.sessionContext.isReady "
+        "&& p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }",
         timeout=1000*timeout)
     wait_idle(page, timeout)
 
@@ -326,7 +328,8 @@ def open_notebook(page, server, name, timeout=60):
 def _run(page, js, arg=None, timeout=60):
     "The value of an async arrow function in the page, which Playwright itself would wait for without end."
     return page.evaluate(
-        f"""arg => Promise.race([({js})(arg), new Promise((_, no) => setTimeout(() => no(new Error('no answer in {timeout} s')), {1000*timeout}))])""", arg)
+        f"arg => Promise.race([({js})(arg), new Promise((_, no) => "
+        f"setTimeout(() => no(new Error('no answer in {timeout} s')), {1000*timeout}))])", arg)
 
 
 def wait_idle(page, timeout=60):
@@ -336,7 +339,8 @@ def wait_idle(page, timeout=60):
 
 def run_cell(page, i, timeout=60):
     "Run cell `i` and wait until it has ended; with timeout 0, only start it."
-    start = f"""async i => {{ const p = {_PANEL}; window.jupyterapp.shell.activateById(p.id); p.content.deselectAll(); p.content.activeCellIndex = i;
+    start = f"""async i => {{ const p = {_PANEL}; window.jupyterapp.shell.activateById(p.id);
+        p.content.deselectAll(); p.content.activeCellIndex = i;
         const done = window.jupyterapp.commands.execute('notebook:run-cell'); {'await done' if timeout else ''} }}"""
     _run(page, start, i, timeout or 10)
 
@@ -411,8 +415,7 @@ def microphone_wav(path, x, sr):
 
 def best_match(take, source, sr):
     """Where `take` lies in `source`: (seconds by which it starts after the source does, correlation over the part that
-    both have).
-    Neither gain nor offset matters. An overlap of less than half the shorter one is no match."""
+    both have). Neither gain nor offset matters. An overlap of less than half the shorter one is no match."""
     take, source = (np.asarray(o, np.float64) - np.mean(o) for o in (take, source))
     n, m = len(take), len(source)
     size = 1 << (n + m - 1).bit_length()
@@ -433,13 +436,15 @@ def best_match(take, source, sr):
 
 def follow(take, source, sr, piece=.5):
     """`best_match` of each piece of `piece` seconds that is not silence: (median correlation, seconds by which the
-    pieces move against each other).
-    It forgives the fake microphone a slip of 10 ms, at which one correlation of the whole breaks down; a lost part of a
-    take shows as a slip."""
+    pieces move against each other). It forgives the fake microphone a slip of 10 ms, at which one correlation of the
+    whole breaks down; a lost part of a take shows as a slip."""
     take, n = np.asarray(take, np.float64), int(piece*sr)
     loud = np.abs(take).max()/20
-    found = [(lag - a/sr, r) for a in range(0, len(take) - n + 1, n) if np.abs(o := take[a:a+n]).max() > loud for lag,
-             r in [best_match(o, source, sr)]]
+    found = []
+    for a in range(0, len(take) - n + 1, n):
+        if np.abs(take[a:a+n]).max() <= loud: continue
+        lag, r = best_match(take[a:a+n], source, sr)
+        found.append((lag - a/sr, r))
     assert found, "the take is silence"
     lags = [lag for lag, r in found if r > .9] or [0., float("inf")]
     return float(np.median([r for _, r in found])), max(lags) - min(lags)

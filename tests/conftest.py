@@ -25,9 +25,10 @@ def sh(*args, cwd=None, timeout=600, env=None, check=False):
     "Run a command without standard input; its output as text."
     r = subprocess.run([str(o) for o in args], cwd=cwd, timeout=timeout, capture_output=True, text=True,
                        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **(env or {})})
+                       env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **(env or {})})
     if check:
-        assert r.returncode == 0, f"{' '.join(map(str, args))} ended with {r.returncode}\n{r.stdout[-4000:]}\n{r.stderr[-4000:]}"
+        printed = f"{r.stdout[-4000:]}\n{r.stderr[-4000:]}"
+        assert r.returncode == 0, f"{' '.join(map(str, args))} ended with {r.returncode}\n{printed}"
     return r
 
 
@@ -91,8 +92,8 @@ def pytest_terminal_summary(terminalreporter):
     slow = sorted((r for k in ("passed", "failed") for r in stats.get(k, []) if r.when == "call"),
                   key=lambda r: -r.duration)[:3]
     config.stash_result = dict(passed=count("passed"), failed=count("failed") + count("error"),
-                               skipped=count("skipped"),
-        seconds=round(time.time() - config.stash_start), slowest={r.nodeid: round(r.duration) for r in slow})
+                               skipped=count("skipped"), seconds=round(time.time() - config.stash_start),
+                               slowest={r.nodeid: round(r.duration) for r in slow})
 
 def pytest_unconfigure(config):
     if hasattr(config, "stash_result"): print(json.dumps(config.stash_result))

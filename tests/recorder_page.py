@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from browser import MIC_RATE, best_match, cell, cell_output_text, follow, microphone_wav, open_notebook, reload, run_cell, screenshot, wait_for
+from browser import (MIC_RATE, best_match, cell, cell_output_text, follow, microphone_wav, open_notebook, reload,
+                     run_cell, screenshot, wait_for)
 from voxtral_nb.data.audio import read_audio, resample
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.testing.speech import asterisk_prompts
@@ -19,14 +20,15 @@ RATE = 16_000 # takes and their source are compared at this rate
 TAIL = .5     # s that are recorded after stop
 
 # What the page saw, with the page's own clock: phases, what was said, the tracks that it was given, sounds that it
-# played,
-# and of each take how many samples the audio thread handed over: what a clip must hold, whatever two clocks make of it.
-# Times are taken in the page because a request from here takes tens of milliseconds.
+# played, and of each take how many samples the audio thread handed over: what a clip must hold, whatever two clocks
+# make of it. Times are taken in the page because a request from here takes tens of milliseconds.
 HOOKS = """(() => {
   const seen = window.seen = { phases: [], said: [], tracks: [], takes: [], played: 0, ran: 0, keys: 0 };
   const look = () => {
-    for (const o of document.querySelectorAll('.vx')) if (o.lastPhase !== o.dataset.phase) seen.phases.push([o.lastPhase = o.dataset.phase, performance.now()]);
-    for (const o of document.querySelectorAll('.vx-status')) if (o.lastText !== o.textContent) seen.said.push([o.lastText = o.textContent, performance.now()]);
+    for (const o of document.querySelectorAll('.vx'))
+      if (o.lastPhase !== o.dataset.phase) seen.phases.push([o.lastPhase = o.dataset.phase, performance.now()]);
+    for (const o of document.querySelectorAll('.vx-status'))
+      if (o.lastText !== o.textContent) seen.said.push([o.lastText = o.textContent, performance.now()]);
   };
   document.addEventListener('DOMContentLoaded', () => new MutationObserver(look).observe(document.body,
     { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ['data-phase'] }));
@@ -34,7 +36,12 @@ HOOKS = """(() => {
   const media = navigator.mediaDevices;
   if (media) {
     const ask = media.getUserMedia.bind(media);
-    media.getUserMedia = async (o) => { seen.asked = o; const s = await ask(o); seen.tracks.push(...s.getTracks()); return s; };
+    media.getUserMedia = async (o) => {
+      seen.asked = o;
+      const s = await ask(o);
+      seen.tracks.push(...s.getTracks());
+      return s;
+    };
   }
   const Node = window.AudioWorkletNode;
   if (Node) window.AudioWorkletNode = class extends Node {
@@ -78,10 +85,8 @@ def correlation(samples, rate, source):
 
 def matches(samples, rate, source, least=.95, slip=.05):
     """Is the take what the microphone played? Empty if it is, else what was found. On a busy machine the fake
-    microphone
-    itself loses or doubles 10 ms now and then, and one correlation over the whole breaks down: then each half second
-    must
-    match, and all of them together may have slipped by `slip` seconds and a hundredth of the take."""
+    microphone itself loses or doubles 10 ms now and then, and one correlation over the whole breaks down: then each
+    half second must match, and all of them together may have slipped by `slip` seconds and a hundredth of the take."""
     take = resample(np.asarray(samples, np.float32), rate, RATE)
     if (r := best_match(take, source, RATE)[1]) > least: return ""
     at = round(RATE*best_match(take[:2*RATE], source, RATE)[0])
@@ -124,7 +129,8 @@ class RecorderPage:
         try: self.root.and_(self.page.locator("[data-ready=true]")).wait_for(timeout=1000*timeout)
         except Exception as e:
             raise AssertionError(
-                f"no recorder is there; the cell shows {cell_output_text(self.page, self.i)[-2000:]!r}; {self.page.context.log[-5:]}") from e
+                f"no recorder is there; the cell shows {cell_output_text(self.page, self.i)[-2000:]!r}; "
+                f"{self.page.context.log[-5:]}") from e
         return self
     def reload(self):
         "Reload the page and run the cell again."
@@ -205,8 +211,7 @@ def rows(folder): return list(SpeechDataset.open(Path(folder)/"data.jsonl"))
 
 def check_clips(folder, source, expected={}):
     """The dataset is valid, and each clip that was recorded is what the microphone heard. `expected`: file name ->
-    seconds
-    that the audio thread handed over: not a sample may be missing."""
+    seconds that the audio thread handed over: not a sample may be missing."""
     ds, seen = SpeechDataset.open(Path(folder)/"data.jsonl"), {}
     assert ds.validate().problems == []
     for row in ds:

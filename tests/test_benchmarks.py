@@ -47,7 +47,9 @@ def test_commit(tmp_path):
     import shutil
     (tmp_path/"benchmarks").mkdir()
     shutil.copy(ROOT/"benchmarks"/"measure.py", tmp_path/"benchmarks")
-    def commit(): return sh(sys.executable, "-c", "import measure; print(measure._commit())", cwd=tmp_path/"benchmarks", check=True, env=dict(GIT_CEILING_DIRECTORIES=str(tmp_path.parent))).stdout.strip()
+    def commit():
+        return sh(sys.executable, "-c", "import measure; print(measure._commit())", cwd=tmp_path/"benchmarks",
+                  check=True, env=dict(GIT_CEILING_DIRECTORIES=str(tmp_path.parent))).stdout.strip()
     assert commit() == "unknown"
     (tmp_path/"COMMIT").write_text("0123456789ab\n")
     assert commit() == "0123456789ab"

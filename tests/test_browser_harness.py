@@ -10,15 +10,21 @@ import pytest
 from browser import MIC_RATE, Proxy, best_match, browser, follow, microphone_wav
 
 PAGE = """<!doctype html><title>microphone</title><script>
-const code = `registerProcessor('tap', class extends AudioWorkletProcessor { process(i) { if (i[0].length) this.port.postMessage(i[0][0].slice()); return true } })`
+const code = `registerProcessor('tap', class extends AudioWorkletProcessor {
+  process(i) { if (i[0].length) this.port.postMessage(i[0][0].slice()); return true }
+})`
 async function take(seconds) {
   if (!navigator.mediaDevices) return 'no mediaDevices'
   let stream
-  try { stream = await navigator.mediaDevices.getUserMedia({audio: {echoCancellation: false, noiseSuppression: false, autoGainControl: false}}) } catch (e) { return e.name }
+  const plain = {echoCancellation: false, noiseSuppression: false, autoGainControl: false}
+  try { stream = await navigator.mediaDevices.getUserMedia({audio: plain}) } catch (e) { return e.name }
   const context = new AudioContext(), x = []
   await context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})))
   const tap = new AudioWorkletNode(context, 'tap', {numberOfOutputs: 0})
-  await new Promise(done => { tap.port.onmessage = e => { x.push(...e.data); if (x.length > seconds*context.sampleRate) done() }; context.createMediaStreamSource(stream).connect(tap) })
+  await new Promise(done => {
+    tap.port.onmessage = e => { x.push(...e.data); if (x.length > seconds*context.sampleRate) done() }
+    context.createMediaStreamSource(stream).connect(tap)
+  })
   stream.getTracks().forEach(o => o.stop())
   return {x, rate: context.sampleRate}
 }
@@ -48,8 +54,9 @@ def voice(seconds, sr, seed=0):
     return .4*x/np.abs(x).max()*np.abs(np.sin(np.arange(n)*np.pi*3/sr))
 
 
-@pytest.mark.parametrize("kw, host, expected", [(dict(permission=False), "127.0.0.1", "NotAllowedError"),
-                                                (dict(fake_device=False), "127.0.0.1", "NotFoundError"),
+@pytest.mark.parametrize("kw, host, expected", [
+    (dict(permission=False), "127.0.0.1", "NotAllowedError"),
+    (dict(fake_device=False), "127.0.0.1", "NotFoundError"),
     (dict(host_rules="MAP recorder.test 127.0.0.1"), "recorder.test", "no mediaDevices")],
     ids=["refused", "absent", "insecure"])
 def test_no_microphone(port, kw, host, expected):
@@ -85,8 +92,8 @@ def test_a_connection_that_is_cut(port):
         assert get(proxy.url) == PAGE
         proxy.stall()
         answer, t = [], time.monotonic()
-        waiting = threading.Thread(target=lambda: answer.append(urllib.request.urlopen(proxy.url,
-            timeout=20).read().decode()))
+        def wait(): answer.append(urllib.request.urlopen(proxy.url, timeout=20).read().decode())
+        waiting = threading.Thread(target=wait)
         waiting.start()
         waiting.join(.5)
         assert not answer

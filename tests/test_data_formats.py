@@ -14,8 +14,8 @@ from voxtral_nb.core.assets import tiny_path
 from voxtral_nb.training.trainer import train
 
 KINDS = {"field.flac": dict(to_sr=44_100, channels=2), "phone.wav": dict(to_sr=8_000), "web.mp3": dict(to_sr=44_100),
-         "game.ogg": dict(to_sr=22_050),
-         "chat.opus": dict(to_sr=48_000), "studio.wav": dict(to_sr=48_000, channels=2, subtype="FLOAT"),
+         "game.ogg": dict(to_sr=22_050), "chat.opus": dict(to_sr=48_000),
+         "studio.wav": dict(to_sr=48_000, channels=2, subtype="FLOAT"),
          "mu-law.wav": dict(to_sr=8_000, subtype="ULAW")}
 
 
@@ -63,9 +63,10 @@ def test_files_of_every_kind_appended(tmp_path, speech):
 def test_one_persons_voice(tmp_path):
     ps = asterisk_prompts("en")
     assert len(ps) > 500 and all(r == "not speech" for _,_,r in ps.dropped if r != "no audio file")
-    assert not any(c in t for _,t in ps for c in "[]<>()") and dict((p.stem, t) for p,t in ps)["spy-iax2"] == "IAX"
-    (tmp_path/"prompts.jsonl").write_text("".join(json.dumps(dict(audio_filepath=str(p), text=t, speaker="allison"))
-                                                  + "\n" for p,t in ps))
+    assert not any(c in t for _,t in ps for c in "[]<>()")
+    assert {p.stem: t for p,t in ps}["spy-iax2"] == "IAX"
+    rows = [dict(audio_filepath=str(p), text=t, speaker="allison") for p,t in ps]
+    (tmp_path/"prompts.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     learned, held = load_run_data(RunConfig(train_data=tmp_path/"prompts.jsonl", language="en", on_bad="skip"),
                                   verbose=False)
     assert len(learned) + len(held) == len(ps) - len(learned.skipped) and len(learned.skipped) < 5
@@ -92,8 +93,8 @@ def test_killed_while_writing(tmp_path):
         n = len(ds)
         assert len(ds.validate().orphans) <= i + 1  # at most the audio that each kill caught before its row
     SpeechDataset.open(folder).append(np.full(800, .1), "the last", 16_000, recorded=True)
-    rows, recorded = ([json.loads(o) for o in (folder/f).read_text().splitlines()] for f in ("data.jsonl",
-        "recorded_data.jsonl"))
+    rows, recorded = ([json.loads(o) for o in (folder/f).read_text().splitlines()]
+                      for f in ("data.jsonl", "recorded_data.jsonl"))
     assert len({r["audio_path"] for r in rows}) == len(rows) == n + 1
     assert {r["audio_path"] for r in recorded} == {r["audio_path"] for r in rows}
 
@@ -121,8 +122,8 @@ def test_data_and_model_from_a_hub(tmp_path):
     rng = np.random.default_rng(0)
     for split,n in (("train", 5), ("test", 2)):
         for i in range(n): write_test_audio(tmp_path/f"digits/{split}/{i}.mp3", .1*rng.standard_normal(16_000))
-        (tmp_path/f"digits/{split}/metadata.jsonl").write_text("".join(json.dumps(dict(file_name=f"{i}.mp3",
-            text=f"{split} {i}")) + "\n" for i in range(n)))
+        rows = [dict(file_name=f"{i}.mp3", text=f"{split} {i}") for i in range(n)]
+        (tmp_path/f"digits/{split}/metadata.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     with FakeHub(datasets={"me/digits": tmp_path/"digits"}, models={"me/tiny": tiny_path()}) as hub:
         first = hub.run(RUN)
         assert "train: 5 clips" in first and "eval: 2 clips" in first
@@ -136,8 +137,10 @@ def test_a_hub_that_refuses(tmp_path):
     (tmp_path/"x").mkdir()
     with FakeHub(datasets={"me/digits": tmp_path/"x"}) as hub:
         hub.fail("me/digits", status=403, times=1000, message="ask for access first")
-        out = hub.run(
-            "from voxtral_nb.data.sources import load_speech\nfrom voxtral_nb.data.dataset import DatasetError\ntry: load_speech('me/digits')\nexcept DatasetError as e: print('DatasetError:', e)")
+        out = hub.run("from voxtral_nb.data.sources import load_speech\n"
+                      "from voxtral_nb.data.dataset import DatasetError\n"
+                      "try: load_speech('me/digits')\n"
+                      "except DatasetError as e: print('DatasetError:', e)")
         assert out.startswith("DatasetError: me/digits"), out
         assert "could not be had from the Hub" in out, out
         assert "403" in out, out

@@ -9,7 +9,8 @@ import pytest
 import soundfile as sf
 import torch
 
-from browser import Server, browser, free_port, microphone_wav, new_notebook, open_notebook, run_cell, screenshot, wait_for
+from browser import (Server, browser, free_port, microphone_wav, new_notebook, open_notebook, run_cell, screenshot,
+                     wait_for)
 from conftest import BIN, sh
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.share.demo import Limits, demo_template, load_app, space_folder
@@ -27,8 +28,8 @@ ROWS = [json.loads(l) for l in EVAL.read_text().splitlines()]
 def run(tmp_path_factory):
     "A short LoRA run on the tiny model, and what it heard in the clips of its evaluation."
     r = train(RunConfig(model_id="tiny", learning_rate=2e-3, train_data=str(sample_speech("accent_train")),
-                        eval_data=str(EVAL), max_steps=60, batch_size=12, max_eval_clips=20,
-        tracking="none", output_dir=str(tmp_path_factory.mktemp("demo")/"run")))
+                        eval_data=str(EVAL), max_steps=60, batch_size=12, max_eval_clips=20, tracking="none",
+                        output_dir=str(tmp_path_factory.mktemp("demo")/"run")))
     report = EvalReport.from_dict(json.loads((Path(r.run_dir)/"eval_results.json").read_text())["after"])
     return Path(r.run_dir), report
 
@@ -56,10 +57,10 @@ def serving(*command, cwd, port, env=None):
     "A process that serves a page: its address, while it lives."
     log = Path(cwd)/f"server-{port}.log"
     with open(log, "w") as f:
-        # under nohup it would inherit to ignore it
+        # under nohup it would inherit that SIGHUP is ignored
         p = subprocess.Popen([str(o) for o in command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=f,
-                             stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **(env or {})}, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+                             stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, **(env or {})},
+                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     def answers():
         assert p.poll() is None, f"it ended with {p.returncode}:\n{log.read_text()[-3000:]}"
         try: return urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5).status == 200
@@ -83,8 +84,8 @@ def url(run, tmp_path_factory):
 def ask(url, path, language="en"):
     "What the page's interface for programs answers."
     from gradio_client import Client, handle_file
-    return Client(url, verbose=False, download_files=False, analytics_enabled=False).predict(handle_file(str(path)),
-        language, api_name="/transcribe")
+    client = Client(url, verbose=False, download_files=False, analytics_enabled=False)
+    return client.predict(handle_file(str(path)), language, api_name="/transcribe")
 
 
 def opened(context, url):
@@ -147,8 +148,8 @@ def test_the_microphone_is_transcribed(right, url, tmp_path):
     x, sr = sf.read(clip)
     with browser(microphone_wav(tmp_path/"voice.wav", np.concatenate([np.zeros(sr//5), x]), sr), loop=False) as context:
         page = opened(context, url)
-        page.locator(
-            "#speech [aria-label='Record audio'], #speech [aria-label='Microphone'], #speech [aria-label*='icrophone']").first.click()
+        page.locator("#speech [aria-label='Record audio'], #speech [aria-label='Microphone'], "
+                     "#speech [aria-label*='icrophone']").first.click()
         page.locator("#speech .record-button").first.click()
         time.sleep(len(x)/sr + 1)
         screenshot(page, "demo-recording")
@@ -177,7 +178,11 @@ def test_everything_can_be_reached_and_used_by_keyboard(right, url):
         page = opened(context, url)
         choose(page, right[0])  # the file dialog belongs to the system
         chosen(page)
-        focus = "() => { const o = document.activeElement; return [o.closest('#speech') ? 'speech' : o.closest('#language') ? 'language' : o.id || o.tagName, o.getAttribute('aria-label') || o.innerText] }"
+        focus = """() => {
+            const o = document.activeElement
+            const place = o.closest('#speech') ? 'speech' : o.closest('#language') ? 'language' : o.id || o.tagName
+            return [place, o.getAttribute('aria-label') || o.innerText]
+        }"""
         seen, page_at = [], lambda: page.evaluate(focus)
         for _ in range(40):
             page.keyboard.press("Tab")
@@ -296,8 +301,8 @@ def slow_app(run, right, tmp_path, wait, keep=3600, **limits):
     """An app that takes its time, and deletes what it was sent after `keep` seconds: its address, a client, what it
     printed, the folder of its temporary files."""
     import httpx
-    folder, port, tmp = space_folder(run[0], tmp_path/"space", examples=[str(right[0])],
-                                     limits=Limits(**limits)), free_port(), tmp_path/"tmp"
+    folder = space_folder(run[0], tmp_path/"space", examples=[str(right[0])], limits=Limits(**limits))
+    port, tmp = free_port(), tmp_path/"tmp"
     tmp.mkdir()
     app, text = folder/"app.py", (folder/"app.py").read_text()
     for old, new in (("    def __call__(self, x, language=None):\n", SLOW.replace("WAIT", str(wait))),
@@ -305,9 +310,10 @@ def slow_app(run, right, tmp_path, wait, keep=3600, **limits):
         assert text.count(old) == 1
         text = text.replace(old, new)
     app.write_text(text)
-    with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port),
-        TMPDIR=str(tmp))) as url, httpx.Client(base_url=f"{url}/gradio_api", timeout=60) as http:
-        yield url, http, folder/f"server-{port}.log", tmp
+    env = dict(GRADIO_SERVER_PORT=str(port), TMPDIR=str(tmp))
+    with serving(sys.executable, "app.py", cwd=folder, port=port, env=env) as url:
+        with httpx.Client(base_url=f"{url}/gradio_api", timeout=60) as http:
+            yield url, http, folder/f"server-{port}.log", tmp
 
 
 def uploaded(http, path, name=None):
@@ -390,8 +396,8 @@ def test_what_visitors_sent_goes_with_the_process(run, right, tmp_path):
             assert len(mine) == 1 and mine[0] not in folders and list(mine[0].rglob("*.ogg")), mine
             folders += mine
             os.kill(int(mine[0].name.split("_")[2]), sig)
-            wait_for(lambda: not mine[0].exists() if sig != signal.SIGKILL
-                     else not (Path("/proc")/mine[0].name.split("_")[2]/"exe").exists(), 20, "the end")
+            alive = Path("/proc")/mine[0].name.split("_")[2]/"exe" if sig == signal.SIGKILL else mine[0]
+            wait_for(lambda: not alive.exists(), 20, "the end")
         assert "Traceback" not in (folder/f"server-{port}.log").read_text()
     assert folders[0].exists() is False and not list(tmp_path.rglob("*.ogg"))
 
@@ -418,13 +424,12 @@ def test_attention_is_ours_whatever_a_config_names(run, tmp_path):
     del settings["files"]["base/config.json"] # a folder that somebody made by hand
     app = load_app(folder/"app.py")
     model, *_ = app.load(settings)
-    assert {o.config._attn_implementation for o in model.modules() if hasattr(o, "config") and not isinstance(o.config,
-        dict)} == {"sdpa"}
+    configs = [o.config for o in model.modules() if hasattr(o, "config") and not isinstance(o.config, dict)]
+    assert {o._attn_implementation for o in configs} == {"sdpa"}
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "Multipart/form-data", "MULTIPART/FORM-DATA",
-                                  " multipart/form-data",
-                                  "multipart/Form-Data "])
+                                  " multipart/form-data", "multipart/Form-Data "])
 def test_an_upload_is_one_however_its_media_type_is_spelled(kind):
     from starlette.requests import Request
     app = load_app(demo_template())
@@ -475,8 +480,9 @@ def damaged(folder, what):
                   folder/"base"/"model.safetensors")
     if what == "no weights": adapter.unlink()
     if what == "weights that have no place":
-        save_file(load_file(adapter) | {k.replace("layers.0", "layers.9"): v for k,
-                                        v in load_file(adapter).items() if "layers.0" in k}, adapter)
+        weights = load_file(adapter)
+        save_file(weights | {k.replace("layers.0", "layers.9"): v for k, v in weights.items() if "layers.0" in k},
+                  adapter)
         change(lambda d: d.pop("weights"))
     config, base = folder/"model"/"adapter_config.json", folder/"base"/"config.json"
     def rewrite(f, **new): f.write_text(json.dumps(json.loads(f.read_text()) | new))
@@ -500,17 +506,21 @@ def damaged(folder, what):
     if what == "not on the Hub": change(lambda d: d.update(model="me/gone", revision=None))
 
 
-@pytest.mark.parametrize("what, words", [("another adapter", "does not hold the weights that this demo was made for"),
-                                         ("another base", "base does not hold the weights"),
-    ("no weights", "not its weights"), ("weights that have no place", "have no place in the base"),
+@pytest.mark.parametrize("what, words", [
+    ("another adapter", "does not hold the weights that this demo was made for"),
+    ("another base", "base does not hold the weights"),
+    ("no weights", "not its weights"),
+    ("weights that have no place", "have no place in the base"),
     ("not on the Hub", "me/gone could not be downloaded"),
     ("weights that the config names", "names weights of its own"),
-    ("a second adapter's config", "both an adapter and a full model"), ("an index", "not a safetensors file beside it"),
+    ("a second adapter's config", "both an adapter and a full model"),
+    ("an index", "not a safetensors file beside it"),
     ("custom code", "base/processor_config.json names custom code"),
     ("another scale", "model/adapter_config.json is not what this demo was made with"),
     ("no adapter config", "adapter_config.json cannot be read: FileNotFoundError"),
     ("damaged adapter config", "adapter_config.json cannot be read: JSONDecodeError"),
-    ("odd adapter config", "not a JSON object"), ("no tokenizer", "the processor in .* cannot be loaded"),
+    ("odd adapter config", "not a JSON object"),
+    ("no tokenizer", "the processor in .* cannot be loaded"),
     ("no processor", "the processor in .* cannot be loaded"),
     ("device nonsense", "the device nonsense cannot be used here"),
     ("dtype float8", "the dtype float8 is not allowed; allowed: auto, float32")]
@@ -527,7 +537,8 @@ def test_it_ends_in_words_when_the_base_is_missing(run, tmp_path):
     damaged(folder, "base missing")
     r = subprocess.run([sys.executable, "app.py"], cwd=folder, capture_output=True, text=True, timeout=120)
     assert r.returncode == 1 and r.stdout == ""
-    assert r.stderr == "The demo does not start: the base model of the adapter run is missing: there is no folder base\n"
+    assert r.stderr == ("The demo does not start: the base model of the adapter run is missing: there is no folder "
+                        "base\n")
 
 
 @pytest.mark.parametrize("damage, flags, words", [
@@ -576,8 +587,7 @@ def space_python(run, tmp_path_factory):
     "The Python of a clean environment that holds what a Space's requirements.txt asks for, and no voxtral_nb."
     tmp = tmp_path_factory.mktemp("space_venv")
     lines = (space_folder(run[0], tmp/"space")/"requirements.txt").read_text().splitlines()
-    # PyTorch's own index is for a smaller build of the same version; pip waits minutes for an index that it cannot
-    # reach
+    # PyTorch's own index is for a smaller build of the same version; where it cannot be reached, pip waits minutes
     (tmp/"requirements.txt").write_text("\n".join(o for o in lines if not o.startswith("--extra-index-url")) + "\n")
     sh(sys.executable, "-m", "venv", tmp/"v", check=True)
     sh(tmp/"v"/"bin"/"python", "-m", "pip", "install", "-q", "-r", tmp/"requirements.txt", check=True, timeout=900)
@@ -594,16 +604,18 @@ def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space
     c = adapter/"adapter_config.json"
     c.write_text(json.dumps(json.loads(c.read_text()) | dict(base_model_name_or_path="me/tiny-voxtral")))
     (adapter/"README.md").write_text(
-        "---\nlanguage: [en]\nmodel-index:\n- name: m\n  results:\n  - task: {type: automatic-speech-recognition}\n    dataset: {name: '<script>alert(1)</script>', type: d}\n"
+        "---\nlanguage: [en]\nmodel-index:\n- name: m\n  results:\n"
+        "  - task: {type: automatic-speech-recognition}\n"
+        "    dataset: {name: '<script>alert(1)</script>', type: d}\n"
         "    metrics:\n    - {type: wer, value: 12.5, name: WER, args: {unit: percent, clips: 20}}\n---\n")
     def serve(folder, env):
         with one_build, open(folder/"log", "w") as log:  # a secret and a commit each begin one, at about the same time
             for o in processes: stop(o)  # a new build replaces what runs
             port = free_port()
+            env = {k: v for k, v in env.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+            env |= dict(GRADIO_SERVER_PORT=str(port), OMP_NUM_THREADS="1")
             p = subprocess.Popen([space_python, "app.py"], cwd=folder, stdin=subprocess.DEVNULL, stdout=log,
-                                 stderr=subprocess.STDOUT, start_new_session=True,
-                env={k: v for k, v in env.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-                | dict(GRADIO_SERVER_PORT=str(port), OMP_NUM_THREADS="1"))
+                                 stderr=subprocess.STDOUT, start_new_session=True, env=env)
             processes.append(p)
         def up():
             if p.poll() is not None: raise RuntimeError((folder/"log").read_text()[-3000:])
@@ -612,10 +624,11 @@ def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space
         wait_for(up, 400, "the Space", .5)
         return port
     with FakeHub(models={"me/tiny-voxtral": tiny_path()}) as hub:
-        token, reading = hub.token("me"), hub.token("me", role="fineGrained",
-                                                    can={"me/digits": "read", "me/tiny-voxtral": "read"})
+        token = hub.token("me")
+        reading = hub.token("me", role="fineGrained", can={"me/digits": "read", "me/tiny-voxtral": "read"})
         env = hub.env(HF_TOKEN=token, SPACE_HF_TOKEN=reading, HF_HUB_OFFLINE="0")
-        hub.run("import sys; from huggingface_hub import HfApi; a = HfApi(); a.create_repo('me/digits', private=True); a.upload_folder(repo_id='me/digits', folder_path=sys.argv[1])", adapter, HF_TOKEN=token)
+        hub.run("import sys; from huggingface_hub import HfApi; a = HfApi(); a.create_repo('me/digits', private=True); "
+                "a.upload_folder(repo_id='me/digits', folder_path=sys.argv[1])", adapter, HF_TOKEN=token)
         space = hub.space("me/digits-demo").serve(serve)
         params = ["deploy_demo", "--model-id", "me/digits", "--no-folder-only", "--examples",
                   repr([str(right[0])]), "--output-dir", tmp_path/"out", "--timeout", 500]
@@ -633,7 +646,8 @@ def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space
             with browser() as context:
                 page = opened(context, result["host"])
                 shown = page.locator("#weights").inner_text()
-                assert f"me/digits at commit {d['revision']}" in shown and f"me/tiny-voxtral at commit {d['base']['revision']}" in shown
+                assert f"me/digits at commit {d['revision']}" in shown
+                assert f"me/tiny-voxtral at commit {d['base']['revision']}" in shown
                 assert "<script>alert(1)</script>" in page.locator("#figures").inner_text()
                 assert "12.5%" in page.locator("#figures").inner_text()
                 page.screenshot(path=str(screenshot(page, "demo-space")), full_page=True)
@@ -672,7 +686,7 @@ for name in sys.argv[1:]:
         out = hub.run(code, *(f"fault-{n}" for n in FAULTS), HF_TOKEN=hub.token("me"))
     lines = [o for o in out.strip().splitlines() if "; again in " not in o]
     for (n, (k, works)), line in zip(FAULTS.items(), lines, strict=True):
-        assert line == f"me/fault-{n}" if works else line.startswith(
-            f"HubError: committing to me/fault-{n}: "), line
+        if works: assert line == f"me/fault-{n}"
+        else: assert line.startswith(f"HubError: committing to me/fault-{n}: "), line
         assert faults[n].hits == (k if works else 4 if n == 500 else 1)
     assert "hf auth login" in lines[3] and "run it again" in lines[2]

@@ -7,7 +7,8 @@ from playwright.sync_api import sync_playwright
 
 from conftest import BIN, sh
 
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+         "--disable-component-update --disable-sync").split()
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ class Peak(TrainerCallback):
         self.profile.__enter__()
     def on_train_end(self, *args, **kwargs):
         self.profile.__exit__(None, None, None)
-        calls = sorted((o.start_ns(), o.nbytes()) for o in self.profile.profiler.kineto_results.events() if o.name() == "[memory]")
+        events = self.profile.profiler.kineto_results.events()
+        calls = sorted((o.start_ns(), o.nbytes()) for o in events if o.name() == "[memory]")
         self.gb = (self.weights + int(np.cumsum([n for _,n in calls]).max()))/1e9
 
 shapes, call = [], VoxtralDataCollator.__call__
@@ -42,22 +43,27 @@ def clips(folder, seconds):
     with open(folder/"data.jsonl", "w") as f:
         for i in range(24):
             sf.write(folder/f"{i}.wav", .1*rng.standard_normal(int(rng.uniform(.6, 1)*seconds*16000)), 16000)
-            f.write(json.dumps(dict(audio_path=f"{i}.wav", text=" ".join(["seven"]*rng.integers(1, 5)), language="en")) + "\\n")
+            text = " ".join(["seven"]*rng.integers(1, 5))
+            f.write(json.dumps(dict(audio_path=f"{i}.wav", text=text, language="en")) + "\\n")
     return folder/"data.jsonl"
 
 def one(folder, data, i, o):
-    cfg = dict(model_id=folder, device="cpu", train_data=data, eval_fraction=0., max_steps=3, max_new_tokens=20, eval_before=False, cache="none", tracking="none", cache_dir=folder/"cache")
+    cfg = dict(model_id=folder, device="cpu", train_data=data, eval_fraction=0., max_steps=3, max_new_tokens=20,
+               eval_before=False, cache="none", tracking="none", cache_dir=folder/"cache")
     cfg = RunConfig(**(cfg | o | dict(output_dir=folder/f"run{i}")))
     shapes.clear()
     peak = Peak()
     with contextlib.redirect_stdout(io.StringIO()): train(cfg, verbose=False, callbacks=[peak])
-    shape = max((o for packing,o in shapes if packing == cfg.packing and o.rows == cfg.batch_size), key=lambda o: o.rows*o.length) # not of an evaluation
+    trained = (o for packing,o in shapes if packing == cfg.packing and o.rows == cfg.batch_size) # not of an evaluation
+    shape = max(trained, key=lambda o: o.rows*o.length)
     return peak.gb, estimate_memory(cfg, shape).total
 
 model, seconds, runs = map(json.loads, sys.argv[1:])
 with tempfile.TemporaryDirectory() as d:
     d = Path(d)
-    make_tiny_model(**model).save_pretrained(d); write_tekken(d/"tekken", model["window_seconds"]); make_processor(d/"tekken").save_pretrained(d)
+    make_tiny_model(**model).save_pretrained(d)
+    write_tekken(d/"tekken", model["window_seconds"])
+    make_processor(d/"tekken").save_pretrained(d)
     data = clips(d, seconds)
     print(json.dumps([one(d, data, i, o) for i,o in enumerate(runs)]))
 """
@@ -88,11 +94,10 @@ MODELS = {
 def test_within_a_fifth(name):
     model, seconds, runs = MODELS[name]
     r = subprocess.run([sys.executable, "-c", CODE, *map(json.dumps, (WIDE | model, seconds, runs))],
-                       capture_output=True, text=True,
-                       env={**os.environ, "OMP_NUM_THREADS": "1"})
+                       capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert r.returncode == 0, r.stderr[-3000:]
     found = last_json(r.stdout)
-    table = "\n".join(f"{real:7.3f} GB {guess:7.3f} estimated {guess/real - 1:+6.1%}  {o}" for o,
-                      (real,guess) in zip(runs, found))
+    table = "\n".join(f"{real:7.3f} GB {guess:7.3f} estimated {guess/real - 1:+6.1%}  {o}"
+                      for o,(real,guess) in zip(runs, found))
     print(f"{name}\n{table}")
     assert all(abs(guess/real - 1) < .2 for real,guess in found), table

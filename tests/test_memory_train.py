@@ -9,8 +9,9 @@ CODE = """import resource, sys
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.training.trainer import train
 data, out, packing, method, cache = sys.argv[1:]
-r = train(RunConfig(model_id="tiny", device="cpu", train_data=data, max_eval_clips=2, eval_fraction=.1, split_by="clip", method=method, packing=packing, cache=cache, max_steps=6, batch_size=4,
-    eval_every=6, max_new_tokens=4, output_dir=out, tracking="none"), verbose=False)
+r = train(RunConfig(model_id="tiny", device="cpu", train_data=data, max_eval_clips=2, eval_fraction=.1,
+                    split_by="clip", method=method, packing=packing, cache=cache, max_steps=6, batch_size=4,
+                    eval_every=6, max_new_tokens=4, output_dir=out, tracking="none"), verbose=False)
 print(r.steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)"""
 
 

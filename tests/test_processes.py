@@ -10,8 +10,10 @@ import sys
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.training.trainer import train
-r = train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), max_train_clips=32, max_eval_clips=5,
-    learning_rate=2e-3, lora_dropout=0., cache="encoder", batch_size=int(sys.argv[2]), max_steps=4, eval_every=2, logging_steps=1, max_new_tokens=24, output_dir=sys.argv[1], tracking="none"))
+r = train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"),
+                    eval_data=sample_speech("accent_eval"), max_train_clips=32, max_eval_clips=5, learning_rate=2e-3,
+                    lora_dropout=0., cache="encoder", batch_size=int(sys.argv[2]), max_steps=4, eval_every=2,
+                    logging_steps=1, max_new_tokens=24, output_dir=sys.argv[1], tracking="none"))
 """
 
 
@@ -39,8 +41,9 @@ from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.training.trainer import train
 if __name__ == "__main__":
     mp.set_start_method(sys.argv[2])
-    train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_fraction=0., max_train_clips=20, batch_size=4, max_steps=3, cache="none",
-        num_workers=int(sys.argv[3]), logging_steps=1, output_dir=sys.argv[1], tracking="none"), verbose=False)
+    train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_fraction=0.,
+                    max_train_clips=20, batch_size=4, max_steps=3, cache="none", num_workers=int(sys.argv[3]),
+                    logging_steps=1, output_dir=sys.argv[1], tracking="none"), verbose=False)
     assert not mp.active_children()
 """
 

@@ -14,7 +14,9 @@ def test_quickstart(tmp_path):
     assert set(out) == {"wer_before", "wer_after", "run_dir"}
     assert out["wer_before"] > .40 and out["wer_after"] < .10, out
     run = Path(out["run_dir"])
-    for f in "training_config.json trainer_state.json train_results.json eval_results.json training.log loss.png wer.png result.json train_lora.ipynb final-model/adapter_model.safetensors best-model/adapter_model.safetensors".split():
+    for f in ("training_config.json trainer_state.json train_results.json eval_results.json training.log loss.png "
+              "wer.png result.json train_lora.ipynb final-model/adapter_model.safetensors "
+              "best-model/adapter_model.safetensors").split():
         assert (run/f).stat().st_size > 0, f
     assert not [c for c in json.loads((run/"train_lora.ipynb").read_text())["cells"] for o in c.get("outputs", [])
                 if o["output_type"] == "error"]

@@ -19,14 +19,15 @@ def test_full_training_on_recorded_prompts_halves_the_loss(tmp_path):
     assert len(SpeechDataset.open(tmp_path/"prompts")) == len(prompts)
     assert max(r["duration"] for r in ds) > 60 and sf.info(prompts[0][0]).samplerate == 8000
     r = train(RunConfig(model_id="tiny", method="full", learning_rate=1e-3, train_data=str(tmp_path/"prompts"),
-                        eval_fraction=.05, max_transcript_tokens=1200, batch_size=8,
-        epochs=6, max_new_tokens=64, eval_clips=8, tracking="none", output_dir=str(tmp_path/"run")))
+                        eval_fraction=.05, max_transcript_tokens=1200, batch_size=8, epochs=6, max_new_tokens=64,
+                        eval_clips=8, tracking="none", output_dir=str(tmp_path/"run")))
     history = json.loads((tmp_path/"run"/"trainer_state.json").read_text())["log_history"]
     losses = [o["loss"] for o in history if "loss" in o]
     before = next(o["eval_loss"] for o in history if "eval_loss" in o)
     assert losses[-1] < losses[0]/2, losses
     assert r.eval_loss < before and math.isfinite(r.rates_after["wer"])
-    for f in "training_config.json train_results.json eval_results.json training.log loss.png wer.png best-model/model.safetensors final-model/model.safetensors".split():
+    for f in ("training_config.json train_results.json eval_results.json training.log loss.png wer.png "
+              "best-model/model.safetensors final-model/model.safetensors").split():
         assert (tmp_path/"run"/f).stat().st_size > 0, f
     data = json.loads((tmp_path/"run"/"training_config.json").read_text())["data"]
     assert data["train"]["clips"] + data["eval"]["clips"] == len(prompts)

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from browser import Proxy, Server, browser, cell, cell_output_text, new_notebook, open_notebook, reconnect, restart_kernel, run_cell, save, screenshot, wait_for, wait_idle
-from recorder_page import HOOKS, RATE, RecorderPage, check_clips, dialogs, heard, no_audio_in, open_recorder, rows, speech_wav
+from browser import (Proxy, Server, browser, cell, cell_output_text, new_notebook, open_notebook, reconnect,
+                     restart_kernel, run_cell, save, screenshot, wait_for, wait_idle)
+from recorder_page import (HOOKS, RATE, TAIL, RecorderPage, check_clips, dialogs, heard, no_audio_in, open_recorder,
+                           rows, speech_wav)
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.record.languages import phrases
@@ -40,7 +42,8 @@ class Desk:
     def notebook(self, args="language='en'", folder=None, more=(), before=""):
         name = f"{self.name}-{len(self.notebooks)}.ipynb"
         self.folder = self.server.folder/(folder or name.removesuffix(".ipynb"))
-        code = f"{before}from voxtral_nb.record.recorder import Recorder\nrec = Recorder({str(self.folder)!r}, {args})\nrec"
+        code = (f"{before}from voxtral_nb.record.recorder import Recorder\n"
+                f"rec = Recorder({str(self.folder)!r}, {args})\nrec")
         self.notebooks[name] = new_notebook(self.server.folder, name, [code, *more])
         return self.notebooks[name]
     def open(self, args="language='en'", url=None, context=None, agree=True, **kwargs):
@@ -83,8 +86,9 @@ def test_story(desk, source, tmp_path):
     rec.shot("consent")
     rec.agree().shot("ready")
     consent = json.loads((folder/"consent.json").read_text())["consents"]
-    assert len(consent) == 1 and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00",
-                                              consent[0]["accepted_at"]) and consent[0]["version"]
+    assert len(consent) == 1
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", consent[0]["accepted_at"])
+    assert consent[0]["version"]
 
     # three prompts; the second one twice
     assert rec.prompt == EN[0].text and rec.progress.startswith("Prompt 1 of 10")
@@ -136,8 +140,8 @@ def test_story(desk, source, tmp_path):
     wait_for(lambda: rec.part("save").inner_text() == "Save 2 of 3 files", 10, "two files to be ready")
     rec.click("save")
     rec.wait_said("2 files saved, 1 left to fix")
-    assert {r["text"]: r["source"] for r in rows(folder)[3:]} == {"A short one.": "upload",
-                                                                  "A very long one.": "upload"}
+    saved = {r["text"]: r["source"] for r in rows(folder)[3:]}
+    assert saved == {"A short one.": "upload", "A very long one.": "upload"}
     rec.click("tab-saved")
     rec.shot("saved")
     rec.click("tab-record")
@@ -160,9 +164,9 @@ def test_story(desk, source, tmp_path):
     # what is on the disk
     assert len(long) == 5
     ds = check_clips(folder, source, long)
-    assert [r["text"] for r in ds if r["source"] == "recording"] == [EN[0].text, EN[1].text, "What was really said.",
-                                                                     EN[4].text, EN[5].text]
-    assert [r["prompt_id"] for r in ds if r["source"] == "recording"] == [EN[i].id for i in (0, 1, 2, 4, 5)]
+    recorded = [r for r in ds if r["source"] == "recording"]
+    assert [r["text"] for r in recorded] == [EN[0].text, EN[1].text, "What was really said.", EN[4].text, EN[5].text]
+    assert [r["prompt_id"] for r in recorded] == [EN[i].id for i in (0, 1, 2, 4, 5)]
     assert len({r["speaker"] for r in ds}) == 1
     written = "".join(f.read_text() for f in folder.rglob("*.json*") if f.is_file())
     for word in ("fake", os.environ.get("USER") or "no user"): assert word.lower() not in written.lower()
@@ -178,7 +182,8 @@ def test_story(desk, source, tmp_path):
 
 # Where there is no microphone
 
-VSCODE = "document.addEventListener('DOMContentLoaded', () => { document.body.dataset.vscodeThemeKind = 'vscode-light'; })"
+VSCODE = ("document.addEventListener('DOMContentLoaded', "
+          "() => { document.body.dataset.vscodeThemeKind = 'vscode-light'; })")
 
 def can_upload(rec, source, tmp_path):
     "Files still go where sound cannot."
@@ -221,8 +226,14 @@ def test_insecure_origin(desk, source, mic, tmp_path):
     with browser(mic, host_rules="MAP recorder.test 127.0.0.1") as context:
         rec = desk.open(url=f"http://recorder.test:{desk.server.port}", context=context, agree=False)
         port = desk.server.port
-        for said in (rec.status, rec.agree() and (rec.click("record") or rec.wait_said("plain http"))):
-            assert "https" in said and f"ssh -L {port}:localhost:{port} recorder.test" in said and f"http://localhost:{port}" in said and "upload" in said, said
+        def after_record():
+            rec.agree().click("record")
+            return rec.wait_said("plain http")
+        for said in (rec.status, after_record()):
+            assert "https" in said, said
+            assert f"ssh -L {port}:localhost:{port} recorder.test" in said, said
+            assert f"http://localhost:{port}" in said, said
+            assert "upload" in said, said
         assert rec.seen("tracks") == []
         rec.shot("insecure")
         can_upload(rec, source, tmp_path)
@@ -329,8 +340,8 @@ def test_kernel_killed_in_mid_take(desk, source):
     rec.shot("take-is-back")
     assert rec.prompt == EN[1].text
     name = rec.keep()
-    assert [r["prompt_id"] for r in check_clips(rec.folder, source, {first: seconds, name: second})] == [EN[0].id,
-        EN[1].id]
+    ds = check_clips(rec.folder, source, {first: seconds, name: second})
+    assert [r["prompt_id"] for r in ds] == [EN[0].id, EN[1].id]
 
 
 def test_page_closed_in_mid_take(desk, source):
@@ -354,7 +365,9 @@ def test_page_closed_in_mid_take(desk, source):
 
 # The microphone is let go
 
-HIDE = """hidden => { Object.defineProperty(document, 'visibilityState', { value: hidden ? 'hidden' : 'visible', configurable: true });
+HIDE = """hidden => {
+    const value = hidden ? 'hidden' : 'visible';
+    Object.defineProperty(document, 'visibilityState', { value, configurable: true });
     document.dispatchEvent(new Event('visibilitychange')); }"""
 
 def test_microphone_is_released(desk, source):
@@ -400,9 +413,10 @@ def test_microphone_is_released(desk, source):
 # Keyboard, labels, width, themes
 
 def cells(page):
-    return page.locator(
-        ".jp-Notebook .jp-Cell").evaluate_all(
-            "os => os.map(o => [o.className.match(/jp-(Code|Markdown|Raw)Cell/)[1], o.querySelector('.cm-content')?.textContent])")
+    "Kind and text of each cell of the notebook."
+    return page.locator(".jp-Notebook .jp-Cell").evaluate_all(
+        "os => os.map(o => [o.className.match(/jp-(Code|Markdown|Raw)Cell/)[1], "
+        "o.querySelector('.cm-content')?.textContent])")
 
 def test_keyboard(desk, source):
     "The keys act only while the recorder has the focus, and never reach the notebook."
@@ -469,8 +483,8 @@ def unnamed(page, session):
     "What a screen reader could not name in the recorder."
     nodes = session.send("Accessibility.getFullAXTree")["nodes"]
     byid = {n["nodeId"]: n for n in nodes}
-    top = next(n for n in nodes if n.get("role", {}).get("value") == "region" and n.get("name",
-        {}).get("value") == "Recorder")
+    top = next(n for n in nodes if n.get("role", {}).get("value") == "region"
+               and n.get("name", {}).get("value") == "Recorder")
     todo, found, bad = [top["nodeId"]], [], []
     while todo:
         n = byid.get(todo.pop())
@@ -484,20 +498,42 @@ def unnamed(page, session):
 
 
 CONTRAST = """root => { // texts that are hard to read: [text, contrast]
-  const rgba = (c) => { const g = document.createElement('canvas').getContext('2d', { willReadFrequently: true }); g.clearRect(0, 0, 1, 1); g.fillStyle = c; g.fillRect(0, 0, 1, 1); return [...g.getImageData(0, 0, 1, 1).data]; };
-  const lum = (c) => c.slice(0, 3).map((v) => (v /= 255) <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0);
-  const ground = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; } return [255, 255, 255]; };
+  const rgba = (c) => {
+    const g = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    g.clearRect(0, 0, 1, 1);
+    g.fillStyle = c;
+    g.fillRect(0, 0, 1, 1);
+    return [...g.getImageData(0, 0, 1, 1).data];
+  };
+  const linear = (v) => (v /= 255) <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4;
+  const lum = (c) => c.slice(0, 3).map(linear).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0);
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = rgba(getComputedStyle(e).backgroundColor);
+      if (c[3] > 250) return c;
+    }
+    return [255, 255, 255];
+  };
   const bad = [], walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   for (let n; (n = walk.nextNode()); ) {
     const e = n.parentElement;
     if (!n.textContent.trim() || !e.checkVisibility() || e.closest('[aria-disabled=true], .vx-clip, select')) continue;
-    const [a, b] = [lum(rgba(getComputedStyle(e).color)), lum(ground(e))].sort((x, y) => y - x), r = (a + .05)/(b + .05);
+    const [a, b] = [lum(rgba(getComputedStyle(e).color)), lum(ground(e))].sort((x, y) => y - x);
+    const r = (a + .05)/(b + .05);
     if (r < 4.5) bad.push([n.textContent.slice(0, 40), +r.toFixed(2)]);
   }
   return bad; }"""
-OUTSIDE = """root => { const r = root.getBoundingClientRect(); // what sticks out of the recorder to the side
-  return [root.scrollWidth > root.clientWidth ? `the recorder is ${root.scrollWidth} wide in ${root.clientWidth}` : null, ...[...root.querySelectorAll('*')].filter((e) => e.checkVisibility() && !e.closest('option, .vx-table'))
-    .filter((e) => { const b = e.getBoundingClientRect(); return b.width && (b.right > r.right + 1 || b.left < r.left - 1); }).map((e) => `${e.tagName} ${e.className} ${e.textContent.slice(0, 30)}`)].filter(Boolean); }"""
+OUTSIDE = """root => { // what sticks out of the recorder to the side
+  const r = root.getBoundingClientRect(), found = [];
+  if (root.scrollWidth > root.clientWidth)
+    found.push(`the recorder is ${root.scrollWidth} wide in ${root.clientWidth}`);
+  for (const e of root.querySelectorAll('*')) {
+    if (!e.checkVisibility() || e.closest('option, .vx-table')) continue;
+    const b = e.getBoundingClientRect();
+    if (b.width && (b.right > r.right + 1 || b.left < r.left - 1))
+      found.push(`${e.tagName} ${e.className} ${e.textContent.slice(0, 30)}`);
+  }
+  return found; }"""
 
 def states(rec, source, tmp_path):
     """Bring a recorder into one state after the other: consent, ready, recording, review, takes, saved, uploads, all
@@ -529,7 +565,8 @@ def states(rec, source, tmp_path):
     rec.part("unskip").wait_for()
     yield "all-done"
 
-PROMPTS = "prompts=['The first sentence of three.', 'The second one is somewhat longer than the first one was.', 'The third.'], language='en', gate=QualityGate(min_seconds=1.5, refuse=())"
+PROMPTS = ("prompts=['The first sentence of three.', 'The second one is somewhat longer than the first one was.', "
+           "'The third.'], language='en', gate=QualityGate(min_seconds=1.5, refuse=())")
 
 @pytest.mark.parametrize("theme", ["light", "dark", "phone"])
 def test_looks(desk, source, mic, tmp_path, theme):
@@ -539,8 +576,9 @@ def test_looks(desk, source, mic, tmp_path, theme):
     with browser(mic, **size, dark=theme == "dark") as context:
         rec = desk.open(PROMPTS, context=context, agree=False, before="from voxtral_nb.data.audio import QualityGate\n")
         # it is a setting that the server keeps
+        name = f"JupyterLab {'Dark' if theme == 'dark' else 'Light'}"
         rec.page.evaluate(
-            f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {'Dark' if theme == 'dark' else 'Light'}' }})")
+            f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{name}' }})")
         rec.page.locator(f"body[data-jp-theme-light={str(theme != 'dark').lower()}]").wait_for(state="attached")
         if theme == "phone":
             rec.page.evaluate(
@@ -554,8 +592,8 @@ def test_looks(desk, source, mic, tmp_path, theme):
             wrong += [(state, "no name", o) for o in bad]
             wrong += [(state, "contrast", o) for o in rec.root.evaluate(CONTRAST)]
             wrong += [(state, "outside", o) for o in rec.root.evaluate(OUTSIDE)]
-            wrong += [(state, "shows", o) for o in ("null", "undefined", "NaN",
-                                                    "[object") if o in rec.root.inner_text()]
+            text = rec.root.inner_text()
+            wrong += [(state, "shows", o) for o in ("null", "undefined", "NaN", "[object") if o in text]
             if state == "review":
                 assert "too short" in rec.part("problems").inner_text()
                 assert "Keep anyway" in rec.part("keep").inner_text()
@@ -639,8 +677,7 @@ def test_hostile_texts(desk, source, tmp_path):
     "HTML in prompts, transcripts and file names is text; names that point elsewhere are names."
     rec = desk.open(
         f"prompts=[{HOSTILE!r}, 'Two.'], language='en', consent={HOSTILE!r}, check=lambda x, language: {HOSTILE!r}",
-        agree=False,
-        more=["from IPython.display import display\ndisplay(rec.dataset, rec.uploads); rec.summary()"])
+        agree=False, more=["from IPython.display import display\ndisplay(rec.dataset, rec.uploads)\nrec.summary()"])
     assert HOSTILE in rec.part("consent").inner_text()
     rec.agree()
     assert rec.prompt == HOSTILE
@@ -659,13 +696,16 @@ def test_hostile_texts(desk, source, tmp_path):
              "/etc/passwd.wav"]
     files = [dict(name=n, buffer=sound(i)) for i, n in enumerate(names)]
     files += [dict(name="zero.wav", buffer=b""),
-              dict(name="liar.wav", buffer=liar[:4] + b"\xff\xff\xff\xff" + liar[8:40] + b"\xf0\xff\xff\xff"
-                   + liar[44:])]
+              dict(name="liar.wav",
+                   buffer=liar[:4] + b"\xff\xff\xff\xff" + liar[8:40] + b"\xf0\xff\xff\xff" + liar[44:])]
     rec.click("tab-upload")
     # names as only a hand-made request can send them: Chromium itself cuts paths off
     page.evaluate(
-        """async ([el, files]) => { const t = new DataTransfer(); for (const f of files) t.items.add(new File([Uint8Array.from(atob(f.data), c => c.charCodeAt(0))], f.name));
-        document.querySelector(el).dispatchEvent(new DragEvent('drop', { dataTransfer: t, bubbles: true, cancelable: true })); }""",
+        """async ([el, files]) => {
+            const dataTransfer = new DataTransfer(), bytes = (s) => Uint8Array.from(atob(s), c => c.charCodeAt(0));
+            for (const f of files) dataTransfer.items.add(new File([bytes(f.data)], f.name));
+            const drop = new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true });
+            document.querySelector(el).dispatchEvent(drop); }""",
         [".vx [data-vx=drop]", [dict(name=f["name"], data=base64.b64encode(f["buffer"]).decode()) for f in files]])
     rec.wait_said("Look at the list|did not arrive")
     table = rec.part("table").inner_text()
@@ -683,10 +723,11 @@ def test_hostile_texts(desk, source, tmp_path):
     run_cell(page, 1)
     time.sleep(.5)
     assert not page.evaluate("() => window.seen.ran") and page.locator("img[src=x]").count() == 0
-    assert not [f for f in desk.server.folder.parent.rglob("*outside*")] and not [f
-        for f in desk.server.folder.rglob("*passwd*")]
+    assert not [f for f in desk.server.folder.parent.rglob("*outside*")]
+    assert not [f for f in desk.server.folder.rglob("*passwd*")]
     ds = SpeechDataset.open(rec.folder/"data.jsonl")
-    assert ds.validate().problems == [] and all(re.fullmatch(r"wavs/[\w.-]+", r["audio_path"]) for r in ds)
+    assert ds.validate().problems == []
+    assert all(re.fullmatch(r"wavs/[\w.-]+", r["audio_path"]) for r in ds)
 
 
 # A disk that takes no more
@@ -739,7 +780,7 @@ def test_full_disk(desk, source):
         filler.unlink()
         long[rec.keep()] = seconds
         assert len(check_clips(rec.folder, source, long)) == 2
-        assert [f.name for f in (rec.folder/"wavs").iterdir()].__len__() == 2 # no half file
+        assert len(list((rec.folder/"wavs").iterdir())) == 2 # no half file
 
 
 @contextmanager
@@ -788,8 +829,9 @@ def test_read_only_folder(desk, source):
 def test_headless(tmp_path):
     "papermill runs over the cell, and the notebook says where the dataset stands."
     import papermill
-    nb = new_notebook(tmp_path, "headless.ipynb",
-                      [f"from voxtral_nb.record.recorder import Recorder\nrec = Recorder({str(tmp_path/'voice')!r}, language='en')\nrec", "len(rec.dataset)"])
+    code = ("from voxtral_nb.record.recorder import Recorder\n"
+            f"rec = Recorder({str(tmp_path/'voice')!r}, language='en')\nrec")
+    nb = new_notebook(tmp_path, "headless.ipynb", [code, "len(rec.dataset)"])
     papermill.execute_notebook(nb, tmp_path/"out.ipynb", progress_bar=False, cwd=tmp_path)
     out = json.loads((tmp_path/"out.ipynb").read_text())
     data = out["cells"][0]["outputs"][0]["data"]
@@ -811,7 +853,8 @@ def test_seconds_from_stop_to_saved(desk, source):
         saved = [t for s, t in rec.seen("said") if s.startswith("Saved as")][-1]
         seconds.append((saved - stop)/1000)
         long[name] = rec.expected()
-    print(f"\nstop to saved: {', '.join(f'{s:.2f}' for s in seconds)} s, of which {.5} s are recorded; median {np.median(seconds):.2f} s")
+    print(f"\nstop to saved: {', '.join(f'{s:.2f}' for s in seconds)} s, of which {TAIL} s are recorded; "
+          f"median {np.median(seconds):.2f} s")
     assert max(seconds) < 5
     check_clips(rec.folder, source, long)
 

@@ -34,14 +34,15 @@ def test_ten_minutes(tmp_path):
         after = kernel.memory_info().rss
         # the gate warns, and does not refuse
         assert "long" in rec.part("problems").inner_text().lower() or SECONDS < 30
-        name = rec.keep()
+        rec.keep()
         kept = time.monotonic() - t0
         save(rec.page)
         clips = rows(folder/"voice")
         x, sr = sf.read(folder/"voice"/clips[0]["audio_path"], dtype="float32")
         first, last = correlation(x[:30*sr], sr, source), correlation(x[-30*sr:], sr, source)
-        print(f"\n{len(x)/sr:.3f} s of {seconds:.3f} s; first 30 s {first:.4f}, last 30 s {last:.4f}; kernel {before/1e6:.0f} MB, at most {most/1e6:.0f} MB while recording, "
-              f"{after/1e6:.0f} MB measured; stop to arrived {(arrived[1][1] - arrived[0][1])/1000:.2f} s; keep {kept:.2f} s")
+        print(f"\n{len(x)/sr:.3f} s of {seconds:.3f} s; first 30 s {first:.4f}, last 30 s {last:.4f}; "
+              f"kernel {before/1e6:.0f} MB, at most {most/1e6:.0f} MB while recording, {after/1e6:.0f} MB measured; "
+              f"stop to arrived {(arrived[1][1] - arrived[0][1])/1000:.2f} s; keep {kept:.2f} s")
         assert len(x) == round(seconds*sr)  # every sample that the audio thread handed over
         for part in (x[:25*sr], x[-25*sr:]): assert not (why := matches(part, sr, source, slip=.1)), why
         assert most - before < 60e6

@@ -32,7 +32,9 @@ class Do(TrainerCallback):
 if what == "kill_saving":
     was = VoxtralTrainer._save_optimizer_and_scheduler
     def save(self, folder):
-        if self.state.global_step == at: (folder/"optimizer.pt").write_bytes(b"half"); kill()
+        if self.state.global_step == at:
+            (folder/"optimizer.pt").write_bytes(b"half")
+            kill()
         was(self, folder)
     VoxtralTrainer._save_optimizer_and_scheduler = save
 
@@ -44,22 +46,25 @@ if what == "kill_linking":
         was_linked(ckpt, target)
     t.link_model = link
 
-cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), max_train_clips=20, max_eval_clips=4,
-    learning_rate=2e-3, max_steps=steps, eval_every=every, batch_size=4, logging_steps=3, max_new_tokens=24, output_dir=out, resume=resume, tracking="none")
+cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"),
+                eval_data=sample_speech("accent_eval"), max_train_clips=20, max_eval_clips=4, learning_rate=2e-3,
+                max_steps=steps, eval_every=every, batch_size=4, logging_steps=3, max_new_tokens=24, output_dir=out,
+                resume=resume, tracking="none")
 r = train(cfg, callbacks=[Do()])
 print("interrupted" if r.interrupted else "done", r.steps)
 """
 
 
 def run(out, resume="never", what="nothing", at=0, check=True, steps=12, every=4):
-    return sh(sys.executable, "-c", RUN, out, resume, what, at, steps, every, check=check, env={"OMP_NUM_THREADS": "1"}, timeout=300)
+    return sh(sys.executable, "-c", RUN, out, resume, what, at, steps, every, check=check,
+              env={"OMP_NUM_THREADS": "1"}, timeout=300)
 
 
 def curve(out):
     "Everything that was logged, times apart."
     h = json.loads((Path(out)/"trainer_state.json").read_text())["log_history"]
-    return [{k: v for k,v in o.items() if not k.endswith(("runtime", "rtfx", "second"))} for o in h if "loss" in o
-            or "eval_loss" in o]
+    return [{k: v for k,v in o.items() if not k.endswith(("runtime", "rtfx", "second"))}
+            for o in h if "loss" in o or "eval_loss" in o]
 
 
 @pytest.fixture(scope="module")
@@ -80,27 +85,31 @@ def test_sigkill(whole, tmp_path, what, at, newest):
     "Killed between two checkpoints, or while one is being written; then copied by halves on top of it."
     out = tmp_path/"run"
     assert run(out, what=what, at=at, check=False).returncode == -signal.SIGKILL
-    assert [p.name
-            for p in checkpoints(out)] == [f"checkpoint-{newest}"] and not checkpoint_problem(checkpoints(out)[-1])
+    assert [p.name for p in checkpoints(out)] == [f"checkpoint-{newest}"]
+    assert not checkpoint_problem(checkpoints(out)[-1])
     half = out/"checkpoint-9"
     shutil.copytree(out/f"checkpoint-{newest}", half)
     weights = half/"adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     r = run(out, resume="auto")
-    assert "checkpoint-9 is not whole" in r.stdout and f"going on from checkpoint-{newest}" in r.stdout and r.stdout.splitlines()[-1] == "done 12"
+    assert "checkpoint-9 is not whole" in r.stdout
+    assert f"going on from checkpoint-{newest}" in r.stdout
+    assert r.stdout.splitlines()[-1] == "done 12"
     assert curve(out) == curve(whole) and same_models(out, whole)
     assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
 
 
 def test_sigkill_before_the_best_model_is_linked(tmp_path):
-    "Killed when the last checkpoint is saved and best-model is still that of an earlier step: resuming brings it up to date."
+    """Killed when the last checkpoint is saved and best-model is still that of an earlier step: resuming brings it up
+    to date."""
     out, short = tmp_path/"run", dict(steps=6, every=3)
     assert run(out, what="kill_linking", at=6, check=False, **short).returncode == -signal.SIGKILL
     weights = [out/o/"adapter_model.safetensors" for o in ("checkpoint-3", "checkpoint-6", "best-model")]
     first, last, best = (p.read_bytes() for p in weights)
     assert best == first != last
     assert run(out, resume="auto", **short).stdout.splitlines()[-1] == "done 6"
-    assert json.loads((out/"train_results.json").read_text())["best_step"] == 6 and weights[-1].read_bytes() == last
+    assert json.loads((out/"train_results.json").read_text())["best_step"] == 6
+    assert weights[-1].read_bytes() == last
 
 
 @pytest.mark.parametrize("what, at, steps", [("interrupt", 6, 6), ("interrupt_eval", 8, 8), ("interrupt", 12, 12)])
@@ -128,7 +137,10 @@ def test_full_disk(whole, tmp_path):
         pytest.skip("needs the right to mount a tmpfs; the notebook of the trainer tests a full disk without it")
     try:
         r = run(disk/"run", check=False)
-        assert r.returncode == 1 and "RunError" in r.stderr and "could not be written" in r.stderr and "resume='auto'" in r.stderr
+        assert r.returncode == 1
+        assert "RunError" in r.stderr
+        assert "could not be written" in r.stderr
+        assert "resume='auto'" in r.stderr
         left = checkpoints(disk/"run")
         assert left and not any(checkpoint_problem(p) for p in left)
         assert not (disk/"run"/"final-model").exists()

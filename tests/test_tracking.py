@@ -22,8 +22,9 @@ socket.getaddrinfo = look_up
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.training.trainer import train
-cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), max_train_clips=8, max_eval_clips=2,
-    max_steps=3, batch_size=2, logging_steps=1, max_new_tokens=8, output_dir=sys.argv[1], tracking=sys.argv[2], project="curves")
+cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"),
+                eval_data=sample_speech("accent_eval"), max_train_clips=8, max_eval_clips=2, max_steps=3, batch_size=2,
+                logging_steps=1, max_new_tokens=8, output_dir=sys.argv[1], tracking=sys.argv[2], project="curves")
 r = train(cfg)
 print([asked, "trackio" in sys.modules])
 """

@@ -33,17 +33,20 @@ def venv(wheel, tmp_path_factory):
 @pytest.fixture
 def run(venv, tmp_path):
     "Run a script of the new environment in an empty folder."
-    return lambda script, *args, **kw: sh(venv/"bin"/script, *args, cwd=tmp_path,
-                                          env=dict(PATH="/usr/bin:/bin", PYTHONPATH="", HOME=str(tmp_path)), **kw)
+    env = dict(PATH="/usr/bin:/bin", PYTHONPATH="", HOME=str(tmp_path))
+    return lambda script, *args, **kw: sh(venv/"bin"/script, *args, cwd=tmp_path, env=env, **kw)
 
 
 def test_wheel_carries_assets_and_run_notebooks(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for n in "tiny/model.safetensors tiny/config.json tiny/tekken.json speech/accent_train.jsonl speech/accent_eval.jsonl phrases/mt.txt runs/train_lora.ipynb runs/train_full.ipynb runs/evaluate.ipynb".split():
+    for n in ("tiny/model.safetensors tiny/config.json tiny/tekken.json speech/accent_train.jsonl "
+              "speech/accent_eval.jsonl phrases/mt.txt runs/train_lora.ipynb runs/train_full.ipynb "
+              "runs/evaluate.ipynb").split():
         assert f"voxtral_nb/assets/{n}" in names, n
     assert sum(n.startswith("voxtral_nb/assets/speech/") and n.endswith(".ogg") for n in names) > 300
     assert not [n for n in names if n.startswith(("tests", "nbs", "tools", "voxtral_nb/testing"))]
-    assert not [n for n in names if "make_tiny" in n]  # it makes the shipped assets, with fixtures that a user does not get
+    # make_tiny makes the shipped assets, with fixtures that a user does not get
+    assert not [n for n in names if "make_tiny" in n]
     assert zipfile.ZipFile(wheel).fp.seek(0, 2) < 9e6
 
 

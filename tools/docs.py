@@ -1,10 +1,9 @@
 """README.md and the docs site, made from the notebooks.  docs.py readme [--check] | docs.py site
 
 nbdev processes the notebooks into _proc/ (directives, show_doc, links). README.md is the processed index as Markdown.
-The site is a copy of
-_proc/ in build/docs, with `NN_name.ipynb` renamed to `name.ipynb`, rendered into _docs/ by Quarto if it is installed,
-otherwise by smalldocs,
-which is pure Python and reads the same _quarto.yml (it ignores `output-file`, hence the renaming)."""
+The site is a copy of _proc/ in build/docs, with `NN_name.ipynb` renamed to `name.ipynb`, rendered into _docs/ by Quarto
+if it is installed, otherwise by smalldocs, which is pure Python and reads the same _quarto.yml (it ignores
+`output-file`, hence the renaming)."""
 import argparse, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 
@@ -72,8 +71,8 @@ def stage(
         nb, up = json.loads(f.read_text(encoding="utf-8")), "../"*(len(f.relative_to(dest).parts) - 1)
         for c in nb["cells"]:
             if c["cell_type"] == "code": continue
-            src = re.sub(r"(?m)^output-file: .*\n", "",
-                         "".join(c["source"])) if c["cell_type"] == "raw" else "".join(c["source"])
+            src = "".join(c["source"])
+            if c["cell_type"] == "raw": src = re.sub(r"(?m)^output-file: .*\n", "", src)
             c["source"] = numbered.sub(r"\1", src.replace(site_url, up).replace(f"]({up}../", f"]({repo_url}"))
         for c in nb["cells"]:
             for o in c.get("outputs", []):

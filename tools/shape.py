@@ -1,7 +1,7 @@
 """The shape of the code in figures: shape.py [--json] [--list KIND]
 
-How many lines and names there are, how many private names cross a module's border, how the notebooks alternate
-between code and words, and which lines are too long. `--list long|private|runs|upwards` names the places."""
+How many lines and names there are, how many private names cross a module's border, how the notebooks alternate between
+code and words, and which lines are too long. `--list long|private|runs|upwards` names the places."""
 import argparse, ast, json, re, tokenize
 from pathlib import Path
 
@@ -41,11 +41,9 @@ def private_names(): # (module, name) that a module takes from another one
                     if a.name.startswith("_") and not a.name.startswith("__"): yield name, f"{n.module}.{a.name}"
                     aliases[a.asname or a.name] = f"{n.module}.{a.name}"
         for n in ast.walk(tree):
-            if isinstance(n,
-                          ast.Attribute) and n.attr.startswith(
-                              "_") and not n.attr.startswith("__") and isinstance(n.value,
-                                  ast.Name) and n.value.id in aliases:
-                if aliases[n.value.id].split(".")[-1].islower(): yield name, f"{aliases[n.value.id]}.{n.attr}"
+            if not isinstance(n, ast.Attribute) or not isinstance(n.value, ast.Name): continue
+            if not n.attr.startswith("_") or n.attr.startswith("__") or n.value.id not in aliases: continue
+            if aliases[n.value.id].split(".")[-1].islower(): yield name, f"{aliases[n.value.id]}.{n.attr}"
 
 
 def upwards(): # modules that import a later room
@@ -67,8 +65,8 @@ def statements(p): # logical lines: what a line break does not change
 def shape():
     "All figures, and the places behind them."
     lines = {m: [l for l in p.read_text(encoding="utf-8").splitlines() if l.strip()] for m, p in modules().items()}
-    top = [n for p in modules().values() for n in ast.parse(p.read_text(encoding="utf-8")).body if isinstance(n,
-        (ast.FunctionDef, ast.ClassDef))]
+    top = [n for p in modules().values() for n in ast.parse(p.read_text(encoding="utf-8")).body
+           if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     top = [n for n in top if not any(ast.unparse(d) == "patch" for d in n.decorator_list)]
     follow, export, runs, long = 0, 0, [], []
     for p in notebooks():
@@ -87,10 +85,10 @@ def shape():
     figures = dict(modules=len(lines), lines=sum(map(len, lines.values())),
                    logical_lines=sum(map(statements, modules().values())),
                    public=sum(not n.name.startswith("_") for n in top),
-        private=sum(n.name.startswith("_") for n in top), private_names_across_modules=len(private),
-        imported_upwards=len(up),
-        export_cells=export, export_cells_followed_by_another=round(follow/export, 3),
-        runs_of_more_than_three=len(runs), code_lines_over_120=len(long))
+                   private=sum(n.name.startswith("_") for n in top), private_names_across_modules=len(private),
+                   imported_upwards=len(up), export_cells=export,
+                   export_cells_followed_by_another=round(follow/export, 3), runs_of_more_than_three=len(runs),
+                   code_lines_over_120=len(long))
     return figures, dict(long=long, private=private, runs=runs, upwards=up)
 
 

@@ -2,8 +2,7 @@
 the repository sees.  show_runs.py [NAME...]
 
 They run in an empty folder and one after the other, so `evaluate` finds the model that `train_lora` made. What belongs
-to this machine (paths, the
-kernel's complaints on standard error, widgets) is left out of the outputs."""
+to this machine (paths, the kernel's complaints on standard error, widgets) is left out of the outputs."""
 import sys, tempfile
 from pathlib import Path
 
@@ -34,9 +33,9 @@ def main(names):
                            coalesce_streams=True).execute()
             for c in nb.cells:
                 c.metadata.pop("execution", None)
-                if c.cell_type == "code":
-                    c.execution_count, c.outputs = None, [nbformat.from_dict(without_machine(o)) for o in c.outputs
-                                                          if kept(o)]
+                if c.cell_type != "code": continue
+                c.execution_count = None
+                c.outputs = [nbformat.from_dict(without_machine(o)) for o in c.outputs if kept(o)]
             for o in (o for c in nb.cells for o in c.get("outputs", []) if "execution_count" in o):
                 o["execution_count"] = None
             nb.metadata.pop("language_info", None)
