@@ -44,7 +44,7 @@ def say_digits(
     with ThreadPoolExecutor(2) as ex: return list(ex.map(say, specs)), [o["text"] for o in specs]
 
 
-def stretched(
+def with_longer_windows(
     folder:Path, # where the tokenizer is written
     seconds:int=30, # of a window
 ): # model in float32, processor
@@ -56,7 +56,7 @@ def stretched(
     return model, make_processor(folder)
 
 
-def a_window(
+def make_window(
     rng, # numpy's
     clips:list[np.ndarray], texts:list[str], # to draw from
     samples:int, # of a window
@@ -76,8 +76,8 @@ def a_window(
 
 
 @torch.no_grad()
-def heard(
-    model, prompt, windows, # of `a_window`
+def encoded_windows(
+    model, prompt, windows, # of `make_window`
     say=print,
 ): # yields (tokens of the window, width) of the encoder and projector, in float16
     "What the language model is given of whole windows: all of their audio tokens."
@@ -87,9 +87,9 @@ def heard(
         yield from model.model.get_audio_features(mel).pooler_output.view(len(mel), prompt.windows.tokens, -1).half()
 
 
-def a_batch(
+def make_batch(
     model, prompt,
-    rows, # (from `heard`, transcript)
+    rows, # (from `encoded_windows`, transcript)
     shift:int, # added to the positions of what follows the audio; 0: as they are
 ) -> dict:
     "Whole windows only."
@@ -109,7 +109,7 @@ def a_batch(
 
 
 def adapt(
-    model, processor, # from `stretched`
+    model, processor, # from `with_longer_windows`
     clips:list[np.ndarray], texts:list[str], # to learn from
     held, # rows of single clips, to measure on
     minutes=60., # at most
@@ -121,14 +121,14 @@ def adapt(
 ) -> list[dict]: # what was measured
     """Fine-tune the language model on whole windows.
 
-    The encoder hears as well in long windows as in short ones; what the language model has to learn is that its text
-    stands 275 tokens further from the speech, and it finds that only if it is led there: at first the positions of the
-    text are those of the short window, then they move out to their place in `move` steps. There it stays for `settle`
-    steps, with a falling learning rate."""
+    The encoder hears as well in long windows as in short ones; the language model has to learn that its text is 275
+    tokens further from the speech, and it learns that only step by step: at first the positions of the text are those
+    of the short window, then they move out to their place in `move` steps. There it stays for `settle` steps, with a
+    falling learning rate."""
     prompt, rng, began = TranscriptionPrompt(processor), np.random.default_rng(seed), time.perf_counter()
     seen, losses = [], []
-    windows = [a_window(rng, clips, texts, prompt.windows.samples, single, 8) for _ in range(n_windows)]
-    rows = list(zip(heard(model.eval(), prompt, windows, say), (t for _,t in windows)))
+    windows = [make_window(rng, clips, texts, prompt.windows.samples, single, 8) for _ in range(n_windows)]
+    rows = list(zip(encoded_windows(model.eval(), prompt, windows, say), (t for _,t in windows)))
     model.requires_grad_(False)
     model.model.language_model.requires_grad_(True)
     model.lm_head.requires_grad_(True)
@@ -139,7 +139,8 @@ def adapt(
     for step in range(1, move+settle+1):
         model.train()
         shift = round(far*max(0, 1-step/move))
-        loss = model(**a_batch(model, prompt, [rows[i] for i in rng.integers(len(rows), size=batch_size)], shift)).loss
+        drawn = [rows[i] for i in rng.integers(len(rows), size=batch_size)]
+        loss = model(**make_batch(model, prompt, drawn, shift)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(ps, 1.)
         opt.step()
@@ -175,7 +176,7 @@ def make(
     folder = Path(folder)
     if (folder/"made.json").exists(): return folder
     torch.manual_seed(seed)
-    model, processor = stretched(folder)
+    model, processor = with_longer_windows(folder)
     clips, texts = say_digits(n_clips, seed+10)
     rows = {part: list(load_speech(str(sample_speech(part))).dataset)[:most] for part in ("base", "accent_eval")}
     wer = lambda part: round(evaluate(model, processor, rows[part], batch_size=8, max_new_tokens=60,

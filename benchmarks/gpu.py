@@ -4,15 +4,15 @@ weights: nothing is downloaded.
     python benchmarks/gpu.py [--methods lora full] [--seconds 1 3 10 28] [--clips-a-step 32] [--minutes 8]
     python benchmarks/gpu.py --check
 
-A step is one optimiser update on the same number of clips for both, forward, backward and AdamW, in bf16, from batches
-that lie ready on the GPU. It is cut into micro-batches, of 8 clips and twice as many each time until that is no faster
+A step is one optimizer update on the same number of clips for both, forward, backward and AdamW, in bf16, from batches
+that are ready on the GPU. It is cut into micro-batches, of 8 clips and twice as many each time until that is no faster
 or does not fit (of fewer, where 8 do not fit); each engine is shown at its fastest. Peak memory is compared at the same
-micro-batch. With LoRA ours may train from its feature cache (`cache="auto"` decides, for three passes): the time to
-make it is measured on its own and is in the figure of a run, three passes, but for the fingerprint of the weights, some
-seconds once. What preparing the batches takes on the CPU, in one process, is in the JSON (`collate_ms`). MFU: floating
-point operations that the step executed (counted by PyTorch), by its time, over the fastest bf16 matrix product measured
-on the same device. With full fine-tuning both keep weights and AdamW's states in bf16. Without a GPU a few tiny cells
-are computed on the CPU, to see that the code works; the figures then mean nothing."""
+micro-batch. With LoRA ours may train from its feature cache (`cache="auto"` decides, for three epochs): the time to
+build it is measured on its own and is in the figure of a run, three epochs, but for the fingerprint of the weights,
+some seconds once. What preparing the batches takes on the CPU, in one process, is in the JSON (`collate_ms`). MFU:
+floating point operations that the step executed (counted by PyTorch), by its time, over the fastest bf16 matrix product
+measured on the same device. With full fine-tuning both keep weights and AdamW's states in bf16. Without a GPU a few
+tiny cells are computed on the CPU, to see that the code works; the figures then mean nothing."""
 import argparse, gc, json, statistics, sys, tempfile, time
 from pathlib import Path
 
@@ -30,7 +30,7 @@ TINY = dict(audio=dict(vocab_size=2048, hidden_size=64, intermediate_size=256, n
                       num_attention_heads=2, num_key_value_heads=1, head_dim=32, max_position_embeddings=4096,
                       rms_norm_eps=1e-5, rope_theta=1e8))
 
-EPOCHS = 3 # passes of a run
+EPOCHS = 3 # of a run
 
 
 def build(tiny, device, dtype):
@@ -47,7 +47,7 @@ def build(tiny, device, dtype):
         return VoxtralForConditionalGeneration._from_config(config, dtype=dtype, attn_implementation="sdpa")
 
 
-def a_processor(tiny, folder):
+def build_processor(tiny, folder):
     "The processor of the model: the real vocabulary, and windows of 30 s."
     from voxtral_nb.model.tiny import make_processor
     cut_tekken(folder, 2048 if tiny else 131_072)
@@ -126,7 +126,7 @@ class Ours:
             return known[k]
         cache.weights_fingerprint = once
     def rows(self, manifest, micro):
-        """The clips, from the cache if `cache='auto'` takes it for three passes in batches of `micro`. `built`: what
+        """The clips, from the cache if `cache='auto'` takes it for three epochs in batches of `micro`. `built`: what
         making it took, s a clip."""
         from voxtral_nb.model.cache import cache_rows
         data = [json.loads(l) for l in Path(manifest).read_text().splitlines()]
@@ -146,7 +146,7 @@ class Ours:
 
 
 def step_time(engine, batches, opt, device, repeats):
-    "Seconds of each of `repeats` optimiser steps, after one of two micro-batches that is not counted."
+    "Seconds of each of `repeats` optimizer steps, after one of two micro-batches that is not counted."
     import torch
     times = []
     for some in [batches[:2], *[batches]*repeats]:
@@ -217,7 +217,7 @@ def cells(engine, method, seconds, clips, tiny, device, deadline, repeats):
         data = {s: make_data(work/f"clips-{s}", clips, s) for s in seconds}
         began = time.time()
         try:
-            model, processor = build(tiny, device, dtype), a_processor(tiny, work/"tokenizer")
+            model, processor = build(tiny, device, dtype), build_processor(tiny, work/"tokenizer")
             n = sum(p.numel() for p in model.parameters())
             e = dict(recipe=Recipe, ours=Ours)[engine](model, processor, method, work)
             trained = sum(p.numel() for p in e.model.parameters() if p.requires_grad)

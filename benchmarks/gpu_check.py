@@ -45,7 +45,7 @@ def training(device, few):
         "Adafactor": dict(method="full", optimizer="adafactor")}
 
 
-def a_config(folder, where, **settings):
+def tiny_config(folder, where, **settings):
     "The settings of a tiny run in `folder`."
     from voxtral_nb.core.assets import with_tiny_defaults
     from voxtral_nb.core.config import RunConfig
@@ -60,7 +60,7 @@ def tiny_run(folder, where, **settings):
     from transformers import TrainerCallback
     from voxtral_nb.model.models import base_voxtral
     from voxtral_nb.training.trainer import train
-    cfg, seen = a_config(folder, where, **settings), set()
+    cfg, seen = tiny_config(folder, where, **settings), set()
     kind = torch.device("cpu").type if cfg.device == "cpu" else "cuda" if torch.cuda.is_available() else "cpu"
     class Watch(TrainerCallback):
         def on_train_begin(self, args, state, control, model=None, **kwargs):
@@ -85,14 +85,14 @@ def check_run(where, work, **settings): return tiny_run(work, where, **settings)
 
 
 def check_resume(device, work, **settings):
-    "A run that is stopped after its checkpoint and goes on has the losses of one that was not stopped."
+    "A run that is stopped after its checkpoint and resumed has the losses of one that was not stopped."
     from transformers import TrainerCallback
     from voxtral_nb.training.trainer import train
     whole = tiny_run(work/"whole", device, **settings)[1]
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step == 4: raise InterruptedError("stopped by the check")
-    try: train(a_config(work/"cut", device, **settings), verbose=False, callbacks=[Stop()])
+    try: train(tiny_config(work/"cut", device, **settings), verbose=False, callbacks=[Stop()])
     except InterruptedError: pass
     again = tiny_run(work/"cut", device, resume="auto", **settings)[1]
     apart = max(abs(a-b) for a,b in zip(whole, again))
@@ -142,8 +142,8 @@ def check_dry_run(device, work, method):
     return f"steps of {d['step_seconds']:.3f} s, evaluations {d['eval_seconds']:.1f} s, {d['memory_gb']:.3f} GB"
 
 
-def one(name, f, device, deadline, rows, settings):
-    "Do a check, and say how it went."
+def report_check(name, f, device, deadline, rows, settings):
+    "Run a check and report the result."
     import torch
     began, quiet = time.perf_counter(), io.StringIO()
     if time.time() > deadline:
@@ -177,7 +177,7 @@ def checks(device, few, minutes, k=0, of=1):
     if not few: todo += [("dry run, full", check_dry_run, dict(method="full")), ("trained models", check_models, {})]
     if not few and device == "cuda":
         todo += [("resume, fp16", check_resume, dict(precision="fp16")), ("as on the CPU", check_like_cpu, {})]
-    for name,f,settings in todo[k::of]: one(name, f, device, deadline, rows, settings)
+    for name,f,settings in todo[k::of]: report_check(name, f, device, deadline, rows, settings)
     return rows
 
 
@@ -222,7 +222,7 @@ def save(model, processor, folder):
 def large(device, tiny, clips, seconds):
     "Evaluation and memory of a model of the real sizes."
     import torch, transformers
-    from gpu import a_processor, build, free
+    from gpu import build_processor, build, free
     from voxtral_nb.core.config import RunConfig
     from voxtral_nb.training.plan import estimate_memory
     from voxtral_nb.data.sources import load_speech
@@ -241,7 +241,7 @@ def large(device, tiny, clips, seconds):
         def without_training():
             "A function of its own: the model's memory is free when it returns, and the runs load it from `folder`."
             model = build(tiny, device, torch.bfloat16 if cuda else torch.float32)
-            processor = a_processor(tiny, work/"model")
+            processor = build_processor(tiny, work/"model")
             g = model.generation_config
             g.bos_token_id, g.eos_token_id, g.pad_token_id = 1, 2, 11
             rows = list(load_speech(data).dataset)
@@ -249,7 +249,7 @@ def large(device, tiny, clips, seconds):
             part("decoding", lambda: decoding(model, processor, [o["audio"] for o in rows], device, tokens))
             part("saved", lambda: save(model, processor, folder))
         without_training()
-        def a_run(**settings):
+        def large_run(**settings):
             from voxtral_nb.training.trainer import train
             cfg = RunConfig(**dict(model_id=folder, train_data=data, eval_fraction=0, batch_size=min(8, clips),
                                    max_steps=3, device=device, tracking="none", num_workers=0,
@@ -266,14 +266,14 @@ def large(device, tiny, clips, seconds):
             if r.after: seen["rtfx"] = round(r.after.rtfx, 1)
             return seen | dict(estimate_gb=round(e.total, 2), estimate_training_gb=round(e.training, 2),
                                shape=vars(e.shape))
-        part("lora, no cache", lambda: a_run(cache="none"))
-        part("lora, cache", lambda: a_run(cache="encoder"))
-        part("lora, no cache, checkpointing", lambda: a_run(cache="none", gradient_checkpointing=True))
-        part("lora, cache, evaluation", lambda: a_run(cache="encoder", eval_data=data, eval_before=False))
+        part("lora, no cache", lambda: large_run(cache="none"))
+        part("lora, cache", lambda: large_run(cache="encoder"))
+        part("lora, no cache, checkpointing", lambda: large_run(cache="none", gradient_checkpointing=True))
+        part("lora, cache, evaluation", lambda: large_run(cache="encoder", eval_data=data, eval_before=False))
         # with AdamW it does not fit into 80 GB
-        part("full, Adafactor", lambda: a_run(method="full", optimizer="adafactor", max_steps=2))
+        part("full, Adafactor", lambda: large_run(method="full", optimizer="adafactor", max_steps=2))
         part("full, Adafactor, checkpointing",
-             lambda: a_run(method="full", optimizer="adafactor", max_steps=2, gradient_checkpointing=True))
+             lambda: large_run(method="full", optimizer="adafactor", max_steps=2, gradient_checkpointing=True))
     return out
 
 

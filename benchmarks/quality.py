@@ -5,10 +5,10 @@
 
 The model is the tiny Voxtral with 30 s windows (base30.py makes it if it is not there), the task an accent that it
 never heard: 300 clips of about a second. Both see the same clips in the same order, 12 a step, and do the same steps at
-the same learning rate. Now and then the clock stands still and 80 single clips are transcribed through the unmodified
+the same learning rate. At intervals the clock is stopped and 80 single clips are transcribed through the unmodified
 processor, each in its own 30 s window. Loading the model and the data, and making the feature cache, are on the clock;
 importing Python's libraries is not. Each run has a process of its own, recipe and ours take turns. What is done is
-written after each run, and a benchmark that was interrupted goes on with the runs that are missing."""
+written after each run, and an interrupted benchmark continues with the runs that are missing."""
 import argparse, json, statistics, tempfile, time
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from base30 import BASE30
 from measure import RESULTS, answer_parent, child, peak, reset_peak, setting, table, write
 
 
-class Exam:
+class OffTheClockWER:
     "Transcribes clips from time to time, off the clock."
     def __init__(self, processor, manifest, every, batch_size=16, most=None):
         from voxtral_nb.data.audio import read_audio
@@ -61,18 +61,18 @@ def recipe(base, train_data, eval_data, method, steps, batch_size, lr, seed, eve
     from measure import read_data
     from transformers import AutoProcessor, VoxtralForConditionalGeneration
     transformers.set_seed(seed)
-    exam = Exam(AutoProcessor.from_pretrained(base), eval_data, every, most=most)
+    meter = OffTheClockWER(AutoProcessor.from_pretrained(base), eval_data, every, most=most)
     reset_peak()
-    exam.start()
+    meter.start()
     model = VoxtralForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
-    exam(model, 0)
+    meter(model, 0)
     model, processor = recipe_model(model, method), AutoProcessor.from_pretrained(base)
     clips, texts = read_data(train_data)
     losses = []
     for loss,_ in recipe_steps(model, processor, clips, texts, steps=steps, batch_size=batch_size, lr=lr, seed=seed):
         losses.append(round(loss, 4))
-        exam(model, len(losses), last=len(losses) == steps)
-    return dict(curve=exam.curve, loss=losses[-10:], peak=round(peak()))
+        meter(model, len(losses), last=len(losses) == steps)
+    return dict(curve=meter.curve, loss=losses[-10:], peak=round(peak()))
 
 
 def ours(base, train_data, eval_data, method, steps, batch_size, lr, seed, every, most, **settings):
@@ -80,20 +80,20 @@ def ours(base, train_data, eval_data, method, steps, batch_size, lr, seed, every
     from transformers import AutoProcessor, TrainerCallback
     from voxtral_nb.core.config import RunConfig
     from voxtral_nb.training.trainer import train
-    exam = Exam(AutoProcessor.from_pretrained(base), eval_data, every, most=most)
-    class Sit(TrainerCallback):
-        def on_train_begin(self, args, state, control, model=None, **kwargs): exam(model, 0)
+    meter = OffTheClockWER(AutoProcessor.from_pretrained(base), eval_data, every, most=most)
+    class MeasureWER(TrainerCallback):
+        def on_train_begin(self, args, state, control, model=None, **kwargs): meter(model, 0)
         def on_step_end(self, args, state, control, model=None, **kwargs):
-            exam(model, state.global_step, last=state.global_step == state.max_steps)
+            meter(model, state.global_step, last=state.global_step == state.max_steps)
     with tempfile.TemporaryDirectory() as tmp:
         cfg = RunConfig(**dict(model_id=base, train_data=train_data, eval_fraction=0, method=method, max_steps=steps,
                                batch_size=batch_size, learning_rate=lr, seed=seed, device="cpu", tracking="none",
                                logging_steps=10, save_total_limit=1, output_dir=f"{tmp}/run",
                                cache_dir=f"{tmp}/cache") | settings)
         reset_peak()
-        exam.start()
-        result = train(cfg, verbose=False, callbacks=[Sit()])
-    return dict(curve=exam.curve, loss=result.train_loss, peak=round(peak()))
+        meter.start()
+        result = train(cfg, verbose=False, callbacks=[MeasureWER()])
+    return dict(curve=meter.curve, loss=result.train_loss, peak=round(peak()))
 
 
 # -- figures
@@ -166,7 +166,7 @@ def plot(result, file):
             if curves:
                 ax.plot(*([o[k] for o in mean_curve(curves)] for k in (x, "wer")), "o-", ms=3, color=color, lw=2,
                         label=who)
-        ax.set(xlabel=dict(seconds="seconds of training", step="optimiser steps")[x], yscale="log")
+        ax.set(xlabel=dict(seconds="seconds of training", step="optimizer steps")[x], yscale="log")
         ax.spines[["top", "right"]].set_visible(False)
     axs[0].set_xscale("log")
     axs[0].set_xticks([10, 20, 50, 100, 200, 500])
@@ -221,7 +221,7 @@ def main():
         if old["what"] == json.loads(json.dumps(what)):
             runs = old["runs"]
             say(f"{file.name}: {len(runs)} runs are done")
-        else: say(f"{file.name} is of other settings: begun anew")
+        else: say(f"{file.name} has other settings: starting again")
     result = dict(setting(), what=what, runs=runs)
     for k,seed in enumerate(a.seeds):
         for who in [w for w in ("recipe", "ours")[::1 if k%2 == 0 else -1] if w in a.only]:

@@ -2,7 +2,7 @@
 
 Plain, and not crippled: each clip goes through the processor (`apply_transcription_request`) into a window of its own,
 the transcript and `</s>` are appended, the loss is the one transformers computes (logits at every position), LoRA's
-targets are named by their endings and so also land in the audio encoder, as in the published scripts; every pass runs
+targets are named by their endings and so also land in the audio encoder, as in the published scripts; every epoch runs
 the encoder again. The loop is what transformers' Trainer does (AdamW, warm-up and cosine, gradients clipped at 1)
 without its bookkeeping. `</s>` is learned here; in the best-known script it is not, and its models do not stop."""
 import math, time
@@ -59,7 +59,7 @@ def recipe_model(
 def order_of(
     n, # clips
     seed,
-): # yields clip numbers for ever, shuffled anew in each pass; the same order as in our runs
+): # yields clip numbers without end, shuffled again for each epoch; the same order as in our runs
     "Which clip comes when."
     k = 0
     while True:
@@ -82,7 +82,7 @@ def recipe_steps(
     clips, # anything `read_audio` takes
     texts, # one a clip
     *,
-    steps, # optimiser steps to do
+    steps, # optimizer steps to do
     batch_size, # clips a step
     total=None, # steps the schedule is made for, if it is more than `steps`
     lr=2e-4, # highest learning rate

@@ -10,7 +10,7 @@ turns, and change order each round. Both do the same number of clips a step and 
 ours also makes its feature cache, on the clock.
 
 A run's time is counted from the call to the end of its last step. The recipe does the same work each step, so some of
-its steps are timed and the others reckoned; ours does all of its three passes. Peak memory is that of the process from
+its steps are timed and the others are estimated; ours runs all three epochs. Peak memory is that of the process from
 before the model is loaded; "over" is what it is more than the process held then (Python and its libraries)."""
 import argparse, json, statistics, tempfile, time
 from pathlib import Path
@@ -135,14 +135,14 @@ def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, cli
 
 def compared(
     got, # results of `recipe` and of `ours`
-    s, n, batch_size, per_epoch, # seconds of a clip, clips, clips a step, steps of a pass
+    s, n, batch_size, per_epoch, # seconds of a clip, clips, clips a step, steps of an epoch
 ) -> dict:
-    "Audio-seconds trained per second: in later passes, in the first, in a run; memory; ours over the recipe's."
+    "Audio-seconds trained per second: in later epochs, in the first, in a run; memory; ours over the recipe's."
     audio, step = n*s, lambda r: statistics.median(r["steps"])
-    reckon = lambda r, steps: r["ready"] + r["first"] + (steps-1)*step(r) # s until the end of a step of the recipe
+    until = lambda r, steps: r["ready"] + r["first"] + (steps-1)*step(r) # s until the end of a step of the recipe
     one = dict(recipe=dict(steady=[batch_size*s/step(r) for r in got["recipe"]],
-                           first_pass=[audio/reckon(r, per_epoch) for r in got["recipe"]],
-                           run=[EPOCHS*audio/reckon(r, EPOCHS*per_epoch) for r in got["recipe"]]),
+                           first_pass=[audio/until(r, per_epoch) for r in got["recipe"]],
+                           run=[EPOCHS*audio/until(r, EPOCHS*per_epoch) for r in got["recipe"]]),
                ours=dict(steady=[(EPOCHS-1)*audio/(r["ends"][-1]-r["ends"][per_epoch-1]) for r in got["ours"]],
                          first_pass=[audio/r["ends"][per_epoch-1] for r in got["ours"]],
                          run=[EPOCHS*audio/r["ends"][-1] for r in got["ours"]]))
@@ -155,7 +155,7 @@ def compared(
 
 
 def scaling(work, counts, say, batch_size=32, inline=False, keep=lambda rows: None):
-    "Time and memory of two passes over more and more clips of 1 s, with a small model."
+    "Time and memory of two epochs of more and more clips of 1 s, with a small model."
     save_model(work/"small", vocab_size=4096, hidden_size=64, layers=2)
     rows = []
     for n in counts:
@@ -176,7 +176,7 @@ def show(result): # text
     "The figures as tables."
     out = []
     if rows := result.get("throughput"):
-        head = ["method", "clip s", "recipe, a run", "ours, a run", "first pass", "later passes", "faster, a run",
+        head = ["method", "clip s", "recipe, a run", "ours, a run", "first epoch", "later epochs", "faster, a run",
                 "later", "recipe MB", "ours MB", "share", "over libraries"]
         cell = lambda o: f"{o['median']:.1f} ({o['low']:.1f}-{o['high']:.1f})"
         out += [f"audio-seconds trained per second, median (range); a run: {EPOCHS} epochs, loading and cache included",
@@ -186,7 +186,7 @@ def show(result): # text
                               *(f"{r[w]['peak']['median']:.0f}" for w in ("recipe", "ours")),
                               f"{r['memory']['peak']:.2f}", f"{r['memory']['over']:.2f}"] for r in rows])]
     if rows := result.get("scaling"):
-        out += ["two passes over clips of 1 s, small model", table(list(rows[0]), [list(r.values()) for r in rows])]
+        out += ["two epochs of clips of 1 s, small model", table(list(rows[0]), [list(r.values()) for r in rows])]
     if rows := result.get("equal"):
         def cell(k, v):
             if k in ("loss_recipe", "loss_ours"): return f"{v:.6f}"

@@ -12,7 +12,7 @@ What Chromium's fake microphone does (measured, Chromium 156): it is a stereo de
 asked for; the file starts from its beginning with every getUserMedia, also while another stream is open, and runs on
 while the stream lives, heard or not. A WAV of any rate comes through at gain 1 (a mono one on both channels), of 16-bit
 or 32-bit float samples; 24-bit ones are silence. When a file that does not loop has ended, its last 10 ms are repeated
-for ever: end it in silence. On a busy machine 10 ms are now and then lost or doubled, more so in an AudioContext of
+without end: end it in silence. On a busy machine 10 ms are now and then lost or doubled, more so in an AudioContext of
 another rate than the device's or with latencyHint "playback": judge a take by `follow`.
 """
 import asyncio, ctypes, json, os, secrets, shutil, signal, socket, subprocess, sys, tempfile, threading, time
@@ -212,7 +212,7 @@ class Proxy:
         self._conns.clear()
         self._flows.set()
 
-    async def _mend(self):
+    async def _restore(self):
         self._flows.set()
         if not self._server.is_serving(): await self._listen()
 
@@ -225,13 +225,13 @@ class Proxy:
         self._do(self._cut())
 
     def stall(self):
-        """Keep every connection, take new ones, and pass nothing on. What was held goes on its way at `mend`, and is
+        """Keep every connection, take new ones, and pass nothing on. What was held goes on its way at `restore`, and is
         lost with `cut`."""
         self._do(self._stall())
 
-    def mend(self):
+    def restore(self):
         "Undo `cut` and `stall`."
-        self._do(self._mend())
+        self._do(self._restore())
 
 
 # The browser
@@ -240,7 +240,7 @@ FLAGS = ("--disable-gpu --disable-quic --no-first-run --disable-background-netwo
          "--disable-sync --autoplay-policy=no-user-gesture-required").split()
 
 def chromium():
-    "The browser of the machine; None stands for playwright's own."
+    "The browser of the machine; None: playwright's own."
     return next((p for o in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(o))), None)
 
 _playwright = []  # one driver for all browsers that are open

@@ -24,7 +24,7 @@ def test_quality(tmp_path):
     assert sorted(o["who"] for o in r["runs"]) == ["ours", "recipe"]
     for o in r["runs"]: assert [c["step"] for c in o["curve"]] == [0, 1, 2]
     assert (tmp_path/"quality.png").stat().st_size > 1000
-    again = smoke("quality", "--out", tmp_path) # an interrupted benchmark goes on: here with nothing left to do
+    again = smoke("quality", "--out", tmp_path) # an interrupted benchmark continues; here nothing is left to do
     assert "2 runs are done" in again.stdout and json.loads((tmp_path/"quality.json").read_text())["runs"] == r["runs"]
 
 
@@ -43,7 +43,7 @@ def test_gpu_checks(tmp_path):
 
 
 def test_commit(tmp_path):
-    "Figures name their commit also where there is no repository."
+    "Results name their commit even where there is no repository."
     import shutil
     (tmp_path/"benchmarks").mkdir()
     shutil.copy(ROOT/"benchmarks"/"measure.py", tmp_path/"benchmarks")

@@ -88,7 +88,7 @@ def test_a_connection_that_is_cut(port):
         assert get(proxy.url) == PAGE
         proxy.cut()
         with pytest.raises(OSError): get(proxy.url)
-        proxy.mend()
+        proxy.restore()
         assert get(proxy.url) == PAGE
         proxy.stall()
         answer, t = [], time.monotonic()
@@ -97,7 +97,7 @@ def test_a_connection_that_is_cut(port):
         waiting.start()
         waiting.join(.5)
         assert not answer
-        proxy.mend()
+        proxy.restore()
         waiting.join(20)
         assert answer == [PAGE] and time.monotonic() - t < 15
 

@@ -1,10 +1,10 @@
-"""The console scripts as processes: help at once, and for every kind of bad input one clear line and exit status 2."""
+"""The console scripts as processes: help without delay; bad input gives one clear line and exit status 2."""
 import json, re, resource, shutil
 from pathlib import Path
 
 import numpy as np, pytest, soundfile as sf
 
-from conftest import BIN, ROOT, sh
+from conftest import BIN, sh
 from voxtral_nb.core.assets import tiny_path
 from voxtral_nb.core.config import RunConfig, config_fields
 
@@ -68,7 +68,8 @@ def test_messages_are_in_the_spelling_of_a_shell(folder):
 
 def test_what_show_config_prints_config_reads(tmp_path):
     for name in ("1e3", "no", "~", "0x1F", "a: b # c", "'", "é\u2028"):
-        shown = sh(BIN/"voxtral-train", "--train-data=a.jsonl", f"--run-name={name}", "--show-config", check=True).stdout
+        args = ["--train-data=a.jsonl", f"--run-name={name}", "--show-config"]
+        shown = sh(BIN/"voxtral-train", *args, check=True).stdout
         (tmp_path/"a.yaml").write_text(shown, encoding="utf-8")
         again = sh(BIN/"voxtral-train", "--config", tmp_path/"a.yaml", "--show-config", check=True).stdout
         assert again == shown and RunConfig.load(tmp_path/"a.yaml").run_name == name

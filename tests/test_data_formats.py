@@ -89,7 +89,7 @@ def test_killed_while_writing(tmp_path):
         p.send_signal(signal.SIGKILL)
         p.wait()
         ds = SpeechDataset.open(folder)
-        assert len(ds) > n, "a later session goes on"
+        assert len(ds) > n, "a later session continues"
         n = len(ds)
         assert len(ds.validate().orphans) <= i + 1  # at most the audio that each kill caught before its row
     SpeechDataset.open(folder).append(np.full(800, .1), "the last", 16_000, recorded=True)
@@ -142,5 +142,5 @@ def test_a_hub_that_refuses(tmp_path):
                       "try: load_speech('me/digits')\n"
                       "except DatasetError as e: print('DatasetError:', e)")
         assert out.startswith("DatasetError: me/digits"), out
-        assert "could not be had from the Hub" in out, out
+        assert "could not be downloaded from the Hub" in out, out
         assert "403" in out, out

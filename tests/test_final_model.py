@@ -12,7 +12,7 @@ from voxtral_nb.model.models import load_voxtral
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.training.trainer import train
 
-ALONE = '''
+WITHOUT_VOXTRAL_NB = '''
 import json, sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
@@ -57,9 +57,9 @@ def test_it_loads_without_this_package_and_transcribes_the_same(method, tmp_path
     clips = [str(sample_speech("accent_eval").parent/o["audio_path"]) for o in rows]
     model, processor = load_voxtral(str(r.final_model), device="cpu", verbose=False)
     ours = transcribe(model, processor, clips, language="en", max_new_tokens=64, verbose=False)
-    (tmp_path/"alone.py").write_text(ALONE)
-    alone = last_json(sh(BIN/"python", tmp_path/"alone.py", Path(r.final_model).absolute(), method, *clips,
+    (tmp_path/"transcribe.py").write_text(WITHOUT_VOXTRAL_NB)
+    theirs = last_json(sh(BIN/"python", tmp_path/"transcribe.py", Path(r.final_model).absolute(), method, *clips,
                          cwd=tmp_path, check=True).stdout)
-    assert alone == ours
-    # it has learnt something, so equal texts mean something
+    assert theirs == ours
+    # it has learned something, so equal texts mean something
     assert sum(a == o["text"] for a, o in zip(ours, rows)) >= 3, ours

@@ -126,10 +126,10 @@ def test_a_published_run_is_what_the_run_measured(run, hub, flags, library):
     done = good(publish(hub, token, run, "accent", "--license", "apache-2.0", *flags))
     assert done["verified"] is True and done["private"] is True and done["repo_id"] == "me/accent"
     seen = last_json(hub.run(LOAD, "me/accent", run/"training_config.json", HF_TOKEN=token))
-    told = json.loads((run/"eval_results.json").read_text())
-    assert seen["texts"] == [o["hypothesis"] for o in told["after"]["clips"]]
+    results = json.loads((run/"eval_results.json").read_text())
+    assert seen["texts"] == [o["hypothesis"] for o in results["after"]["clips"]]
     assert seen["library"] == library
-    assert seen["results"] == {f"{k}{' before' if when == 'before' else ''}": round(100*told[when][k], 2)
+    assert seen["results"] == {f"{k}{' before' if when == 'before' else ''}": round(100*results[when][k], 2)
                                for k in ("wer", "cer") for when in ("after", "before")}
     titles = [c.title for c in hub.repos["models", "me/accent"].history()]
     assert len(titles) == 3 and titles[0].startswith("verified") and titles[-1] == "initial commit"
@@ -246,8 +246,8 @@ def test_refused_before_anything_is_sent(run, hub, quick, tmp_path):
     hub.requests.clear()
     reader, other = hub.token("me", "read"), hub.token("me", "fineGrained", can={"me/other": "write"})
     for args, words, who in [
-            ((tmp_path,), ["no run folder"], token),
-            ((tmp_path/"nothing",), ["is no folder"], token),
+            ((tmp_path,), ["not a run folder"], token),
+            ((tmp_path/"nothing",), ["is not a folder"], token),
             ((half,), ["train_results.json", "--resume auto"], token),
             ((torn,), ["not whole"], token),
             ((lost,), ["/nowhere/voxtral", "merge=True"], token),

@@ -128,7 +128,7 @@ def test_story(desk, source, tmp_path):
     sf.write(tmp_path/"big.wav", np.stack([big, big], 1) + .001*rng.standard_normal((len(big), 2)), 48_000,
              subtype="PCM_16")
     assert 25e6 < (tmp_path/"big.wav").stat().st_size < 27e6
-    (tmp_path/"notes.mp3").write_text("this is no sound")
+    (tmp_path/"notes.mp3").write_text("not a sound")
     rec.upload(tmp_path/"short.flac", tmp_path/"big.wav", tmp_path/"notes.mp3")
     rec.wait_said("Look at the list")
     assert rec.root.locator("tbody tr").count() == 3 and len(rows(folder)) == 3
@@ -270,7 +270,7 @@ def test_connection_cut_in_mid_take(desk, source):
         assert "safe in this browser" in rec.status
         rec.shot("connection-cut")
         seconds = rec.expected()
-        proxy.mend()
+        proxy.restore()
         reconnect(rec.page)
         dialogs(rec.page)
         rec.phase("idle", 60)
@@ -294,10 +294,10 @@ def test_stalled_connection(desk, source):
                 rec.shot("stalled")
                 if lost:
                     proxy.cut() # with what was held
-                    proxy.mend()
+                    proxy.restore()
                     dialogs(rec.page)
                     reconnect(rec.page)
-                else: proxy.mend()
+                else: proxy.restore()
             late("r")
             seconds = rec.expected()
             rec.phase("idle", 40)
@@ -827,7 +827,7 @@ def test_read_only_folder(desk, source):
 # Nobody in front of it; how long it takes
 
 def test_headless(tmp_path):
-    "papermill runs over the cell, and the notebook says where the dataset stands."
+    "papermill runs over the cell, and the notebook shows the state of the dataset."
     import papermill
     code = ("from voxtral_nb.record.recorder import Recorder\n"
             f"rec = Recorder({str(tmp_path/'voice')!r}, language='en')\nrec")
