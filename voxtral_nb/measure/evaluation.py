@@ -272,7 +272,7 @@ def _transcripts(model, processor, clips, languages, durations, batch_size, max_
 def transcribe(
     model, # from `load_voxtral`, or any VoxtralForConditionalGeneration, with or without a LoRA adapter
     processor, # its VoxtralProcessor
-    clips:Sequence, # paths, bytes, arrays (16 kHz, or dict(array=, sampling_rate=)), or anything else that `read_audio` takes; of any length
+    clips:Sequence, # what `read_audio` takes: paths, bytes, arrays (16 kHz, or dict(array=, sampling_rate=))
     language:str|None|Sequence[str|None]=None, # ISO 639-1 for all clips, or one per clip; None: the model detects it
     batch_size:int=8, # windows in a batch at most; a longer clip goes alone
     max_new_tokens:int=256, # limit per window of audio, so that a long clip may have a long text
@@ -286,7 +286,8 @@ def transcribe(
     out = _transcripts(model, processor, clips, languages, [_seconds(o) for o in clips], batch_size, max_new_tokens,
                        verbose)
     if n := sum(cut for _,cut in out):
-        print(f"{n} of {len(out)} answers were cut off at {max_new_tokens} tokens per window: raise max_new_tokens if they are not just the model rambling")
+        print(f"{n} of {len(out)} answers were cut off at {max_new_tokens} tokens per window: "
+              "raise max_new_tokens if they are not just the model rambling")
     return [o for o,_ in out]
 
 # %% ../../nbs/measure/02_evaluation.ipynb #rows-of

@@ -31,12 +31,13 @@ def _none(
     return " ".join(text.split())
 
 # %% ../../nbs/measure/01_metrics.ipynb #norm-basic
-_POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0640]")
+_POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
+                     "\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0640]")
 
 def _visible(
     text:str, # any text
 ) -> str: # NFC
-    "Leave out what nobody sees (Unicode's category Cf, variation selectors), and the optional points of Arabic and Hebrew."
+    "Leave out invisible characters (category Cf, variation selectors), and the points of Arabic and Hebrew."
     seen = (c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
     return unicodedata.normalize("NFC", _POINTS.sub("", "".join(seen)))
 
@@ -102,7 +103,7 @@ def word_errors(
                        length=len(reference.split()))
 
 # %% ../../nbs/measure/01_metrics.ipynb #char-errors
-NO_SPACES = frozenset("zh ja yue th lo km my bo dz".split()) # ISO codes of languages written without spaces between words
+NO_SPACES = frozenset("zh ja yue th lo km my bo dz".split()) # ISO codes: no spaces between words
 
 def char_errors(
     reference:str, # what was said

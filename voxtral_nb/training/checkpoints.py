@@ -1,4 +1,4 @@
-"""Folders that are complete or absent, the checkpoint to resume from, and the folder of a run.
+"""Folders that are complete or absent, the checkpoint to resume from, and who holds the folder of a run.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/checkpoints.html.md"""
 
@@ -292,8 +292,8 @@ def find_start(
     if cfg.resume == "never":
         if held and is_first_process():
             raise RunError(
-                f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set resume='auto' "
-                "to go on with it")
+                f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, "
+                "or set resume='auto' to go on with it")
         return None
     if cfg.resume == "auto":
         if repair and run.is_dir() and is_first_process(): _recover(run)
@@ -325,5 +325,5 @@ def _check_newest(
         why = f"is not the newest checkpoint of {run} ({', '.join(later)} came after it)"
     if why:
         raise RunError(
-            f"resume: {ckpt} {why}. To start a new run from its weights, set model_id={str(ckpt)!r}, resume='never' and "
-            "a new output_dir")
+            f"resume: {ckpt} {why}. To start a new run from its weights, set model_id={str(ckpt)!r}, "
+            "resume='never' and a new output_dir")
