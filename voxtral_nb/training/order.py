@@ -131,8 +131,10 @@ def check_texts(
     first = f"row {i} of {data.source} has {long[i]} tokens: {ds['text'][i][:60]!r}..."
     if cfg.on_long == "error":
         raise RunError(
-            f"{len(long)} transcript{'s'*(len(long) > 1)} longer than max_transcript_tokens={n}; {first}. Raise it, or set on_long='drop'")
+            f"{len(long)} transcript{'s'*(len(long) > 1)} longer than max_transcript_tokens={n}; {first}. Raise it, "
+            f"or set on_long='drop'")
     if len(long) == len(ds):
         raise RunError(f"every transcript of {data.source} is longer than max_transcript_tokens={n}; {first}")
-    log(f"dropped {len(long)} of {len(ds)} clips of {data.source}: transcript longer than max_transcript_tokens={n}; {first}")
+    log(f"dropped {len(long)} of {len(ds)} clips of {data.source}: "
+        f"transcript longer than max_transcript_tokens={n}; {first}")
     return ds.select([i for i in range(len(ds)) if i not in long])

@@ -75,7 +75,8 @@ def log_warnings(
         for o in loggers: o.removeHandler(h)
 
 # %% ../../nbs/training/02_records.ipynb #versions
-_PACKAGES = "torch transformers peft accelerate datasets mistral-common huggingface_hub soundfile soxr numpy jiwer trackio bitsandbytes".split()
+_PACKAGES = ("torch transformers peft accelerate datasets mistral-common huggingface_hub soundfile soxr numpy jiwer "
+             "trackio bitsandbytes").split()
 
 def _versions() -> dict[str,str]: # package -> version; what is not installed is left out
     "Versions of what a result depends on."
@@ -119,7 +120,7 @@ def _command() -> str|None: # None in a notebook
 def _data_record(
     train, # SpeechData
     evaluation, # SpeechData or None
-) -> dict: # of each: source, fingerprint, clips, hours, skipped rows, languages (clips of each), speakers, words, longest (s); nobody's name
+) -> dict: # of each: source, fingerprint, clips, hours, languages, speakers, ...; no person's name
     "What was trained and measured on."
     heard = set(train.dataset["speaker"]) - {None}
     def one(d):
@@ -265,7 +266,8 @@ class TrackioCallback(TrainerCallback):
                                          resume="allow" if state.global_step else "never", embed=False)
             except Exception as e:
                 raise RunError(
-                    f"tracking: trackio could not start: {e}. Set TRACKIO_DIR to a folder it can write to, or tracking='none'") from e
+                    f"tracking: trackio could not start: {e}. Set TRACKIO_DIR to a folder it can write to, "
+                    "or tracking='none'") from e
         self.log(f"curves: trackio show --project {shlex.quote(c.project)}", verbose=False)
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.run is None: return
@@ -382,7 +384,7 @@ def to_dict(self:RunResult) -> dict: # plain values, without the reports
     return {k: plain(v) for k,v in vars(self).items() if k not in ("before", "after")}
 
 @patch
-def rates_by_name(self:RunResult) -> dict: # such as {"wer_before": .65, "cer_before": .3, "wer_after": .07, "cer_after": .02}
+def rates_by_name(self:RunResult) -> dict: # wer_before, cer_before, wer_after, cer_after
     "The rates as one flat record."
     return {f"{k}_{when}": rates and rates[k] for when, rates in (("before", self.rates_before),
                                                                   ("after", self.rates_after)) for k in METRICS}
@@ -433,7 +435,7 @@ def write_eval_results(
     before:EvalReport|None, # the model as it came; None: not evaluated
     after:EvalReport|None, # the last model evaluated; None: none yet
 ):
-    "Write `eval_results.json`: what was measured before and after, clip by clip, and the numbers of the trained model on top."
+    "Write `eval_results.json`: the rates of the trained model, then both reports, clip by clip."
     best, loss = best_evaluation(history, primary), after and after.loss
     same = after and before and len(before.table) == len(after.table)
     d = dict(loss=plain_value(loss), perplexity=plain_value(after and perplexity(loss)))

@@ -26,6 +26,7 @@ from transformers.trainer_callback import TrainerState
 from ..core.assets import with_tiny_defaults
 from ..core.config import RunConfig
 from ..core.files import atomic_write
+from ..core.words import counted
 from ..data.sources import load_run_data
 from ..measure.evaluation import EvalReport, evaluate as evaluate_model, evaluation_mode, pick_clips
 from ..measure.metrics import METRICS, primary_metric
@@ -133,7 +134,7 @@ def _use_device(
 
 # %% ../../nbs/training/04_trainer.ipynb #trainer
 class VoxtralTrainer(transformers.Trainer):
-    "transformers' Trainer for Voxtral: loss of the transcript only, WER by generation, whole checkpoints, the best model by WER."
+    "transformers' Trainer for Voxtral: loss of the transcript only, error rates by generation, the best model by them."
     def __init__(self,
         model, # from `prepare_model`
         args:TrainingArguments, # from `training_arguments`
@@ -213,12 +214,12 @@ def log(self:VoxtralTrainer, logs, *args, **kwargs):
 @patch
 def speed(self:VoxtralTrainer,
     since:int=0, # step at which this part of the run began
-) -> dict: # of this part: audio_seconds, audio_rate (audio seconds trained in a second, evaluation apart), waiting (share of that time), peak_memory_gb
+) -> dict: # audio_seconds, audio_rate (x real time, evaluation apart), waiting (share), peak_memory_gb
     "How fast it went."
     first, last = self.windows_at(since), self.windows_at(self.state.global_step)
     audio, took = sum(self.train_dataset.seconds(g) for g in range(first, last)), self.waited + self.stepped
     cuda = self.args.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated(self.args.device) if cuda else _peak_rss() # on a GPU of the run, else of the process, whatever it did before
+    peak = torch.cuda.max_memory_allocated(self.args.device) if cuda else _peak_rss()
     return dict(audio_seconds=round(audio, 2), audio_rate=audio/took if took else None,
                 waiting=self.waited/took if took else None,
                 peak_memory_gb=peak and round(peak/1e9, 3))
@@ -236,7 +237,7 @@ def eval_loss(self:VoxtralTrainer,
 ) -> float: # nats per token
     "Mean loss over all transcript tokens of a data set."
     a, sums = self.args, torch.zeros(2, dtype=torch.float64)
-    mine = dataset.select(range(a.process_index, len(dataset), a.world_size)) # accelerate's sharding would count some clips twice
+    mine = dataset.select(range(a.process_index, len(dataset), a.world_size)) # accelerate would count some twice
     with evaluation_mode(self.model):
         for batch in torch.utils.data.DataLoader(mine, a.eval_batch_size, collate_fn=self.eval_collator,
                                                  num_workers=a.dataloader_num_workers):
@@ -292,7 +293,8 @@ def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_ke
     r.loss = loss
     shown = r if step or self.cfg.eval_clips is None else r.only(pick_clips(r.n_clips, self.cfg.eval_clips))
     self.reports = {s: o for s,o in self.reports.items() if s == 0} | {step: r}
-    if not step and is_first_process(): write_eval_results(Path(self.args.output_dir), self.state.log_history, self.primary, r, None)
+    if not step and is_first_process():
+        write_eval_results(Path(self.args.output_dir), self.state.log_history, self.primary, r, None)
     metrics = {f"{k}_loss": loss, f"{k}_perplexity": perplexity(loss), **{f"{k}_{o}": v for o,v in shown.rates.items()},
                f"{k}_rtfx": r.rtfx, f"{k}_clips": shown.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
     self.log(metrics)
@@ -318,7 +320,8 @@ def save_model(
     "Write a model, or an adapter, with its processor, as transformers and peft read them."
     lora = hasattr(model, "peft_config")
     # peft would ask the Hub whether the base's vocabulary has changed; it has not
-    with _no_progress_bars(): model.save_pretrained(folder, **kwargs, **(dict(save_embedding_layers=False) if lora else {}))
+    if lora: kwargs = kwargs | dict(save_embedding_layers=False)
+    with _no_progress_bars(): model.save_pretrained(folder, **kwargs)
     processor.save_pretrained(folder)
     if not lora: return
     (Path(folder)/"README.md").unlink(missing_ok=True) # peft's form with nothing filled in
@@ -429,7 +432,8 @@ class _Flow(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         self.midstep, self.rng = False, _rng_state()
         self.t.stepped += time.perf_counter() - self.began
-        if control.should_evaluate or state.global_step >= state.max_steps: control.should_log = True # both losses of the step stand side by side
+        if control.should_evaluate or state.global_step >= state.max_steps:
+            control.should_log = True # both losses of the step stand side by side
         if self.t.stopping:
             control.should_save, control.should_evaluate, control.should_training_stop = True, False, True
         return control
@@ -438,10 +442,13 @@ class _Flow(TrainerCallback):
         if not math.isfinite(loss):
             raise RunError(
                 f"the loss is {loss} at step {state.global_step}: training has diverged. Lower learning_rate or "
-            "max_grad_norm, or raise warmup_fraction; with precision='fp16' try 'bf16' or 'fp32'. Checkpoints from before are undamaged")
+                "max_grad_norm, or raise warmup_fraction; with precision='fp16' try 'bf16' or 'fp32'. "
+                "Checkpoints from before are undamaged")
     def on_evaluate(self, args, state, control, **kwargs):
         if (n := self.t.cfg.early_stopping_patience) and evaluations_since_best(state.log_history, self.t.primary) >= n:
-            self.t.run_log(f"stopping early at step {state.global_step}: the {METRICS[self.t.primary].label} has not improved for {n} evaluation{'s'*(n > 1)}")
+            rate = METRICS[self.t.primary].label
+            self.t.run_log(f"stopping early at step {state.global_step}: the {rate} has not improved for "
+                           f"{counted(n, 'evaluation')}")
             control.should_training_stop = True
         return control
     def on_save(self, args, state, control, **kwargs):
@@ -604,7 +611,8 @@ def _make_trainer(
     if (n := args.dataloader_num_workers) < (cfg.num_workers or 0):
         log(f"num_workers: {n} in place of {cfg.num_workers}, as many as there are cores or batches")
     args.eval_on_start = bool(cfg.eval_before and eval_ds is not None and ckpt is None)
-    callbacks = [ProgressCallback(log)] + ([TrackioCallback(cfg, log)] if cfg.tracking == "trackio" else []) + list(callbacks)
+    tracking = [TrackioCallback(cfg, log)] if cfg.tracking == "trackio" else []
+    callbacks = [ProgressCallback(log), *tracking, *callbacks]
     trainer = VoxtralTrainer(model, args, cfg=cfg, processor=processor, stream=stream, eval_dataset=eval_ds, log=log,
                              callbacks=callbacks)
     if ckpt and (before := read_before(Path(cfg.output_dir))): trainer.reports[0] = before
@@ -618,7 +626,8 @@ def memory_advice(
     "What would need less memory, of what has not been done yet."
     c, ways = cfg, []
     if c.batch_size > 1:
-        ways.append(f"batch_size={c.batch_size//2} with gradient_accumulation_steps={c.gradient_accumulation_steps*2} (the same steps)")
+        ways.append(f"batch_size={c.batch_size//2} with "
+                    f"gradient_accumulation_steps={c.gradient_accumulation_steps*2} (the same steps)")
     if not c.gradient_checkpointing: ways.append("gradient_checkpointing=True")
     if c.method == "full": ways.append("method='lora'")
     elif c.quantization == "none": ways.append("quantization='4bit'")
@@ -634,7 +643,7 @@ def out_of_memory_message(
 
 # %% ../../nbs/training/04_trainer.ipynb #free-earlier
 def _free_earlier_models():
-    "Collect garbage now: a trainer is part of a reference cycle, and would hold its model while the next one is loaded."
+    "Collect garbage now: a reference cycle would hold the model of an earlier run while this one is loaded."
     gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
 
@@ -643,7 +652,7 @@ def load_run(
     cfg:RunConfig, # the run
     log:RunLog, # where it speaks
     repair:bool=True, # see `find_start`
-) -> tuple: # checkpoint to go on from or None; (train, eval) as SpeechData; model, prepared; processor; train and eval as datasets.Dataset, None for no eval
+) -> tuple: # checkpoint or None; (train, eval) as SpeechData; model, prepared; processor; train, eval as datasets
     "Check everything that can be checked, and load; nothing is written."
     ckpt = find_start(cfg, log, repair)
     _check_optimizer(cfg)
@@ -669,7 +678,8 @@ def _folder_of(
         return
     with run_lock(cfg.output_dir):
         if find_start(cfg, lambda line: None, repair=False) != ckpt:
-            raise RunError(f"output_dir {cfg.output_dir} was used by another run while this one was loading: start again")
+            raise RunError(f"output_dir {cfg.output_dir} was used by another run while this one was loading: "
+                           "start again")
         yield
 
 # %% ../../nbs/training/04_trainer.ipynb #train
@@ -684,8 +694,10 @@ def train(
     ckpt, data, model, processor, train_ds, eval_ds = load_run(cfg, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     said = [f"{k}: {o}" for k,o in zip(("train", "eval"), data)]
-    rows = cache_rows(train_ds, model, processor, cfg, verbose=log.verbose,
-                      log=lambda o: (said.append(o), log(o))) # may be refused: before the run begins
+    def announce(line):
+        said.append(line)
+        log(line)
+    rows = cache_rows(train_ds, model, processor, cfg, log=announce, verbose=log.verbose) # refused before the run begins
     with _folder_of(cfg, ckpt):
         write_run_record(cfg, ckpt, data, model)
         log.path = Path(cfg.output_dir)/"training.log"
