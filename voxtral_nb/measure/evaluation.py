@@ -47,6 +47,10 @@ class EvalReport:
     rtfx:float # audio_seconds / seconds: how much faster than the speech itself
     loss:float = math.nan # nats per transcript token; measured by the trainer only
     table:object = field(repr=False, default=None) # DataFrame: reference, hypothesis, a column per rate, duration, ...
+    def __getattr__(self, name):
+        "A rate by its name: `report.wer` is `report.rates['wer']`."
+        if name in METRICS and name in self.__dict__.get("rates", ()): return self.rates[name]
+        raise AttributeError(f"an EvalReport has no {name!r}; its rates are {', '.join(self.__dict__.get('rates', ()))}")
     @property
     def score(self) -> float: return self.rates[self.primary]
     @property
