@@ -201,7 +201,7 @@ def _shown(
     value, # anything
 ) -> str: # of moderate length
     "`value` as messages show it."
-    try: return redact(reprlib.repr(value))
+    try: return reprlib.repr(redact(value) if isinstance(value, str) else value)
     except (ValueError, RecursionError): return f"a very large {type(value).__name__}" # more digits than Python prints
 
 # %% ../../nbs/core/01_config.ipynb #field-parse

@@ -99,8 +99,8 @@ def _without_names(
 
 # %% ../../nbs/share/02_publish.ipynb #base
 _TINY_BASE = f"/voxtral_nb/assets/{TINY}" # `load_voxtral` takes the tiny model of its own installation for this
-_NAME_BASE = "name {} (base='user/name', --base user/name)"
-_OR_MERGE = "or publish the full model (merge=True, --merge)"
+_NAME_BASE = "name {} (base='user/name')"
+_OR_MERGE = "or publish the full model (merge=True)"
 
 def _adapter_base(
     run:RunFacts, # of an adapter
@@ -328,10 +328,10 @@ def _eval_rows(
     try: speech = load_run_data(run.config, verbose=False)[1]
     except (VoxtralNBError, OSError) as e:
         raise PublishError(f"the evaluation clips are needed to verify, but {e}; go where the run was started, or "
-                           "skip verification (verify=False, --no-verify)") from None
+                           "skip verification (verify=False)") from None
     if speech is None or speech.fingerprint != run.data["eval"]["fingerprint"]:
         raise PublishError("the evaluation data is not what it was when the run was measured, so nothing can be "
-                           "compared; bring it back, or skip verification (verify=False, --no-verify)")
+                           "compared; bring it back, or skip verification (verify=False)")
     ds, n = speech.dataset, len(speech.dataset)
     ids = list(range(n)) if most is None or most >= n else np.linspace(0, n-1, most).round().astype(int).tolist()
     def audio(i):
@@ -601,7 +601,7 @@ def _check_types(
                                         and o.name != "created_at"]):
         raise PublishError(
             f"every {dates[0]} is a date, such as {rows[0][dates[0]]}, and load_dataset makes a time of it: publish as "
-            "Parquet (format='parquet', --format parquet)")
+            "Parquet (format='parquet')")
 
 # %% ../../nbs/share/02_publish.ipynb #dataset-rows
 _COLUMNS = "text language speaker duration sampling_rate source prompt_id created_at license consent quality".split()
@@ -667,7 +667,7 @@ def dataset_files(
     if len(rows) > _MOST_FILES:
         raise PublishError(
             f"{len(rows)} clips are more than the Hub takes as single files in a folder: publish them as Parquet "
-            "(format='parquet', --format parquet)")
+            "(format='parquet')")
     return {"metadata.jsonl": b"".join(json.dumps(r, ensure_ascii=False).encode() + b"\n" for _,r in rows),
             **{r["file_name"]: f for f,r in rows}}
 
