@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np, pytest, soundfile as sf
 
-from conftest import BIN, sh
+from conftest import BIN, ROOT, sh
 from voxtral_nb.core.assets import tiny_path
 from voxtral_nb.core.config import RunConfig, config_fields
 
@@ -73,6 +73,23 @@ def test_what_show_config_prints_config_reads(tmp_path):
         (tmp_path/"a.yaml").write_text(shown, encoding="utf-8")
         again = sh(BIN/"voxtral-train", "--config", tmp_path/"a.yaml", "--show-config", check=True).stdout
         assert again == shown and RunConfig.load(tmp_path/"a.yaml").run_name == name
+
+
+@pytest.fixture
+def command(folder, monkeypatch, capfd):
+    "Run a console script in this process, where torch is loaded already: its exit status, output and errors."
+    import importlib
+    scripts = dict(o.split(" = ")
+                   for o in (ROOT/"settings.ini").read_text().split("console_scripts =")[1].strip().splitlines())
+    scripts = {k.strip(): v.strip() for k, v in scripts.items()}
+    def run(script, *args):
+        module, name = scripts[script].split(":")
+        monkeypatch.chdir(folder)
+        capfd.readouterr()
+        try: code = getattr(importlib.import_module(module), name)([str(o) for o in args])
+        except SystemExit as e: code = e.code
+        return code or 0, *capfd.readouterr()
+    return run
 
 
 def broken(folder):
