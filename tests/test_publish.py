@@ -247,7 +247,7 @@ def test_refused_before_anything_is_sent(run, hub, quick, tmp_path):
     reader, other = hub.token("me", "read"), hub.token("me", "fineGrained", can={"me/other": "write"})
     for args, words, who in [
             ((tmp_path,), ["not a run folder"], token),
-            ((tmp_path/"nothing",), ["is not a folder"], token),
+            ((tmp_path/"nothing",), ["does not exist"], token),
             ((half,), ["train_results.json", "--resume auto"], token),
             ((torn,), ["is not complete"], token),
             ((lost,), ["/nowhere/voxtral", "--merge"], token),
