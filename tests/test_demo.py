@@ -481,8 +481,8 @@ def damaged(folder, what):
     if what == "no weights": adapter.unlink()
     if what == "weights that have no place":
         weights = load_file(adapter)
-        save_file(weights | {k.replace("layers.0", "layers.9"): v for k, v in weights.items() if "layers.0" in k},
-                  adapter)
+        lost = {k.replace("layers.0", "layers.9"): v.clone() for k, v in weights.items() if "layers.0" in k}
+        save_file(weights | lost, adapter)
         change(lambda d: d.pop("weights"))
     config, base = folder/"model"/"adapter_config.json", folder/"base"/"config.json"
     def rewrite(f, **new): f.write_text(json.dumps(json.loads(f.read_text()) | new))
