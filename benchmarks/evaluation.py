@@ -34,7 +34,7 @@ def variants(model):
     "Name -> context in which `evaluate` does without something."
     return {"ours": patched(_batches=as_is),
             "any length in a batch": patched(_batches=any_length),
-            "nothing prepared ahead": patched(_ahead=lambda make, items: ((o, make(o)) for o in items)),
+            "nothing prepared ahead": patched(_prefetched=lambda make, items: ((o, make(o)) for o in items)),
             "no KV cache": without_cache(model)}
 
 

@@ -92,8 +92,8 @@ def test_sigkill(whole, tmp_path, what, at, newest):
     weights = half/"adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     r = run(out, resume="auto")
-    assert "checkpoint-9 is not whole" in r.stdout
-    assert f"going on from checkpoint-{newest}" in r.stdout
+    assert "checkpoint-9 is not complete" in r.stdout
+    assert f"resuming from checkpoint-{newest}" in r.stdout
     assert r.stdout.splitlines()[-1] == "done 12"
     assert curve(out) == curve(whole) and same_models(out, whole)
     assert not [p.name for p in out.iterdir() if p.name.startswith(".")]

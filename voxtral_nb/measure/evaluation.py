@@ -1,4 +1,4 @@
-"""Transcribe clips with a Voxtral and report how wrong it is: error rates over the whole set, clip by clip, with the normalizer that was used.
+"""Transcribe clips with a Voxtral and report its errors: error rates over the whole set, and clip by clip, with the normalizer that was used.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/evaluation.html.md"""
 
@@ -31,26 +31,27 @@ from ..model.family import family_of
 # %% ../../nbs/measure/02_evaluation.ipynb #report
 @dataclass(kw_only=True)
 class EvalReport:
-    "What was measured on a set of clips."
+    "The evaluation of a model on a set of clips."
     rates:dict # name in `METRICS` -> rate over all clips: rates["wer"] is word errors / words of the references
     primary:str # name of the rate to judge by: "wer", or "cer" for languages without spaces
-    normalizer:str # what was done to the texts before they were compared
+    normalizer:str # the one applied to the texts before they were compared
     n_clips:int # clips scored
-    words:int # words in all references, normalised
+    words:int # in all normalized references
     substitutions:int # word errors by kind
     deletions:int
     insertions:int
-    empty:int # clips for which the model said nothing; they count as deletions
-    truncated:int # answers cut off at the token limit before the model had ended
-    audio_seconds:float # length of all clips
-    seconds:float # time it took to transcribe them
-    rtfx:float # audio_seconds / seconds: how much faster than the speech itself
-    loss:float = math.nan # nats per transcript token; measured by the trainer only
+    empty:int # clips with an empty answer; their words count as deletions
+    truncated:int # answers cut off at the token limit
+    audio_seconds:float # total length of the clips
+    seconds:float # time to transcribe them
+    rtfx:float # audio_seconds / seconds: speed in multiples of real time
+    loss:float = math.nan # nats per transcript token; set by the trainer only
     table:object = field(repr=False, default=None) # DataFrame: reference, hypothesis, a column per rate, duration, ...
     def __getattr__(self, name):
         "A rate by its name: `report.wer` is `report.rates['wer']`."
-        if name in METRICS and name in self.__dict__.get("rates", ()): return self.rates[name]
-        raise AttributeError(f"an EvalReport has no {name!r}; its rates are {', '.join(self.__dict__.get('rates', ()))}")
+        rates = self.__dict__.get("rates", {})
+        if name in METRICS and name in rates: return rates[name]
+        raise AttributeError(f"EvalReport has no attribute {name!r}; its rates are {', '.join(rates)}")
     @property
     def score(self) -> float: return self.rates[self.primary]
     @property
@@ -60,9 +61,9 @@ class EvalReport:
 def _score_clip(
     normalizer:str, # one of `NORMALIZERS`
     reference:str, # what was said
-    hypothesis:str, # what the model heard
+    hypothesis:str, # the model's transcript
     language:str|None, # ISO 639-1
-) -> tuple: # row of the table, counts by name of the metric
+) -> tuple: # row of the table; counts by metric name
     "Score one clip by every metric."
     counts = {}
     for k,m in METRICS.items():
@@ -76,18 +77,19 @@ def _score_clip(
 # %% ../../nbs/measure/02_evaluation.ipynb #score
 def score(
     references:Sequence[str], # what was said, one text per clip
-    hypotheses:Sequence[str], # what the model heard, in the same order
+    hypotheses:Sequence[str], # the model's transcripts, in the same order
     normalizer:str="basic", # one of `NORMALIZERS`, named in the report
-    languages:Sequence[str|None]|None=None, # ISO 639-1 per clip; None: not known
+    languages:Sequence[str|None]|None=None, # ISO 639-1 per clip; None: unknown
     durations:Sequence[float]|None=None, # seconds per clip, for the RTFx
-    seconds:float=math.nan, # time it took to transcribe them; unknown: no RTFx
+    seconds:float=math.nan, # time to transcribe them; NaN: no RTFx
     truncated:Sequence[bool]|None=None, # which answers were cut off
-) -> EvalReport: # with its table in the order given
+) -> EvalReport: # with its table in the given order
     "Compare hypotheses with references."
     import pandas as pd
     n = len(references)
     if len(hypotheses) != n or not n:
-        raise EvaluationError(f"{n} references and {len(hypotheses)} hypotheses: need one for each, and at least one")
+        raise EvaluationError(f"{n} references and {len(hypotheses)} hypotheses: need one hypothesis per reference, "
+                              "and at least one")
     _check_texts(reference=references, hypothesis=hypotheses)
     languages, durations, truncated = languages or [None]*n, durations or [math.nan]*n, truncated or [False]*n
     rows, counts = zip(*(_score_clip(normalizer, *o) for o in zip(references, hypotheses, languages)))
@@ -95,7 +97,7 @@ def score(
     words, audio = totals["wer"], float(np.sum(durations))
     if not words.length:
         raise EvaluationError(
-            f"no reference has a word left after the normalizer {normalizer!r}; nothing can be measured")
+            f"no reference has a word left after the normalizer {normalizer!r}; there is nothing to score")
     table = pd.DataFrame([dict(o, duration=d, truncated=t) for o,d,t in zip(rows, durations, truncated)])
     return EvalReport(
         rates={k: METRICS[k].formula(c) for k,c in totals.items()}, primary=primary_metric(languages),
@@ -105,19 +107,20 @@ def score(
         rtfx=audio/seconds if seconds > 0 else math.nan, table=table)
 
 def _check_texts(
-    **texts, # what it is -> texts, one per clip
+    **texts, # kind of text -> texts, one per clip
 ):
     "Raise unless every text is a string."
     for what, many in texts.items():
         for i,o in enumerate(many):
-            if not isinstance(o, str): raise EvaluationError(f"{what} {i} is {o!r}, not text; give '' for no answer")
+            if isinstance(o, str): continue
+            raise EvaluationError(f"{what} {i} is {o!r}, not text; use '' for an empty answer")
 
 # %% ../../nbs/measure/02_evaluation.ipynb #report-only
 @patch
 def only(self:EvalReport,
     clips:Sequence[int], # rows of the table
-) -> EvalReport: # its RTFx is that of the whole set
-    "The report of some of the clips."
+) -> EvalReport: # with the RTFx of the whole set
+    "The report on a subset of the clips."
     t = self.table.iloc[list(clips)]
     r = score(*(t[k].tolist() for k in ("reference", "hypothesis")), self.normalizer, t.language.tolist(),
               t.duration.tolist(), truncated=t.truncated.tolist())
@@ -126,9 +129,9 @@ def only(self:EvalReport,
 # %% ../../nbs/measure/02_evaluation.ipynb #worst
 @patch
 def worst(self:EvalReport,
-    n:int=10, # rows to return at most
-): # pandas DataFrame: most errors first, then the shorter reference; clips without an error are left out
-    "The clips that cost most: those with the most word errors, or by the rate that the report is judged by."
+    n:int=10, # maximum number of rows
+): # pandas DataFrame: most errors first, then the shorter reference; without error-free clips
+    "The clips with the most word errors, or with the worst rate if the report is judged by another metric."
     t, m = self.table, self.metric
     t = t.assign(cost=-t.errors if m.count is word_errors else -t[m.name].map(m.cost))[t.errors > 0]
     return t.sort_values(["cost", "words"], kind="stable").drop(columns="cost").head(n)
@@ -136,9 +139,9 @@ def worst(self:EvalReport,
 # %% ../../nbs/measure/02_evaluation.ipynb #to-dict
 @patch
 def to_dict(self:EvalReport,
-    clips:bool=True, # with one entry per clip?
+    clips:bool=True, # include one entry per clip?
 ) -> dict: # plain numbers and strings
-    "The report as JSON can hold it."
+    "The report as JSON-compatible values."
     d = {f.name: plain_value(getattr(self, f.name)) for f in fields(self) if f.name != "table"}
     d["rates"] = {k: plain_value(v) for k,v in self.rates.items()}
     if clips: d["clips"] = [{k: plain_value(v) for k,v in o.items()} for o in self.table.to_dict("records")]
@@ -147,22 +150,22 @@ def to_dict(self:EvalReport,
 # %% ../../nbs/measure/02_evaluation.ipynb #save-load
 @patch
 def save(self:EvalReport,
-    path:str|Path, # JSON file; written whole or not at all
+    path:str|Path, # JSON file; written atomically
 ) -> Path: # `path`
-    "Write the report and its clips."
+    "Save the report with its clips."
     return atomic_write(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
 # %% ../../nbs/measure/02_evaluation.ipynb #report-load
 @patch(cls_method=True)
 def load(cls:EvalReport,
-    path:str|Path, # file of `save`
+    path:str|Path, # written by `save`
 ) -> EvalReport:
-    "Read a report back."
+    "Load a report."
     return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
 @patch(cls_method=True)
 def from_dict(cls:EvalReport,
-    d:dict, # of `to_dict`, with its clips
+    d:dict, # from `to_dict`, with its clips
 ) -> EvalReport:
     "The report that `d` describes."
     import pandas as pd
@@ -174,7 +177,7 @@ def from_dict(cls:EvalReport,
 # %% ../../nbs/measure/02_evaluation.ipynb #report-html
 @patch
 def _repr_html_(self:EvalReport):
-    "Numbers on top, worst clips below."
+    "The numbers, then the worst clips."
     head = [*(METRICS[k].label for k in self.rates), "clips", "audio", "RTFx", "normalizer", "sub / del / ins", "empty",
             "cut off"]
     rtfx = f"{self.rtfx:.1f}×" if math.isfinite(self.rtfx) else "–"
@@ -191,7 +194,7 @@ def _repr_html_(self:EvalReport):
 def _seconds(
     clip, # what `read_audio` takes
 ) -> float: # s
-    "Length of a clip, from its header where it has one."
+    "Length of a clip, from its header if it has one."
     if isinstance(clip, dict) and clip.get("array") is not None:
         return len(clip["array"])/clip.get("sampling_rate", SAMPLE_RATE)
     if isinstance(clip, np.ndarray): return len(clip)/SAMPLE_RATE
@@ -200,10 +203,10 @@ def _seconds(
 # %% ../../nbs/measure/02_evaluation.ipynb #batches-of
 def _batches(
     windows:Sequence[int], # windows of each clip
-    seconds:Sequence[float], # length of each clip: about as long as its text
-    batch_size:int, # windows in a batch at most; a longer clip is a batch of its own
+    seconds:Sequence[float], # length of each clip, a proxy for the length of its text
+    batch_size:int, # maximum windows per batch; a longer clip gets its own batch
 ) -> list[list[int]]: # indices of the clips, longest first
-    "Put clips of like length together."
+    "Group clips of similar length."
     out = []
     for i in sorted(range(len(windows)), key=lambda i: (-windows[i], -seconds[i])):
         if out and windows[out[-1][0]]*(len(out[-1])+1) <= batch_size: out[-1].append(i)
@@ -211,11 +214,11 @@ def _batches(
     return out
 
 # %% ../../nbs/measure/02_evaluation.ipynb #ahead
-def _ahead(
-    make, # called with an item, in a thread
-    items:Sequence, # one after the other
-): # yields (item, what `make` gave)
-    "Make the next thing while the last one is used."
+def _prefetched(
+    make, # called with each item, in a thread
+    items:Sequence, # processed in order
+): # yields (item, result of `make`)
+    "Compute the next result while the current one is used."
     with ThreadPoolExecutor(1) as pool:
         coming = None
         for o in items:
@@ -228,7 +231,7 @@ def _ahead(
 def evaluation_mode(
     model, # a Voxtral, with or without LoRA
 ):
-    "Evaluation mode without gradients, and then each module as it was."
+    "Evaluation mode without gradients; afterwards each module gets its mode back."
     import torch
     was = [(m, m.training) for m in model.modules()]
     model.eval()
@@ -240,11 +243,11 @@ def evaluation_mode(
 # %% ../../nbs/measure/02_evaluation.ipynb #generate
 def _generate(
     model, # a Voxtral in evaluation mode
-    tokenizer, # its tokenizer: knows the ids of `</s>` and padding
-    batch:dict, # from `prompt_batch`: prompts padded on the left
-    limits:Sequence[int], # tokens of each row's answer at most
-) -> list[tuple[list[int], bool]]: # per row: the new tokens up to `</s>`, and whether the row's limit cut them off
-    "Greedy decoding: what the model adds to each prompt."
+    tokenizer, # its tokenizer, for the ids of `</s>` and padding
+    batch:dict, # from `prompt_batch`: left-padded prompts
+    limits:Sequence[int], # maximum tokens of each row's answer
+) -> list[tuple[list[int], bool]]: # per row: the new tokens up to `</s>`; were they cut off by the limit?
+    "Decode greedily: the continuation of each prompt."
     device, eos = next(model.parameters()).device, tokenizer.eos_token_id
     batch = {k: v.to(device) for k,v in batch.items()}
     how = dict(max_new_tokens=max(limits), do_sample=False, num_beams=1, use_cache=True)
@@ -256,17 +259,17 @@ def _generate(
 # %% ../../nbs/measure/02_evaluation.ipynb #transcripts
 def _transcripts(model, processor, clips, languages, durations, batch_size, max_new_tokens,
                  verbose) -> list[tuple[str,bool]]:
-    "What `transcribe` returns, with whether each text was cut off."
+    "The texts of `transcribe`, each with whether it was cut off."
     from tqdm.auto import tqdm
     collate = family_of(processor).collator_class()(processor)
     prompt, w = collate.prompt, collate.prompt.windows
     windows = [w.count(round(o*w.sampling_rate)) for o in durations]
     out = [None]*len(clips)
-    hidden = not verbose or (None if not IN_NOTEBOOK else False) # None: no bar where there is no terminal
+    hidden = not verbose or (None if not IN_NOTEBOOK else False) # None: no bar without a terminal
     def prepare(ids): return collate.prompt_batch([dict(audio=clips[i], language=languages[i]) for i in ids])
     with evaluation_mode(model), tqdm(total=len(clips), desc="Transcribing", unit="clip", disable=hidden,
                                   leave=False) as bar:
-        for ids, batch in _ahead(prepare, _batches(windows, durations, batch_size)):
+        for ids, batch in _prefetched(prepare, _batches(windows, durations, batch_size)):
             new = _generate(model, processor.tokenizer, batch, [max_new_tokens*windows[i] for i in ids])
             for i, (o, cut) in zip(ids, new): out[i] = prompt.decode(o).strip(), cut
             bar.update(len(ids))
@@ -278,37 +281,37 @@ def transcribe(
     processor, # its VoxtralProcessor
     clips:Sequence, # what `read_audio` takes: paths, bytes, arrays (16 kHz, or dict(array=, sampling_rate=))
     language:str|None|Sequence[str|None]=None, # ISO 639-1 for all clips, or one per clip; None: the model detects it
-    batch_size:int=8, # windows in a batch at most; a longer clip goes alone
-    max_new_tokens:int=256, # limit per window of audio, so that a long clip may have a long text
+    batch_size:int=8, # maximum windows per batch; a longer clip gets its own batch
+    max_new_tokens:int=256, # limit per window of audio, so that long clips may have long texts
     verbose:bool=True, # show a progress bar?
-) -> list[str]: # one text per clip, in the order given
-    "Turn speech into text."
+) -> list[str]: # one text per clip, in the given order
+    "Transcribe speech."
     if isinstance(clips, (str, bytes, Path, dict)):
-        raise EvaluationError("clips is a list; for one clip write transcribe(model, processor, [clip])")
+        raise EvaluationError("clips must be a list; for one clip write transcribe(model, processor, [clip])")
     languages = list(language) if isinstance(language, (list, tuple)) else [language]*len(clips)
     if len(languages) != len(clips): raise EvaluationError(f"{len(clips)} clips and {len(languages)} languages")
     out = _transcripts(model, processor, clips, languages, [_seconds(o) for o in clips], batch_size, max_new_tokens,
                        verbose)
     if n := sum(cut for _,cut in out):
         print(f"{n} of {len(out)} answers were cut off at {max_new_tokens} tokens per window: "
-              "raise max_new_tokens if they are not just the model rambling")
+              "raise max_new_tokens, unless the model is just rambling")
     return [o for o,_ in out]
 
 # %% ../../nbs/measure/02_evaluation.ipynb #rows-of
 def pick_clips(
-    n:int, # clips there are
-    max_clips:int|None, # clips to take; None: all
-) -> list[int]: # spread evenly from the first to the last
-    "Which clips an evaluation takes."
+    n:int, # number of clips
+    max_clips:int|None, # maximum number of clips; None: all
+) -> list[int]: # indices, spread evenly from the first to the last
+    "Choose the clips of an evaluation."
     if max_clips is None or max_clips >= n: return list(range(n))
     return np.linspace(0, n-1, max_clips).round().astype(int).tolist()
 
 def _columns(
     dataset, # datasets.Dataset, SpeechData, or list of rows
-    max_clips:int|None, # clips to take, spread evenly over the set; None: all
-    language:str|None, # for rows that name none
+    max_clips:int|None, # maximum number of clips, spread evenly over the set; None: all
+    language:str|None, # for rows without a language
 ) -> tuple: # audio (lazy), texts, languages, durations in s
-    "The columns that an evaluation needs; audio is read only when it is asked for."
+    "The columns that an evaluation needs; audio is read lazily."
     ds = getattr(dataset, "dataset", dataset)
     n = len(ds)
     if not n: raise EvaluationError("the dataset has no rows; there is nothing to evaluate")
@@ -328,16 +331,16 @@ def _columns(
 def evaluate(
     model, # from `load_voxtral`, or any VoxtralForConditionalGeneration, with or without a LoRA adapter
     processor, # its VoxtralProcessor
-    dataset, # `SpeechData`, `datasets.Dataset`, or a list of rows with audio, text, and maybe language and duration
+    dataset, # `SpeechData`, `datasets.Dataset`, or rows with audio, text, and optionally language and duration
     *,
-    batch_size:int=8, # windows in a batch at most
+    batch_size:int=8, # maximum windows per batch
     max_new_tokens:int=256, # limit per window of audio
     normalizer:str="basic", # one of `NORMALIZERS`
-    language:str|None=None, # ISO 639-1 for rows that name none; None: the model detects it
-    max_clips:int|None=None, # evaluate only so many clips, spread evenly over the set; None: all
+    language:str|None=None, # ISO 639-1 for rows without one; None: the model detects it
+    max_clips:int|None=None, # maximum number of clips, spread evenly over the set; None: all
     verbose:bool=True, # show a progress bar?
-) -> EvalReport: # with one row per clip, in the order of the data set
-    "Word and character error rate of a model on a data set."
+) -> EvalReport: # with one row per clip, in the order of the dataset
+    "Evaluate a model on a dataset: word and character error rate."
     get_normalizer(normalizer)
     audio, texts, langs, secs = _columns(dataset, max_clips, language)
     start = time.perf_counter()
@@ -347,11 +350,11 @@ def evaluate(
 
 # %% ../../nbs/measure/02_evaluation.ipynb #samples
 def samples(
-    after:EvalReport, # the model as it is now
-    before:EvalReport|None=None, # the model as it was, on the same clips; None: was not measured
-    n:int=8, # examples, spread evenly over the set
+    after:EvalReport, # of the fine-tuned model
+    before:EvalReport|None=None, # of the original model, on the same clips; None: not evaluated
+    n:int=8, # number of examples, spread evenly over the set
 ) -> list[dict]: # reference, before, after
-    "Examples for a results file or a card."
+    "Example transcripts for a results file or a card."
     if before is not None and before.table.reference.tolist() != after.table.reference.tolist():
         raise EvaluationError("the reports are of different clips; evaluate both models on the same data")
     ids = sorted(set(np.linspace(0, len(after.table)-1, n).round().astype(int).tolist()))
@@ -360,11 +363,11 @@ def samples(
 
 # %% ../../nbs/measure/02_evaluation.ipynb #compare
 def compare(
-    before:EvalReport, # the model as it was
-    after:EvalReport, # the model as it is now, on the same clips
-    n:int=5, # examples to show
+    before:EvalReport, # of the original model
+    after:EvalReport, # of the fine-tuned model, on the same clips
+    n:int=5, # number of examples
 ): # IPython HTML
-    "Two reports side by side, with examples whose errors are marked."
+    "Two reports side by side, and examples with their errors marked."
     from IPython.display import HTML
     norm = get_normalizer(after.normalizer)
     def line(k, r):

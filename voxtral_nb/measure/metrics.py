@@ -1,4 +1,4 @@
-"""The error rates of speech recognition in one table: how each is counted, from which texts, and how it is shown.
+"""The error rates of speech recognition in one table: how each is counted, from which texts, and how it is displayed.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/metrics.html.md"""
 
@@ -21,13 +21,13 @@ from ..core.words import percent
 
 # %% ../../nbs/measure/01_metrics.ipynb #error
 class EvaluationError(VoxtralNBError, ValueError):
-    "These texts or clips cannot be scored, and why."
+    "These texts or clips cannot be scored; the message says why."
 
 # %% ../../nbs/measure/01_metrics.ipynb #norm-none
 def _none(
     text:str, # any text
-) -> str: # the text with each run of whitespace made one space
-    "Leave `text` as it is, spaces aside."
+) -> str: # the text with each run of whitespace replaced by one space
+    "Collapse whitespace, and leave everything else unchanged."
     return " ".join(text.split())
 
 # %% ../../nbs/measure/01_metrics.ipynb #norm-basic
@@ -37,14 +37,14 @@ _POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
 def _visible(
     text:str, # any text
 ) -> str: # NFC
-    "Leave out invisible characters (category Cf, variation selectors), and the points of Arabic and Hebrew."
+    "Remove invisible characters (category Cf, variation selectors) and the points of Arabic and Hebrew."
     seen = (c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
     return unicodedata.normalize("NFC", _POINTS.sub("", "".join(seen)))
 
 def _basic(
     text:str, # any text
-) -> str: # words in lower case, a space between them
-    "Whisper's basic normalizer, but that it keeps combining marks: lower case, no punctuation, nothing in brackets."
+) -> str: # lower-case words, separated by spaces
+    "Whisper's basic normalizer, but with combining marks: lower case, no punctuation, nothing in brackets."
     text = re.sub(r"[<\[][^>\]]*[>\]]|\(([^)]+?)\)", "", _visible(text).lower())
     text = unicodedata.normalize("NFKC", text)
     return " ".join("".join(" " if unicodedata.category(c)[0] in "SP" else c for c in text).split())
@@ -55,34 +55,34 @@ _SPELLING = ASSETS/"english_spelling.json"
 @functools.cache
 def _english(
 ) -> callable: # text -> text
-    "Whisper's English normalizer."
+    "Whisper's English normalizer, without invisible characters."
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
     norm = EnglishTextNormalizer(json.loads(_SPELLING.read_text(encoding="utf-8")))
     return lambda text: norm(_visible(text)).strip()
 
 # %% ../../nbs/measure/01_metrics.ipynb #norm-get
-NORMALIZERS = ("none", "basic", "english") # the names a config and a report use
+NORMALIZERS = ("none", "basic", "english") # the names used in configs and reports
 
 def get_normalizer(
     name:str, # one of `NORMALIZERS`
 ) -> callable: # (text, language=None) -> text; language is ISO 639-1 or None
-    "The function that makes texts comparable."
+    "The function that normalizes texts for comparison."
     if name not in NORMALIZERS:
         raise EvaluationError(f"normalizer {name!r} is not one of {', '.join(map(repr, NORMALIZERS))}")
     def norm(text, language=None):
         if name == "english" and language not in (None, "en"):
             raise EvaluationError(
-                f"normalizer 'english' knows only English, this text is {language!r}: use 'basic' or 'none'")
+                f"normalizer 'english' is only for English, this text is {language!r}: use 'basic' or 'none'")
         return (_none if name == "none" else _basic if name == "basic" else _english())(text)
     return norm
 
 # %% ../../nbs/measure/01_metrics.ipynb #counts
 @dataclass(frozen=True)
 class ErrorCounts:
-    "How one text differs from another, in words or in characters; counts of several pairs add up."
-    substitutions:int = 0 # units replaced by another
-    deletions:int = 0 # units of the reference that are missing
-    insertions:int = 0 # units that the reference does not have
+    "Errors of one text against another, in words or characters; counts of several pairs add up."
+    substitutions:int = 0 # replaced units
+    deletions:int = 0 # units missing from the hypothesis
+    insertions:int = 0 # extra units in the hypothesis
     length:int = 0 # units of the reference
     @property
     def errors(self) -> int: return self.substitutions + self.deletions + self.insertions
@@ -93,24 +93,24 @@ class ErrorCounts:
 # %% ../../nbs/measure/01_metrics.ipynb #word-errors
 def word_errors(
     reference:str, # what was said
-    hypothesis:str, # what the model heard
-    language:str|None=None, # ISO 639-1; words are counted alike in all languages
+    hypothesis:str, # the model's transcript
+    language:str|None=None, # ISO 639-1; not used, words are counted the same way in all languages
 ) -> ErrorCounts: # in words; an empty hypothesis is all deletions
-    "Count word errors of one pair of normalised texts."
+    "Count the word errors of one pair of normalized texts."
     import jiwer
     o = jiwer.process_words(reference, hypothesis)
     return ErrorCounts(substitutions=o.substitutions, deletions=o.deletions, insertions=o.insertions,
                        length=len(reference.split()))
 
 # %% ../../nbs/measure/01_metrics.ipynb #char-errors
-NO_SPACES = frozenset("zh ja yue th lo km my bo dz".split()) # ISO codes: no spaces between words
+NO_SPACES = frozenset("zh ja yue th lo km my bo dz".split()) # ISO codes of languages without spaces between words
 
 def char_errors(
     reference:str, # what was said
-    hypothesis:str, # what the model heard
-    language:str|None=None, # ISO 639-1; for those in `NO_SPACES` spaces are not counted
+    hypothesis:str, # the model's transcript
+    language:str|None=None, # ISO 639-1; spaces do not count in those of `NO_SPACES`
 ) -> ErrorCounts: # in characters
-    "Count character errors of one pair of normalised texts."
+    "Count the character errors of one pair of normalized texts."
     import jiwer
     if language in NO_SPACES: reference, hypothesis = ("".join(o.split()) for o in (reference, hypothesis))
     o = jiwer.process_characters(reference, hypothesis)
@@ -120,13 +120,13 @@ def char_errors(
 # %% ../../nbs/measure/01_metrics.ipynb #metric
 @dataclass(frozen=True)
 class Metric:
-    "A rate that a model is judged by: how it is counted, named and shown."
+    "An error rate: how it is counted, named and displayed."
     name:str # key in reports, results files and plots; `eval_{name}` in the history of a run
     title:str # such as "Word error rate"
-    count:Callable # (reference, hypothesis, language) -> `ErrorCounts` of one clip, from normalised texts
+    count:Callable # (reference, hypothesis, language), normalized -> `ErrorCounts` of one clip
     formula:Callable = attrgetter("rate") # `ErrorCounts` of a set -> its rate
-    normalizer:str|None = None # one of `NORMALIZERS`; None: the one of the report
-    judges:frozenset = frozenset() # languages whose clips are judged by this rate
+    normalizer:str|None = None # one of `NORMALIZERS`; None: the report's
+    judges:frozenset = frozenset() # languages that are judged by this rate
     lower_is_better:bool = True
     color:str = "#4c78a8" # of its curve
     @property
@@ -134,7 +134,7 @@ class Metric:
     @property
     def key(self) -> str: return f"eval_{self.name}" # in the history of a run
     def show(self, rate:float|None) -> str: return percent(rate) # such as "7.5%"
-    def cost(self, rate:float) -> float: return rate if self.lower_is_better else -rate # the best model has the lowest
+    def cost(self, rate:float) -> float: return rate if self.lower_is_better else -rate # lower is always better
 
 # %% ../../nbs/measure/01_metrics.ipynb #metrics
 METRICS = {o.name: o for o in ( # the first one judges, unless another one judges all languages of a set
@@ -143,25 +143,25 @@ METRICS = {o.name: o for o in ( # the first one judges, unless another one judge
 
 # %% ../../nbs/measure/01_metrics.ipynb #rates-of
 def rates_of(
-    entry:dict, # of the history of a run
+    entry:dict, # of a run's history
 ) -> dict[str,float]: # name in `METRICS` -> rate; empty unless it is an evaluation
-    "The error rates of an evaluation."
+    "The error rates in a history entry."
     return {k: entry[m.key] for k,m in METRICS.items() if m.key in entry}
 
 # %% ../../nbs/measure/01_metrics.ipynb #primary
 def primary_metric(
     languages:Sequence[str|None], # one per clip
 ) -> str: # name of a metric: "cer" if all clips are in languages without spaces, else "wer"
-    "The rate that a set of clips should be judged by."
+    "The rate by which to judge a set of clips."
     first, seen = next(iter(METRICS)), set(languages)
     return next((o.name for o in METRICS.values() if seen and seen <= o.judges), first)
 
 # %% ../../nbs/measure/01_metrics.ipynb #diff-html
 def diff_html(
     reference:str, # what was said
-    hypothesis:str, # what the model heard
+    hypothesis:str, # the model's transcript
 ) -> str: # HTML of one line
-    "The two texts as one, with every error marked."
+    "Both texts in one line, with every error marked."
     import jiwer
     style = dict(delete="color:#b3261e;text-decoration:line-through", insert="color:#1f6f3f;text-decoration:underline")
     def mark(kind, words): return f'<span style="{style[kind]}">{html.escape(" ".join(words))}</span>' if words else ""

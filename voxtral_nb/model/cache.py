@@ -1,4 +1,4 @@
-"""What the frozen part of Voxtral makes of a clip is computed once, kept on disk, and read again in every epoch and every run.
+"""The output of Voxtral's frozen encoder for a clip is computed once, stored on disk, and read again in every epoch and every run.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/cache.html.md"""
 
@@ -36,7 +36,7 @@ from .models import base_voxtral, pick_device, pick_dtype
 
 # %% ../../nbs/model/06_cache.ipynb #error
 class CacheError(VoxtralNBError, RuntimeError):
-    "The cache cannot be made or read; the message says what to do. Nothing wrong is ever read from it."
+    "The cache cannot be written or read; the message says what to do. It never returns wrong data."
 
 # %% ../../nbs/model/06_cache.ipynb #fingerprint
 def weights_fingerprint(
@@ -54,16 +54,16 @@ def weights_fingerprint(
 def _settings_id(
     settings:dict, # plain values
 ) -> str: # 16 hexadecimal digits
-    "The name of the set that was made with `settings`."
+    "The name of the set for `settings`."
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 # %% ../../nbs/model/06_cache.ipynb #lock
 def _lock(
     f, # open file
-    exclusive:bool=False, # else shared
-    wait:bool=False, # for who holds it?
-) -> bool|None: # False: somebody else holds it; None: there are no locks here (Windows, some network drives)
-    "Try to lock `f`, until it is closed or the process has died."
+    exclusive:bool=False, # or shared
+    wait:bool=False, # wait for another holder?
+) -> bool|None: # False: another process holds it; None: no locks here (Windows, some network drives)
+    "Try to lock `f`; the lock lasts until it is closed or the process dies."
     if fcntl is None: return None
     try: fcntl.flock(f, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError: return False
@@ -75,9 +75,9 @@ _DTYPES = {str(o)[6:]: o for o in (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    "Where an entry lies."
+    "The location of an entry."
     shard:str # name of the shard, without .bin
-    offset:int # in it, in bytes
+    offset:int # in the shard, in bytes
     shape:tuple # (rows, columns)
     dtype:str # "float32", "bfloat16" or "float16"
     crc:int # zlib.crc32 of its bytes
@@ -87,18 +87,18 @@ class _Place:
 
 # %% ../../nbs/model/06_cache.ipynb #index
 def _dump_index(
-    set_id:str, # of the set, so that a file copied into another one is found out
-    entries:dict[str,_Place], # key -> place
+    set_id:str, # of the set, so that an index copied from another set is detected
+    entries:dict[str,_Place], # key -> location
 ) -> str: # JSON
-    "The index of a shard."
+    "Serialize the index of a shard."
     rows = json.dumps([[k, p.offset, *p.shape, p.dtype, p.crc, p.samples] for k,p in entries.items()])
     return json.dumps(dict(set=set_id, crc=zlib.crc32(rows.encode()), entries=rows))
 
 def _load_index(
     file:Path, # a shard's .json
-    set_id:str, # that it must belong to
-) -> dict[str,_Place]: # key -> place
-    "Read an index; `ValueError` says what is wrong with it."
+    set_id:str, # of the set it must belong to
+) -> dict[str,_Place]: # key -> location
+    "Read an index; `ValueError` if it is damaged or of another set."
     try:
         d = json.loads(file.read_bytes())
         if d["set"] != set_id: raise ValueError("belongs to another set")
@@ -107,11 +107,11 @@ def _load_index(
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError):
         raise ValueError("is damaged") from None
 
-def _strike(
+def _remove_entries(
     file:Path, # a shard's .json
-    places:list[_Place], # damaged
+    places:list[_Place], # of damaged entries
 ):
-    "Take entries out of an index, if it may be written."
+    "Remove entries from an index, if it is writable."
     with suppress(OSError, ValueError):
         gone, entries = {p.offset for p in places}, _load_index(file, file.parent.name)
         left = {k: p for k,p in entries.items() if p.offset not in gone}
@@ -120,33 +120,33 @@ def _strike(
 
 # %% ../../nbs/model/06_cache.ipynb #reader
 class _Reader:
-    "Reads entries; goes to other processes by pickle."
+    "Reads entries; picklable, for worker processes."
     def __init__(self, folder:Path): self.folder, self.maps = folder, {}
     def __getstate__(self): return dict(folder=self.folder, maps={})
     def _damaged(self, p, what):
-        _strike(self.folder/f"{p.shard}.json", [p])
+        _remove_entries(self.folder/f"{p.shard}.json", [p])
         return CacheError(
-            f"{self.folder/p.shard}.bin {what}. Start again: only what is damaged is computed anew; if it happens "
-                          "again, the disk is failing: set cache_dir to another one, or cache='none'")
+            f"{self.folder/p.shard}.bin {what}. Start again: only damaged entries are recomputed. If it "
+            "happens again, the disk is failing: set cache_dir to another one, or cache='none'")
     def _map(self, p):
         m = self.maps.get(p.shard)
-        if m is None or p.offset + p.nbytes > len(m): # not open yet, or grown since
+        if m is None or p.offset + p.nbytes > len(m): # not open yet, or has grown
             try:
                 with open(self.folder/f"{p.shard}.bin", "rb") as f:
                     m = self.maps[p.shard] = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as e: raise self._damaged(p, f"cannot be read ({e})") from None
-        if p.offset + p.nbytes > min(len(m), m.size()): raise self._damaged(p, "is cut off")
+        if p.offset + p.nbytes > min(len(m), m.size()): raise self._damaged(p, "is truncated")
         return m
 
 # %% ../../nbs/model/06_cache.ipynb #reader-read
 @patch
 def raw(self:_Reader,
     p:_Place, # of the entry
-) -> bytearray: # its bytes, checked
-    "Copy an entry out of its shard."
+) -> bytearray: # its verified bytes
+    "Copy an entry out of its shard, and verify it."
     m = self._map(p)
     with memoryview(m) as v: data = bytearray(v[p.offset:p.offset+p.nbytes])
-    if hasattr(mmap, "MADV_DONTNEED"): m.madvise(mmap.MADV_DONTNEED) # of the whole map: neighbors were read too
+    if hasattr(mmap, "MADV_DONTNEED"): m.madvise(mmap.MADV_DONTNEED) # of the whole map: readahead loads neighbors too
     if zlib.crc32(data) != p.crc: raise self._damaged(p, f"is damaged at byte {p.offset}")
     return data
 
@@ -154,16 +154,16 @@ def raw(self:_Reader,
 def read(self:_Reader,
     p:_Place, # of the entry
 ) -> torch.Tensor:
-    "An entry as a tensor of its own."
+    "Read an entry as an independent tensor."
     return torch.frombuffer(self.raw(p), dtype=_DTYPES[p.dtype]).reshape(p.shape)
 
 # %% ../../nbs/model/06_cache.ipynb #store
 class FeatureStore:
-    "Matrices on disk, each under the key of its clip, for one way of making them."
+    "Matrices on disk by the key of their clip, all computed with the same settings."
     def __init__(self,
-        folder:str|Path, # of all sets
-        settings:dict, # all that the entries depend on, plain values
-        title:str="", # for people who look what the cache holds
+        folder:str|Path, # parent of all sets
+        settings:dict, # everything the entries depend on, as plain values
+        title:str="", # shown in listings
     ):
         self.id, self.settings, self.title = _settings_id(settings), settings, title
         self.folder = Path(folder).absolute()/self.id
@@ -179,9 +179,9 @@ class FeatureStore:
 
 # %% ../../nbs/model/06_cache.ipynb #refresh
 @patch
-def refresh(self:FeatureStore) -> bool: # was there anything new?
-    "Read the indexes that are new or have changed, of this and of other processes."
-    self._hold()
+def refresh(self:FeatureStore) -> bool: # did anything change?
+    "Read new and changed indexes, of this and other processes."
+    self._mark_in_use()
     now = {p.stem: (s.st_mtime_ns, s.st_size, s.st_ino) for p in self.folder.glob("*.json")
            if p.name != "settings.json" and (s := _stat(p))}
     if now == self._seen: return False
@@ -203,54 +203,54 @@ def _add_shard(self:FeatureStore, shard:str):
         return
     whole = {k: p for k,p in entries.items() if data and p.offset + p.nbytes <= data.st_size}
     if lost := len(entries) - len(whole):
-        self.problems[shard] = f"{shard}.bin is {'cut off' if data else 'missing'}: {lost} entries are gone"
+        self.problems[shard] = f"{shard}.bin is {'truncated' if data else 'missing'}: {lost} entries lost"
     self.places |= whole
 
 def _stat(
     p:Path, # any file
-) -> os.stat_result|None: # None: it is not there
-    "What the file system knows of `p`."
+) -> os.stat_result|None: # None: no such file
+    "Stat of `p`, if it exists."
     with suppress(OSError): return p.stat()
 
 # %% ../../nbs/model/06_cache.ipynb #hold
 _IN_USE = "in-use.lock"
 
 @patch
-def _hold(self:FeatureStore):
-    "Say to others, as long as this process lives, that the set is in use."
+def _mark_in_use(self:FeatureStore):
+    "Mark the set as in use for the lifetime of this process."
     if self._lockfile is not None: return
     file = self.folder/_IN_USE
-    with suppress(OSError): # not there yet
+    with suppress(OSError): # the folder may not exist yet
         while True:
             f = open(file, "rb")
             _lock(f, wait=True)
             if os.path.samestat(os.fstat(f.fileno()), file.stat()): break
-            f.close() # the set was removed, and made anew, while we waited
+            f.close() # the set was removed and created again while we waited
         self._lockfile = f
-        os.utime(file) # when it was last used
+        os.utime(file) # time of last use
 
 # %% ../../nbs/model/06_cache.ipynb #writer
 _FLUSH_BYTES, _FLUSH_SECONDS, _SHARD_BYTES = 64 << 20, 30, 1 << 30
 
 class _Writer:
-    "One process's shards of a store; see `FeatureStore.writing`."
+    "Writes the shards of one process; see `FeatureStore.writing`."
     def __init__(self, store:FeatureStore): self.store, self.f = store, None
     def _open(self):
         s = self.store
         s.make()
         self.shard, self.entries, self.size, self.saved, self.since = secrets.token_hex(8), {}, 0, 0, time.monotonic()
         self.f = open(s.folder/f"{self.shard}.bin", "xb", buffering=0)
-        _lock(self.f, exclusive=True, wait=True) # the others see that it is being written
+        _lock(self.f, exclusive=True, wait=True) # shows other processes that it is being written
     def add(self,
         key:str, # of the clip
         x:torch.Tensor, # (rows, columns)
         samples:int, # length of the clip
     ):
-        "Append an entry. It can be read after the next `flush`."
+        "Append an entry. It becomes readable with the next `flush`."
         if self.f is None: self._open()
         data = memoryview(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         place = _Place(self.shard, self.size, tuple(x.shape), str(x.dtype)[6:], zlib.crc32(data), samples)
-        self.f.seek(self.size) # what was half written before is written over
+        self.f.seek(self.size) # overwrite anything half written
         while data: data = data[self.f.write(data):]
         self.entries[key], self.size = place, self.size + place.nbytes
         if self.size - self.saved >= _FLUSH_BYTES or time.monotonic() - self.since >= _FLUSH_SECONDS: self.flush()
@@ -259,7 +259,7 @@ class _Writer:
 # %% ../../nbs/model/06_cache.ipynb #writer-flush
 @patch
 def flush(self:_Writer):
-    "Force what was added to the disk; from then on it exists."
+    "Flush added entries to disk; from then on they exist."
     if self.f is None or self.size == self.saved: return
     s = self.store
     os.fsync(self.f.fileno())
@@ -270,7 +270,7 @@ def flush(self:_Writer):
 
 @patch
 def close(self:_Writer):
-    "Keep what is whole, cut off the rest."
+    "Keep complete entries and truncate the rest."
     if self.f is None: return
     try: self.flush()
     finally:
@@ -283,18 +283,18 @@ def close(self:_Writer):
 # %% ../../nbs/model/06_cache.ipynb #make
 @patch
 def make(self:FeatureStore):
-    "Make the folder of the set, if it is not there."
+    "Create the folder of the set, if missing."
     self.folder.mkdir(parents=True, exist_ok=True)
     if not (self.folder/"settings.json").exists():
         atomic_write(self.folder/"settings.json", json.dumps(dict(title=self.title, settings=self.settings), indent=1,
                                                              ensure_ascii=False) + "\n")
     if not (self.folder/_IN_USE).exists(): (self.folder/_IN_USE).touch()
-    self._hold()
+    self._mark_in_use()
 
 @patch
 @contextmanager
 def writing(self:FeatureStore):
-    "Yield a `_Writer`; what was added is kept, also when an error or Ctrl-C ends it."
+    "Yield a `_Writer`; added entries are kept, even after an error or Ctrl-C."
     w = _Writer(self)
     try:
         self._sweep()
@@ -303,15 +303,15 @@ def writing(self:FeatureStore):
     except OSError as e:
         free = shutil.disk_usage(next(o for o in self.folder.parents if o.exists())).free
         raise CacheError(f"could not write to the cache: {e.strerror} ({e.filename or self.folder}; {free/1e9:.2f} GB "
-                         "free there). What was done before is kept. Make room, or set cache_dir to another folder, or "
-                         "cache='none'") from e
+                         "free there). Finished entries are kept. Free some space, set cache_dir to another folder, "
+                         "or set cache='none'") from e
     finally:
         with suppress(OSError): w.close()
 
 # %% ../../nbs/model/06_cache.ipynb #writers
 @patch
 def writers(self:FeatureStore) -> int:
-    "How many processes are writing into the set, as far as locks tell."
+    "How many processes are writing to the set, as far as locks show."
     n = 0
     for p in self.folder.glob("*.bin"):
         with suppress(OSError), open(p, "rb") as f: n += _lock(f, exclusive=True) is False
@@ -322,14 +322,14 @@ _STALE_SECONDS = 3600
 
 @patch
 def _sweep(self:FeatureStore):
-    "Remove what dead writers left."
+    "Remove the remains of dead writers."
     old = lambda p: (s := _stat(p)) and time.time() - s.st_mtime > _STALE_SECONDS
-    for p in self.folder.glob(".*.tmp"): # of `atomic_write`
+    for p in self.folder.glob(".*.tmp"): # from `atomic_write`
         with suppress(OSError):
             if old(p): p.unlink(missing_ok=True)
     for p in self.folder.glob("*.bin"):
         if not old(p): continue
-        with suppress(OSError), open(p, "r+b") as f: # it may be somebody else's
+        with suppress(OSError), open(p, "r+b") as f: # it may belong to another user
             if _lock(f, exclusive=True) is False: continue
             try:
                 end = max((o.offset + o.nbytes for o in _load_index(p.with_suffix(".json"), self.id).values()),
@@ -345,9 +345,9 @@ def _sweep(self:FeatureStore):
 # %% ../../nbs/model/06_cache.ipynb #check
 @patch
 def check(self:FeatureStore,
-    keys=None, # to look at; those that are not there are skipped; None: all
-) -> list[str]: # the damaged ones, which are not in the store any more
-    "Compare the checksums of entries."
+    keys=None, # to check, missing ones are skipped; None: all
+) -> list[str]: # damaged ones, now removed from the store
+    "Verify the checksums of entries."
     places = {k: self.places[k] for k in (self.places if keys is None else set(keys)) if k in self.places}
     bad = []
     for k,p in sorted(places.items(), key=lambda o: (o[1].shard, o[1].offset)):
@@ -360,58 +360,58 @@ def check(self:FeatureStore,
 
 # %% ../../nbs/model/06_cache.ipynb #kept
 @dataclass(frozen=True)
-class _Kept:
-    "What is kept of each clip."
+class _FeatureSpec:
+    "What is cached of each clip."
     level:str # "mel", "states" or "embeds"
-    collate:VoxtralDataCollator # knows windows, mel and packing
+    collate:VoxtralDataCollator # defines windows, mel and packing
     dtype:torch.dtype # of the entries
     width:int # of an entry: mel bins, or width of the encoder's output
 
     def tokens(self,
         samples:int, # length of a clip
-    ) -> list[int]: # of the rest of its windows nothing is kept
-        "Which audio tokens of the clip's windows are kept: those that training gives to the language model."
+    ) -> list[int]: # indices; the other tokens are not cached
+        "The audio tokens of a clip that are cached: those that the language model gets in training."
         return [i for i,_ in self.collate.kept_audio(samples)]
     def size(self,
         samples:int, # length of a clip
     ) -> int: # bytes
-        "How large the entry of a clip will be."
+        "The size of a clip's entry."
         n = self.collate.prompt.mel_frames(samples) if self.level == "mel" else len(self.tokens(samples))
         return n*self.width*self.dtype.itemsize
 
     @property
     def what(self) -> str:
-        "What is kept, in words."
+        "A description of what is cached."
         return dict(mel="log-mel", states="encoder output before the projector", embeds="encoder output")[self.level]
     def title(self, cfg:RunConfig) -> str:
-        "What a set holds, for people."
+        "The title of a set in listings."
         part = "audio tokens of the clips" if self.collate.packing == "split" else "whole windows"
         return f"{self.what} of {cfg.model_id}" + ("" if self.level == "mel" else f", {part}")
 
 # %% ../../nbs/model/06_cache.ipynb #kept-of
-def _kept(
+def _feature_spec(
     model, # Voxtral, prepared for training
     processor, # its processor
     cfg:RunConfig, # cache, packing, trained_parts, precision
     level:str, # "mel" or "encoder"
-) -> _Kept:
-    "What `level` means for this model and run."
+) -> _FeatureSpec:
+    "What `level` caches for this model and run."
     collate = collator_for(cfg, processor)
     if level == "mel":
-        return _Kept(level="mel", collate=collate, dtype=torch.float32, width=collate.prompt.windows.n_mels)
+        return _FeatureSpec(level="mel", collate=collate, dtype=torch.float32, width=collate.prompt.windows.n_mels)
     c, dtype = base_voxtral(model).config, pick_dtype(cfg.precision, pick_device(cfg.device))
     states, embeds = family_of(c).widths(c)
-    if "projector" in cfg.trained_parts: return _Kept(level="states", collate=collate, dtype=dtype, width=states)
-    return _Kept(level="embeds", collate=collate, dtype=dtype, width=embeds)
+    if "projector" in cfg.trained_parts: return _FeatureSpec(level="states", collate=collate, dtype=dtype, width=states)
+    return _FeatureSpec(level="embeds", collate=collate, dtype=dtype, width=embeds)
 
 # %% ../../nbs/model/06_cache.ipynb #settings
-_FORMAT = 2 # counted up when the meaning of an entry changes
+_FORMAT = 2 # incremented when the meaning of an entry changes
 
 def _settings(
-    kept:_Kept, # what is kept
+    kept:_FeatureSpec, # what is cached
     model, # Voxtral, prepared for training
 ) -> dict: # plain values
-    "All that an entry depends on, but the clip."
+    "Everything an entry depends on, except the clip."
     p, base = kept.collate.prompt, base_voxtral(model)
     mel = {k: getattr(p.processor.feature_extractor, k, None)
            for k in ("n_fft", "hop_length", "dither", "padding_value")}
@@ -421,7 +421,7 @@ def _settings(
     used = ("audio_tower", "projector") if kept.level == "embeds" else ("audio_tower",)
     parts = {o: family_of(base).module(base, o) for o in used}
     tower, c = parts["audio_tower"], base.config.audio_config
-    # of the architecture what the weights' names and shapes do not tell
+    # the parts of the architecture that names and shapes of the weights do not show
     arch = dict(heads=c.num_attention_heads, activation=c.activation_function,
                 scaled=getattr(c, "scale_embedding", None), projector=base.config.projector_hidden_act)
     silence = [kept.collate.tail_seconds, SILENCE_STEP] if kept.collate.packing == "split" else "whole"
@@ -431,10 +431,10 @@ def _settings(
 
 # %% ../../nbs/model/06_cache.ipynb #frozen
 @contextmanager
-def _frozen(
-    *modules, # that are only to be used
+def _inference_mode(
+    *modules, # to use without training
 ):
-    "Evaluation mode without gradients, and then each module as it was."
+    "Evaluation mode without gradients; afterwards each module gets its mode back."
     was = [(m, m.training) for module in modules for m in module.modules()]
     for m in modules: m.eval()
     try:
@@ -444,9 +444,9 @@ def _frozen(
 
 # %% ../../nbs/model/06_cache.ipynb #encoder
 class _Encoder:
-    "Makes entries of mels."
+    "Compute entries from mels."
     def __init__(self,
-        kept:_Kept, # what is kept
+        kept:_FeatureSpec, # what is cached
         model, # Voxtral, prepared for training
     ):
         base, self.kept, self.family = base_voxtral(model), kept, family_of(model)
@@ -455,17 +455,17 @@ class _Encoder:
         self.device = next(self.tower.parameters()).device
     def __call__(self,
         clips:list[ClipAudio], # mels
-    ) -> list[torch.Tensor]: # an entry for each, on the CPU
-        "What is kept of `clips`."
+    ) -> list[torch.Tensor]: # one entry per clip, on the CPU
+        "The entries of `clips`."
         if self.kept.level == "mel": return [o.data for o in clips]
         p, lower = self.kept.collate.prompt, self.kept.dtype != torch.float32
         mel = [p.whole_windows(o.data, p.windows.count(o.samples)) for o in clips]
         autocast = torch.autocast(self.device.type, self.kept.dtype) if lower else nullcontext()
-        with _frozen(self.tower, self.projector), autocast:
+        with _inference_mode(self.tower, self.projector), autocast:
             x = self.family.encode(self.model, torch.cat(mel).to(self.device))
             x = [o[self.kept.tokens(c.samples)]
                  for o,c in zip(x.split([len(o)*p.windows.tokens for o in mel]), clips)]
-            n, x = [len(o) for o in x], torch.cat(x) # the projector has less to do when the rest is gone
+            n, x = [len(o) for o in x], torch.cat(x) # drop unused tokens before the projector
             if self.kept.level == "embeds": x = self.projector(x)
         return list(x.to(self.kept.dtype).cpu().split(n))
 
@@ -474,12 +474,12 @@ _PLACE = np.dtype([("shard", "u4"), ("offset", "u8"), ("rows", "u4"), ("columns"
                    ("samples", "u8")])
 
 class CachedDataset(torch.utils.data.Dataset):
-    "The rows of `dataset`, with what the cache keeps in place of their audio."
+    "The rows of `dataset`, with cached features instead of their audio."
     def __init__(self,
         dataset, # rows by number, e.g. a `datasets.Dataset`
-        store:FeatureStore, # that holds all of them
-        keys:Sequence[str], # of each row's clip
-        level:str, # "mel", "states" or "embeds": the name that the collator knows it by
+        store:FeatureStore, # holds the entries of all rows
+        keys:Sequence[str], # key of each row's clip
+        level:str, # "mel", "states" or "embeds": the `kind` for the collator
     ):
         places = [store.places[k] for k in keys]
         self.dataset, self.level, self.reader, self._held = dataset, level, store.reader, store._lockfile
@@ -488,14 +488,14 @@ class CachedDataset(torch.utils.data.Dataset):
         self.places = np.array([(number[p.shard], p.offset, *p.shape, self.dtypes.index(p.dtype), p.crc,
                                  p.samples) for p in places], _PLACE)
     def __len__(self): return len(self.places)
-    def __getstate__(self): return self.__dict__ | dict(_held=None) # the lock stays with the process that took it
+    def __getstate__(self): return self.__dict__ | dict(_held=None) # the lock stays in the process that holds it
     @property
     def column_names(self) -> list[str]: return self.dataset.column_names
 
 # %% ../../nbs/model/06_cache.ipynb #cached-getitem
 @patch
 def __getitem__(self:CachedDataset, i):
-    "Row `i`; or a column, by its name."
+    "Row `i`, or a column by name."
     if isinstance(i, str): return self.dataset[i]
     row = self.dataset[int(i)]
     shard, offset, rows, columns, dtype, crc, samples = self.places[int(i)].item()
@@ -504,7 +504,7 @@ def __getitem__(self:CachedDataset, i):
 
 def _path_of(
     audio, # anything that `read_audio` takes
-) -> str|None: # None: it has none
+) -> str|None: # None: it has no path
     "The path of a clip, for messages."
     if isinstance(audio, dict): audio = audio.get("path")
     return str(audio) if isinstance(audio, (str, os.PathLike)) else None
@@ -512,9 +512,9 @@ def _path_of(
 # %% ../../nbs/model/06_cache.ipynb #lengths
 def _lengths(
     dataset, # rows by number
-    sr:int, # rate of the model in Hz
-) -> list[int]: # samples of each clip at that rate
-    "How long the clips are, without decoding them."
+    sr:int, # sampling rate of the model in Hz
+) -> list[int]: # samples per clip at that rate
+    "The lengths of the clips, without decoding them."
     known = dataset["duration"] if "duration" in (getattr(dataset, "column_names", None) or ()) else [None]*len(dataset)
     def seconds(i, d):
         if d is None: d = dataset[i].get("duration")
@@ -522,67 +522,68 @@ def _lengths(
     return [max(1, round(seconds(i, d)*sr)) for i,d in enumerate(known)]
 
 # %% ../../nbs/model/06_cache.ipynb #passes
-def _processes() -> tuple[int,int]: # number of this one, and how many there are
-    "Of those that `accelerate launch` or `torchrun` started."
+def _rank_and_world() -> tuple[int,int]: # rank and world size
+    "The processes started by `accelerate launch` or `torchrun`."
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
-def _passes(
-    cfg:RunConfig, # epochs, or max_steps and what is in a step
+def _planned_epochs(
+    cfg:RunConfig, # epochs, or max_steps and the step size
     clips:int, # in the dataset
 ) -> float:
-    "How often training goes through the data."
+    "How many epochs the run trains."
     if cfg.max_steps is None: return cfg.epochs
-    return cfg.max_steps*cfg.batch_size*cfg.gradient_accumulation_steps*_processes()[1]/max(clips, 1)
+    return cfg.max_steps*cfg.batch_size*cfg.gradient_accumulation_steps*_rank_and_world()[1]/max(clips, 1)
 
 # %% ../../nbs/model/06_cache.ipynb #why-not
-def _impossible(
+def _why_no_cache(
     cfg:RunConfig, # the run
 ) -> str|None: # None: "auto" may cache the encoder's output
     "Why the encoder's output cannot be cached."
     if "audio_tower" in cfg.trained_parts: return "the audio encoder is trained"
     if cfg.packing == "window":
-        return "with packing='window' the encoder hears clips together, and others in each epoch"
+        return "with packing='window' clips share a window, with different clips in each epoch"
 
 # %% ../../nbs/model/06_cache.ipynb #folder
 def cache_folder(
-    cache_dir:str|Path|None=None, # None: the folder that VOXTRAL_NB_CACHE names, or else ~/.cache/voxtral_nb
-) -> Path: # with a folder for each set in it; may not exist
-    "Where features are kept."
+    cache_dir:str|Path|None=None, # None: VOXTRAL_NB_CACHE, by default ~/.cache/voxtral_nb
+) -> Path: # parent of the sets; may not exist
+    "The folder of the feature cache."
     return Path(cache_dir or os.environ.get("VOXTRAL_NB_CACHE")
                 or "~/.cache/voxtral_nb").expanduser().absolute()/"features"
 
 # %% ../../nbs/model/06_cache.ipynb #room
-def _no_room(
+def _why_no_space(
     cfg:RunConfig, # cache_max_gb
     folder:Path, # of the set
     size:int, # bytes of all entries of the run
-    missing:int, # bytes of those that are not there yet
-) -> str|None: # None: there is room, or nothing is missing
-    "Why the cache cannot be made."
+    missing:int, # bytes of the missing entries
+) -> str|None: # None: there is space, or nothing is missing
+    "Why the cache cannot be filled."
     if not missing: return None
-    if size > cfg.cache_max_gb*1e9: return f"it would take {data_size(size)}, and cache_max_gb is {cfg.cache_max_gb:g}"
+    if size > cfg.cache_max_gb*1e9: return f"it needs {data_size(size)}, and cache_max_gb is {cfg.cache_max_gb:g}"
     at = next(o for o in (folder, *folder.parents) if o.exists())
     if not at.is_dir(): return f"{at} is a file"
-    if not os.access(at, os.W_OK|os.X_OK): return f"nothing may be written in {short_path(at)}"
+    if not os.access(at, os.W_OK|os.X_OK): return f"{short_path(at)} is not writable"
     if missing > .9*(free := shutil.disk_usage(at).free):
-        return f"it would take {data_size(missing)} more, and {data_size(free)} are free in {short_path(at)}"
+        return f"it needs {data_size(missing)} more, and {short_path(at)} has {data_size(free)} free"
 
 # %% ../../nbs/model/06_cache.ipynb #choices
-def _refused(
-    cfg:RunConfig, # what was asked for
-    why:str, # from `_no_room`
+def _refusal(
+    cfg:RunConfig, # the run
+    why:str, # from `_why_no_space`
     size:int, # bytes of all entries of the run
 ) -> CacheError:
-    "The error, with the choices there are."
-    choices = [f"cache_max_gb={math.ceil(size/1e9)}"] if "cache_max_gb" in why else ["cache_dir to a folder with room"]
+    "The error, with the alternatives."
+    larger, elsewhere = f"cache_max_gb={math.ceil(size/1e9)}", "cache_dir to a folder with enough space"
+    choices = [larger if "cache_max_gb" in why else elsewhere]
     if cfg.cache == "encoder" and cfg.packing == "none":
-        choices.append("packing='split', which keeps the audio tokens of the clips only")
+        choices.append("packing='split', which caches only the audio tokens of the clips")
     if cfg.cache == "encoder" and "cache_max_gb" in why: choices.append("cache='mel'")
     return CacheError(f"cache={cfg.cache!r}: {why}. Set {', or '.join(choices)}, or cache='none'")
 
 # %% ../../nbs/model/06_cache.ipynb #clips
 class _Clips(torch.utils.data.Dataset):
-    "Mels of rows, by number. An error is returned, not raised: a worker would bury it in its traceback."
+    "Mels of rows by index. Errors are returned, not raised: a worker would bury them in its traceback."
     def __init__(self, dataset, prompt): self.dataset, self.prompt = dataset, prompt
     def __getitem__(self, i):
         try:
@@ -593,9 +594,9 @@ class _Clips(torch.utils.data.Dataset):
 def _batches(
     rows:list[int], # to compute
     windows:list[int], # of each row of the dataset
-    size:int, # windows in a batch
+    size:int, # maximum windows per batch
 ) -> list[list[int]]: # rows of each
-    "Rows in order; a longer clip goes alone."
+    "Batches of rows in order; a longer clip gets its own batch."
     out, left = [], 0
     for i in rows:
         if windows[i] > left:
@@ -608,27 +609,27 @@ def _batches(
 # %% ../../nbs/model/06_cache.ipynb #keys
 def _keys(
     dataset, # rows by number
-    sr:int, # rate of bare arrays in Hz
-    verbose:bool, # show a bar?
+    sr:int, # sampling rate of bare arrays in Hz
+    verbose:bool, # show a progress bar?
 ) -> list[str]: # key of each row's clip
-    "Look which clips there are."
+    "The key of each row's clip."
     from tqdm.auto import tqdm
     keys, rows, pool = [], iter(range(len(dataset))), ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     with pool, tqdm(total=len(dataset), desc="Hashing", unit="clip", leave=False, disable=_no_bar(verbose)) as bar:
-        while part := list(islice(rows, 64)): # no more than these in memory
+        while part := list(islice(rows, 64)): # at most these are in memory
             keys += pool.map(content_key, [dataset[i]["audio"] for i in part], [sr]*len(part))
             bar.update(len(part))
     return keys
 
 def _no_bar(
-    verbose:bool, # is a bar wanted?
-) -> bool|None: # for tqdm's `disable`: None shows none where there is no terminal
-    "Whether to hide a bar."
+    verbose:bool, # show a progress bar?
+) -> bool|None: # for tqdm's `disable`; None: hide it without a terminal
+    "Whether to hide the progress bar."
     return not verbose or (None if not IN_NOTEBOOK else False)
 
 # %% ../../nbs/model/06_cache.ipynb #build
-class _Build:
-    "What is needed to fill a store."
+class _CacheFiller:
+    "Fills a store with the entries of a dataset."
     def __init__(self, dataset, keys, lengths, store, encode, cfg, verbose):
         self.dataset, self.keys, self.store, self.encode = dataset, keys, store, encode
         self.cfg, self.verbose = cfg, verbose
@@ -644,38 +645,38 @@ class _Build:
 
 # %% ../../nbs/model/06_cache.ipynb #build-alone
 @patch
-def compute(self:_Build,
-    rows:list[int], # whose entries are missing
+def compute(self:_CacheFiller,
+    rows:list[int], # without an entry
 ):
-    "Compute entries and write them. What was done stays, whatever ends it."
+    "Compute entries and write them. Finished entries are kept, whatever stops it."
     from tqdm.auto import tqdm
     if not rows: return
     with self.store.writing() as w, tqdm(total=len(rows), desc="Caching", unit="clip", leave=False,
                                          disable=_no_bar(self.verbose)) as bar:
         for clips in self.loader(rows):
             if bad := next((o for _,o in clips if isinstance(o, Exception)), None): raise bad
-            todo = [(i, o) for i,o in clips if self.keys[i] not in self.store] # another process may have been quicker
+            todo = [(i, o) for i,o in clips if self.keys[i] not in self.store] # another process may have been faster
             for (i, o), x in zip(todo, self.encode([o for _,o in todo]) if todo else ()):
                 if not torch.isfinite(x).all(): raise self._not_finite(i, x)
                 w.add(self.keys[i], x, o.samples)
             bar.update(len(clips))
 
 @patch
-def _not_finite(self:_Build, i, x):
+def _not_finite(self:_CacheFiller, i, x):
     name = _path_of(self.dataset[i]["audio"]) or f"row {i}"
     return CacheError(
         f"{name}: the encoder's output is not finite in {str(x.dtype)[6:]}, and training on it would fail; "
-                      "set precision='bf16' or 'fp32', or remove the clip")
+        "set precision='bf16' or 'fp32', or remove the clip")
 
 # %% ../../nbs/model/06_cache.ipynb #together
-_PATIENCE = 120 # s without any news; a living writer has some every 30 s
+_PATIENCE = 120 # s without progress; a live writer flushes every 30 s
 
 @patch
-def fill(self:_Build,
-    rows:list[int], # whose entries are missing
+def fill(self:_CacheFiller,
+    rows:list[int], # without an entry
 ):
-    "Compute what is missing, with the other processes of this run."
-    rank, world = _processes()
+    "Compute missing entries together with the other processes of this run."
+    rank, world = _rank_and_world()
     mine = [i for i in rows if int(self.keys[i][:8], 16) % world == rank]
     start = round(.618*self.store.writers()*len(mine)) % len(mine) if world == 1 and mine else 0
     self.compute(mine[start:] + mine[:start])
@@ -691,112 +692,112 @@ def fill(self:_Build,
 class CachePlan:
     "What `cache_rows` will do."
     level:str # "none", "mel" or "encoder"
-    text:str # in words
+    text:str # description
     nbytes:int = 0 # of all entries
-    there:int = 0 # entries that are there already
-    store:FeatureStore|None = None # where they are kept
-    kept:_Kept|None = None # what is kept
-    lengths:list[int]|None = None # samples of each clip
-    keys:list[str]|None = None # of each clip; None: not looked at, since the store is empty
+    there:int = 0 # entries that exist already
+    store:FeatureStore|None = None # holds the entries
+    kept:_FeatureSpec|None = None # what is cached
+    lengths:list[int]|None = None # samples per clip
+    keys:list[str]|None = None # per clip; None: not computed, since the store is empty
 
 def plan_cache(
-    dataset, # rows by number, each with `audio` and perhaps `duration`
+    dataset, # rows by index, each with `audio` and optionally `duration`
     model, # from `prepare_model`
     processor, # its processor
     cfg:RunConfig, # as for `cache_rows`
     *,
-    passes:float|None=None, # how often the rows will be read; None: as often as `cfg` trains on them
-    verbose:bool=False, # show a bar?
+    passes:float|None=None, # epochs over the rows; None: those of `cfg`
+    verbose:bool=False, # show a progress bar?
 ) -> CachePlan:
     "What `cache_rows` will do; nothing is written. `CacheError` if what `cfg` asks for is not possible."
     def none(why): return CachePlan(level="none", text=f"none; {why}")
     auto, level = cfg.cache == "auto", "mel" if cfg.cache == "mel" else "encoder"
     if cfg.cache == "none": return CachePlan(level="none", text="none")
     if not len(dataset): return none("there are no clips")
-    if auto and (why := _impossible(cfg)): return none(why)
-    kept = _kept(model, processor, cfg, level)
+    if auto and (why := _why_no_cache(cfg)): return none(why)
+    kept = _feature_spec(model, processor, cfg, level)
     store = FeatureStore(cache_folder(cfg.cache_dir), _settings(kept, model), kept.title(cfg))
     sr = kept.collate.prompt.windows.sampling_rate
     lengths, keys = _lengths(dataset, sr), _keys(dataset, sr, verbose) if len(store) else None
     sizes, there = [kept.size(n) for n in lengths], {k for k in keys or () if k in store}
     missing = sum(n for i,n in enumerate(sizes) if keys is None or keys[i] not in there)
-    if missing and auto and (_passes(cfg, len(lengths)) if passes is None else passes) <= 1:
-        return none("each clip is heard once")
-    if why := _no_room(cfg, store.folder, sum(sizes), missing):
+    if missing and auto and (_planned_epochs(cfg, len(lengths)) if passes is None else passes) <= 1:
+        return none("each clip is used only once")
+    if why := _why_no_space(cfg, store.folder, sum(sizes), missing):
         if auto: return none(why)
-        raise _refused(cfg, why, sum(sizes))
+        raise _refusal(cfg, why, sum(sizes))
     text = f"{kept.what} of {len(dataset):,} clips, {data_size(sum(sizes))}, in {short_path(store.folder)}"
-    if there: text += f"; {len(there):,} of them are there" + (", all" if not missing else "")
+    if there: text += f"; {'' if missing else 'all '}{len(there):,} already cached"
     return CachePlan(level=level, text=text, nbytes=sum(sizes), there=len(there), store=store, kept=kept,
                      lengths=lengths, keys=keys)
 
 # %% ../../nbs/model/06_cache.ipynb #cache-rows
 def cache_rows(
-    dataset, # rows by number, each with `audio`: a `datasets.Dataset`, or a list of dicts
+    dataset, # rows by index, each with `audio`: a `datasets.Dataset` or a list of dicts
     model, # Voxtral, from `prepare_model`
     processor, # its processor
-    cfg:RunConfig, # cache, cache_dir, cache_max_gb; packing; what is trained, how long, in which precision
-    log:Callable=print, # called with each line of what is done
+    cfg:RunConfig, # cache, cache_dir, cache_max_gb, packing, trained parts, epochs, precision
+    log:Callable=print, # called with each message
     *,
-    passes:float|None=None, # how often the rows will be read; None: as often as `cfg` trains on them
+    passes:float|None=None, # epochs over the rows; None: those of `cfg`
     verbose:bool=True, # show progress bars?
 ): # a `CachedDataset`, or `dataset` itself if nothing is cached
-    "Keep of each clip what does not change while the model learns."
-    if _processes()[0]: log, verbose = (lambda o: None), False
+    "Cache the part of each clip's computation that does not change during training."
+    if _rank_and_world()[0]: log, verbose = (lambda o: None), False
     if cfg.cache == "none" or not len(dataset): return dataset
     plan = plan_cache(dataset, model, processor, cfg, passes=passes, verbose=verbose)
     log(f"cache: {plan.text}")
     if plan.level == "none": return dataset
     store, keys = plan.store, plan.keys or _keys(dataset, plan.kept.collate.prompt.windows.sampling_rate, verbose)
-    for o in store.problems.values(): log(f"cache: {o}; what is needed of them is computed anew")
-    row = dict(zip(keys, range(len(keys)))) # a clip that is there twice is kept once
-    build = _Build(dataset, keys, plan.lengths, store, _Encoder(plan.kept, model), cfg, verbose)
+    for o in store.problems.values(): log(f"cache: {o}; entries that are needed are recomputed")
+    row = dict(zip(keys, range(len(keys)))) # duplicate clips are cached once
+    build = _CacheFiller(dataset, keys, plan.lengths, store, _Encoder(plan.kept, model), cfg, verbose)
     build.fill(sorted(i for k,i in row.items() if k not in store))
     return CachedDataset(dataset, store, keys, plan.kept.level)
 
 # %% ../../nbs/model/06_cache.ipynb #list
 @dataclass(frozen=True)
 class CachedSet:
-    "A set of features on disk."
+    "A set of cached features on disk."
     id:str # name of its folder
     title:str # what it holds
     clips:int
     size:int # bytes, all files
     days:float # since a process last opened it
-    in_use:bool|None # does a living process have it open? None: unknown, there are no locks here
+    in_use:bool|None # does a live process have it open? None: unknown, no locks here
     folder:Path
 
 class CachedSets(tuple):
-    "A table when printed."
+    "The cached sets; prints as a table."
     def __repr__(self):
         if not self: return "no features are cached"
         used = ["in use" if o.in_use else f"{o.days:.0f} days" for o in self]
         rows = [f"{o.id:16} {o.clips:9,} {data_size(o.size):>9} {u:>8}  {o.title}" for o,u in zip(self, used)]
         return "\n".join([f"{'set':16} {'clips':>9} {'size':>9} {'unused':>8}  what", *rows,
-                          f"{data_size(sum(o.size for o in self))} in all"])
+                          f"{data_size(sum(o.size for o in self))} in total"])
 
 # %% ../../nbs/model/06_cache.ipynb #sole
 @contextmanager
-def _sole(
+def _locked_exclusively(
     folder:Path, # of a set
-): # yields True: it is ours alone; False: somebody has it open; None: that cannot be known
-    "Hold a set against everybody."
-    if fcntl is None or not (folder/_IN_USE).is_file(): yield None # Windows removes no file that is open
+): # yields True: locked exclusively; False: another process has it open; None: unknown
+    "Lock a set exclusively."
+    if fcntl is None or not (folder/_IN_USE).is_file(): yield None # Windows does not remove open files
     else:
         with open(folder/_IN_USE, "rb") as f: yield _lock(f, exclusive=True)
 
 # %% ../../nbs/model/06_cache.ipynb #list-one
-def _look(
+def _describe_set(
     folder:Path, # of a set
-) -> CachedSet|None: # None: it is none
-    "What a folder holds."
+) -> CachedSet|None: # None: not a set
+    "Describe the set in a folder."
     try: d = json.loads((folder/"settings.json").read_bytes())
     except (OSError, ValueError): return None
     clips = 0
     for p in folder.glob("*.json"):
         with suppress(OSError, ValueError):
             clips += len(_load_index(p, folder.name)) if p.name != "settings.json" else 0
-    with _sole(folder) as mine: in_use = None if mine is None else not mine
+    with _locked_exclusively(folder) as mine: in_use = None if mine is None else not mine
     return CachedSet(folder.name, d.get("title", ""), clips,
                      sum(s.st_size for p in folder.iterdir() if (s := _stat(p))),
                      (time.time() - (_stat(folder/_IN_USE) or folder.stat()).st_mtime)/86400, in_use, folder)
@@ -804,27 +805,27 @@ def _look(
 def cached_features(
     cache_dir:str|Path|None=None, # see `cache_folder`
 ) -> CachedSets: # largest first
-    "The sets of features that are kept."
+    "List the cached sets of features."
     root = cache_folder(cache_dir)
-    found = [_look(p) for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
+    found = [_describe_set(p) for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
     return CachedSets(sorted((o for o in found if o), key=lambda o: (-o.size, o.id)))
 
 # %% ../../nbs/model/06_cache.ipynb #clear
 def clear_cache(
     cache_dir:str|Path|None=None, # see `cache_folder`
     sets:Sequence[str]|None=None, # ids; None: all
-    unused_days:float=0., # only those that no process has opened for so long
-) -> CachedSets: # what was removed
-    "Remove cached features. What a living process has open stays."
+    unused_days:float=0., # only sets that no process has opened for so long
+) -> CachedSets: # the removed sets
+    "Remove cached features, except sets that a live process has open."
     there = cached_features(cache_dir)
     if unknown := set(sets or ()) - {o.id for o in there}:
         raise CacheError(f"{', '.join(sorted(unknown))}: no such set in {cache_folder(cache_dir)}; cached_features() "
-                         "lists those there are")
+                         "lists the existing ones")
     gone = []
     for o in there:
         if (sets is not None and o.id not in sets) or o.days < unused_days: continue
         try:
-            with _sole(o.folder) as mine:
+            with _locked_exclusively(o.folder) as mine:
                 if mine is not False:
                     shutil.rmtree(o.folder)
                     gone.append(o)

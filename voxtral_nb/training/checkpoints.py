@@ -1,4 +1,4 @@
-"""Folders that are complete or absent, the checkpoint to resume from, and who holds the folder of a run.
+"""Folders that are complete or absent, which checkpoint to resume from, and the lock on a run's folder.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/checkpoints.html.md"""
 
@@ -21,17 +21,17 @@ from ..core.files import atomic_write
 
 # %% ../../nbs/training/01_checkpoints.ipynb #run-error
 class RunError(VoxtralNBError, RuntimeError):
-    "A run cannot start or go on; what it had saved before is undamaged."
+    "A run cannot start or continue; what it saved before is undamaged."
 
 # %% ../../nbs/training/01_checkpoints.ipynb #rank
-def is_first_process() -> bool: # True in an ordinary run too
-    "Is this the one process, of those that `accelerate launch` or `torchrun` started, that prints and writes?"
+def is_first_process() -> bool: # True in a single-process run too
+    "Is this the process that prints and writes? (`accelerate launch` and `torchrun` start several.)"
     return int(os.environ.get("RANK", 0)) == 0
 
 # %% ../../nbs/training/01_checkpoints.ipynb #write-errors
 def _is_write_error(
     e:BaseException, # what was raised while files were written
-) -> bool: # True for a full disk, a missing permission, a lost network drive...
+) -> bool: # True for a full disk, missing permissions, a lost network drive, ...
     "Did the file system raise `e`? torch and safetensors do not raise `OSError`."
     if isinstance(e, OSError) or type(e).__name__ == "SafetensorError": return True
     return any(o in str(e) for o in ("PytorchStreamWriter", "inline_container"))
@@ -40,7 +40,7 @@ def _is_write_error(
 def _sync_to_disk(
     folder:Path, # folder whose files must survive a power cut
 ):
-    "Force every file in `folder` to the disk, and let whoever may read the folder read them."
+    "Flush every file in `folder` to disk, readable by whoever can read the folder."
     mode = folder.stat().st_mode & 0o666
     for p in folder.rglob("*"):
         if not p.is_file(): continue
@@ -51,10 +51,10 @@ def _sync_to_disk(
 
 # %% ../../nbs/training/01_checkpoints.ipynb #put-in-place
 def _put_in_place(
-    tmp:Path, # the whole new folder
-    target:Path, # where it is to go, in the same parent
+    tmp:Path, # the complete new folder
+    target:Path, # its final path, in the same parent
 ):
-    "Rename `tmp` to `target`; a folder that was there goes only after the new one stands."
+    "Rename `tmp` to `target`; an existing folder is removed only after the new one is in place."
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists(): target.rename(old)
@@ -64,9 +64,9 @@ def _put_in_place(
 # %% ../../nbs/training/01_checkpoints.ipynb #whole-folder
 @contextmanager
 def whole_folder(
-    target:str|Path, # folder to make or to replace
+    target:str|Path, # folder to create or replace
 ):
-    "Yield a temporary folder to fill; at the end it becomes `target`. If anything fails, `target` is as it was."
+    "Yield a temporary folder to fill; at the end it becomes `target`. On any failure `target` is left unchanged."
     target = Path(target)
     tmp = target.with_name(f".{target.name}.part")
     try:
@@ -77,27 +77,27 @@ def whole_folder(
         _put_in_place(tmp, target)
     except Exception as e:
         if not _is_write_error(e): raise
-        raise RunError(_not_written(target, e)) from e
+        raise RunError(_write_failure(target, e)) from e
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
 # %% ../../nbs/training/01_checkpoints.ipynb #no-space
-def _not_written(
-    target:Path, # what was to be written
-    e:BaseException, # why it was not
+def _write_failure(
+    target:Path, # what could not be written
+    e:BaseException, # the reason
 ) -> str: # the message
-    "Say what could not be written, how much room there is, and what to do."
+    "Say what could not be written, how much space is free, and what to do."
     free = shutil.disk_usage(next(o for o in target.absolute().parents if o.exists())).free
     return (f"{target} could not be written: {' '.join(str(e).split())[:300]} ({free/1e9:.2f} GB free there). "
-            "What was saved before is undamaged; make room, then go on with resume='auto'")
+            "What was saved before is undamaged. Free some space, then resume with resume='auto'")
 
 # %% ../../nbs/training/01_checkpoints.ipynb #recover
-_PARTIAL = re.compile(r"\.(checkpoint-\d+|best-model|final-model)\.(old|part)") # what `whole_folder` makes in a run
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp") # what `atomic_write` makes
+_PARTIAL = re.compile(r"\.(checkpoint-\d+|best-model|final-model)\.(old|part)") # made by `whole_folder` in a run
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp") # made by `atomic_write`
 
 def _recover(
     run_dir:Path, # folder of a run that may have been killed
 ):
-    "Undo what a kill between two renames can leave, and remove what is half written."
+    "Undo what a kill between two renames can leave, and remove partial files."
     for p in sorted(run_dir.iterdir()):
         if p.is_file() and _TEMPORARY.fullmatch(p.name): p.unlink()
         if not p.is_dir() or not (m := _PARTIAL.fullmatch(p.name)): continue
@@ -107,21 +107,21 @@ def _recover(
 # %% ../../nbs/training/01_checkpoints.ipynb #safetensors-problem
 def _safetensors_problem(
     p:Path, # .safetensors file
-) -> str|None: # what is wrong, None if nothing
-    "Compare the length of the file with what its header promises."
+) -> str|None: # the problem, or None
+    "Compare the length of the file with its header."
     size = p.stat().st_size
     with open(p, "rb") as f:
         n = int.from_bytes(f.read(8), "little")
-        if size < 8 or n > size - 8: return f"{p.name} is cut off"
+        if size < 8 or n > size - 8: return f"{p.name} is truncated"
         try: ends = [v["data_offsets"][1] for k,v in json.loads(f.read(n)).items() if k != "__metadata__"]
         except (ValueError, KeyError): return f"{p.name} is damaged"
-    return None if size == 8 + n + max(ends, default=0) else f"{p.name} is cut off"
+    return None if size == 8 + n + max(ends, default=0) else f"{p.name} is truncated"
 
 # %% ../../nbs/training/01_checkpoints.ipynb #weights-problem
 def weights_problem(
     ckpt:Path, # folder of a checkpoint
-) -> str|None: # what is wrong, None if nothing
-    "Look for the weights of an adapter or a model, in one file or in several."
+) -> str|None: # the problem, or None
+    "Check the weights of an adapter or a model, in one file or several."
     files = [p for o in ("adapter_model", "model") if (p := ckpt/f"{o}.safetensors").exists()]
     if (index := ckpt/"model.safetensors.index.json").exists():
         try: files += [ckpt/o for o in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
@@ -130,26 +130,26 @@ def weights_problem(
     return next((o for p in files if (o := _safetensors_problem(p) if p.exists() else f"{p.name} is missing")), None)
 
 # %% ../../nbs/training/01_checkpoints.ipynb #ckpt-problem
-_STATE_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt") # zip files, with a checksum of each entry
+_STATE_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt") # zip files, with a checksum per entry
 
 def _zip_problem(
-    p:Path, # file of `torch.save`
-) -> str|None: # what is wrong, None if nothing
-    "Read the file through, and compare its checksums."
+    p:Path, # file written by `torch.save`
+) -> str|None: # the problem, or None
+    "Read the whole file and verify its checksums."
     try:
         with zipfile.ZipFile(p) as z: return f"{p.name} is damaged" if z.testzip() else None
-    except zipfile.BadZipFile: return f"{p.name} is cut off or damaged"
+    except zipfile.BadZipFile: return f"{p.name} is truncated or damaged"
 
 def checkpoint_problem(
     ckpt:str|Path, # folder of a checkpoint
-) -> str|None: # what is wrong with it; None: training can go on from it
-    "Say why a checkpoint is not complete."
+) -> str|None: # the problem; None: training can resume from it
+    "Why a checkpoint is not complete."
     ckpt = Path(ckpt)
-    if not ckpt.is_dir(): return "there is no such folder"
+    if not ckpt.is_dir(): return "folder not found"
     try: step = json.loads((ckpt/"trainer_state.json").read_text())["global_step"]
     except (OSError, ValueError, KeyError, TypeError): return "trainer_state.json is missing or damaged"
     if ckpt.name.startswith("checkpoint-") and ckpt.name != f"checkpoint-{step}":
-        return f"trainer_state.json is of step {step}"
+        return f"trainer_state.json is from step {step}"
     if problem := weights_problem(ckpt): return problem
     for o in _STATE_FILES:
         p = ckpt/o if (ckpt/o).exists() or o != "rng_state.pth" else ckpt/"rng_state_0.pth"
@@ -159,8 +159,8 @@ def checkpoint_problem(
 # %% ../../nbs/training/01_checkpoints.ipynb #checkpoints
 def checkpoints(
     run_dir:str|Path, # folder of a run
-) -> list[Path]: # oldest first, whole or not
-    "The checkpoints of a run by their step."
+) -> list[Path]: # oldest first, complete or not
+    "The checkpoints of a run, ordered by step."
     found = [(int(m[1]), p) for p in Path(run_dir).glob("checkpoint-*")
              if (m := re.fullmatch(r"checkpoint-(\d+)", p.name)) and p.is_dir()]
     return [p for _,p in sorted(found)]
@@ -168,13 +168,13 @@ def checkpoints(
 # %% ../../nbs/training/01_checkpoints.ipynb #newest-whole
 def newest_checkpoint(
     run_dir:str|Path, # folder of a run
-    log:Callable=print, # called with a line for each checkpoint that was skipped
+    log:Callable=print, # called with a line for each skipped checkpoint
 ) -> Path|None: # None: no complete checkpoint
-    "The newest checkpoint that is complete; what is not is named and skipped."
+    "The newest complete checkpoint; incomplete ones are reported and skipped."
     for p in reversed(checkpoints(run_dir)):
         problem = checkpoint_problem(p)
         if not problem: return p
-        log(f"{p.name} is not whole ({problem}): skipped")
+        log(f"{p.name} is not complete ({problem}): skipped")
 
 # %% ../../nbs/training/01_checkpoints.ipynb #link-model
 _NOT_MODEL = re.compile(
@@ -182,8 +182,8 @@ _NOT_MODEL = re.compile(
     r"zero_to_fp32.*")
 
 def link_model(
-    ckpt:Path, # a whole checkpoint
-    target:Path, # folder to make or to replace
+    ckpt:Path, # a complete checkpoint
+    target:Path, # folder to create or replace
 ):
     "Make `target` a model folder with the model and processor files of `ckpt`."
     with whole_folder(target) as tmp:
@@ -197,28 +197,28 @@ _LOCK, _HOLDER = ".lock", ".lock.json"
 
 def _holder(
     run:Path, # folder of a run
-) -> dict: # pid, host, since; empty if it is not known
-    "Who has locked a run."
+) -> dict: # pid, host, since; empty if unknown
+    "Which process has locked a run."
     try: return json.loads((run/_HOLDER).read_text(encoding="utf-8"))
     except (OSError, ValueError): return {}
 
 def _is_dead(
     holder:dict, # from `_holder`
-) -> bool: # False where that cannot be known
+) -> bool: # False where that is unknown
     "Has the process ended?"
     if holder.get("host") != platform.node() or os.name == "nt": return False
     try: os.kill(holder["pid"], 0)
     except ProcessLookupError: return True
-    except OSError: pass # it lives, and belongs to another user
+    except OSError: pass # alive, and owned by another user
     return False
 
 # %% ../../nbs/training/01_checkpoints.ipynb #run-lock
 @contextmanager
 def run_lock(
-    run_dir:str|Path, # folder of a run; made if it is missing
-    wait:float=15., # s to wait for the workers of a run that was killed: each takes some seconds to notice
+    run_dir:str|Path, # folder of a run; created if missing
+    wait:float=15., # s to wait for the workers of a killed run, which take some seconds to notice
 ):
-    "Hold the folder of a run; `RunError` if another run holds it."
+    "Lock the folder of a run; `RunError` if another run has locked it."
     run = Path(run_dir)
     run.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run/_LOCK)
@@ -238,33 +238,33 @@ def run_lock(
         lock.release()
 
 # %% ../../nbs/training/01_checkpoints.ipynb #holds-run
-_OF_A_RUN = ("training_config.json", "trainer_state.json", "train_results.json", "eval_results.json", "best-model",
+_RUN_FILES = ("training_config.json", "trainer_state.json", "train_results.json", "eval_results.json", "best-model",
              "final-model")
 
-def _holds_run(
+def _run_files(
     folder:Path, # may not exist
-) -> list[str]: # names in it that only a run makes
-    "What says that a folder holds a run. Other files, such as the notebook being executed, do not count."
-    return [o for o in _OF_A_RUN if (folder/o).exists()] + [p.name for p in checkpoints(folder)]
+) -> list[str]: # entries in it that only a run writes
+    "Files that show that a folder holds a run. Others, such as the notebook being executed, do not count."
+    return [o for o in _RUN_FILES if (folder/o).exists()] + [p.name for p in checkpoints(folder)]
 
 # %% ../../nbs/training/01_checkpoints.ipynb #can-write
-def _can_write(
+def _check_writable(
     run:Path, # folder of the run; may not exist
 ):
-    "Raise unless `run` is a folder to write to, or can be made."
+    "Raise unless `run` is a writable folder, or can be created."
     at = next(o for o in (run.absolute(), *run.absolute().parents) if o.exists())
-    why = "is a file" if at == run.absolute() else f"cannot be made: {at} is a file"
+    why = "is a file" if at == run.absolute() else f"cannot be created: {at} is a file"
     if not at.is_dir(): raise RunError(f"output_dir {run} {why}; name a folder")
     if not os.access(at, os.W_OK|os.X_OK):
         raise RunError(f"output_dir {run} cannot be written: no permission in {at}; name another folder")
 
 # %% ../../nbs/training/01_checkpoints.ipynb #same-run
 def _check_same(
-    cfg:RunConfig, # how the run is to go on
-    saved:RunConfig, # how it began
+    cfg:RunConfig, # settings to resume with
+    saved:RunConfig, # settings it started with
     log:Callable, # called with each change
 ):
-    "Refuse to go on with another run; announce what has changed."
+    "Refuse to resume a different run; announce what has changed."
     old, new = saved.to_dict(), cfg.to_dict()
     changed = {k: f"{k}: {old[k]!r} -> {new[k]!r}" for k in new
                if old[k] != new[k] and k not in ("output_dir", "resume")}
@@ -273,53 +273,53 @@ def _check_same(
         fixed.append(f"trained parts: {saved.trained_parts} -> {cfg.trained_parts}")
     if fixed:
         raise RunError(
-            f"{cfg.output_dir} was begun with other settings and cannot go on with these: {'; '.join(fixed)}. "
+            f"{cfg.output_dir} was started with other settings and cannot be resumed with these: {'; '.join(fixed)}. "
             "Use its own settings (RunConfig.load of its training_config.json), or another output_dir")
-    for v in changed.values(): log(f"changed since the run began: {v}")
+    for v in changed.values(): log(f"changed since the run started: {v}")
 
 # %% ../../nbs/training/01_checkpoints.ipynb #find-start
 def find_start(
     cfg:RunConfig, # the run
     log:Callable, # called with lines to announce
-    repair:bool=True, # finish what a kill has left? Else nothing is touched
-) -> Path|None: # checkpoint to go on from; None: from the beginning
-    "Decide where a run begins; refuse to write over another."
+    repair:bool=True, # clean up after a killed run? False: change nothing
+) -> Path|None: # checkpoint to resume from; None: start from the beginning
+    "Decide where a run starts; refuse to overwrite another run."
     run = Path(cfg.output_dir)
-    if is_first_process(): _can_write(run)
+    if is_first_process(): _check_writable(run)
     if repair and is_first_process() and (run/_LOCK).exists():
         with run_lock(run): pass # refused here, before anything is loaded
-    held = _holds_run(run)
+    held = _run_files(run)
     if cfg.resume == "never":
         if held and is_first_process():
             raise RunError(
                 f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, "
-                "or set resume='auto' to go on with it")
+                "or set resume='auto' to resume it")
         return None
     if cfg.resume == "auto":
         if repair and run.is_dir() and is_first_process(): _recover(run)
         ckpt = newest_checkpoint(run, log)
         if ckpt is None and "final-model" in held:
             raise RunError(
-                f"output_dir {run} holds a finished run, and no checkpoint to go on from: name another folder")
+                f"output_dir {run} holds a finished run but no checkpoint to resume from: name another folder")
         if ckpt is None: log(f"nothing to resume in {run}: starting from the beginning")
     else:
         ckpt = Path(cfg.resume)
         if problem := checkpoint_problem(ckpt):
             raise RunError(
-                f"resume: {ckpt} is not a whole checkpoint ({problem}); name one that is, or set 'auto' or 'never'")
+                f"resume: {ckpt} is not a complete checkpoint ({problem}); name one that is, or set 'auto' or 'never'")
         _check_newest(ckpt, run)
-    trained = ckpt or set(held) - {"training_config.json", "eval_results.json"} # else there is nothing to spoil yet
+    trained = ckpt or set(held) - {"training_config.json", "eval_results.json"} # otherwise nothing can be spoiled yet
     if trained and (saved := run/"training_config.json").exists(): _check_same(cfg, RunConfig.load(saved), log)
     return ckpt
 
 # %% ../../nbs/training/01_checkpoints.ipynb #check-newest
 def _check_newest(
-    ckpt:Path, # checkpoint to go on from
+    ckpt:Path, # checkpoint to resume from
     run:Path, # folder of the run
 ):
     "Refuse to mix two histories in one folder."
     why = None
-    if ckpt.absolute().parent != run.absolute(): why = f"lies outside of output_dir {run}"
+    if ckpt.absolute().parent != run.absolute(): why = f"is outside output_dir {run}"
     elif later := [p.name for p in checkpoints(run) if int(p.name[11:]) > int(ckpt.name[11:])
                    and not checkpoint_problem(p)]:
         why = f"is not the newest checkpoint of {run} ({', '.join(later)} came after it)"

@@ -1,4 +1,4 @@
-"""Which clips each step sees: a function of the seed and the step's number, so that a resumed run sees what the uninterrupted one would have seen.
+"""Which clips each step sees: a function of the seed and the step number, so that a resumed run sees what an uninterrupted one would have seen.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/order.html.md"""
 
@@ -21,10 +21,10 @@ from .checkpoints import RunError
 
 # %% ../../nbs/training/03_order.ipynb #stream
 class WindowStream(torch.utils.data.Dataset):
-    "Pass after pass over the training clips: item `g` is window number `g` of the stream, for any `g`."
+    "Endless passes over the training clips: item `g` is window `g` of the stream, for any `g`."
     def __init__(self,
         dataset, # rows by index
-        draw:Callable, # number of a pass -> its windows: row indices, or lists of them for packed windows
+        draw:Callable, # number of a pass -> its windows: row indices, or lists of them if packed
         durations=None, # of the rows, s
     ):
         self.dataset, self.draw, self.durations = dataset, draw, durations
@@ -36,15 +36,15 @@ class WindowStream(torch.utils.data.Dataset):
         if k+1 == len(self.starts): self.starts.append(self.starts[k] + len(self.last[1]))
         return self.last[1]
     def window(self,
-        g:int, # number in the stream
+        g:int, # index in the stream
     ) -> int|list[int]: # row or rows
         "Which rows window `g` holds."
         while g >= self.starts[-1]: self._pass(len(self.starts) - 1)
         k = bisect.bisect_right(self.starts, g) - 1
         return self._pass(k)[g - self.starts[k]]
     def seconds(self,
-        g:int, # number in the stream
-    ) -> float: # s of speech in it
+        g:int, # index in the stream
+    ) -> float: # s of speech
         "How much audio window `g` holds."
         w = self.window(g)
         return sum(self.durations[i] for i in (w if isinstance(w, list) else [w]))
@@ -54,12 +54,12 @@ class WindowStream(torch.utils.data.Dataset):
 
 # %% ../../nbs/training/03_order.ipynb #shuffle-draw
 def _shuffled(
-    lengths:np.ndarray, # of the clips' rows, in tokens
+    lengths:np.ndarray, # tokens of each clip's row
     seed:int, # of the run
     size:int, # clips in a step
     k:int, # number of the pass
 ) -> np.ndarray: # permutation of the rows
-    "Clips in the order of one pass."
+    "The order of the clips in one pass."
     rng, n = np.random.default_rng((seed, k)), len(lengths) - len(lengths)%size
     order = rng.permutation(len(lengths))
     if not np.ptp(lengths): return order
@@ -71,19 +71,19 @@ def _shuffled(
     return np.concatenate([*parts, order[n:]])
 
 def _draw_clips(
-    lengths, # of the clips' rows, in tokens
+    lengths, # tokens of each clip's row
     seed:int, # of the run
     size:int, # clips in a step
-) -> Callable: # number of a pass -> permutation of the rows; goes to worker processes by pickle
-    "Clips one by one, shuffled anew in each pass, those of like length in one step."
+) -> Callable: # number of a pass -> permutation of the rows; picklable, for worker processes
+    "Single clips, reshuffled in each pass, with clips of similar length in one step."
     return functools.partial(_shuffled, np.asarray(lengths), seed, size)
 
 # %% ../../nbs/training/03_order.ipynb #sampler
 class StreamSampler(torch.utils.data.Sampler):
-    "The windows of one epoch of a `WindowStream`: the next `len(stream)` ones, or a few more."
+    "The windows of one epoch of a `WindowStream`: the next `len(stream)`, or a few more."
     def __init__(self,
-        stream:WindowStream, # what is trained on
-        multiple:int=1, # that the length of an epoch is rounded up to
+        stream:WindowStream, # the training data
+        multiple:int=1, # round the length of an epoch up to a multiple of this
     ): self.n, self.epoch = multiple*math.ceil(len(stream)/multiple), 0
     def set_epoch(self, epoch): self.epoch = epoch
     def __len__(self): return self.n
@@ -91,20 +91,20 @@ class StreamSampler(torch.utils.data.Sampler):
 
 # %% ../../nbs/training/03_order.ipynb #make-stream
 def _packed(
-    args:tuple, # for `pack_windows`, all but the seed
+    args:tuple, # of `pack_windows`, without the seed
     seed:int, # of the run
     k:int, # number of the pass
 ) -> list[list[int]]: # windows
-    "Clips packed anew for one pass."
+    "Pack the clips for one pass."
     return pack_windows(*args, seed=(seed, k))
 
 def training_stream(
     cfg:RunConfig, # the run
     ds, # datasets.Dataset to train on
-    windows:AudioWindows, # of the model
-    rows=None, # the same rows as they are to be read, from `cache_rows`; None: `ds` itself
+    windows:AudioWindows, # the model's windows
+    rows=None, # the same rows as returned by `cache_rows`; None: `ds` itself
 ) -> WindowStream:
-    "The training data in the order of the run."
+    "The training data in the order in which the run reads it."
     cols = {o: ds[o][:] if o in ds.column_names else None for o in ("duration", "language", "speaker")}
     rows, seconds = ds if rows is None else rows, cols["duration"]
     if cfg.packing == "window":
@@ -121,8 +121,8 @@ def check_texts(
     prompt:TranscriptionPrompt, # counts tokens
     cfg:RunConfig, # max_transcript_tokens and on_long
     log:Callable, # called with a line if clips are dropped
-): # datasets.Dataset without the clips dropped; None for None
-    "Find transcripts that are too long before anything is trained."
+): # datasets.Dataset without the dropped clips; None for None
+    "Find overlong transcripts before training starts."
     if data is None: return None
     ds, n = data.dataset, cfg.max_transcript_tokens
     long = {i: k for i,t in enumerate(ds["text"]) if (k := len(prompt.transcript_ids(t))) > n}

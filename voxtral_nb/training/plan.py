@@ -36,15 +36,15 @@ from .records import RunLog
 class BatchShape:
     "The size of a batch."
     rows:int # examples
-    length:int # tokens of the longest one, which all are padded to
-    labels:int # transcript tokens, of all rows: only they get logits
-    windows:int # that go through the audio encoder; 0 if its output comes from the cache
+    length:int # tokens of the longest example, to which all are padded
+    labels:int # transcript tokens of all rows: only they get logits
+    windows:int # processed by the audio encoder; 0 if its output comes from the cache
     audio_tokens:int # `[AUDIO]` tokens of all rows
 
     @classmethod
     def of(cls,
         batch:dict, # from `VoxtralDataCollator`
-        audio_token_id:int=24, # of the model's config
+        audio_token_id:int=24, # from the model's config
     ) -> "BatchShape":
         "The shape of a real batch."
         ids = batch["input_ids"]
@@ -57,9 +57,9 @@ def assumed(cls:BatchShape,
     cfg:RunConfig, # the run: batch_size, packing, packing_gap_seconds, cache
     config, # of the model
     seconds:float, # length of a clip
-    tokens:int|None=None, # of its transcript; None: four a second, as English has in Voxtral's vocabulary
+    tokens:int|None=None, # of its transcript; None: four per second, as for English in Voxtral's vocabulary
 ) -> BatchShape:
-    "A batch of equal clips."
+    "A batch of clips of equal length."
     w, n, gap = AudioWindows(config), cfg.batch_size, cfg.packing_gap_seconds
     samples, tokens = round(seconds*w.sampling_rate), 1 + math.ceil(4*seconds) if tokens is None else tokens
     clips = max(1, int((w.seconds + gap)//(seconds + gap))) if cfg.packing == "window" else 1 # of an example
@@ -71,8 +71,8 @@ def assumed(cls:BatchShape,
 # %% ../../nbs/training/05_plan.ipynb #planned
 def _planned_device(
     cfg:RunConfig, # the run
-) -> tuple[torch.device,torch.dtype]: # where it will compute, and in what
-    "Like `pick_device` and `pick_dtype`, but a CUDA device that is named need not be here."
+) -> tuple[torch.device,torch.dtype]: # device and dtype of the computation
+    "Like `pick_device` and `pick_dtype`, but a named CUDA device need not be present."
     if (cfg.device.startswith("cuda") or cfg.quantization == "4bit") and not torch.cuda.is_available():
         return torch.device("cuda"), DTYPES.get(cfg.precision, torch.bfloat16)
     device = pick_device(cfg.device)
@@ -83,22 +83,22 @@ def _is_packed(
     family:Family, # of the model
     name:str, # of a parameter
 ) -> bool: # is it stored in 4 bits?
-    "Is it a matrix of the language model's layers? An adapter's is not."
+    "Is it a matrix in a layer of the language model (adapters excluded)?"
     return f"{family.paths['language_model']}.layers." in name and "_proj." in name and "lora_" not in name
 
 # %% ../../nbs/training/05_plan.ipynb #skeleton
 def _skeleton(
     cfg:RunConfig, # the run
     dtype:torch.dtype, # to compute in
-): # what `prepare_model` makes of the loaded model, on the meta device
-    "The model of a run, without contents."
+): # the prepared model, on the meta device
+    "The model of a run, without its weights."
     where = locate_model(cfg.model_id)
     root, _, config, adapter = find_base(where, cfg.model_revision)
     family = family_of(config, root)
     how = dict(dtype=torch.float32 if cfg.method == "full" else dtype,
                attn_implementation="eager" if cfg.attention == "eager" else "sdpa")
     with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore") # of peft, that the adapter's base has no name
+        warnings.simplefilter("ignore") # peft warns that the adapter's base has no name
         model = family.class_of("model")._from_config(family.class_of("config").from_dict(config), **how)
         for n,p in model.named_parameters(): # positions are kept in float32
             if any(o in n for o in family.fixed): p.data = p.data.float()
@@ -109,9 +109,9 @@ def _skeleton(
 
 # %% ../../nbs/training/05_plan.ipynb #live
 class _LiveBytes(TorchDispatchMode):
-    "Counts the bytes of all storages that live at the same time."
+    "Count the bytes of all live storages."
     def __init__(self,
-        known=(), # tensors that are not counted
+        known=(), # tensors to leave out
     ):
         super().__init__()
         self.sizes, self.now, self.peak = {t.untyped_storage()._cdata: 0 for t in known}, 0, 0
@@ -135,7 +135,7 @@ def _nbytes(tensors) -> int: return sum(o.numel()*o.element_size() for o in tens
 def _fill_fake(
     model, # on the meta device
 ):
-    "Give `model` parameters that have a shape and a device, and no contents; called in a `FakeTensorMode`."
+    "Give `model` parameters with a shape and a device but no data; called in a `FakeTensorMode`."
     for m in model.modules():
         for k,p in m._parameters.items():
             if p is not None:
@@ -165,10 +165,10 @@ def _kernels_of(
 def _fake_inputs(
     base, # without an adapter
     shape:BatchShape, # of a batch
-    projected:bool, # does the cache hold what the projector gives?
-    weighted:bool=False, # does a mask say how much each token counts, as with packing="split"?
-) -> dict: # for its forward
-    "A batch without contents; called in a `FakeTensorMode`."
+    projected:bool, # does the cache hold the projector's output?
+    weighted:bool=False, # does a mask weight the tokens, as with packing="split"?
+) -> dict: # for the model's forward
+    "A batch without data; called in a `FakeTensorMode`."
     c, long, w = base.config, torch.long, AudioWindows(base.config)
     if shape.windows: audio = dict(input_features=torch.empty(shape.windows, w.n_mels, w.frames))
     else:
@@ -187,8 +187,8 @@ def _fake_loss(
     inputs:dict, # from `_fake_inputs`
     labels:int, # of the batch
     mixed, # dtype of autocast; None: without
-): # the loss; its graph is all that is kept
-    "What the trainer's `compute_loss` does: logits at the labels only, cross entropy in float32."
+): # the loss; only its graph is kept
+    "The same as the trainer's `compute_loss`: logits at the labels only, cross entropy in float32."
     at = torch.empty(labels, dtype=torch.long)
     with torch.autocast("cpu", mixed, enabled=mixed is not None):
         hidden = base.model(**inputs, use_cache=False).last_hidden_state
@@ -201,13 +201,13 @@ def _step_peak(
     cfg:RunConfig, # the run
     shape:BatchShape, # of a batch
     mixed, # dtype of autocast; None: without
-) -> int: # bytes of batches, activations and gradients at the worst moment
-    "A forward and a backward pass."
+) -> int: # peak bytes of batches, activations and gradients
+    "Peak of a forward and a backward pass."
     learn, base = [p for p in model.parameters() if p.requires_grad], base_voxtral(model)
     inputs = _fake_inputs(base, shape, "projector" not in cfg.trained_parts, cfg.packing == "split")
-    # the next batch is read ahead
+    # the next batch is prefetched
     batches = (1 + cfg.gradient_accumulation_steps)*_nbytes(torch.utils._pytree.tree_leaves(inputs))
-    before = _nbytes(learn) if cfg.gradient_accumulation_steps > 1 else 0 # gradients of the batches before
+    before = _nbytes(learn) if cfg.gradient_accumulation_steps > 1 else 0 # gradients of the earlier batches
     for p in learn: p.grad = torch.empty_like(p) if before else None
     model.train()
     with _LiveBytes([*model.parameters(), *model.buffers(), *(p.grad for p in learn if before)]) as live:
@@ -221,8 +221,8 @@ def _evaluation_peak(
     cfg:RunConfig, # the run: eval_batch_size, max_new_tokens
     labels:int, # of a clip
     mixed, # dtype of autocast; None: without
-) -> int: # bytes of activations and of the KV cache at the worst moment
-    "The loss, and a transcription, of `eval_batch_size` clips of a window each."
+) -> int: # peak bytes of activations and KV cache
+    "Peak of the loss and a transcription of `eval_batch_size` clips of one window each."
     base, n = base_voxtral(model.eval()), cfg.eval_batch_size
     room, prompt = AudioWindows(base.config).tokens, family_of(base).prompt_tokens
     loss = BatchShape(rows=n, length=prompt+room+labels, labels=n*labels, windows=n, audio_tokens=n*room)
@@ -242,10 +242,10 @@ def _evaluation_peak(
 # %% ../../nbs/training/05_plan.ipynb #optimizer_bytes
 def _optimizer_bytes(
     optimizer:str, # of `RunConfig`
-    named, # (name, parameter) of all that is trained
+    named, # (name, parameter) of all trainable parameters
     device:torch.device, # of the run
-) -> tuple[int,int]: # bytes that stay, and that its step takes for a moment
-    "What `optimizer` needs beside weights and gradients."
+) -> tuple[int,int]: # bytes of its state, and temporary bytes of its step
+    "Memory of `optimizer`, besides weights and gradients."
     sizes, stay = [4*p.numel() for _,p in named], 0
     for n,p in named:
         if optimizer.startswith("adamw_torch"): stay += 8*p.numel()
@@ -260,15 +260,15 @@ def _optimizer_bytes(
 # %% ../../nbs/training/05_plan.ipynb #memory_estimate
 @dataclass(frozen=True, repr=False)
 class MemoryEstimate:
-    "What a run needs of its device's memory, in GB of 1e9 bytes; prints as a table."
+    "Device memory of a run, in GB of 1e9 bytes; prints as a table."
     weights:float # of the model
-    gradients:float # of what is trained
+    gradients:float # of the trainable parameters
     optimizer:float # its state
-    activations:float # what else a step needs at its worst moment: kept for the backward pass, logits, the batch
-    evaluation:float # an evaluation, beside weights and optimizer; 0: the run has none
+    activations:float # the rest of a step's peak: kept for the backward pass, logits, the batch
+    evaluation:float # an evaluation, besides weights and optimizer; 0: no evaluation
     shape:BatchShape # of the batch
     device:str # "cpu", "mps" or "cuda"
-    dtype:str # what is computed in
+    dtype:str # of the computation
     @property
     def training(self) -> float: return self.weights + self.gradients + self.optimizer + self.activations
     @property
@@ -285,7 +285,7 @@ def _rows(self:MemoryEstimate) -> list[tuple[str,float]]:
 
 @patch
 def _basis(self:MemoryEstimate) -> str:
-    "What the estimate holds for."
+    "The device and batch that the estimate applies to."
     s = self.shape
     audio = f"{s.windows} windows of audio" if s.windows else "audio from the cache"
     return (f"{self.device}, {self.dtype}; a batch of {s.rows} rows of up to {s.length} tokens "
@@ -302,16 +302,16 @@ def _repr_markdown_(self:MemoryEstimate):
 
 # %% ../../nbs/training/05_plan.ipynb #estimate_memory
 def estimate_memory(
-    cfg:RunConfig, # the run; device="cuda" plans for a GPU that need not be here
-    shape:BatchShape|None=None, # of its largest batch; None assumes clips as follows
+    cfg:RunConfig, # the run; device="cuda" plans for a GPU that need not be present
+    shape:BatchShape|None=None, # of its largest batch; None: assume clips as follows
     *,
     seconds:float=10, # length of a clip
-    tokens:int|None=None, # of a transcript; None: four a second
+    tokens:int|None=None, # of a transcript; None: four per second
 ) -> MemoryEstimate:
-    "What a run needs at its worst moment: counted in one step of its model on tensors without contents."
+    "Peak memory of a run, counted in one step of its model on tensors without data."
     from torch._subclasses.fake_tensor import FakeTensorMode
     device, dtype = _planned_device(cfg)
-    mixed, model = None if dtype == torch.float32 else torch.bfloat16, _skeleton(cfg, dtype) # float16 is as large
+    mixed, model = None if dtype == torch.float32 else torch.bfloat16, _skeleton(cfg, dtype) # float16 has the same size
     base = base_voxtral(model)
     shape = shape or BatchShape.assumed(cfg, base.config, seconds, tokens)
     with FakeTensorMode(), _kernels_of(device, mixed is not None), \
@@ -319,13 +319,13 @@ def estimate_memory(
         _fill_fake(model)
         step = _step_peak(model, cfg, shape, mixed)
         evaluation = _evaluation_peak(model, cfg, max(1, shape.labels//shape.rows), mixed) if cfg.has_eval else 0
-    return _sum_up(cfg, model, shape, step, evaluation, device, dtype)
+    return _add_up(cfg, model, shape, step, evaluation, device, dtype)
 
-def _fake_placeholders(ids, inputs_embeds, audio_features): # the real one looks at contents
+def _fake_placeholders(ids, inputs_embeds, audio_features): # the real one reads the data
     return torch.empty((), dtype=torch.bool).expand(inputs_embeds.shape)
 
 # %% ../../nbs/training/05_plan.ipynb #added_up
-def _sum_up(
+def _add_up(
     cfg:RunConfig, # the run
     model, # prepared
     shape:BatchShape, # of the batch
@@ -334,13 +334,13 @@ def _sum_up(
     device:torch.device, # of the run
     dtype:torch.dtype, # to compute in
 ) -> MemoryEstimate:
-    "The parts of an estimate."
+    "Add up the parts of an estimate."
     named = [(n, p) for n,p in model.named_parameters() if p.requires_grad]
     gradients, (state, moment) = _nbytes(p for _,p in named), _optimizer_bytes(cfg.optimizer, named, device)
     weights, unpacked = _nbytes([*model.parameters(), *model.buffers()]), 0
     if cfg.quantization == "4bit":
         packed = [p for n,p in model.named_parameters() if _is_packed(family_of(model), n)]
-        # with a scale of a byte for 64 weights, and one of 4 bytes for 256 scales
+        # plus a 1-byte scale per 64 weights, and a 4-byte scale per 256 of those
         weights += round(sum(p.numel() for p in packed)*(.5 + 1/64 + 1/4096)) - _nbytes(packed)
         unpacked = max(map(_nbytes, [[p] for p in packed])) # one layer at a time
     return MemoryEstimate(weights=weights/1e9, gradients=gradients/1e9, optimizer=state/1e9,
@@ -351,8 +351,8 @@ def _sum_up(
 # %% ../../nbs/training/05_plan.ipynb #free-memory
 def free_memory(
     device:torch.device, # of a run
-) -> int|None: # bytes; None where it cannot be told
-    "What the device has left; on the CPU, what the system would still give, or the container's limit if that is less."
+) -> int|None: # bytes; None if unknown
+    "Free memory of the device; on the CPU, what the system has available, or the container's limit if lower."
     if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps": return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     cgroup, pages = Path("/sys/fs/cgroup"), "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ())
@@ -365,9 +365,9 @@ def free_memory(
 # %% ../../nbs/training/05_plan.ipynb #dry-steps
 def _first_epoch(
     cfg:RunConfig, # the run
-    stream:WindowStream, # what is trained on, in order
-) -> list[list[list]]: # steps; of each its examples, as lists of rows
-    "What each step sees."
+    stream:WindowStream, # the training data
+) -> list[list[list]]: # per step its examples, as lists of rows
+    "The examples of each step of the first epoch."
     n, size = len(stream), cfg.batch_size*cfg.gradient_accumulation_steps
     examples = [w if isinstance(w, list) else [int(w)] for w in map(stream.window, range(n))]
     return [examples[i:i+size] for i in range(0, n, size)]
@@ -376,7 +376,7 @@ def _lengths_of(
     collate:VoxtralDataCollator, # of the run
     ds, # the training rows
 ) -> list[tuple[int,int]]: # audio tokens and characters of each row
-    "How long the rows are, in what a step's time goes with."
+    "Lengths of the rows, in the units that determine the time of a step."
     audio = [len(collate.kept_audio(round(o*collate.prompt.windows.sampling_rate))) for o in ds["duration"]]
     return list(zip(audio, map(len, ds["text"])))
 
@@ -385,14 +385,14 @@ def _steps_to_try(
     cfg:RunConfig, # batch_size, packing
     steps:list[list[list]], # from `_first_epoch`
     lengths:list[tuple[int,int]], # of each row
-) -> list[list[list]]: # five steps: a middle one, a short, a middle and a long one, and the longest
-    "The steps to try."
-    def example(rows): # packed clips share their window
+) -> list[list[list]]: # five steps: a medium one; a short, a medium and a long one; the longest
+    "Choose the steps to try."
+    def example(rows): # packed clips share a window
         return max(lengths[i][0] for i in rows) + sum(lengths[i][1] for i in rows)
     def longest(step):
         batches = [step[i:i+cfg.batch_size] for i in range(0, len(step), cfg.batch_size)]
         return max(len(o)*max(map(example, o)) for o in batches)
-    if len(steps) > 1: # the last one may be smaller, and hold the longest clip
+    if len(steps) > 1: # the last step may be smaller, and hold the longest clip
         steps = [*steps[:-1], (steps[-2] + steps[-1])[-len(steps[0]):]]
     by_length = sorted(steps, key=longest)
     return [by_length[len(steps)*k//6] for k in (3, 1, 3, 5)] + [by_length[-1]]
@@ -401,7 +401,7 @@ def _steps_to_try(
 def _same_each_epoch(examples, epoch): return examples
 
 class _StepTimes(transformers.TrainerCallback):
-    "Seconds of training at the end of each step."
+    "Record the training time at the end of each step."
     def __init__(self): self.trainer, self.at = None, [0.]
     def on_step_end(self, *args, **kwargs): self.at.append(self.trainer.waited + self.trainer.stepped)
     @property
@@ -415,8 +415,8 @@ def _try_steps(
     processor, # its processor
     ds, # the training rows
     steps:list[list[list]], # from `_steps_to_try`
-) -> tuple: # the trainer; seconds of each step; seconds that a clip of the cache takes
-    "Do the steps."
+) -> tuple: # the trainer; seconds of each step; seconds to cache a clip
+    "Run the chosen steps."
     rows, n = sorted({i for step in steps for example in step for i in example}), len(steps[0])
     at, few, silent, times = {i: k for k,i in enumerate(rows)}, ds.select(rows), RunLog(None, False), _StepTimes()
     examples = [[at[i] for i in example] for step in steps for example in step]
@@ -424,7 +424,7 @@ def _try_steps(
     with tempfile.TemporaryDirectory() as tmp:
         c = cfg.replace(output_dir=f"{tmp}/run", cache_dir=f"{tmp}/cache", cache=level, max_steps=len(steps),
                         warmup_fraction=0.)
-        if n < cfg.batch_size*cfg.gradient_accumulation_steps: # few clips
+        if n < cfg.batch_size*cfg.gradient_accumulation_steps: # fewer clips than a batch holds
             c = c.replace(batch_size=n, gradient_accumulation_steps=1)
         began = time.perf_counter()
         cached = cache_rows(few, model, processor, c, log=silent, verbose=False)
@@ -442,11 +442,11 @@ def _try_steps(
 def _largest_batch(
     collate:VoxtralDataCollator, # of the run
     ds, # the training rows
-    step:list[list], # the longest one
-    size:int, # examples of a batch
+    step:list[list], # the longest step
+    size:int, # examples per batch
     audio_token_id:int, # of the model
 ) -> BatchShape:
-    "The shape of the batch that needs most."
+    "The shape of the largest batch."
     def row(example): return ds[example[0]] if len(example) == 1 else PackedDataset(ds, [example])[0]
     batches = [[row(o) for o in step[i:i+size]] for i in range(0, len(step), size)]
     return max((BatchShape.of(collate(o), audio_token_id) for o in batches), key=lambda o: o.rows*o.length)
@@ -456,16 +456,16 @@ def _encoder_windows(
     steps:list[list[list]], # of an epoch
     windows:AudioWindows, # of the model
 ) -> int:
-    "How many windows go through the encoder in these steps."
+    "Number of windows that the encoder processes in these steps."
     return sum(windows.count(round(max(seconds[i] for i in o)*windows.sampling_rate)) for step in steps for o in step)
 
 # %% ../../nbs/training/05_plan.ipynb #dry-words
-def _fit(
+def _fit_text(
     need:float, # bytes, estimated
     free:float|None, # bytes
 ) -> str:
-    "Say whether a run fits into what is free."
-    if free is None: return f"needs {data_size(need)}; how much is free is not known"
+    "Say whether a run fits into the free memory."
+    if free is None: return f"needs {data_size(need)}; free memory is unknown"
     words = ("it fits" if need < .8*free else "tight: the estimate is accurate to about 20%" if need < free
              else "it does not fit")
     return f"needs {data_size(need)} of {data_size(free)} free: {words}"
@@ -473,20 +473,20 @@ def _fit(
 # %% ../../nbs/training/05_plan.ipynb #dry-run-class
 @dataclass(frozen=True)
 class DryRun:
-    "What a run would be. Nothing of it was kept."
+    "What a run would take. Nothing of the dry run was kept."
     clips:int # to train on
-    hours:float # of them
+    hours:float # of training audio
     eval_clips:int # to evaluate on
-    windows:int # that go through the encoder in an epoch; 0 if its output comes from the cache
+    windows:int # processed by the encoder per epoch; 0 if its output comes from the cache
     epoch_steps:int # optimizer steps of an epoch
-    steps:int # that are left to do
-    epochs:float # that they come to
-    cache:str # what would be kept, and where; or why nothing
-    cache_bytes:int # size of it
+    steps:int # remaining
+    epochs:float # of the remaining steps
+    cache:str # what would be cached, and where; or why nothing
+    cache_bytes:int # size of the cache
     memory:MemoryEstimate # of the largest batch
-    free_gb:float|None # what the device had left before the model was loaded
+    free_gb:float|None # free before the model was loaded
     step_seconds:float # of a step, mean of three
-    cache_seconds:float # to make the cache
+    cache_seconds:float # to fill the cache
     eval_seconds:float # of all evaluations
     @property
     def seconds(self) -> float: return self.steps*self.step_seconds + self.cache_seconds + self.eval_seconds
@@ -496,10 +496,10 @@ class DryRun:
 
 # %% ../../nbs/training/05_plan.ipynb #dry-planned
 class _PlannedRun:
-    "A run that is loaded and laid out, not begun."
+    "A run that is loaded and laid out, but not started."
     def __init__(self,
         cfg:RunConfig, # the run
-        log:RunLog, # where to print
+        log:RunLog, # receives the lines
     ):
         self.cfg, self.log = cfg, log
         self.free = free_memory(_planned_device(cfg)[0])
@@ -517,19 +517,19 @@ class _PlannedRun:
             round(_encoder_windows(self.ds["duration"], steps, self.audio)*share)
 
     @property
-    def steps(self) -> int: return self.total - self.done # that are left to do
+    def steps(self) -> int: return self.total - self.done # remaining
     @property
     def hours(self) -> list[float]: return [sum(o.dataset["duration"])/3600 if o else 0. for o in self.data]
 
 # %% ../../nbs/training/05_plan.ipynb #dry-describe
 @patch
 def describe(self:_PlannedRun):
-    "Say what the run is made of."
+    "Describe data, epochs, steps and cache."
     c, (hours, eval_hours) = self.cfg, self.hours
     size, what = c.batch_size*c.gradient_accumulation_steps, "packed windows" if c.packing == "window" else "clips"
     evaluated = f"{len(self.eval_ds):,} to evaluate on, {eval_hours:.2f} h" if self.eval_ds else "none to evaluate on"
     encoder = (f"{self.windows:,} windows of {self.audio.seconds:g} s for the encoder" if self.windows
-               else "the encoder is not run again")
+               else "the encoder output comes from the cache")
     since = f", continuing from {self.ckpt.name}" if self.ckpt else ""
     lines = {"data": f"{len(self.ds):,} clips to train on, {hours:.2f} h; {evaluated}",
              "an epoch": f"{self.epoch_steps:,} steps of {size} {what}; {encoder}",
@@ -540,22 +540,22 @@ def describe(self:_PlannedRun):
 # %% ../../nbs/training/05_plan.ipynb #dry-memory
 @patch
 def memory(self:_PlannedRun) -> MemoryEstimate:
-    "Estimate the memory of the largest batch. Refuse what does not fit the CPU: the system would kill something."
+    "Estimate the memory of the largest batch. Refuse what does not fit on the CPU: the system would kill a process."
     batch = _largest_batch(self.collate, self.ds, self.tried[-1], self.cfg.batch_size, self.model.config.audio_token_id)
     if self.cache.level == "encoder": batch = replace(batch, windows=0)
     e = estimate_memory(self.cfg, batch)
-    fit = _fit(1e9*e.total, self.free)
+    fit = _fit_text(1e9*e.total, self.free)
     self.log(f"memory    {fit}\n" + re.sub("^", "  ", str(e), flags=re.M))
     if self.free is not None and 1e9*e.total > self.free and e.device != "cuda":
-        raise RunError(f"out of memory, most likely: the run {fit}. To reduce memory: {t.memory_advice(self.cfg)}")
+        raise RunError(f"probably out of memory: the run {fit}. To reduce memory: {t.memory_advice(self.cfg)}")
     return e
 
 # %% ../../nbs/training/05_plan.ipynb #dry-evaluations
 @patch
 def evaluation_seconds(self:_PlannedRun,
-    trainer, # that has done some steps
+    trainer, # after some steps
 ) -> float: # s
-    "Time of all evaluations of the run, from one batch."
+    "Time of all evaluations of the run, extrapolated from one batch."
     if self.eval_ds is None: return 0.
     c, n = self.cfg, len(self.eval_ds)
     few = self.eval_ds.select(sorted({n*k//c.eval_batch_size for k in range(c.eval_batch_size)}))
@@ -569,9 +569,9 @@ def evaluation_seconds(self:_PlannedRun,
 # %% ../../nbs/training/05_plan.ipynb #dry-run
 def dry_run(
     cfg:RunConfig, # the run
-    verbose:bool=True, # print what is found, as it is found?
+    verbose:bool=True, # print the findings as they are made?
 ) -> DryRun:
-    "Do everything up to the first steps, and say what the rest would be; write to a temporary folder only."
+    "Do everything up to the first steps and predict the rest; write to a temporary folder only."
     log = RunLog(None, verbose)
     cfg = with_tiny_defaults(cfg, log.verbose)
     run = _PlannedRun(cfg, log)
@@ -589,7 +589,7 @@ def dry_run(
                step_seconds=sum(seconds[1:4])/3,
                cache_seconds=a_clip*len(run.ds) if run.cache.level != "none" else 0., eval_seconds=evaluation)
     rough = functools.partial(duration, rough=True)
-    cache = f", the cache {rough(r.cache_seconds)} if nothing of it exists yet" if r.cache_seconds else ""
+    cache = f", the cache {rough(r.cache_seconds)} if it is still empty" if r.cache_seconds else ""
     log(f"time      about {rough(r.seconds)}: {r.steps:,} steps of {r.step_seconds:.2f} s, "
         f"evaluations {rough(r.eval_seconds)}{cache}; the longest step took {seconds[4]:.2f} s")
     return r

@@ -1,4 +1,4 @@
-"""What a run leaves behind beside its weights: log, settings, versions, history, plots, results.
+"""What a run writes besides its weights: log, settings, versions, history, plots, results.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/records.html.md"""
 
@@ -36,14 +36,14 @@ from .checkpoints import RunError, is_first_process
 
 # %% ../../nbs/training/02_records.ipynb #run-log
 class RunLog:
-    "Prints, and keeps what it printed in a file."
+    "Print lines and append them to a file."
     def __init__(self,
         path:Path|None, # file to append to; None: print only
         verbose:bool=True, # print at all?
     ): self.path, self.verbose = path, verbose and is_first_process()
     def __call__(self,
         text:str, # one or more lines
-        verbose:bool|None=None, # print it? None: as the log does
+        verbose:bool|None=None, # print it? None: the log's own setting
     ):
         if self.verbose if verbose is None else verbose: print(text, flush=True)
         if self.path is None or not is_first_process(): return
@@ -52,11 +52,11 @@ class RunLog:
                 for o in text.splitlines(): f.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {o}\n")
         except OSError as e:
             self.path = None
-            print(f"training.log cannot be written any more: {e}", flush=True)
+            print(f"could not write to training.log, logging to the screen only: {e}", flush=True)
 
 # %% ../../nbs/training/02_records.ipynb #listening
 class _LogHandler(logging.Handler):
-    "Passes the libraries' warnings on to a `RunLog`, for its file."
+    "Forward the libraries' warnings to the file of a `RunLog`."
     def __init__(self, log):
         super().__init__(logging.WARNING)
         self.log = log
@@ -64,10 +64,10 @@ class _LogHandler(logging.Handler):
 
 @contextmanager
 def log_warnings(
-    log:RunLog, # where warnings go, beside where they went anyway
+    log:RunLog, # receives the warnings, in addition to their usual destination
     names:Sequence[str]=("transformers", "peft", "accelerate", "datasets", "py.warnings"), # loggers
 ):
-    "Keep the warnings of other libraries in the log."
+    "Log the warnings of other libraries."
     h, loggers = _LogHandler(log), [logging.getLogger(o) for o in names]
     for o in loggers: o.addHandler(h)
     try: yield
@@ -78,8 +78,8 @@ def log_warnings(
 _PACKAGES = ("torch transformers peft accelerate datasets mistral-common huggingface_hub soundfile soxr numpy jiwer "
              "trackio bitsandbytes").split()
 
-def _versions() -> dict[str,str]: # package -> version; what is not installed is left out
-    "Versions of what a result depends on."
+def _versions() -> dict[str,str]: # package -> version; packages that are not installed are left out
+    "Versions of the packages a result depends on."
     from importlib.metadata import PackageNotFoundError, version
     out = dict(python=platform.python_version(), voxtral_nb=__version__)
     for o in _PACKAGES:
@@ -89,9 +89,9 @@ def _versions() -> dict[str,str]: # package -> version; what is not installed is
 
 # %% ../../nbs/training/02_records.ipynb #machine
 def _machine(
-    cfg:RunConfig|None=None, # the run; None: what it computes on is left out
-) -> dict: # nothing that names the machine or its owner
-    "What the run runs on."
+    cfg:RunConfig|None=None, # the run; None: leave out its device
+) -> dict: # nothing that identifies the machine or its owner
+    "The hardware and platform of the run."
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     ram = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")/2**30 if hasattr(os,
         "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names else None
@@ -104,8 +104,8 @@ def _machine(
                     processes=int(os.environ.get("WORLD_SIZE", 1)))
 
 # %% ../../nbs/training/02_records.ipynb #git-commit
-def _git_commit() -> str|None: # with "+changes" if the working tree differs from it; None: no repository, or no git
-    "Commit of the folder that the run was started in."
+def _git_commit() -> str|None: # with "+changes" for a dirty working tree; None: no repository or no git
+    "Commit of the folder the run was started in."
     def git(*args):
         return subprocess.run(["git", *args], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     try: return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
@@ -120,8 +120,8 @@ def _command() -> str|None: # None in a notebook
 def _data_record(
     train, # SpeechData
     evaluation, # SpeechData or None
-) -> dict: # of each: source, fingerprint, clips, hours, languages, speakers, ...; no person's name
-    "What was trained and measured on."
+) -> dict: # of each: source, fingerprint, clips, hours, languages, speakers, ...; no names of people
+    "The training and evaluation data."
     heard = set(train.dataset["speaker"]) - {None}
     def one(d):
         if d is None: return None
@@ -138,18 +138,18 @@ def _data_record(
 def _base_record(
     cfg:RunConfig, # the run
     model, # as loaded
-) -> dict: # local: a folder of this machine?; commit: of a Hub model, where it is known
-    "Which weights the run began with, as exactly as it can be told."
+) -> dict: # local: a folder on this machine?; commit: of a Hub model, if known
+    "Which weights the run started from, as exactly as possible."
     return dict(local=os.path.isdir(locate_model(cfg.model_id)), commit=getattr(model.config, "_commit_hash", None))
 
 # %% ../../nbs/training/02_records.ipynb #begin
 def write_run_record(
     cfg:RunConfig, # the run
-    ckpt:Path|None, # checkpoint it goes on from
+    ckpt:Path|None, # checkpoint it resumes from
     data, # (train, eval) as SpeechData
     model, # as loaded
 ):
-    "Make the folder of the run and say in it what will be done."
+    "Write `training_config.json`: what the run will do, with what, and on what."
     if not is_first_process(): return
     f = Path(cfg.output_dir)/"training_config.json"
     record = dict(config=cfg.to_dict(), data=_data_record(*data), base=_base_record(cfg, model), versions=_versions(),
@@ -162,29 +162,29 @@ def write_run_record(
             a, b = ((o["data"][k] or {}).get("fingerprint") for o in (old, record))
             if a != b:
                 raise RunError(
-                    f"the {k} data is not what it was when the run in {cfg.output_dir} began (fingerprint {a} -> {b})")
+                    f"the {k} data has changed since the run in {cfg.output_dir} started (fingerprint {a} -> {b})")
     atomic_write(f, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 # %% ../../nbs/training/02_records.ipynb #evaluations
 def evaluations(
     history:Sequence[dict], # `log_history` of a trainer state
-) -> list[dict]: # in order, the one before the first step too
-    "The evaluations of a run."
+) -> list[dict]: # in order, including the one before the first step
+    "The evaluations in a history."
     return [o for o in history if "eval_loss" in o]
 
 # %% ../../nbs/training/02_records.ipynb #evaluations-2
 def best_evaluation(
     history:Sequence[dict], # `log_history` of a trainer state
-    primary:str, # name in `METRICS` of the rate to go by
-) -> dict|None: # of step 0: no step was better than the model as it came; None: nothing was evaluated
-    "The best rate, then the lowest loss, then the earliest."
+    primary:str, # name in `METRICS` of the rate to judge by
+) -> dict|None: # step 0: no step beat the model before training; None: never evaluated
+    "The evaluation with the best rate; ties go to the lower loss, then to the earlier step."
     metric = METRICS[primary]
     def rank(o): return metric.cost(o[metric.key]), o["eval_loss"] if math.isfinite(o["eval_loss"]) else math.inf
     return min(evaluations(history), key=rank, default=None)
 
 def evaluations_since_best(
     history:Sequence[dict], # `log_history` of a trainer state
-    primary:str, # name in `METRICS` of the rate to go by
+    primary:str, # name in `METRICS` of the rate to judge by
 ) -> int:
     "How many evaluations ago the best one was."
     evals = evaluations(history)
@@ -195,7 +195,7 @@ def _png(
     path:Path, # file to write
     fig, # matplotlib Figure
 ):
-    "Write a figure, whole or not at all."
+    "Write a figure atomically."
     b = io.BytesIO()
     fig.savefig(b, dpi=120, bbox_inches="tight", metadata={"Software": None})
     atomic_write(path, b.getvalue())
@@ -205,7 +205,7 @@ def _axes(
     title:str, # above the plot
     ylabel:str, # unit of the vertical axis
 ) -> tuple: # Figure, Axes
-    "An empty plot over the steps of a run; no window opens."
+    "An empty plot over the steps of a run, without opening a window."
     from matplotlib import pyplot as plt
     from matplotlib.figure import Figure
     fig = plt.figure(figsize=(7, 3)) if IN_NOTEBOOK else Figure(figsize=(7, 3)) # a notebook shows only pyplot's figures
@@ -221,7 +221,7 @@ def _axes(
 def plot_loss(
     history:Sequence[dict], # `log_history` of a trainer state
 ): # matplotlib Figure
-    "Loss of training and of evaluation over the steps."
+    "Training and evaluation loss over the steps."
     fig, ax = _axes("Loss per token", "nats")
     for key, label, style in (("loss", "training", dict(color="#4c78a8")),
                               ("eval_loss", "evaluation", dict(color="#e45756", marker="o", ms=4))):
@@ -233,9 +233,9 @@ def plot_loss(
 # %% ../../nbs/training/02_records.ipynb #plot-wer
 def plot_rates(
     history:Sequence[dict], # `log_history` of a trainer state
-    primary:str="wer", # name in `METRICS` of the rate that the best model was chosen by
+    primary:str="wer", # name in `METRICS` of the rate that chose the best model
 ): # matplotlib Figure
-    "Error rates over the steps; the best one is ringed."
+    "Error rates over the steps, with the best evaluation circled."
     fig, ax = _axes("Error rate on the evaluation clips", "%")
     for k,m in METRICS.items():
         if xy := [(o["step"], 100*o[m.key]) for o in history if m.key in o]:
@@ -250,16 +250,16 @@ def plot_rates(
 
 # %% ../../nbs/training/02_records.ipynb #tracking
 class TrackioCallback(TrainerCallback):
-    "Writes the curves of a run to the local trackio database."
+    "Write the curves of a run to the local trackio database."
     def __init__(self,
-        cfg:RunConfig, # the run: project, name, and all settings as the run's config
-        log:Callable, # where to say where the curves are
+        cfg:RunConfig, # the run: project, name, and all settings
+        log:Callable, # receives the command that shows the curves
     ): self.cfg, self.log, self.run = cfg, log, None
     def on_train_begin(self, args, state, control, **kwargs):
         if not is_first_process(): return
         import trackio
         c = self.cfg
-        with redirect_stdout(io.StringIO()): # a page of hints
+        with redirect_stdout(io.StringIO()): # trackio prints a page of hints
             try:
                 self.run = trackio.init(project=c.project, name=c.run_name or Path(c.output_dir).absolute().name,
                                         config=c.to_dict(),
@@ -280,11 +280,11 @@ class TrackioCallback(TrainerCallback):
         self.run = None
 
 # %% ../../nbs/training/02_records.ipynb #lines
-def _line(
+def _history_line(
     o:dict, # entry of `log_history`
     total:int, # steps of the run
-) -> str|None: # None: nothing that a line is made of
-    "One entry of the history as a line of text."
+) -> str|None: # None: an entry without a loss or a rate
+    "Format one entry of the history."
     step = f"step {o['step']:>{len(str(total))}}/{total}"
     if "loss" in o: return f"{step}  loss {o['loss']:.4f}  learning rate {o['learning_rate']:.2e}"
     if not (rates := rates_of(o)): return None
@@ -296,9 +296,9 @@ def _progress_html(
     history:Sequence[dict], # `log_history` so far
     step:int, # steps done
     total:int, # steps of the run
-    note:str="", # time left, say
+    note:str="", # such as the time left
 ) -> str: # HTML
-    "A bar, and one row per evaluation."
+    "A progress bar, and one row per evaluation."
     bar = f'<progress value="{step}" max="{total}" style="width:20em"></progress> step {step} of {total} {note}'
     rows, loss = [], None
     for o in history:
@@ -312,21 +312,21 @@ def _progress_html(
 
 # %% ../../nbs/training/02_records.ipynb #progress
 class ProgressCallback(TrainerCallback):
-    "Shows how a run is coming on."
+    "Show the progress of a run."
     def __init__(self,
-        log:RunLog, # lines go here
+        log:RunLog, # receives the lines
     ): self.log, self.handle, self.began, self.drawn, self.paused = log, None, None, 0., 0.
     def on_train_begin(self, args, state, control, **kwargs):
-        if args.eval_on_start: self.draw(state, "measuring the model as it is")
+        if args.eval_on_start: self.draw(state, "evaluating the model before training")
     def on_step_begin(self, args, state, control, **kwargs):
         if self.began is None: self.began = time.perf_counter(), state.global_step
     def on_step_end(self, args, state, control, **kwargs):
-        if control.should_evaluate: self.draw(state, "measuring")
+        if control.should_evaluate: self.draw(state, "evaluating")
         elif time.perf_counter() - self.drawn > .5: self.draw(state, self.left(state))
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         if self.began: self.paused += metrics["eval_runtime"]
     def on_log(self, args, state, control, **kwargs):
-        if not (line := _line(state.log_history[-1], state.max_steps)): return
+        if not (line := _history_line(state.log_history[-1], state.max_steps)): return
         left = self.left(state) if "loss" in state.log_history[-1] else ""
         self.log(line + (f"  ({left})" if left else ""), verbose=self.log.verbose and not IN_NOTEBOOK)
         self.draw(state, left)
@@ -335,16 +335,16 @@ class ProgressCallback(TrainerCallback):
 # %% ../../nbs/training/02_records.ipynb #progress-left
 @patch
 def left(self:ProgressCallback, state) -> str:
-    "Time for the steps that are left, evaluations apart."
+    "Time for the remaining steps, without evaluations."
     done = state.global_step - self.began[1] if self.began else 0
     if not done or state.global_step >= state.max_steps: return ""
     per = (time.perf_counter() - self.began[0] - self.paused)/done
     s = round(per*(state.max_steps - state.global_step))
-    return f"{per:.2f} s a step, {s//60}:{s%60:02d} left"
+    return f"{per:.2f} s per step, {s//60}:{s%60:02d} left"
 
 @patch
 def draw(self:ProgressCallback, state, note:str):
-    "Show or renew the table, in a notebook."
+    "Show or update the table, in a notebook."
     if not (IN_NOTEBOOK and self.log.verbose): return
     from IPython.display import HTML, display
     self.drawn, o = time.perf_counter(), HTML(_progress_html(state.log_history, state.global_step, state.max_steps,
@@ -355,23 +355,23 @@ def draw(self:ProgressCallback, state, note:str):
 # %% ../../nbs/training/02_records.ipynb #result
 @dataclass(kw_only=True)
 class RunResult:
-    "What a run came to; everything in it is in the files of `run_dir` too."
+    "The outcome of a run; the files in `run_dir` hold all of it too."
     run_dir:Path # folder of the run
     method:str # "lora" or "full"
-    steps:int # optimizer steps done, over all its parts if it was resumed
-    epochs:float # times through the data
-    seconds:float # from start to end, of this part
+    steps:int # optimizer steps, over all sessions if the run was resumed
+    epochs:float # epochs trained
+    seconds:float # duration of this session
     train_loss:float|None # mean over the steps
-    interrupted:bool # by Ctrl-C; resume="auto" goes on
+    interrupted:bool # by Ctrl-C; continue with resume="auto"
     stopped_early:bool # by early_stopping_patience
-    resumed_from:int|None # step of the checkpoint this part began with
-    primary:str # name in `METRICS` of the rate to judge by: what best_score is
-    rates_before:dict|None # name in `METRICS` -> rate of the model as it came; None: not evaluated
-    rates_after:dict|None # of the last model evaluated: final-model, unless interrupted
+    resumed_from:int|None # step of the checkpoint this session resumed from
+    primary:str # name in `METRICS` of the rate to judge by: the rate in best_score
+    rates_before:dict|None # name in `METRICS` -> rate before training; None: not evaluated
+    rates_after:dict|None # of the last evaluated model: final-model, unless interrupted
     eval_loss:float|None # of the same model as rates_after
-    best_step:int|None # of the best evaluation; 0: no step beat the model as it came; None: nothing was evaluated
+    best_step:int|None # of the best evaluation; 0: no step beat the model before training; None: not evaluated
     best_score:float|None # its rate, on eval_clips clips
-    best_model:Path|None # folder; None: there is none, since nothing was evaluated or no step was better
+    best_model:Path|None # folder; None: not evaluated, or no step was better
     final_model:Path|None # folder; None: interrupted
     before:EvalReport|None = field(default=None, repr=False) # clip by clip
     after:EvalReport|None = field(default=None, repr=False)
@@ -379,7 +379,7 @@ class RunResult:
 # %% ../../nbs/training/02_records.ipynb #result-dict
 @patch
 def to_dict(self:RunResult) -> dict: # plain values, without the reports
-    "The result as JSON can hold it."
+    "The result as JSON-compatible values."
     def plain(v): return {k: plain_value(o) for k,o in v.items()} if isinstance(v, dict) else plain_value(v)
     return {k: plain(v) for k,v in vars(self).items() if k not in ("before", "after")}
 
@@ -391,7 +391,7 @@ def rates_by_name(self:RunResult) -> dict: # wer_before, cer_before, wer_after, 
 
 @patch
 def summary(self:RunResult) -> str: # a few lines
-    "The result in words."
+    "A summary in a few lines."
     m = METRICS[self.primary]
     before, after = (rates and rates[m.name] for rates in (self.rates_before, self.rates_after))
     how = "interrupted after" if self.interrupted else "stopped early after" if self.stopped_early else "done:"
@@ -399,22 +399,22 @@ def summary(self:RunResult) -> str: # a few lines
     if after is not None:
         lines.append(f"{m.label} {m.show(before)} before, {m.show(after)} after" if before is not None
                      else f"{m.label} {m.show(after)}")
-    elif before is not None: lines.append(f"{m.label} {m.show(before)} before; not measured since")
-    else: lines.append("nothing was measured")
+    elif before is not None: lines.append(f"{m.label} {m.show(before)} before; not evaluated since")
+    else: lines.append("not evaluated")
     if self.best_model:
         lines.append(f"best model: {self.best_model} (step {self.best_step}, {m.label} {m.show(self.best_score)})")
     elif self.best_step == 0:
         lines.append(f"no step was better than the model before training ({m.label} {m.show(self.best_score)}): "
                      "there is no best model")
     if self.final_model: lines.append(f"final model: {self.final_model}")
-    if self.interrupted: lines.append("to go on: the same config with resume='auto'")
+    if self.interrupted: lines.append("to resume: the same config with resume='auto'")
     return "\n".join(lines)
 
 # %% ../../nbs/training/02_records.ipynb #train-loss
 def mean_train_loss(
     history:Sequence[dict], # `log_history` of a trainer state
-) -> float|None: # nats per token; None: nothing was trained
-    "Mean loss of all steps; each entry is the mean since the one before."
+) -> float|None: # nats per token; None: no step was logged
+    "Mean loss of all steps; each entry is the mean since the previous one."
     total, last = 0., 0
     for o in history:
         if "loss" in o: total, last = total + o["loss"]*(o["step"] - last), o["step"]
@@ -423,17 +423,17 @@ def mean_train_loss(
 # %% ../../nbs/training/02_records.ipynb #perplexity
 def perplexity(
     loss:float, # nats per token
-) -> float: # infinity where the number is too large
-    "How many tokens, in effect, the model hesitates between."
+) -> float: # infinity on overflow
+    "The effective number of tokens the model hesitates between."
     return math.exp(loss) if loss < 700 else math.inf
 
 # %% ../../nbs/training/02_records.ipynb #write-eval
 def write_eval_results(
     run:Path, # folder of the run
     history:Sequence[dict], # `log_history` of a trainer state
-    primary:str, # the rate that the best model is chosen by
-    before:EvalReport|None, # the model as it came; None: not evaluated
-    after:EvalReport|None, # the last model evaluated; None: none yet
+    primary:str, # name in `METRICS` of the rate that chooses the best model
+    before:EvalReport|None, # before training; None: not evaluated
+    after:EvalReport|None, # of the last evaluated model; None: none yet
 ):
     "Write `eval_results.json`: the rates of the trained model, then both reports, clip by clip."
     best, loss = best_evaluation(history, primary), after and after.loss
@@ -449,11 +449,11 @@ def write_eval_results(
 
 # %% ../../nbs/training/02_records.ipynb #write-results
 def write_results(
-    result:RunResult, # what the run came to
-    state:TrainerState, # of the trainer at its end
-    **numbers, # more for `train_results.json`
+    result:RunResult, # outcome of the run
+    state:TrainerState, # of the trainer at the end
+    **numbers, # additional values for `train_results.json`
 ):
-    "Write the numbers, the history and the plots."
+    "Write the results, the history and the plots."
     run, history = result.run_dir, state.log_history
     text = json.dumps(result.to_dict() | numbers, indent=1, ensure_ascii=False)
     atomic_write(run/"train_results.json", text + "\n")
@@ -464,11 +464,11 @@ def write_results(
 
 # %% ../../nbs/training/02_records.ipynb #read-before
 def read_before(
-    run:Path, # folder of a run that goes on
-) -> EvalReport|None: # None: was not measured
-    "What an earlier part of the run measured before training."
+    run:Path, # folder of a resumed run
+) -> EvalReport|None: # None: not evaluated
+    "The evaluation from before training, made by an earlier session of the run."
     f = run/"eval_results.json"
     try: d = json.loads(f.read_text(encoding="utf-8")).get("before") if f.exists() else None
     except ValueError:
-        raise RunError(f"{f} is damaged; remove it to go on, without what was measured before training") from None
+        raise RunError(f"{f} is damaged; remove it to continue without the evaluation from before training") from None
     return d and EvalReport.from_dict(d)

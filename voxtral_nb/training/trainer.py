@@ -1,4 +1,4 @@
-"""Fine-tune Voxtral: `train(config)` takes a run from its data to a folder that holds everything worth keeping of it.
+"""Fine-tune Voxtral: `train(config)` takes a run from its data to a folder that holds everything worth keeping.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/trainer.html.md"""
 
@@ -47,7 +47,7 @@ from .records import (ProgressCallback, RunLog, RunResult, TrackioCallback, best
 def _no_progress_bars(
     off:bool=True, # False: leave them on
 ):
-    "No progress bars of transformers."
+    "Hide the progress bars of transformers."
     log = transformers.utils.logging
     was = log.is_progress_bar_enabled()
     if off: log.disable_progress_bar()
@@ -59,23 +59,23 @@ def _no_progress_bars(
 def steps_per_epoch(
     cfg:RunConfig, # the run
     windows:int, # in an epoch
-    processes:int=1, # each takes a batch
-) -> int: # optimiser steps
-    "Steps of an epoch, the last of which may be smaller."
+    processes:int=1, # training processes, one batch each
+) -> int: # optimizer steps
+    "Steps per epoch; the last may be smaller."
     return math.ceil(math.ceil(windows/(cfg.batch_size*processes))/cfg.gradient_accumulation_steps)
 
 def total_steps(
     cfg:RunConfig, # the run
     per_epoch:int, # steps of an epoch
-) -> int: # optimiser steps of the whole run
-    "Steps of the run: `max_steps`, or what `epochs` come to."
+) -> int: # optimizer steps of the whole run
+    "Steps of the run: `max_steps`, or as many as `epochs` need."
     return cfg.max_steps or math.ceil(cfg.epochs*per_epoch)
 
 # %% ../../nbs/training/04_trainer.ipynb #precision
 def _autocast(
     cfg:RunConfig, # the run
 ) -> dict: # `bf16`, `fp16` and `use_cpu` of TrainingArguments
-    "The number format to compute in, as the model was loaded."
+    "The number format to compute in, the one the model is loaded in."
     device = pick_device(cfg.device)
     dtype = pick_dtype(cfg.precision, device)
     return dict(bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16, use_cpu=device.type == "cpu")
@@ -84,8 +84,8 @@ def _autocast(
 def _workers(
     cfg:RunConfig, # the run
     batches:int, # in an epoch
-) -> int: # processes that prepare batches
-    "As many as `cfg` says, or as are of use: no more than cores or batches. On a CPU they would compete with training."
+) -> int: # worker processes
+    "At most as many as cores or batches. Default on a CPU: 0, since workers would compete with training."
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cfg.num_workers is not None: return min(cfg.num_workers, cores, batches)
     return 0 if pick_device(cfg.device).type == "cpu" else min(8, max(1, cores - 1), batches)
@@ -94,10 +94,10 @@ def _workers(
 def training_arguments(
     cfg:RunConfig, # the run
     windows:int, # in an epoch
-    has_eval:bool=True, # is there anything to evaluate on?
-    processes:int=1, # that train together
+    has_eval:bool=True, # is there evaluation data?
+    processes:int=1, # training processes
 ) -> TrainingArguments:
-    "What transformers' Trainer is told."
+    "The arguments for transformers' Trainer."
     per_epoch = steps_per_epoch(cfg, windows, processes)
     total = total_steps(cfg, per_epoch)
     every = min(cfg.eval_every or per_epoch, total)
@@ -125,35 +125,35 @@ def _use_device(
     args:TrainingArguments, # of the run
     device:torch.device, # of the run
 ):
-    "Train on `device` only: transformers takes the first GPU, and would spread each batch over all."
-    args.n_gpu # counts the GPUs
+    "Train on `device` only: transformers takes the first GPU, and would spread each batch over all GPUs."
+    args.n_gpu # this property counts the GPUs
     args._n_gpu = min(args._n_gpu, 1)
-    if device.type != "cuda" or args.world_size > 1: return # each process of several has its own
+    if device.type != "cuda" or args.world_size > 1: return # with several processes, each has its own
     args.__dict__["_setup_devices"] = args.distributed_state.device = device
     torch.cuda.set_device(device)
 
 # %% ../../nbs/training/04_trainer.ipynb #trainer
 class VoxtralTrainer(transformers.Trainer):
-    "transformers' Trainer for Voxtral: loss of the transcript only, error rates by generation, the best model by them."
+    "transformers' Trainer for Voxtral: transcript-only loss, error rates by generation, the best model by them."
     def __init__(self,
         model, # from `prepare_model`
         args:TrainingArguments, # from `training_arguments`
         *,
         cfg:RunConfig, # the run
         processor, # the model's VoxtralProcessor; saved with each model
-        stream:WindowStream, # what is trained on
-        eval_dataset=None, # datasets.Dataset to measure on; None: nothing is measured
-        log:Callable=print, # where the run speaks
-        callbacks:Sequence=(), # more callbacks
+        stream:WindowStream, # the training data
+        eval_dataset=None, # datasets.Dataset to evaluate on; None: no evaluation
+        log:Callable=print, # receives the lines of the run
+        callbacks:Sequence=(), # additional callbacks
     ):
         self.eval_collator = collator_for(cfg, processor, packing="none")
         self.cfg, self.processor, self.run_log = cfg, processor, log
         self.primary = primary_metric([] if eval_dataset is None
                                       else [o or cfg.language for o in eval_dataset["language"]])
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
-        self.waited, self.stepped = 0., 0. # s: waiting for batches, and computing steps
+        self.waited, self.stepped = 0., 0. # s spent waiting for batches, and computing steps
         super().__init__(model, args, data_collator=collator_for(cfg, processor), train_dataset=stream,
-                         eval_dataset=eval_dataset, callbacks=[_Flow(self), *callbacks])
+                         eval_dataset=eval_dataset, callbacks=[_RunControl(self), *callbacks])
         self.remove_callback(transformers.PrinterCallback)
     def _get_train_sampler(self, train_dataset=None):
         a = self.args
@@ -161,19 +161,19 @@ class VoxtralTrainer(transformers.Trainer):
 
 # %% ../../nbs/training/04_trainer.ipynb #model-inputs-2
 def _attention_dtype(model) -> torch.dtype:
-    "What the attention of `model` is computed in, here and now; a mask of weights (see the collator) must match it."
+    "The current dtype of the attention; a mask of weights (see the collator) must match it."
     p = next(model.parameters())
     return torch.get_autocast_dtype(p.device.type) if torch.is_autocast_enabled(p.device.type) else p.dtype
 
 # %% ../../nbs/training/04_trainer.ipynb #compute-loss
 @patch
 def compute_loss(self:VoxtralTrainer,
-    model, # as accelerate has wrapped it
+    model, # wrapped by accelerate
     inputs:dict, # a batch of the collator
-    return_outputs:bool=False, # return the model's output too?
+    return_outputs:bool=False, # also return the model's output?
     num_items_in_batch=None, # transcript tokens of all batches of this step; None: those of this batch
 ):
-    "Cross entropy of the transcript tokens, by token."
+    "Mean cross entropy over the transcript tokens."
     labels = inputs["labels"][:, 1:]
     learned = labels != -100
     out = model(**VoxtralBatch(**inputs).model_inputs(_attention_dtype(self.model)), use_cache=False,
@@ -188,7 +188,7 @@ def compute_loss(self:VoxtralTrainer,
 # %% ../../nbs/training/04_trainer.ipynb #waiting
 @patch
 def get_batch_samples(self:VoxtralTrainer, epoch_iterator, num_batches, device):
-    "The batches of the next step, and the time it took to get them."
+    "Get the batches of the next step, and time it."
     start = time.perf_counter()
     try: return transformers.Trainer.get_batch_samples(self, epoch_iterator, num_batches, device)
     finally: self.waited += time.perf_counter() - start
@@ -197,7 +197,7 @@ def get_batch_samples(self:VoxtralTrainer, epoch_iterator, num_batches, device):
 def windows_at(self:VoxtralTrainer,
     step:int, # of the run
 ) -> int:
-    "How many windows of the stream have been trained on after `step`."
+    "How many windows of the stream have been trained on by `step`."
     n, a = len(self._get_train_sampler()), self.args
     size = a.per_device_train_batch_size*a.world_size*a.gradient_accumulation_steps
     epochs, rest = divmod(step, math.ceil(n/size))
@@ -206,16 +206,16 @@ def windows_at(self:VoxtralTrainer,
 # %% ../../nbs/training/04_trainer.ipynb #log
 @patch
 def log(self:VoxtralTrainer, logs, *args, **kwargs):
-    "Keep an entry in the history; the loss of the whole run, where transformers knows that of its last part only."
+    "Add an entry to the history, with the loss of the whole run, not of its last session only."
     if "train_loss" in logs: logs["train_loss"] = mean_train_loss(self.state.log_history)
     transformers.Trainer.log(self, logs, *args, **kwargs)
 
 # %% ../../nbs/training/04_trainer.ipynb #speed
 @patch
 def speed(self:VoxtralTrainer,
-    since:int=0, # step at which this part of the run began
-) -> dict: # audio_seconds, audio_rate (x real time, evaluation apart), waiting (share), peak_memory_gb
-    "How fast it went."
+    since:int=0, # step at which this session started
+) -> dict: # audio_seconds, audio_rate (x real time, without evaluation), waiting (share), peak_memory_gb
+    "Training speed."
     first, last = self.windows_at(since), self.windows_at(self.state.global_step)
     audio, took = sum(self.train_dataset.seconds(g) for g in range(first, last)), self.waited + self.stepped
     cuda = self.args.device.type == "cuda"
@@ -224,8 +224,8 @@ def speed(self:VoxtralTrainer,
                 waiting=self.waited/took if took else None,
                 peak_memory_gb=peak and round(peak/1e9, 3))
 
-def _peak_rss() -> int|None: # bytes; None where it is not known
-    "The most memory that this process has held."
+def _peak_rss() -> int|None: # bytes; None if unknown
+    "Peak memory of this process."
     try: import resource
     except ImportError: return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == "darwin" else 1024)
@@ -235,9 +235,9 @@ def _peak_rss() -> int|None: # bytes; None where it is not known
 def eval_loss(self:VoxtralTrainer,
     dataset, # rows with audio and text
 ) -> float: # nats per token
-    "Mean loss over all transcript tokens of a data set."
+    "Mean loss over all transcript tokens of a dataset."
     a, sums = self.args, torch.zeros(2, dtype=torch.float64)
-    mine = dataset.select(range(a.process_index, len(dataset), a.world_size)) # accelerate would count some twice
+    mine = dataset.select(range(a.process_index, len(dataset), a.world_size)) # accelerate would count some rows twice
     with evaluation_mode(self.model):
         for batch in torch.utils.data.DataLoader(mine, a.eval_batch_size, collate_fn=self.eval_collator,
                                                  num_workers=a.dataloader_num_workers):
@@ -255,7 +255,7 @@ def report(self:VoxtralTrainer,
     dataset, # rows with audio, text, language, duration
     max_clips:int|None=None, # clips to transcribe; None: all
 ) -> EvalReport:
-    "Transcribe and score, as `evaluate` does, with the settings of the run."
+    "Transcribe and score with the settings of the run."
     c = self.cfg
     return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size,
                           max_new_tokens=c.max_new_tokens, normalizer=c.normalizer,
@@ -263,7 +263,7 @@ def report(self:VoxtralTrainer,
 
 # %% ../../nbs/training/04_trainer.ipynb #rng-state
 def _rng_state():
-    "The state of every random generator that training draws from."
+    "The state of every random generator used in training."
     return random.getstate(
         ), np.random.get_state(
             ), torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
@@ -271,7 +271,7 @@ def _rng_state():
 def _set_rng_state(
     state:tuple, # from `_rng_state`
 ):
-    "Put the random generators back."
+    "Restore the random generators."
     random.setstate(state[0])
     np.random.set_state(state[1])
     torch.set_rng_state(state[2])
@@ -280,7 +280,7 @@ def _set_rng_state(
 # %% ../../nbs/training/04_trainer.ipynb #trainer-evaluate
 @patch
 def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_key_prefix:str="eval") -> dict:
-    "Loss, perplexity, WER and CER; all clips before the first step, `eval_clips` of them later."
+    "Loss, perplexity, WER and CER, on all clips before the first step and on `eval_clips` of them later."
     ds, step, k = self.eval_dataset if eval_dataset is None else eval_dataset, self.state.global_step, metric_key_prefix
     start = time.perf_counter()
     self.evaluating, rng = True, _rng_state()
@@ -304,7 +304,7 @@ def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_ke
 # %% ../../nbs/training/04_trainer.ipynb #determine-best
 @patch
 def _determine_best_metric(self:VoxtralTrainer, metrics=None, trial=None) -> bool:
-    "Was the evaluation of this step the best one?"
+    "Is the evaluation of this step the best?"
     best = best_evaluation(self.state.log_history, self.primary)
     if best is None: return False
     self.state.best_metric, self.state.best_global_step = best[METRICS[self.primary].key], best["step"]
@@ -314,35 +314,35 @@ def _determine_best_metric(self:VoxtralTrainer, metrics=None, trial=None) -> boo
 def save_model(
     model, # a Voxtral, with or without a LoRA adapter
     processor, # its VoxtralProcessor
-    folder:str|Path, # to write into
+    folder:str|Path, # to write to
     **kwargs, # for `save_pretrained` of the model
 ):
-    "Write a model, or an adapter, with its processor, as transformers and peft read them."
+    "Save a model or an adapter, with its processor, in the format of transformers and peft."
     lora = hasattr(model, "peft_config")
-    # peft would ask the Hub whether the base's vocabulary has changed; it has not
+    # otherwise peft asks the Hub whether the base's vocabulary has changed; it has not
     if lora: kwargs = kwargs | dict(save_embedding_layers=False)
     with _no_progress_bars(): model.save_pretrained(folder, **kwargs)
     processor.save_pretrained(folder)
     if not lora: return
-    (Path(folder)/"README.md").unlink(missing_ok=True) # peft's form with nothing filled in
-    # without the base's config.json, AutoProcessor would take another tokenizer for tekken.json, one that knows no </s>
+    (Path(folder)/"README.md").unlink(missing_ok=True) # peft's empty template
+    # without the base's config.json, AutoProcessor would pick a tokenizer for tekken.json that has no </s>
     atomic_write(Path(folder)/"tokenizer_config.json",
                  json.dumps(dict(tokenizer_class=type(processor.tokenizer).__name__)) + "\n")
 
 # %% ../../nbs/training/04_trainer.ipynb #save
 @patch
 def _save(self:VoxtralTrainer,
-    output_dir=None, # folder to write into
-    state_dict=None, # gathered weights, when they are spread over processes
+    output_dir=None, # folder to write to
+    state_dict=None, # gathered weights, if sharded over processes
 ):
-    "Where transformers' Trainer writes a model."
+    "Write the model; called by transformers' Trainer."
     if self.args.should_save:
         save_model(self.accelerator.unwrap_model(self.model), self.processor, output_dir, state_dict=state_dict)
 
 # %% ../../nbs/training/04_trainer.ipynb #save-checkpoint
 @patch
 def _save_checkpoint(self:VoxtralTrainer, model=None, trial=None):
-    "Save all that is needed to go on from here; then the best model, if this is it."
+    "Save everything needed to resume from here, then update the best model."
     run, step = Path(self.args.output_dir), self.state.global_step
     tmp, first = run/f".checkpoint-{step}.part", is_first_process()
     self._determine_best_metric()
@@ -364,7 +364,7 @@ def _save_checkpoint(self:VoxtralTrainer, model=None, trial=None):
 # %% ../../nbs/training/04_trainer.ipynb #load-checkpoint
 @patch
 def _load_from_checkpoint(self:VoxtralTrainer, resume_from_checkpoint, model=None):
-    "Put the weights of a checkpoint into the model."
+    "Load the weights of a checkpoint into the model."
     target = self.accelerator.unwrap_model(model or self.model)
     if hasattr(target, "peft_config") or self.is_fsdp_enabled:
         return transformers.Trainer._load_from_checkpoint(self, resume_from_checkpoint, model)
@@ -374,39 +374,39 @@ def _load_from_checkpoint(self:VoxtralTrainer, resume_from_checkpoint, model=Non
     target.load_state_dict(loaded.state_dict(), strict=True)
 
 @contextmanager
-def _reading(
+def _naming_damage(
     ckpt, # folder of a checkpoint
-    *names:str, # files that are read from it
+    *names:str, # files to read from it
 ):
-    "Turn what torch says of a damaged file into its name and what to do."
+    "Turn torch's error about a damaged file into one that names the file and says what to do."
     try: yield
     except (torch.OutOfMemoryError, RunError): raise
     except Exception as e:
         why = " ".join(str(e).split())[:200]
-        raise RunError(f"{' or '.join(names)} in {ckpt} is damaged, or of another run ({type(e).__name__}: {why}). "
-                       f"Remove {Path(ckpt).name} to go on from the checkpoint before it, or start a new run") from e
+        raise RunError(f"{' or '.join(names)} in {ckpt} is damaged or from another run ({type(e).__name__}: {why}). "
+                       f"Remove {Path(ckpt).name} to resume from the previous checkpoint, or start a new run") from e
 
 # %% ../../nbs/training/04_trainer.ipynb #load-state
 @patch
 def _load_optimizer_and_scheduler(self:VoxtralTrainer, checkpoint):
-    "Put the state of the optimizer and of the schedule back."
-    with _reading(checkpoint, "optimizer.pt", "scheduler.pt"):
+    "Restore the optimizer and the scheduler."
+    with _naming_damage(checkpoint, "optimizer.pt", "scheduler.pt"):
         transformers.Trainer._load_optimizer_and_scheduler(self, checkpoint)
 
 @patch
 def _load_scaler(self:VoxtralTrainer, checkpoint):
-    "Put the state of the gradient scaler back (float16 only)."
-    with _reading(checkpoint, "scaler.pt"): transformers.Trainer._load_scaler(self, checkpoint)
+    "Restore the gradient scaler (float16 only)."
+    with _naming_damage(checkpoint, "scaler.pt"): transformers.Trainer._load_scaler(self, checkpoint)
 
 @patch
 def _load_rng_state(self:VoxtralTrainer, checkpoint):
-    "Put the random generators back."
-    with _reading(checkpoint, "rng_state.pth"): transformers.Trainer._load_rng_state(self, checkpoint)
+    "Restore the random generators."
+    with _naming_damage(checkpoint, "rng_state.pth"): transformers.Trainer._load_rng_state(self, checkpoint)
 
 # %% ../../nbs/training/04_trainer.ipynb #after-save
 @patch
 def after_save(self:VoxtralTrainer):
-    "Bring `best-model/` up to date, and remove the oldest checkpoints."
+    "Update `best-model/` and remove the oldest checkpoints."
     run, best = Path(self.args.output_dir), self.state.best_global_step
     ckpt = run/f"checkpoint-{best}"
     if best and ckpt.is_dir() and not _same_weights(ckpt, run/"best-model"): link_model(ckpt, run/"best-model")
@@ -414,15 +414,15 @@ def after_save(self:VoxtralTrainer):
 
 def _same_weights(
     a:Path, # folder of a model
-    b:Path, # another one; may not exist
+    b:Path, # another folder; may not exist
 ) -> bool:
-    "Do both hold the same weights? Links are known without being read."
+    "Do both hold the same weights? Hard links are recognized without reading the files."
     files = [p.name for p in a.glob("*.safetensors")]
     return all((b/o).exists() and (os.path.samefile(a/o, b/o) or filecmp.cmp(a/o, b/o, shallow=False)) for o in files)
 
 # %% ../../nbs/training/04_trainer.ipynb #flow
-class _Flow(TrainerCallback):
-    "Decides when a run stops."
+class _RunControl(TrainerCallback):
+    "Decide when a run stops."
     def __init__(self, trainer): self.t, self.midstep, self.rng = trainer, False, None
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step: self.t.catch_up()
@@ -433,7 +433,7 @@ class _Flow(TrainerCallback):
         self.midstep, self.rng = False, _rng_state()
         self.t.stepped += time.perf_counter() - self.began
         if control.should_evaluate or state.global_step >= state.max_steps:
-            control.should_log = True # both losses of the step stand side by side
+            control.should_log = True # log training and evaluation loss of the same step
         if self.t.stopping:
             control.should_save, control.should_evaluate, control.should_training_stop = True, False, True
         return control
@@ -443,7 +443,7 @@ class _Flow(TrainerCallback):
             raise RunError(
                 f"the loss is {loss} at step {state.global_step}: training has diverged. Lower learning_rate or "
                 "max_grad_norm, or raise warmup_fraction; with precision='fp16' try 'bf16' or 'fp32'. "
-                "Checkpoints from before are undamaged")
+                "Earlier checkpoints are undamaged")
     def on_evaluate(self, args, state, control, **kwargs):
         if (n := self.t.cfg.early_stopping_patience) and evaluations_since_best(state.log_history, self.t.primary) >= n:
             rate = METRICS[self.t.primary].label
@@ -452,14 +452,14 @@ class _Flow(TrainerCallback):
             control.should_training_stop = True
         return control
     def on_save(self, args, state, control, **kwargs):
-        if self.t.stopping: control.should_training_stop = True # asked while it measured or saved
+        if self.t.stopping: control.should_training_stop = True # requested during an evaluation or a save
         return control
 
 # %% ../../nbs/training/04_trainer.ipynb #catch-up
 @patch
 def catch_up(self:VoxtralTrainer):
-    "Do what was still to be done at the step of the checkpoint."
-    self.state.compute_steps(self.args, self.state.max_steps) # logging_steps and the like may have been changed
+    "Complete what was pending at the step of the checkpoint."
+    self.state.compute_steps(self.args, self.state.max_steps) # logging_steps and similar settings may have changed
     if pending := self.state.stateful_callbacks.get("pending_loss"):
         self._tr_loss += pending["sum"]
         self._globalstep_last_logged = pending["since"]
@@ -467,7 +467,7 @@ def catch_up(self:VoxtralTrainer):
 
 @patch
 def catch_up_evaluation(self:VoxtralTrainer):
-    "Evaluate the model of this step if that was not done, and bring `best-model/` up to date."
+    "Evaluate this step if that was not done, and update `best-model/`."
     step, last = self.state.global_step, max((o["step"] for o in evaluations(self.state.log_history)), default=0)
     due = step % self.args.eval_steps == 0 or step >= self.state.max_steps
     if self.eval_dataset is not None and due and last < step: self.evaluate()
@@ -476,10 +476,10 @@ def catch_up_evaluation(self:VoxtralTrainer):
 
 # %% ../../nbs/training/04_trainer.ipynb #catching-interrupt
 @contextmanager
-def _catching_interrupt(
-    trainer:VoxtralTrainer, # told to stop at the first Ctrl-C
+def _interrupt_as_request(
+    trainer:VoxtralTrainer, # asked to stop at the first Ctrl-C
 ):
-    "Turn the first Ctrl-C into a request. (Only the main thread gets signals.)"
+    "Turn the first Ctrl-C into a request. (Only the main thread receives signals.)"
     def on_sigint(signum, frame):
         asked, trainer.stopping = trainer.stopping, True
         if not trainer.busy and (asked or trainer.evaluating): raise KeyboardInterrupt
@@ -492,11 +492,11 @@ def _catching_interrupt(
 # %% ../../nbs/training/04_trainer.ipynb #run-loop
 @patch
 def run(self:VoxtralTrainer,
-    checkpoint:Path|None=None, # to go on from
+    checkpoint:Path|None=None, # to resume from
 ) -> bool: # was it interrupted?
-    "Train to the end, or to Ctrl-C; then a checkpoint of the last step is on the disk."
+    "Train to the end or until Ctrl-C, and leave a checkpoint of the last step on disk."
     try:
-        with _catching_interrupt(self):
+        with _interrupt_as_request(self):
             if checkpoint and self._is_done(checkpoint): self.catch_up_evaluation()
             else: self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
@@ -508,7 +508,7 @@ def run(self:VoxtralTrainer,
 
 @patch
 def end_workers(self:VoxtralTrainer):
-    "End the processes that prepare batches, now: left to the garbage collector, each takes 5 s to notice."
+    "Stop the worker processes now; left to the garbage collector, each takes 5 s to notice."
     loader = self.callback_handler.train_dataloader
     if (it := getattr(loader, "_iterator", None)) is None: return
     it._shutdown_workers()
@@ -517,20 +517,20 @@ def end_workers(self:VoxtralTrainer):
 # %% ../../nbs/training/04_trainer.ipynb #run-loop-2
 @patch
 def _is_done(self:VoxtralTrainer, checkpoint:Path) -> bool:
-    "Is there no step left to train after `checkpoint`? Then take it as it is."
+    "Is there no step left to train after `checkpoint`? If so, load it."
     state = TrainerState.load_from_json(str(checkpoint/"trainer_state.json"))
     if state.global_step < self.args.max_steps: return False
     self._load_from_checkpoint(str(checkpoint))
     self.state = state
-    self.run_log(f"all {state.global_step} steps have been done")
+    self.run_log(f"all {state.global_step} steps are already done")
     return True
 
 @patch
 def _save_interrupted(self:VoxtralTrainer):
-    "Save the last whole step, if that has not been done."
-    flow, step = next(o for o in self.callback_handler.callbacks if isinstance(o, _Flow)), self.state.global_step
+    "Save the last complete step, unless it is saved already."
+    flow, step = next(o for o in self.callback_handler.callbacks if isinstance(o, _RunControl)), self.state.global_step
     if flow.midstep:
-        return self.run_log("interrupted in the middle of an update: the last checkpoint is the one to go on from")
+        return self.run_log("interrupted in the middle of an update: resume from the last checkpoint")
     if flow.rng is None or checkpoint_problem(Path(self.args.output_dir)/f"checkpoint-{step}") is None: return
     _set_rng_state(flow.rng)
     self._save_checkpoint()
@@ -539,25 +539,25 @@ def _save_interrupted(self:VoxtralTrainer):
 def _check_optimizer(
     cfg:RunConfig, # the run
 ):
-    "Raise if the optimiser cannot work on this machine."
+    "Raise if the optimizer is not supported on this device."
     if "8bit" not in cfg.optimizer: return
     kind = pick_device(cfg.device).type
     if kind != "cuda":
         raise RunError(
-            f"optimizer {cfg.optimizer!r} needs a CUDA device, this run is on {kind}; give optimizer='adamw_torch'")
+            f"optimizer {cfg.optimizer!r} needs a CUDA device, this run is on {kind}; set optimizer='adamw_torch'")
     require_package("bitsandbytes", "voxtral_nb[quant]", f"optimizer={cfg.optimizer!r}")
 
 # %% ../../nbs/training/04_trainer.ipynb #after-report
-def _after(
-    trainer:VoxtralTrainer, # at its end
-    interrupted:bool, # do not start anything long
-) -> tuple[EvalReport|None, bool]: # report of the last model measured, and whether Ctrl-C came while it was measured
-    "Measure the final model on all clips, unless that has just been done."
+def _final_report(
+    trainer:VoxtralTrainer, # trained or interrupted
+    interrupted:bool, # if so, start no evaluation
+) -> tuple[EvalReport|None, bool]: # report of the last evaluated model; was its evaluation interrupted?
+    "Evaluate the final model on all clips, unless that has just been done."
     ds, step = trainer.eval_dataset, trainer.state.global_step
     last = next((r for s,r in trainer.reports.items() if s), None)
     if ds is None or interrupted or (step in trainer.reports and last.n_clips == len(ds)): return last, False
     try:
-        trainer.run_log("measuring the final model on all evaluation clips")
+        trainer.run_log("evaluating the final model on all evaluation clips")
         loss, last = trainer.eval_loss(ds), trainer.report(ds)
         last.loss = loss
         return last, False
@@ -569,13 +569,13 @@ def _after(
 def _finish(
     trainer:VoxtralTrainer, # trained or interrupted
     interrupted:bool, # by Ctrl-C
-    ckpt:Path|None, # checkpoint it went on from
+    ckpt:Path|None, # checkpoint it resumed from
     began:float, # time.perf_counter() at the start
 ) -> RunResult:
-    "Keep the final model, measure it, write everything down."
+    "Save the final model, evaluate it, and write the results."
     run, s = Path(trainer.args.output_dir), trainer.state
     if not interrupted and is_first_process(): link_model(run/f"checkpoint-{s.global_step}", run/"final-model")
-    after, cut_short = _after(trainer, interrupted)
+    after, cut_short = _final_report(trainer, interrupted)
     before, best = trainer.reports.get(0), best_evaluation(s.log_history, trainer.primary)
     result = RunResult(
         run_dir=run, method=trainer.cfg.method, steps=s.global_step, epochs=s.epoch or 0.,
@@ -599,31 +599,31 @@ def _make_trainer(
     model, # from `prepare_model`
     processor, # its VoxtralProcessor
     train_ds, # datasets.Dataset
-    rows, # of it as they are to be read, from `cache_rows`
+    rows, # the same rows as returned by `cache_rows`
     eval_ds, # datasets.Dataset or None
-    ckpt:Path|None, # checkpoint to go on from
-    log:RunLog, # where the run speaks
-    callbacks:Sequence, # of the user's
+    ckpt:Path|None, # checkpoint to resume from
+    log:RunLog, # receives the lines of the run
+    callbacks:Sequence, # the user's
 ) -> VoxtralTrainer:
     "The trainer of a run, with its callbacks."
     stream = training_stream(cfg, train_ds, AudioWindows(processor), rows)
     args = training_arguments(cfg, len(stream), eval_ds is not None, int(os.environ.get("WORLD_SIZE", 1)))
     if (n := args.dataloader_num_workers) < (cfg.num_workers or 0):
-        log(f"num_workers: {n} in place of {cfg.num_workers}, as many as there are cores or batches")
+        log(f"num_workers: {n} instead of {cfg.num_workers}, limited to the number of cores and batches")
     args.eval_on_start = bool(cfg.eval_before and eval_ds is not None and ckpt is None)
     tracking = [TrackioCallback(cfg, log)] if cfg.tracking == "trackio" else []
     callbacks = [ProgressCallback(log), *tracking, *callbacks]
     trainer = VoxtralTrainer(model, args, cfg=cfg, processor=processor, stream=stream, eval_dataset=eval_ds, log=log,
                              callbacks=callbacks)
     if ckpt and (before := read_before(Path(cfg.output_dir))): trainer.reports[0] = before
-    if eval_ds is None: log("no evaluation data: nothing will be measured, and there will be no best-model")
+    if eval_ds is None: log("no evaluation data: no evaluation, and no best-model")
     return trainer
 
 # %% ../../nbs/training/04_trainer.ipynb #out-of-memory
 def memory_advice(
     cfg:RunConfig, # the run
-) -> str: # settings with commas between
-    "What would need less memory, of what has not been done yet."
+) -> str: # settings, separated by semicolons
+    "Settings that would reduce memory use and are not in use yet."
     c, ways = cfg, []
     if c.batch_size > 1:
         ways.append(f"batch_size={c.batch_size//2} with "
@@ -631,35 +631,35 @@ def memory_advice(
     if not c.gradient_checkpointing: ways.append("gradient_checkpointing=True")
     if c.method == "full": ways.append("method='lora'")
     elif c.quantization == "none": ways.append("quantization='4bit'")
-    if c.eval_batch_size > 1: ways.append(f"eval_batch_size={c.eval_batch_size//2}, if it came while measuring")
+    if c.eval_batch_size > 1: ways.append(f"eval_batch_size={c.eval_batch_size//2}, if this happened in an evaluation")
     return "; ".join(ways)
 
 def out_of_memory_message(
     cfg:RunConfig, # the run
-    e:Exception, # what torch said
+    e:Exception, # torch's error
 ) -> str: # the message
-    "Say what happened, and what to do."
-    return f"out of memory on the device: {str(e).splitlines()[0]} What needs less: {memory_advice(cfg)}"
+    "Say what happened, and how to reduce memory use."
+    return f"out of memory on the device: {str(e).splitlines()[0]} To reduce memory: {memory_advice(cfg)}"
 
 # %% ../../nbs/training/04_trainer.ipynb #free-earlier
 def _free_earlier_models():
-    "Collect garbage now: a reference cycle would hold the model of an earlier run while this one is loaded."
+    "Collect garbage now: a reference cycle would keep the model of an earlier run while this one loads."
     gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
 
 # %% ../../nbs/training/04_trainer.ipynb #loaded
 def load_run(
     cfg:RunConfig, # the run
-    log:RunLog, # where it speaks
+    log:RunLog, # receives the lines of the run
     repair:bool=True, # see `find_start`
-) -> tuple: # checkpoint or None; (train, eval) as SpeechData; model, prepared; processor; train, eval as datasets
-    "Check everything that can be checked, and load; nothing is written."
+) -> tuple: # checkpoint or None; (train, eval) as SpeechData; prepared model; processor; train, eval datasets
+    "Run all checks, then load data and model; nothing is written."
     ckpt = find_start(cfg, log, repair)
     _check_optimizer(cfg)
     transformers.set_seed(cfg.seed)
     data = load_run_data(cfg, verbose=log.verbose)
     _free_earlier_models()
-    with _no_progress_bars(IN_NOTEBOOK or not log.verbose): # a notebook would keep a dead widget
+    with _no_progress_bars(IN_NOTEBOOK or not log.verbose): # a saved notebook would show a dead widget
         model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device,
                                         precision="fp32" if cfg.method == "full" else cfg.precision,
                                         attention=cfg.attention, quantization=cfg.quantization, verbose=log.verbose)
@@ -668,51 +668,52 @@ def load_run(
 
 # %% ../../nbs/training/04_trainer.ipynb #folder-of
 @contextmanager
-def _folder_of(
+def _locked_folder(
     cfg:RunConfig, # the run
-    ckpt:Path|None, # checkpoint to go on from, as it was found before the data and the model were loaded
+    ckpt:Path|None, # checkpoint to resume from, found before data and model were loaded
 ):
-    "Hold the folder of the run; `RunError` if another run has used it in the meantime."
+    "Lock the folder of the run; `RunError` if another run has used it in the meantime."
     if not is_first_process():
         yield
         return
     with run_lock(cfg.output_dir):
         if find_start(cfg, lambda line: None, repair=False) != ckpt:
             raise RunError(f"output_dir {cfg.output_dir} was used by another run while this one was loading: "
-                           "start again")
+                           "start this run again")
         yield
 
 # %% ../../nbs/training/04_trainer.ipynb #train
 def train(
     cfg:RunConfig, # the run
-    verbose:bool=True, # print how it is coming on? training.log has it in any case
-    callbacks:Sequence=(), # more of transformers' `TrainerCallback`s
+    verbose:bool=True, # print progress? training.log has it in any case
+    callbacks:Sequence=(), # additional `TrainerCallback`s of transformers
 ) -> RunResult:
-    "Fine-tune Voxtral as `cfg` says; everything worth keeping is then in `cfg.output_dir`."
+    "Fine-tune Voxtral as configured; everything worth keeping is in `cfg.output_dir`."
     log, began = RunLog(None, verbose), time.perf_counter()
     cfg = with_tiny_defaults(cfg, log.verbose)
     ckpt, data, model, processor, train_ds, eval_ds = load_run(cfg, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
-    said = [f"{k}: {o}" for k,o in zip(("train", "eval"), data)]
+    early_lines = [f"{k}: {o}" for k,o in zip(("train", "eval"), data)] # training.log does not exist yet
     def announce(line):
-        said.append(line)
+        early_lines.append(line)
         log(line)
-    rows = cache_rows(train_ds, model, processor, cfg, log=announce, verbose=log.verbose) # refused before the run begins
-    with _folder_of(cfg, ckpt):
+    # an impossible cache is refused before anything is written
+    rows = cache_rows(train_ds, model, processor, cfg, log=announce, verbose=log.verbose)
+    with _locked_folder(cfg, ckpt):
         write_run_record(cfg, ckpt, data, model)
         log.path = Path(cfg.output_dir)/"training.log"
-        for o in said: log(o, verbose=False)
+        for o in early_lines: log(o, verbose=False)
         with log_warnings(log):
             trainer = _make_trainer(cfg, model, processor, train_ds, rows, eval_ds, ckpt, log, callbacks)
-            if ckpt: log(f"going on from {ckpt.name}")
-            return _finish(trainer, _run(trainer, ckpt, log), ckpt, began)
+            if ckpt: log(f"resuming from {ckpt.name}")
+            return _finish(trainer, _train_and_log(trainer, ckpt, log), ckpt, began)
 
-def _run(
+def _train_and_log(
     trainer:VoxtralTrainer, # with its callbacks
-    ckpt:Path|None, # checkpoint to go on from
+    ckpt:Path|None, # checkpoint to resume from
     log:RunLog, # of the run
 ) -> bool: # was it interrupted?
-    "Train, and write down what ended the run."
+    "Train, and log the error that stopped the run, if any."
     try: return trainer.run(ckpt)
     except Exception as e:
         log(f"stopped by {type(e).__name__}: {e}", verbose=False)
