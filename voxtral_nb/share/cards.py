@@ -434,7 +434,8 @@ _NORMALIZED = dict(none="as they are, apart from spaces (normalizer none)",
                            "numbers as digits, one spelling")
 
 def _changes(before, after): # (better, same, worse) clips
-    d = after.table[after.primary].to_numpy(float) - before.table[after.primary].to_numpy(float)
+    a, b = (o.table[after.primary].to_numpy(float) for o in (after, before))
+    d = after.metric.cost(a) - after.metric.cost(b)
     return int((d < 0).sum()), int((d == 0).sum()), int((d > 0).sum())
 
 def _same_clips(a, b):
@@ -447,7 +448,7 @@ def _report_rows(
     now:dict, # from `measured_rates`
 ) -> list[list]: # label, before, after
     "The table of results."
-    both = [(METRICS[k].label, b and percent(b.rates[k]), percent(v)) for k,v in now["rates"].items()]
+    both = [(METRICS[k].label, b and percent(b.rates.get(k)), percent(v)) for k,v in now["rates"].items()]
     if a is not None:
         errors = lambda r: r and f"{r.substitutions} / {r.deletions} / {r.insertions}"
         both += [("substitutions / deletions / insertions", errors(b), errors(a)),
@@ -466,17 +467,18 @@ def _measured(
     now, b, a, d = measured_rates(run), run.before, run.after, run.data["eval"]
     if now is None: return None
     whole, k, c = a is not None and now["clips"] == d["clips"], run.results["primary"], run.config
-    was = f"{percent(b.rates[k])} → " if b is not None else ""
+    was = None if b is None else b.rates.get(k) # None too: measured before there was this rate
+    shown = "" if was is None else f"{percent(was)} → "
     longest = d.get("longest") if whole else None if a is None else float(a.table.duration.max())
     counts = {o: None if a is None else getattr(a, o) for o in ("words", "empty", "truncated")}
     return counts | dict(
-        headline=Markdown(f"{METRICS[k].title} {was}{percent(now['rates'][k])}"),
-        worse=b is not None and now["rates"][k] > b.rates[k], clips=now["clips"],
+        headline=Markdown(f"{METRICS[k].title} {shown}{percent(now['rates'][k])}"),
+        worse=was is not None and METRICS[k].cost(now["rates"][k]) > METRICS[k].cost(was), clips=now["clips"],
         rows=_report_rows(b, a, now), has_before=b is not None,
         before_head=f"before ({b.n_clips} clips)" if b is not None else "", after_head=f"after ({now['clips']} clips)",
         other_clips=b is not None and b.n_clips != now["clips"], set=_set_words(run, private),
         length=None if a is None else duration(a.audio_seconds), normalizer=_NORMALIZED[c.normalizer],
-        changes=_changes(b, a) if _same_clips(a, b) else None, longest=longest,
+        changes=_changes(b, a) if was is not None and _same_clips(a, b) else None, longest=longest,
         voices=d.get("speakers") if whole else None, voices_heard=d.get("speakers_heard"),
         held_out=c.split_by if c.eval_data is None and c.eval_split is None else None)
 

@@ -31,15 +31,15 @@ from ..data.sources import load_run_data
 from ..measure.evaluation import EvalReport, evaluate as evaluate_model, evaluation_mode, pick_clips
 from ..measure.metrics import METRICS, primary_metric
 from ..model.cache import cache_rows
-from ..model.collator import TranscriptionPrompt, VoxtralBatch, VoxtralDataCollator
+from ..model.collator import VoxtralBatch, VoxtralDataCollator
 from ..model.family import AudioWindows, collator_for
 from ..model.models import load_voxtral, pick_device, pick_dtype, require_package, trainable_summary
 from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, is_first_process,
                                              link_model, run_lock, whole_folder)
 from .order import StreamSampler, WindowStream, check_texts, training_stream
-from .records import (ProgressCallback, RunLog, RunResult, TrackioCallback, best_evaluation,
-    evaluations, evaluations_since_best, log_warnings, mean_train_loss, perplexity, read_before, write_eval_results,
+from .records import (TRACKERS, ProgressCallback, RunLog, RunResult, best_evaluation, evaluations,
+    evaluations_since_best, log_warnings, mean_train_loss, perplexity, read_before, write_eval_results,
     write_results, write_run_record)
 
 # %% ../../nbs/training/04_trainer.ipynb #quiet-bars
@@ -611,7 +611,7 @@ def _make_trainer(
     if (n := args.dataloader_num_workers) < (cfg.num_workers or 0):
         log(f"num_workers: {n} instead of {cfg.num_workers}, limited to the number of cores and batches")
     args.eval_on_start = bool(cfg.eval_before and eval_ds is not None and ckpt is None)
-    tracking = [TrackioCallback(cfg, log)] if cfg.tracking == "trackio" else []
+    tracking = [TRACKERS[cfg.tracking](cfg, log)] if cfg.tracking != "none" else []
     callbacks = [ProgressCallback(log), *tracking, *callbacks]
     trainer = VoxtralTrainer(model, args, cfg=cfg, processor=processor, stream=stream, eval_dataset=eval_ds, log=log,
                              callbacks=callbacks)
@@ -663,7 +663,8 @@ def load_run(
         model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device,
                                         precision="fp32" if cfg.method == "full" else cfg.precision,
                                         attention=cfg.attention, quantization=cfg.quantization, verbose=log.verbose)
-    texts = [check_texts(o, TranscriptionPrompt(processor), cfg, log) for o in data]
+    prompt = collator_for(cfg, processor).prompt
+    texts = [check_texts(o, prompt, cfg, log) for o in data]
     return ckpt, data, prepare_model(model, cfg, verbose=log.verbose), processor, *texts
 
 # %% ../../nbs/training/04_trainer.ipynb #folder-of
@@ -721,5 +722,5 @@ def _train_and_log(
         raise
     finally:
         for o in trainer.callback_handler.callbacks:
-            if isinstance(o, TrackioCallback): o.close()
+            if isinstance(o, tuple(TRACKERS.values())): o.close()
 
