@@ -280,7 +280,7 @@ class _Model:
         "Number format to compute in. 'auto' is bfloat16 on a GPU that has it, else float32.",
         choices=("auto", "fp32", "bf16", "fp16"), for_eval=True)
     device:str = setting("auto",
-        "Where to train. 'auto' takes CUDA, then Apple's MPS, then the CPU.", for_eval=True, repeated=False,
+        "Device to run on. 'auto' takes CUDA, then Apple's MPS, then the CPU.", for_eval=True, repeated=False,
         pattern=r"auto|cpu|mps|cuda(:\d+)?", means="'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'")
     attention:str = setting("auto",
         "Attention kernel. 'auto' is sdpa, built into PyTorch; flash_attention_2 needs its own package, CUDA and bf16 "
@@ -297,10 +297,10 @@ class _Data:
         "Speech to evaluate on, given like train_data.", unset="eval_fraction of train_data is held out",
         path=True, fixed_on_resume=True, repeated=False)
     eval_fraction:float = setting(.1,
-        "Share of train_data held out to measure on when neither eval_data nor eval_split is given. 0 trains on "
-        "everything and measures nothing.", low=0, below=1, fixed_on_resume=True)
+        "Share of train_data held out for evaluation when neither eval_data nor eval_split is given. 0 trains on "
+        "everything and evaluates nothing.", low=0, below=1, fixed_on_resume=True)
     split_by:str = setting("clip",
-        "Hold out single clips, or whole speakers, so that the measure is of voices the model did not hear.",
+        "Hold out single clips, or whole speakers, to evaluate on voices that the model has not heard.",
         choices=("clip", "speaker"), fixed_on_resume=True)
     hub_config:str|None = setting(None,
         "Configuration (subset) of a Hub dataset, such as a language.", unset="the dataset's own default",
@@ -349,8 +349,9 @@ class _Rows:
 class _Windows:
     "How clips and transcripts fill the model's input."
     packing:str = setting("split",
-        "'split' gives each clip a window of its own in the encoder, and leaves out most of its silence for the "
-        "language model. 'window' makes one example of the clips in a window. 'none' gives each clip a whole window.",
+        "'split' encodes each clip in its own window, and gives the language model only every 8th token of the silence "
+        "after it. 'window' joins several clips into one window and one example. 'none' pads each clip to whole "
+        "windows, as in inference.",
         choices=("none", "split", "window"), fixed_on_resume=True)
     packing_gap_seconds:float = setting(.3,
         "Silence between two clips in a shared window; with 'split' also the silence kept after each clip.",
@@ -373,7 +374,7 @@ class _Lora:
     lora_alpha:int = setting(32, "Strength of the adapter: it is scaled by alpha/r. Twice the rank is usual.",
                              low=1, fixed_on_resume=True)
     lora_dropout:float = setting(.05,
-        "Share of the adapter's inputs dropped in training, against learning a small dataset by heart.",
+        "Dropout on the adapter's inputs, against overfitting a small dataset.",
         low=0, below=1, fixed_on_resume=True)
     lora_targets:str = setting("all-linear",
         "Linear layers that get an adapter: 'all-linear', or names such as 'q_proj,v_proj'. Only inside the trained "
@@ -393,13 +394,14 @@ class _Parts:
 @_group("training")
 class _Training:
     "How the weights are changed."
-    epochs:float = setting(3., "How often to go through the training data. Overruled by max_steps.", above=0)
+    epochs:float = setting(3., "Passes over the training data. Ignored if max_steps is given.", above=0)
     max_steps:int|None = setting(None,
         "Stop after this many optimizer steps, whatever the epochs.", unset="as many as the epochs take", low=1)
     batch_size:int = setting(4, "Clips in a batch, on each device; with packing='window' windows.",
                              low=1, fixed_on_resume=True)
     gradient_accumulation_steps:int = setting(1,
-        "Batches summed into one step: a larger batch in the same memory, in more time.", low=1, fixed_on_resume=True)
+        "Batches accumulated into one optimizer step: a larger batch in the same memory, in more time.",
+        low=1, fixed_on_resume=True)
     learning_rate:float|None = setting(None,
         "Peak learning rate of the schedule.", unset="2e-4 with lora, 1e-5 with full, more for the tiny model",
         above=0, high=1, repeated=False)
@@ -415,8 +417,8 @@ class _Training:
         fixed_on_resume=True)
     weight_decay:float = setting(.01, "How strongly weights are pulled to 0 at each step.", low=0)
     max_grad_norm:float = setting(1.,
-        "Gradients longer than this are scaled down to it, so one odd batch does no harm. 0 turns it off.", low=0)
-    label_smoothing:float = setting(0., "Share of the target spread over all tokens, against overconfidence.",
+        "Gradients are clipped to this norm, so that one odd batch does no harm. 0 turns clipping off.", low=0)
+    label_smoothing:float = setting(0., "Probability spread from the target over all tokens, against overconfidence.",
                                     low=0, below=1)
     gradient_checkpointing:bool = setting(False,
         "Recompute activations instead of keeping them: less memory, for one more forward pass a step.")
@@ -433,7 +435,7 @@ class _Cache:
     "What is computed once and read again."
     cache:str = setting("auto",
         "'encoder' keeps the output of the frozen audio encoder, 'mel' the log-mel features, 'none' nothing. 'auto' is "
-        "'encoder' where it can be used, pays, and fits, else 'none'; the run says which.",
+        "'encoder' where that is possible, saves time and fits, else 'none'; the run says which.",
         choices=("auto", "none", "mel", "encoder"), repeated=False)
     cache_dir:str|None = setting(None,
         "Folder of the cache, shared by runs.", unset="the folder in VOXTRAL_NB_CACHE, or ~/.cache/voxtral_nb",
@@ -445,7 +447,7 @@ class _Cache:
 @_group("evaluation")
 class _Evaluation:
     "How and when the model is measured."
-    eval_before:bool = setting(True, "Measure the model before training too, to show the gain.")
+    eval_before:bool = setting(True, "Evaluate the model before training too, to show the gain.")
     eval_every:int|None = setting(None, "Evaluate and save a checkpoint after this many steps.",
                                   unset="once an epoch", low=1)
     eval_clips:int|None = setting(None,
@@ -456,8 +458,8 @@ class _Evaluation:
     max_new_tokens:int = setting(256, "Longest transcript the model may write for each window of audio, in tokens.",
                                  low=1, for_eval=True)
     normalizer:str = setting("basic",
-        "What is made equal before words are compared: nothing, case and punctuation (basic), or English spelling and "
-        "numbers too (english).", choices=("none", "basic", "english"), for_eval=True)
+        "Text normalizer applied before scoring: none, Whisper's basic (case and punctuation), or Whisper's english "
+        "(spelling and numbers too).", choices=("none", "basic", "english"), for_eval=True)
     early_stopping_patience:int|None = setting(None,
         "Stop when the error rate has not fallen for this many evaluations.", unset="train to the end", low=1)
 
@@ -474,7 +476,7 @@ class _Saving:
     resume:str = setting("never",
         "'never' starts a new run, 'auto' resumes from the newest complete checkpoint in output_dir, a path resumes "
         "from that checkpoint.", path=True, repeated=False, means="'never', 'auto' or the path of a checkpoint")
-    logging_steps:int = setting(10, "Write the loss every so many steps.", low=1, repeated=False)
+    logging_steps:int = setting(10, "Log the loss after every so many steps.", low=1, repeated=False)
 
 # %% ../../nbs/core/01_config.ipynb #tracking
 @_group("tracking")

@@ -23,7 +23,7 @@ from zlib import crc32
 import numpy as np
 from fastcore.basics import patch
 from .audio import LFS_POINTER, AudioError, audio_info, pcm_sha256, printable, read_audio, write_wav
-from ..core.words import duration, first_of, markdown_table, short
+from ..core.words import counted, duration, first_of, markdown_table, short
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write, strict_json, sync_folder
 
@@ -845,8 +845,9 @@ class Stats:
     speakers:Counter # clips of each speaker; None where a row names none
     words:int # of all transcripts, split at spaces
     def __repr__(self):
-        return (f"{self.clips} clips, {duration(self.durations.sum())}, {self.words} words, "
-                f"{len(set(self.languages)-{None})} languages, {len(set(self.speakers)-{None})} speakers")
+        named = dict(language=self.languages, speaker=self.speakers)
+        return ", ".join([counted(self.clips, "clip"), duration(self.durations.sum()), counted(self.words, "word"),
+                          *(counted(len(set(o) - {None}), k) for k,o in named.items())])
     def _repr_markdown_(self):
         d = self.durations
         length = f"{d.min():.1f} to {d.max():.1f} s, median {np.median(d):.1f} s" if len(d) else "-"

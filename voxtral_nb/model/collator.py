@@ -1,4 +1,4 @@
-"""From clips and transcripts to the tensors that Voxtral learns from.
+"""Turn clips and transcripts into the batches that Voxtral is trained on.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/collator.html.md"""
 
@@ -269,7 +269,7 @@ def _fits(self:VoxtralDataCollator,
     "Check and tokenize one transcript."
     text, limit = clip.text, self.max_transcript_tokens
     if not isinstance(text, str) or not text.strip():
-        what = "missing" if text is None else "empty" if isinstance(text, str) else type(text).__name__
+        what = "missing" if text is None else "empty" if isinstance(text, str) else f"of type {type(text).__name__}"
         raise CollatorError(f"{clip.name}: the transcript is {what}; every row needs a text to learn")
     if clip.packed and len(text.encode()) < limit: return True
     clip.tokens = self.prompt.transcript_ids(text)
@@ -347,7 +347,7 @@ def _audio_inputs(self:VoxtralDataCollator,
         for o in examples:
             if (n := len(o.heard.data)) != len(o.kept):
                 raise CollatorError(f"{o.heard.name or 'a row'} has {n} audio {kind} for {len(o.kept)} [AUDIO] tokens; "
-                                    "make its cache anew")
+                                    "rebuild the cache")
         return {f"audio_{kind}": torch.cat([o.heard.data for o in examples])}
     windows = [w.count(o.heard.samples) for o in examples]
     mel = torch.cat([self.prompt.whole_windows(o.heard.data, k) for o,k in zip(examples, windows)])

@@ -1,4 +1,4 @@
-"""Record prompts or upload files in a notebook, into a dataset that survives crashes of browser, kernel and network.
+"""Record prompts or import files in a notebook, into a dataset that survives crashes of browser, kernel and network.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/recorder.html.md"""
 
@@ -51,7 +51,7 @@ def _read_json(
     except (OSError, ValueError) as e:
         raise RecorderError(f"{path} cannot be read ({e}); fix it, or move it away to start over") from None
     if isinstance(d, dict) and all(isinstance(d.get(k, v), type(v)) for k,v in default.items()): return {**default, **d}
-    raise RecorderError(f"{path} does not hold what it should; fix it, or move it away to start over")
+    raise RecorderError(f"{path} is not in the expected format; fix it, or move it away to start over")
 
 # %% ../../nbs/record/03_recorder.ipynb #edit-json
 @contextmanager
@@ -266,7 +266,7 @@ def _take(
         return t
     except (OSError, ValueError, TypeError) as e:
         raise RecorderError(
-            f"{path} cannot be used ({e}); the samples lie in {path.with_suffix('.pcm').name} beside it; move both "
+            f"{path} cannot be used ({e}); its samples are in {path.with_suffix('.pcm').name}; move both "
             f"away to go on") from None
 
 # %% ../../nbs/record/03_recorder.ipynb #share
@@ -287,12 +287,12 @@ def _prompts(
     prompts, # as given to `Recorder`
     language:str|None, # ISO 639-1 code
 ) -> list|None: # of `Prompt`; None for free speech
-    "What is to be read."
+    "The prompts to read."
     if prompts == FREE: return None
     if prompts is not None: return read_prompts(prompts, language)
     if language is None:
         raise RecorderError(
-            "what shall be read? Give language='en' for phrases, prompts= a text file or a list, or prompts='free'")
+            "nothing to read: give language='en' for phrases, prompts= a text file or a list, or prompts='free'")
     return phrases(language)
 
 # %% ../../nbs/record/03_recorder.ipynb #rec
@@ -398,7 +398,7 @@ def _length(
 def _mine(self:Recorder, take) -> Take:
     "A take of this speaker."
     if (t := self._takes[take]).speaker == self.speaker: return t
-    raise RecorderError(f"this take was read by {t.speaker}, and you are {self.speaker}: run the cell again")
+    raise RecorderError(f"this take is by {t.speaker}, and this recorder is for {self.speaker}: run the cell again")
 
 @patch
 def _pending(self:Recorder) -> list: # oldest first
@@ -508,7 +508,7 @@ def _answer(self:Recorder, msg, buffers):
     except VoxtralNBError as e: answer |= dict(ok=False, error=str(e))
     except OSError as e:
         answer |= dict(ok=False,
-                       error=f"could not write to disk: {e.strerror or e}. Free some space, or see to the folder's "
+                       error=f"could not write to disk: {e.strerror or e}. Free some space, or check the folder's "
                              f"permissions; then press Retry, or do it again")
     except Exception as e: answer |= self._bug(e)
     return answer
@@ -784,7 +784,7 @@ def _keep(self, take:str, text:str):
         row = self._changing(lambda ds: ds.append(self._takes.samples(t), text, t.sampling_rate, t.prompt["language"],
                                                   self.speaker, True, **extra))
     except DatasetError as e:
-        raise RecorderError(f"{e}. The take stays here: see to the folder, then press Keep again") from e
+        raise RecorderError(f"{e}. The take stays here: check the folder, then press Keep again") from e
     rest = [t, *(o for o in self._pending() if o.prompt["id"] == t.prompt["id"] and o is not t)]
     # a full disk, after the clip is saved: the next session sees that it is, and lets the take go
     with suppress(OSError): self._set_aside(rest)

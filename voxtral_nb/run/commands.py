@@ -119,7 +119,8 @@ def _eval_parser() -> Parser:
     p.add_argument("eval_data", metavar="DATA", help="A data.jsonl, a dataset folder, or a Hub dataset id.")
     p.add_argument("--output", metavar="FILE", default="voxtral-eval.json",
                    help="Where the report goes; an earlier one is replaced. Default: voxtral-eval.json.")
-    own = dict(eval_split=dict(default="test", help="Split of a Hub dataset to evaluate on."))
+    own = dict(eval_split=dict(default="test", help="Split of a Hub dataset to evaluate on."),
+               seed=dict(group=config_fields()["max_eval_clips"].group, help="Seed of the draw of max_eval_clips."))
     skip = ("model_id", "eval_data")
     add_settings(p, [replace(f, **own.get(n, {})) for n,f in config_fields().items() if f.for_eval and n not in skip])
     return p
