@@ -683,7 +683,12 @@ def fill(self:_CacheFiller,
     news = time.monotonic()
     while left := [i for i in rows if self.keys[i] not in self.store]:
         if self.store.refresh(): news = time.monotonic()
-        elif world == 1 or time.monotonic() - news > _PATIENCE: self.compute(left)
+        elif world == 1 or time.monotonic() - news > _PATIENCE:
+            self.compute(left)
+            self.store.refresh()
+            if all(self.keys[i] not in self.store for i in left): # the next round would be no better
+                raise CacheError(f"{len(left)} entries are missing from {self.store.folder} right after they were "
+                                 "written; set cache_dir to another disk, or cache='none'")
         else: time.sleep(.2)
     if torch.distributed.is_available() and torch.distributed.is_initialized(): torch.distributed.barrier()
 

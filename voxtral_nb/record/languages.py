@@ -68,7 +68,8 @@ class PromptError(VoxtralNBError, ValueError):
 
 # %% ../../nbs/record/01_languages.ipynb #clean
 _INVISIBLE = dict.fromkeys(map(ord,
-                               "\u00ad\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"))
+                               "\u00ad\u061c\u200b\u200e\u200f"
+                               "\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"))
 
 def _clean(
     text:str, # as somebody typed or copied it

@@ -721,8 +721,8 @@ def _repr_html_(self:Uploads):
                                                       if len(items) > _SHOWN else "")
     columns = "".join(f'<th scope="col" style="text-align:left;padding:.4em .7em">{o}</th>' for o in ("recording",
         "transcript, and what to do"))
-    table = (f'<table '
-             f'style="border-collapse:collapse;width:100%;font-size:inherit"><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>')
+    table = ('<table style="border-collapse:collapse;width:100%;font-size:inherit">'
+             f"<thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>")
     return (f'<div style="font-family:system-ui,sans-serif;font-size:14px;max-width:60em"><div style="margin:.4em '
             f'0">{head}{notes}</div>{table}</div>')
 
