@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import VoxtralNBError
-from .files import atomic_write, strict_json
+from .files import atomic_write, staged_folder, strict_json
 from .secrets import holds_token, redact
 from .words import data_size, first_of, one_line
 
@@ -525,13 +525,16 @@ def write_dry_run(
     if folder.exists() and not folder.is_dir(): raise HubError(f"dry run: {folder} is a file; give a folder")
     if any(folder.resolve() in o.resolve().parents for o in files.values() if isinstance(o, Path)):
         raise HubError(f"dry run: {folder} holds what is to be published; give another folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not is_dry_run(folder): raise HubError(f"dry run: {folder} is not empty; give another folder")
-        shutil.rmtree(folder)
-    for k,v in files.items():
-        (folder/k).parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(v, bytes): (folder/k).write_bytes(v)
-        else: shutil.copyfile(v, folder/k)
-    atomic_write(folder/DRY_RUN_LIST, json.dumps(dict(files={k: file_hashes(folder/k).sha256 for k in files}),
-                                                 indent=1))
+    if folder.is_dir() and any(folder.iterdir()) and not is_dry_run(folder):
+        raise HubError(f"dry run: {folder} is not empty; give another folder")
+    with staged_folder(folder) as new:
+        for k,v in files.items():
+            (new/k).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(v, bytes): (new/k).write_bytes(v)
+            else: shutil.copyfile(v, new/k)
+        hashes = {k: file_hashes(new/k).sha256 for k in files}
+        if folder.is_dir() and any(folder.iterdir()): shutil.rmtree(folder)
+        folder.mkdir(exist_ok=True)
+        atomic_write(folder/DRY_RUN_LIST, json.dumps(dict(files=hashes), indent=1)) # first: what follows is ours
+        for o in new.iterdir(): o.rename(folder/o.name)
     return folder

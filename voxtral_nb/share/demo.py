@@ -11,7 +11,6 @@ __all__ = ['DemoError', 'Limits', 'demo_template', 'load_app', 'DemoSource', 'de
 # %% ../../nbs/share/03_demo.ipynb #imports-std
 import functools, hashlib, importlib.metadata, importlib.util, json, os, re, shutil, sys, tempfile, time
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.machinery import SourceFileLoader
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from .cards import RunFacts, eval_results, language_name, read_run, space_card, trained_languages
 from ..core.assets import ASSETS, TINY, sample_speech, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..core.files import atomic_write
+from ..core.files import atomic_write, staged_folder
 from ..core.hub import (Changes, account, ask, check_target, commit_files, file_hashes,
                                  find_repository, full_repo_id, hub_client, hub_status, local_path, refuse_tokens,
                                  repo_page)
@@ -720,15 +719,6 @@ def _build(
     return d
 
 # %% ../../nbs/share/03_demo.ipynb #space-put
-@contextmanager
-def _beside(dest:Path): # yields an empty folder, which goes when this ends
-    "A place to build in, so that a failure leaves nothing behind."
-    try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=dest.parent, prefix=f".{dest.name}-")
-    except OSError as e: raise DemoError(f"{dest} cannot be written: {e.strerror}") from None
-    with folder: yield Path(folder.name)
-
 def _put(
     new:Path, # folder that was built
     dest:Path, # where it goes
@@ -775,11 +765,12 @@ def space_folder(
             raise DemoError(
                 f"{dest} holds the model itself ({Path(o).resolve().relative_to(whole)}): name another folder")
     clips = _examples(source, examples, limits)
-    with _beside(whole) as new:
-        _build(new, source, clips, hardware, limits=limits, title=title, language=language, license=license,
-               template=template, api=api)
-        try: _put(new, dest, overwrite)
-        except OSError as e: raise DemoError(f"{dest} cannot be written: {one_line(e, 200)}") from None
+    try:
+        with staged_folder(whole) as new:
+            _build(new, source, clips, hardware, limits=limits, title=title, language=language, license=license,
+                   template=template, api=api)
+            _put(new, dest, overwrite)
+    except OSError as e: raise DemoError(f"{dest} cannot be written: {one_line(e, 200)}") from None
     return dest
 
 # %% ../../nbs/share/03_demo.ipynb #more-than-reads

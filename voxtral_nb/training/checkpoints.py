@@ -17,7 +17,7 @@ from pathlib import Path
 # %% ../../nbs/training/01_checkpoints.ipynb #imports-own
 from filelock import FileLock, Timeout
 from ..core.config import RunConfig, VoxtralNBError, config_fields
-from ..core.files import atomic_write
+from ..core.files import atomic_write, clear_temporary
 
 # %% ../../nbs/training/01_checkpoints.ipynb #run-error
 class RunError(VoxtralNBError, RuntimeError):
@@ -92,14 +92,13 @@ def _write_failure(
 
 # %% ../../nbs/training/01_checkpoints.ipynb #recover
 _PARTIAL = re.compile(r"\.(checkpoint-\d+|best-model|final-model)\.(old|part)") # made by `whole_folder` in a run
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp") # made by `atomic_write`
 
 def _recover(
     run_dir:Path, # folder of a run that may have been killed
 ):
     "Undo what a kill between two renames can leave, and remove partial files."
+    clear_temporary(run_dir, seconds=0)
     for p in sorted(run_dir.iterdir()):
-        if p.is_file() and _TEMPORARY.fullmatch(p.name): p.unlink()
         if not p.is_dir() or not (m := _PARTIAL.fullmatch(p.name)): continue
         target = p.with_name(m[1])
         shutil.rmtree(p) if m[2] == "part" or target.exists() else p.rename(target)
