@@ -31,6 +31,7 @@ from ..core.files import atomic_write
 from ..core.words import html_table, plain_value
 from ..measure.evaluation import EvalReport, samples
 from ..measure.metrics import METRICS, rates_of
+from ..measure.verdict import Verdict, verdict
 from ..model.models import locate_model, pick_device, pick_dtype
 from .checkpoints import RunError, is_first_process
 
@@ -38,18 +39,23 @@ from .checkpoints import RunError, is_first_process
 class RunLog:
     "Print lines and append them to a file."
     def __init__(self,
-        path:Path|None, # file to append to; None: print only
+        path:Path|None, # file to append to; None: keep the lines until `write_to` names one
         verbose:bool=True, # print at all?
-    ): self.path, self.verbose = path, verbose and is_first_process()
+    ): self.path, self.verbose, self.early = path, verbose and is_first_process(), []
     def __call__(self,
         text:str, # one or more lines
         verbose:bool|None=None, # print it? None: the log's own setting
     ):
         if self.verbose if verbose is None else verbose: print(text, flush=True)
-        if self.path is None or not is_first_process(): return
+        if not is_first_process(): return
+        self.early += [f"{datetime.now():%Y-%m-%d %H:%M:%S} {o}\n" for o in text.splitlines()]
+        if self.path: self.write_to(self.path)
+    def write_to(self,
+        path:Path, # file to append to, from now on, and what was logged before
+    ):
+        self.path, lines, self.early = path, self.early, []
         try:
-            with open(self.path, "a", encoding="utf-8") as f:
-                for o in text.splitlines(): f.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {o}\n")
+            with open(path, "a", encoding="utf-8") as f: f.writelines(lines)
         except OSError as e:
             self.path = None
             print(f"could not write to training.log, logging to the screen only: {e}", flush=True)
@@ -377,13 +383,19 @@ class RunResult:
     final_model:Path|None # folder; None: interrupted
     before:EvalReport|None = field(default=None, repr=False) # clip by clip
     after:EvalReport|None = field(default=None, repr=False)
+    @property
+    def verdict(self) -> Verdict|None: # None: not evaluated before and after on the same clips
+        "Is the trained model better than the original one?"
+        if not self.before or not self.after or self.before.n_clips != self.after.n_clips: return None
+        return verdict(self.before, self.after)
 
 # %% ../../nbs/training/02_records.ipynb #result-dict
 @patch
 def to_dict(self:RunResult) -> dict: # plain values, without the reports
     "The result as JSON-compatible values."
     def plain(v): return {k: plain_value(o) for k,o in v.items()} if isinstance(v, dict) else plain_value(v)
-    return {k: plain(v) for k,v in vars(self).items() if k not in ("before", "after")}
+    d = {k: plain(v) for k,v in vars(self).items() if k not in ("before", "after")}
+    return d | dict(verdict=self.verdict and self.verdict.to_dict())
 
 @patch
 def rates_by_name(self:RunResult) -> dict: # wer_before, cer_before, wer_after, cer_after
@@ -403,6 +415,7 @@ def summary(self:RunResult) -> str: # a few lines
                      else f"{m.label} {m.show(after)}")
     elif before is not None: lines.append(f"{m.label} {m.show(before)} before; not evaluated since")
     else: lines.append("not evaluated")
+    if v := self.verdict: lines.append(str(v))
     if self.best_model:
         lines.append(f"best model: {self.best_model} (step {self.best_step}, {m.label} {m.show(self.best_score)})")
     elif self.best_step == 0:

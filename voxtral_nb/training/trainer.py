@@ -30,6 +30,7 @@ from ..core.words import counted
 from ..data.sources import load_run_data
 from ..measure.evaluation import EvalReport, evaluate as evaluate_model, evaluation_mode, pick_clips
 from ..measure.metrics import METRICS, primary_metric
+from ..measure.verdict import few_clips
 from ..model.cache import cache_rows
 from ..model.collator import VoxtralBatch, VoxtralDataCollator
 from ..model.family import AudioWindows, collator_for
@@ -648,6 +649,13 @@ def _free_earlier_models():
     if torch.cuda.is_available(): torch.cuda.empty_cache()
 
 # %% ../../nbs/training/04_trainer.ipynb #loaded
+def _warn_few_clips(
+    held, # SpeechData to evaluate on, or None
+    log:RunLog, # receives the warning
+):
+    "Warn, before training, of an evaluation that cannot tell better from worse."
+    if held and (few := few_clips(len(held), sum(len(o.split()) for o in held.dataset["text"]))): log(f"warning: {few}")
+
 def load_run(
     cfg:RunConfig, # the run
     log:RunLog, # receives the lines of the run
@@ -658,6 +666,7 @@ def load_run(
     _check_optimizer(cfg)
     transformers.set_seed(cfg.seed)
     data = load_run_data(cfg, verbose=log.verbose)
+    _warn_few_clips(data[1], log)
     _free_earlier_models()
     with _no_progress_bars(IN_NOTEBOOK or not log.verbose): # a saved notebook would show a dead widget
         model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device,
@@ -694,16 +703,12 @@ def train(
     cfg = with_tiny_defaults(cfg, log.verbose)
     ckpt, data, model, processor, train_ds, eval_ds = load_run(cfg, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
-    early_lines = [f"{k}: {o}" for k,o in zip(("train", "eval"), data)] # training.log does not exist yet
-    def announce(line):
-        early_lines.append(line)
-        log(line)
+    for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", verbose=False)
     # an impossible cache is refused before anything is written
-    rows = cache_rows(train_ds, model, processor, cfg, log=announce, verbose=log.verbose)
+    rows = cache_rows(train_ds, model, processor, cfg, log=log, verbose=log.verbose)
     with _locked_folder(cfg, ckpt):
         write_run_record(cfg, ckpt, data, model)
-        log.path = Path(cfg.output_dir)/"training.log"
-        for o in early_lines: log(o, verbose=False)
+        log.write_to(Path(cfg.output_dir)/"training.log")
         with log_warnings(log):
             trainer = _make_trainer(cfg, model, processor, train_ds, rows, eval_ds, ckpt, log, callbacks)
             if ckpt: log(f"resuming from {ckpt.name}")
