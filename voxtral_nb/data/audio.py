@@ -12,7 +12,7 @@ __all__ = ['SAMPLE_RATE', 'LFS_POINTER', 'QUALITY_PROBLEMS', 'AudioError', 'prin
 # %% ../../nbs/data/01_audio.ipynb #imports-std
 import hashlib, io, math, numbers, os, re, struct
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # %% ../../nbs/data/01_audio.ipynb #imports-other
@@ -461,6 +461,7 @@ class _Sound:
     format:str # container
     subtype:str # how samples are stored
     parts:list # (path or binary file, samples in it), to be decoded one after the other
+    span:tuple|None = None # (first sample, the one behind the last) if only a part is wanted; `frames` counts it alone
 
 def _sound_file(
     f, # path or binary file
@@ -475,6 +476,7 @@ def _sound_file(
 
 def _open(
     f, # path or BytesIO
+    part:tuple|None=None, # (start, end) in seconds, end None for the file's; None: all of it
 ) -> _Sound:
     "See what `f` is, after all checks that need no decoding."
     _check_file(f)
@@ -491,7 +493,28 @@ def _open(
         sound = _Sound(sampling_rate=rate, channels=channels, frames=sum(n for _,n in parts), format=s.format,
                        subtype=s.subtype, parts=parts)
     if not sound.frames: raise AudioError("holds no samples; record it again")
-    return sound
+    return _cut(sound, part) if part else sound
+
+# %% ../../nbs/data/01_audio.ipynb #part
+def _part(
+    src, # anything `read_audio` takes
+) -> tuple|None: # (start, end) in seconds; end is None for the file's; None: all of it
+    "Which part of a file is meant."
+    if not isinstance(src, dict) or src.get("start") is None and src.get("end") is None: return None
+    return src.get("start") or 0., src.get("end")
+
+def _cut(
+    sound:_Sound, # a file
+    part:tuple, # (start, end) in seconds
+) -> _Sound: # the part
+    "Limit what is decoded."
+    rate,whole = sound.sampling_rate,sound.frames/sound.sampling_rate
+    start,end = part[0],whole if part[1] is None else part[1]
+    if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end <= whole + .1):
+        raise AudioError(f"there is no part from {start:g} to {end:g} s: it lasts {whole:.3f} s")
+    a,b = round(start*rate),min(round(end*rate), sound.frames)
+    if a >= b: raise AudioError(f"the part from {start:g} to {end:g} s holds no sample")
+    return replace(sound, frames=b - a, span=(a, b))
 
 # %% ../../nbs/data/01_audio.ipynb #audioinfo
 @dataclass(frozen=True)
@@ -516,33 +539,38 @@ def audio_info(
         return AudioInfo(sampling_rate=rate, channels=1 if x.ndim == 1 else x.shape[1], frames=len(x),
                          duration=len(x)/rate, format="array", subtype=str(x.dtype))
     name, f = _source(src)
-    with _naming(name): s = _open(f)
+    with _naming(name): s = _open(f, _part(src))
     return AudioInfo(sampling_rate=s.sampling_rate, channels=s.channels, frames=s.frames,
                      duration=s.frames/s.sampling_rate, format=s.format, subtype=s.subtype)
 
 # %% ../../nbs/data/01_audio.ipynb #blocks
+_SEEKS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW") # how samples are stored that can be jumped to exactly
+
 def _blocks(
-    sound:_Sound, # file to decode
+    sound:_Sound, # file to decode, or a part of it
 ): # yields float32 arrays, shape (n, channels)
     "Decode a file block by block, and see that all of it comes."
     import soundfile as sf
     done,rate,again = 0,sound.sampling_rate,"copy or record it again"
+    first,last = sound.span or (0, math.inf)
     slack = 2*1152 if "MPEG" in sound.subtype else 0 # MP3 encoders pad by up to two frames
+    whole = sum(n for _,n in sound.parts)/rate
     for f,frames in sound.parts:
         n = 0
         try:
             with _sound_file(f) as s:
-                while len(b := s.read(1 << 15, dtype="float32", always_2d=True)):
+                if first > done and sound.subtype.startswith(_SEEKS): n = s.seek(min(first - done, frames))
+                while done + n < last and len(b := s.read(1 << 15, dtype="float32", always_2d=True)):
+                    a,z = max(0, first - done - n),min(len(b), last - done - n)
                     n += len(b)
-                    yield b
+                    if a < z: yield b[a:z]
         except sf.LibsndfileError:
             raise AudioError(f"is damaged or cut off: decoding fails after some {(done + n)/rate:.1f} s of "
-                             f"{sound.frames/rate:.1f}; {again}") from None
+                             f"{whole:.1f}; {again}") from None
         done += n
+        if done >= last: return
         if n < frames - slack:
-            raise AudioError(
-                f"is damaged or cut off: only {done/rate:.1f} s of {sound.frames/rate:.1f} can be decoded; "
-                             f"{again}")
+            raise AudioError(f"is damaged or cut off: only {done/rate:.1f} s of {whole:.1f} can be decoded; {again}")
 
 # %% ../../nbs/data/01_audio.ipynb #check-finite
 def _check_finite(
@@ -596,7 +624,7 @@ def _read_mono(
     return np.concatenate([none, *_converted(blocks(), rate, sr, weights)])
 
 def read_audio(
-    src, # path, bytes, open binary file, {"path", "bytes"}, {"array", "sampling_rate"}, or an array that is at `sr`
+    src, # path, bytes, open file, {"path", "bytes"} (and "start", "end"), {"array", "sampling_rate"}, or array at `sr`
     sr:int=SAMPLE_RATE, # rate wanted in Hz
 ) -> np.ndarray: # mono samples, shape (n,), float32, nominally -1..1
     "Decode `src`, mix its channels to mono (see `to_mono`) and bring it to `sr`."
@@ -607,7 +635,7 @@ def read_audio(
             return _read_mono(lambda: [x], 1 if x.ndim == 1 else x.shape[1], rate, sr)
     name, f = _source(src)
     with _naming(name):
-        sound = _open(f)
+        sound = _open(f, _part(src))
         return _read_mono(lambda: _blocks(sound), sound.channels, sound.sampling_rate, sr)
 
 # %% ../../nbs/data/01_audio.ipynb #write-wav
@@ -645,8 +673,10 @@ def content_key(
         return hashlib.sha256(f"array {x.dtype.str} {x.shape} {a[1]}\n".encode() + x.tobytes()).hexdigest()
     name, f = _source(audio)
     with _naming(name): _check_file(f)
-    if not isinstance(f, Path): return hashlib.sha256(b"file\n" + f.getvalue()).hexdigest()
-    h = hashlib.sha256(b"file\n")
+    h = hashlib.sha256(f"part {part}\n".encode() if (part := _part(audio)) else b"file\n")
+    if not isinstance(f, Path):
+        h.update(f.getvalue())
+        return h.hexdigest()
     try:
         with open(f, "rb") as o:
             while part := o.read(1 << 20): h.update(part)

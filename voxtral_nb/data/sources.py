@@ -21,7 +21,7 @@ from ..core.config import ConfigError, RunConfig, check_language
 from ..core.hub import causes, hub_answer, local_path
 from ..core.words import counted, duration, one_line, short
 from .dataset import (AUDIO_KEYS, IGNORE, TEXT_KEYS, BadRow, DatasetError, SpeechDataset, Stats,
-                                check_clip, check_on_bad, check_transcript, hf_features,
+                                PART_KEYS, check_clip, check_on_bad, check_transcript, clip_id, hf_features,
                                 raise_bad_rows, split_keys, progress_bar, rows_to_hf, split_rows)
 
 # %% ../../nbs/data/03_sources.ipynb #data
@@ -89,12 +89,12 @@ class _Check:
     max_seconds:float|None # longest clip, s
     language:str|None # for rows that name none
 
-    def __call__(self, audio, name, row=None) -> float: # duration, s
-        d = check_clip(audio, name, self.decode, row)
+    def __call__(self, audio, name, row=None) -> tuple: # (the clip as `read_audio` takes it, its duration in s)
+        clip,d = check_clip(audio, name, self.decode, row)
         if d < self.min_seconds: raise ValueError(f"{name} lasts {d:.3g} s, less than min_seconds={self.min_seconds:g}")
         if self.max_seconds is not None and d > self.max_seconds:
             raise ValueError(f"{name} lasts {d:.1f} s, more than max_seconds={self.max_seconds:g}")
-        return d
+        return clip,d
 
 def _mark(name, what, text, language) -> bytes: # the hash of one row
     return hashlib.sha256(json.dumps([name, what, text, language]).encode()).digest()
@@ -112,15 +112,15 @@ def _load_local(
     def good():
         for i,row in enumerate(progress_bar(ds, f"checking {path.name}")):
             name = row["audio_path"]
-            try: row["duration"] = check(f := ds.audio_file(row), name, row)
+            try: row["audio"],row["duration"] = check(f := ds.audio_file(row), name, row)
             except ValueError as e:
                 bad.append(BadRow(str(ds.jsonl), ds.line_number(i), str(e), row["text"]))
                 continue
             row["language"] = row.get("language") or check.language
             sha = row["sha256"] if isinstance(row.get("sha256"), str) else None
-            keys.append(sha or name)
-            marks.append(_mark(os.path.basename(name) if os.path.isabs(name) else name, sha or f.stat().st_size,
-                               row["text"], row["language"]))
+            keys.append(sha or clip_id(name, row["audio"]))
+            marks.append(_mark(clip_id(os.path.basename(name) if os.path.isabs(name) else name, row["audio"]),
+                               sha or f.stat().st_size, row["text"], row["language"]))
             yield row
     dataset = rows_to_hf(good(), ds.folder)
     return SpeechData(dataset=dataset, skipped=sorted(bad, key=lambda b: b.line), source=source, keys=keys, marks=marks)
@@ -230,28 +230,42 @@ def _check_downloaded(
 _CACHE = re.compile(r".*/(?:snapshots/[0-9a-f]{40}|downloads/extracted/[0-9a-f]+)/")
 
 def _hub_rows(ds, audio, columns):
-    "Yield `(audio struct, text, language, speaker)`, one row at a time."
+    "Yield `(audio struct, text, language, speaker, which part of the audio it is)`, one row at a time."
     from datasets import ClassLabel
     wanted = [columns[k] for k in ("text", "language", "speaker")]
+    part = [k for k in PART_KEYS if k in ds.column_names]
+    if part == ["duration"]: part = [] # each row has its own audio there, and durations of many kinds
     def value(row, c):
         if c is None: return None
         v, kind = row[c], ds.features[c]
         return kind.int2str(v) if isinstance(kind, ClassLabel) and isinstance(v, int) and v >= 0 else v
-    for a,row in zip(audio, ds.select_columns([c for c in wanted if c])):
-        yield (a["audio"], *(value(row, c) for c in wanted))
+    for a,row in zip(audio, ds.select_columns([*{c: 1 for c in (*wanted, *part) if c}])):
+        yield (a["audio"], *(value(row, c) for c in wanted), {k: row[k] for k in part if row[k] is not None})
 
 # %% ../../nbs/data/03_sources.ipynb #meta
-def _meta(
-    rows:list, # (text, language, speaker, duration, id)
-): # a `datasets.Dataset`
-    "The columns of `HF_COLUMNS` beside the audio."
+def _joined(
+    audio, # a `datasets.Dataset` with the column "audio"
+    meta:list, # (text, language, speaker, duration, id) for each of its rows
+    spans:list, # (start, end) in seconds for each of its rows, None for whole files
+): # a `datasets.Dataset` with `HF_COLUMNS`
+    "Put the other columns beside the audio, which is not copied."
     import pyarrow as pa
-    from datasets import Dataset, DatasetInfo, Features
+    from datasets import Dataset, DatasetInfo, Features, concatenate_datasets
     from datasets.table import InMemoryTable
-    f = Features({k: v for k,v in hf_features().items() if k != "audio"})
-    cols = list(zip(*rows)) or [()]*len(f)
-    table = pa.table([pa.array(c, t.type) for c,t in zip(cols, f.arrow_schema)], schema=f.arrow_schema)
-    return Dataset(InMemoryTable(table), info=DatasetInfo(features=f))
+    f = hf_features(parts=any(end is not None for _,end in spans))
+    rest = Features({k: v for k,v in f.items() if k != "audio"})
+    cols = list(zip(*meta)) or [()]*len(rest)
+    table = pa.table([pa.array(c, t.type) for c,t in zip(cols, rest.arrow_schema)], schema=rest.arrow_schema)
+    if f["audio"] != audio.features["audio"]:
+        chunks, at = [], 0
+        for c in audio.with_format("arrow").data.column("audio").chunks:
+            start, end = (pa.array([o[k] for o in spans[at:at+len(c)]], pa.float64()) for k in (0, 1))
+            chunks.append(pa.StructArray.from_arrays([c.field("bytes"), c.field("path"), start, end],
+                                                     fields=list(f.arrow_schema.field("audio").type)))
+            at += len(c)
+        table = table.add_column(0, f.arrow_schema.field("audio"), pa.chunked_array(chunks))
+        return Dataset(InMemoryTable(table), info=DatasetInfo(features=f))
+    return concatenate_datasets([audio, Dataset(InMemoryTable(table), info=DatasetInfo(features=rest))], axis=1)
 
 # %% ../../nbs/data/03_sources.ipynb #hub
 def _load_hub(
@@ -262,33 +276,35 @@ def _load_hub(
     given:dict, # column names given by the user
 ) -> SpeechData:
     "Load a Hub dataset."
-    from datasets import concatenate_datasets
     where = f"{source}:{split}"
     ds = _hub_dataset(source, split, hub_config)
     col = _hub_columns(ds, where, given)
     audio = _hub_audio(ds, col["audio"], where)
-    bad, good, keys, marks, ids, meta = [], [], [], [], set(), []
+    bad, good, keys, marks, ids, meta, spans = [], [], [], [], set(), [], []
     def if_text(v): return v if isinstance(v, str) else None
     rows = progress_bar(_hub_rows(ds, audio, col), f"checking {source}", len(ds))
-    for i,(a,text,language,voice) in enumerate(rows):
+    for i,(a,text,language,voice,part) in enumerate(rows):
         name = _CACHE.sub("", (a or {}).get("path") or "") or f"{split}/{i}"
-        if name in ids: name = f"{name}#{i}" # some datasets call every clip audio.wav
-        seconds, language = 0., language or check.language
+        if name in ids and not part: name = f"{name}#{i}" # some datasets call every clip audio.wav
+        seconds, language, clip = 0., language or check.language, {}
         try:
             if a is None or a["bytes"] is None and not a["path"]: raise ValueError("there is no audio")
             if a["bytes"] is None: _check_downloaded(a["path"])
             check_transcript(text)
             check_language(language)
-            seconds = check({**a, "path": name} if a["bytes"] is not None else Path(a["path"]), name)
+            here = {**a, "path": name} if a["bytes"] is not None else Path(a["path"])
+            clip, seconds = check(here, name, dict(part, audio_path=name))
             size = len(a["bytes"]) if a["bytes"] is not None else os.path.getsize(a["path"])
             good.append(i)
-            keys.append(name)
-            marks.append(_mark(name, size, text, language))
+            keys.append(clip_id(name, clip))
+            marks.append(_mark(keys[-1], size, text, language))
         except (ConfigError, ValueError) as e:
             bad.append(BadRow(file=where, line=i, reason=str(e), text=if_text(text) or "", unit="row"))
         ids.add(name)
-        meta.append((if_text(text), if_text(language), None if voice is None else str(voice), seconds, name))
-    dataset = concatenate_datasets([audio, _meta(meta)], axis=1).select(good)
+        meta.append((if_text(text), if_text(language), None if voice is None else str(voice), seconds,
+                     clip_id(name, clip)))
+        spans.append((clip.get("start"), clip.get("end")))
+    dataset = _joined(audio, meta, spans).select(good)
     return SpeechData(dataset=dataset, skipped=bad, source=where, keys=keys, marks=marks)
 
 # %% ../../nbs/data/03_sources.ipynb #is_hub
@@ -343,11 +359,12 @@ def load_speech(
 
 # %% ../../nbs/data/03_sources.ipynb #limits
 def _paths(data):
-    "Absolute audio paths of the rows that are files."
+    "Absolute audio paths of the rows that are files, with the times of those that are parts."
     import pyarrow.compute as pc
     d = data.dataset.select_columns(["audio"]).with_format("arrow")
-    parts = (pc.struct_field(d[i:i+1000]["audio"], "path").to_pylist() for i in range(0, len(d), 1000))
-    return {p for part in parts for p in part if p and os.path.isabs(p)}
+    names = [o.name for o in d.features.arrow_schema.field("audio").type if o.name != "bytes"]
+    parts = ([pc.struct_field(d[i:i+1000]["audio"], k).to_pylist() for k in names] for i in range(0, len(d), 1000))
+    return {p for part in parts for p in zip(*part) if p[0] and os.path.isabs(p[0])}
 
 def _shared(train, held) -> int: # evaluation clips that are in the training data
     if train.source == held.source: return len(set(train.keys) & set(held.keys))

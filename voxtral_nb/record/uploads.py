@@ -18,7 +18,7 @@ from ..data.audio import (LFS_POINTER, AudioError, AudioQuality, QualityGate, au
                                    printable, read_audio)
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..data.dataset import (AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset,
-                                     check_transcript, check_whole, language_of, parse_line)
+                                     check_transcript, language_of, parse_line, part_of)
 from ..core.words import counted, duration, first_of, short
 
 # %% ../../nbs/record/02_uploads.ipynb #error
@@ -565,7 +565,9 @@ def _choose(
     u.language = u.spoken or _language([o.language for *_,o in said if o.language], language, u.warnings)
     if u.typed is not None: return
     for *_,o in said:
-        try: check_whole(o.part | dict(audio_path=u.name), u.seconds or 0)
+        try:
+            if part_of(o.part | dict(audio_path=u.name), u.seconds or 0):
+                u.problems.append("its transcript is of a part of it: convert the list first (voxtral-data convert)")
         except ValueError as e: u.problems.append(str(e))
     texts = list({o.text: f"{short(o.text, 40)!r} in {name}" for name,_,o in said}.values())
     if len(texts) > 1:

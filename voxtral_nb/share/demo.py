@@ -316,7 +316,8 @@ def _run_clips(
     if not n or not c.eval_data or not Path(c.eval_data).exists(): return []
     d = load_speech(c.eval_data, language=c.language, on_bad="skip").dataset
     rows = [d[i] for i in dict.fromkeys(round(k*(len(d)-1)/max(1, n-1)) for k in range(n))]
-    return [dict(audio=r["audio"]["path"], label=r["text"], language=r["language"]) for r in rows if r["audio"]["path"]]
+    return [dict(audio=r["audio"]["path"], label=r["text"], language=r["language"]) for r in rows
+            if r["audio"]["path"] and r["audio"].get("end") is None] # a part of a file cannot be offered as one
 
 def _tiny_clips(n:int) -> list[dict]: # audio, label, language
     "Clips that the tiny model was made for."

@@ -26,7 +26,8 @@ from ..core.hub import (Changes, HubError, account, check_target, compare_files,
                                  repo_files, repo_page, update_repository, ask, write_dry_run)
 from ..core.secrets import redact
 from ..core.words import counted
-from ..data.dataset import DatasetError, SpeechDataset
+from ..data.audio import read_audio, write_wav
+from ..data.dataset import DatasetError, SpeechDataset, is_part
 from ..measure.evaluation import EvalReport, evaluate, score
 from ..measure.metrics import METRICS
 from ..core.assets import TINY, tiny_path
@@ -336,6 +337,7 @@ def _eval_rows(
     ids = list(range(n)) if most is None or most >= n else np.linspace(0, n-1, most).round().astype(int).tolist()
     def audio(i):
         a = ds[i]["audio"]
+        if a.get("end") is not None: return str(write_wav(folder/f"{i}.wav", read_audio(a)))
         if a.get("bytes") is None: return os.path.abspath(a["path"])
         return str(atomic_write(folder/f"{i}{Path(a.get('path') or '').suffix or '.wav'}", a["bytes"]))
     return [dict(audio=audio(i), **{k: ds[i][k] for k in ("text", "language", "duration")}) for i in ids], ids, n
@@ -614,6 +616,8 @@ def _published_rows(
     "Rows as others may read them."
     rows, out = list(ds), []
     if not rows: raise PublishError(f"{ds.folder} holds no clips; there is nothing to publish")
+    if (i := next((i for i,r in enumerate(rows, 1) if is_part(r)), None)):
+        raise PublishError(f"row {i} of {ds.jsonl} is a part of a longer file: cut it out first (voxtral-data convert)")
     if gone := [k for k in columns if all(r.get(k) is None for r in rows)]:
         raise PublishError(
             f"no row has a column {gone[0]}; there are: {', '.join(sorted({k for r in rows for k in r}))}")
