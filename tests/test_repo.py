@@ -212,6 +212,12 @@ def test_the_style_is_kept():
     assert r.returncode == 0, r.stdout[-3000:]
 
 
+def test_modules_import_what_they_use():
+    "In a notebook, an import that only its tests make hides one that the exported module lacks."
+    r = sh(BIN/"ruff", "check", "--isolated", "--select", "F821", "voxtral_nb", "--output-format", "concise", cwd=ROOT)
+    assert r.returncode == 0, r.stdout[-3000:]
+
+
 def test_no_error_outside_the_command_line_names_a_flag():
     "A message is written in Python's spelling; a command puts it into the shell's."
     from voxtral_nb.core.config import config_fields

@@ -1,5 +1,5 @@
 // The page's side of the recorder: microphone, takes on their way to the kernel, and what is shown.
-// How it works together with Python, and why: nbs/record/03_recorder.ipynb. Everything from outside is shown as text, never as HTML.
+// How it works together with Python, and why: nbs/record/06_recorder.ipynb. Everything from outside is shown as text, never as HTML.
 
 const PART = 1 << 20; // bytes in a message: Jupyter's websocket drops messages over 10 MiB
 const TAIL = 0.5; // s that are recorded after "stop", so that endings are not cut
