@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/audio.html.md"""
 
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'LFS_POINTER', 'QUALITY_PROBLEMS', 'AudioError', 'printable', 'show_audio', 'to_mono', 'resample',
-           'to_pcm16', 'AudioInfo', 'audio_info', 'read_audio', 'write_wav', 'pcm_sha256', 'content_key',
-           'AudioQuality', 'measure', 'QualityProblem', 'QualityGate']
+           'AudioInfo', 'audio_info', 'read_audio', 'write_wav', 'pcm_sha256', 'content_key', 'AudioQuality', 'measure',
+           'QualityProblem', 'QualityGate']
 
 # %% ../../nbs/data/01_audio.ipynb #imports-std
 import hashlib, io, math, numbers, os, re, struct
@@ -128,7 +128,7 @@ def resample(
     return x if sr_in == sr_out else soxr.resample(x, sr_in, sr_out, quality="HQ")
 
 # %% ../../nbs/data/01_audio.ipynb #to-pcm16
-def to_pcm16(
+def _to_pcm16(
     x:np.ndarray, # samples, shape (n,), float in -1..1 or integers of any width
 ) -> np.ndarray: # int16
     "Round `x` to 16-bit PCM; what is over full scale is clipped to it."
@@ -650,7 +650,7 @@ def write_wav(
         if Path(path).suffix.lower() != ".wav": raise AudioError("a WAV file must be called .wav")
         if not len(x): raise AudioError("there are no samples to write")
         _check_rate(sr)
-        pcm = to_pcm16(x)
+        pcm = _to_pcm16(x)
         b = io.BytesIO()
         sf.write(b, pcm, sr, format="WAV", subtype="PCM_16")
     return atomic_write(path, b.getvalue())
@@ -660,7 +660,7 @@ def pcm_sha256(
     x:np.ndarray, # mono samples, shape (n,), as `read_audio` gives them
 ) -> str: # 64 hexadecimal digits
     "SHA-256 of the 16-bit PCM of `x`, little-endian, without any header."
-    return hashlib.sha256(to_pcm16(x).astype("<i2").tobytes()).hexdigest()
+    return hashlib.sha256(_to_pcm16(x).astype("<i2").tobytes()).hexdigest()
 
 # %% ../../nbs/data/01_audio.ipynb #content-key
 def content_key(

@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/models.html.md"""
 
 # %% auto #0
 __all__ = ['DTYPES', 'PartCount', 'TrainableSummary', 'trainable_summary', 'pick_device', 'pick_dtype', 'require_package',
-           'locate_model', 'refuse_code', 'load_processor', 'is_out_of_memory', 'load_weights', 'base_voxtral',
-           'read_adapter_config', 'base_of_adapter', 'put_adapter', 'find_base', 'load_voxtral']
+           'locate_model', 'load_processor', 'is_out_of_memory', 'load_weights', 'base_voxtral', 'base_of_adapter',
+           'put_adapter', 'find_base', 'load_voxtral']
 
 # %% ../../nbs/model/03_models.ipynb #imports
 import contextlib, importlib.util, json, os, re, warnings
@@ -203,7 +203,7 @@ def _reading(
     except Exception as e: raise ModelError(_why_not(e, where, revision)) from e
 
 # %% ../../nbs/model/03_models.ipynb #read_config
-def refuse_code(
+def _refuse_code(
     config, # content of a JSON file of a model
     where:str, # the file, for the message
 ):
@@ -218,7 +218,7 @@ def refuse_code(
         if "attn_implementation" in str(k) and isinstance(v, str) and "/" in v:
             raise ModelError(f"{where} names an attention kernel to download and run ({v}). This package uses its own; "
                              f"remove {k} from the file")
-        refuse_code(v, where)
+        _refuse_code(v, where)
 
 def _read_config(
     where:str, # folder or Hub id
@@ -228,7 +228,7 @@ def _read_config(
     from transformers import PreTrainedConfig
     with _reading(where, revision):
         config = PreTrainedConfig.get_config_dict(where, revision=revision, trust_remote_code=False)[0]
-    refuse_code(config, f"{where}: config.json")
+    _refuse_code(config, f"{where}: config.json")
     return config
 
 # %% ../../nbs/model/03_models.ipynb #load_processor
@@ -247,7 +247,7 @@ def load_processor(
         files = [cached_file(where, o, revision=revision, _raise_exceptions_for_missing_entries=False)
                  for o in _PROCESSOR_FILES]
         for o in filter(None, files):
-            refuse_code(json.loads(Path(o).read_text(encoding="utf-8")), f"{where}: {Path(o).name}")
+            _refuse_code(json.loads(Path(o).read_text(encoding="utf-8")), f"{where}: {Path(o).name}")
         processor = AutoProcessor.from_pretrained(where, revision=revision, trust_remote_code=False)
     if family is None or type(processor).__name__ == family.processor_class: return processor
     raise ModelError(
@@ -317,7 +317,7 @@ def base_voxtral(
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 # %% ../../nbs/model/03_models.ipynb #adapter_config
-def read_adapter_config(
+def _read_adapter_config(
     where:str, # folder or Hub id
     revision:str|None=None, # of a Hub model
 ) -> dict|None: # the adapter's config; None if `where` holds no adapter
@@ -326,7 +326,7 @@ def read_adapter_config(
     with _reading(where, revision):
         file = find_adapter_config_file(where, revision=revision)
         config = json.loads(Path(file).read_text(encoding="utf-8")) if file else None
-    refuse_code(config, f"{where}: adapter_config.json")
+    _refuse_code(config, f"{where}: adapter_config.json")
     return config
 
 # %% ../../nbs/model/03_models.ipynb #base_of
@@ -378,7 +378,7 @@ def find_base(
     base=None, # for an adapter: what the caller named as its base
 ) -> tuple: # folder or Hub id of the complete model, its revision, its config.json, adapter_config.json or None
     "The complete model at `where`, or under the adapter at `where`."
-    config, adapter = _read_config(where, revision), read_adapter_config(where, revision)
+    config, adapter = _read_config(where, revision), _read_adapter_config(where, revision)
     if adapter is None: return where, revision, config, None
     root, root_revision = base_of_adapter(adapter, where, base)
     return root, root_revision, _read_config(root, root_revision), adapter

@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/share/demo.html.md"""
 
 # %% auto #0
 __all__ = ['DemoError', 'Limits', 'demo_template', 'load_app', 'DemoSource', 'demo_source', 'demo_app', 'ServedDemo',
-           'launch_demo', 'space_requirements', 'space_folder', 'UnpaidError', 'Deployment', 'deploy_demo']
+           'launch_demo', 'space_folder', 'UnpaidError', 'Deployment', 'deploy_demo']
 
 # %% ../../nbs/share/03_demo.ipynb #imports-std
 import functools, hashlib, importlib.metadata, importlib.util, json, os, re, shutil, sys, tempfile, time
@@ -624,7 +624,7 @@ def launch_demo(
 _NEEDS = "gradio huggingface_hub mistral-common[audio] peft soundfile soxr torch transformers".split()
 _CPU_TORCH = "--extra-index-url https://download.pytorch.org/whl/cpu"
 
-def space_requirements(
+def _space_requirements(
     kind:str="adapter", # "adapter" or "full", which needs no peft
     hardware:str="cpu-basic", # of the Space
 ) -> str: # requirements.txt
@@ -713,7 +713,7 @@ def _build(
     d = _write_demo(dest, source, clips, limits, title, language, template,
                     _copied(dest, "model", source.model) if source.local else source.model,
                     _space_base(source, dest, api))
-    (dest/"requirements.txt").write_text(space_requirements(source.kind, hardware))
+    (dest/"requirements.txt").write_text(_space_requirements(source.kind, hardware))
     (dest/"README.md").write_text(_space_readme(source, d["title"], hardware, limits, license), encoding="utf-8")
     d = _seal(dest, d)
     refuse_tokens({f.relative_to(dest).as_posix(): f for f in sorted(dest.rglob('*')) if f.is_file()})

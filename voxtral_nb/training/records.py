@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/training/records.html.md"""
 
 # %% auto #0
 __all__ = ['TRACKERS', 'RunLog', 'log_warnings', 'write_run_record', 'evaluations', 'best_evaluation', 'evaluations_since_best',
-           'plot_loss', 'plot_rates', 'TrackioCallback', 'ProgressCallback', 'RunResult', 'mean_train_loss',
-           'perplexity', 'write_eval_results', 'write_results', 'read_before']
+           'plot_loss', 'TrackioCallback', 'ProgressCallback', 'RunResult', 'mean_train_loss', 'perplexity',
+           'write_eval_results', 'write_results', 'read_before']
 
 # %% ../../nbs/training/02_records.ipynb #imports
 import io, json, logging, math, os, platform, shlex, subprocess, sys, time
@@ -237,7 +237,7 @@ def plot_loss(
     return fig
 
 # %% ../../nbs/training/02_records.ipynb #plot-wer
-def plot_rates(
+def _plot_rates(
     history:Sequence[dict], # `log_history` of a trainer state
     primary:str="wer", # name in `METRICS` of the rate that chose the best model
 ): # matplotlib Figure
@@ -475,7 +475,7 @@ def write_results(
     write_eval_results(run, history, result.primary, result.before, result.after)
     atomic_write(run/"trainer_state.json", json.dumps(asdict(state), indent=1, sort_keys=True) + "\n")
     _png(run/"loss.png", plot_loss(history))
-    if any(map(rates_of, history)): _png(run/"wer.png", plot_rates(history, result.primary))
+    if any(map(rates_of, history)): _png(run/"wer.png", _plot_rates(history, result.primary))
 
 # %% ../../nbs/training/02_records.ipynb #read-before
 def read_before(
