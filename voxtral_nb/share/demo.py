@@ -16,7 +16,8 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path, PurePosixPath
 
 # %% ../../nbs/share/03_demo.ipynb #imports-own
-from .cards import RunFacts, eval_results, language_name, read_run, space_card, trained_languages
+from .cards import (RunFacts, check_weights, eval_results, language_name, read_run, space_card,
+                                    trained_languages)
 from ..core.assets import ASSETS, TINY, sample_speech, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write, staged_folder
@@ -183,6 +184,7 @@ def _local_source(
     run = _run_of(path)
     folder = run.model_dir.resolve() if run else Path(locate_model(path))
     kind, weights = _weight_files(folder)
+    if run: check_weights(run, weights)
     base, known = _trained_base(_local_base(folder) if kind == "adapter" else None, run)
     tiny = folder == tiny_path()
     return DemoSource(model=str(folder), name=TINY if tiny else _run_name(run) if run else path.name, commit=None,

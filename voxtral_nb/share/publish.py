@@ -16,9 +16,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 # %% ../../nbs/share/02_publish.ipynb #imports-own
 from fastcore.basics import patch
-from .cards import (CardError, RunFacts, base_facts, card_template, dataset_card, measured_rates,
-                                    model_card,
-                                    read_run, source_name)
+from .cards import (CardError, RunFacts, base_facts, card_template, check_weights, dataset_card,
+                                    measured_rates, model_card, read_run, source_name)
 from ..core.config import VoxtralNBError, config_fields
 from ..core.files import atomic_write
 from ..core.hub import (Changes, HubError, account, check_target, compare_files, commit_files, file_hashes,
@@ -41,11 +40,14 @@ def _run(
     run:RunFacts|str|Path, # from `read_run`, or the folder of a run
     weights:str="final", # "final" or "best"
 ) -> RunFacts:
-    "Read a run; `PublishError` if it is none, or only half of one."
+    "Read a run; `PublishError` if it is none, only half of one, or holds other weights than it measured."
     if isinstance(run, RunFacts): return run
     local_path(Path(run), PublishError)
-    try: return read_run(run, weights)
+    try:
+        found = read_run(run, weights)
+        check_weights(found)
     except CardError as e: raise PublishError(str(e)) from None
+    return found
 
 # %% ../../nbs/share/02_publish.ipynb #public
 _PATH = r"(?:file://|~|/(?=[\w.~])|(?:\.\.?[/\\])+|[A-Za-z]:\\)"

@@ -33,7 +33,7 @@ from ..measure.evaluation import EvalReport, samples
 from ..measure.metrics import METRICS, rates_of
 from ..measure.verdict import Verdict, verdict
 from ..model.models import locate_model, pick_device, pick_dtype
-from .checkpoints import RunError, is_first_process
+from .checkpoints import RunError, is_first_process, weights_hashes
 
 # %% ../../nbs/training/02_records.ipynb #run-log
 class RunLog:
@@ -449,11 +449,12 @@ def write_eval_results(
     primary:str, # name in `METRICS` of the rate that chooses the best model
     before:EvalReport|None, # before training; None: not evaluated
     after:EvalReport|None, # of the last evaluated model; None: none yet
+    weights:dict|None=None, # "final" and "best" -> file -> SHA-256, of what the folder holds now; None: no model yet
 ):
     "Write `eval_results.json`: the rates of the trained model, then both reports, clip by clip."
     best, loss = best_evaluation(history, primary), after and after.loss
     same = after and before and len(before.table) == len(after.table)
-    d = dict(loss=plain_value(loss), perplexity=plain_value(after and perplexity(loss)))
+    d = dict(loss=plain_value(loss), perplexity=plain_value(after and perplexity(loss)), weights=weights)
     d |= {k: after and after.to_dict(clips=False)[k] for k in ("rates", "rtfx", "primary", "normalizer", "n_clips",
                                                                "truncated")}
     d["best"] = best and dict(step=best["step"], rates=rates_of(best), eval_loss=plain_value(best["eval_loss"]),
@@ -469,10 +470,11 @@ def write_results(
     **numbers, # additional values for `train_results.json`
 ):
     "Write the results, the history and the plots."
-    run, history = result.run_dir, state.log_history
-    text = json.dumps(result.to_dict() | numbers, indent=1, ensure_ascii=False)
+    run, history, models = result.run_dir, state.log_history, dict(final=result.final_model, best=result.best_model)
+    weights = {k: weights_hashes(p) for k,p in models.items() if p}
+    text = json.dumps(result.to_dict() | numbers | dict(weights=weights), indent=1, ensure_ascii=False)
     atomic_write(run/"train_results.json", text + "\n")
-    write_eval_results(run, history, result.primary, result.before, result.after)
+    write_eval_results(run, history, result.primary, result.before, result.after, weights)
     atomic_write(run/"trainer_state.json", json.dumps(asdict(state), indent=1, sort_keys=True) + "\n")
     _png(run/"loss.png", plot_loss(history))
     if any(map(rates_of, history)): _png(run/"wer.png", _plot_rates(history, result.primary))
