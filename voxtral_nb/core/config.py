@@ -294,11 +294,12 @@ class _Data:
         "Speech to train on: a data.jsonl, a dataset folder that holds one, or a Hub dataset id. A run needs it.",
         path=True, empty=True, fixed_on_resume=True, repeated=False)
     eval_data:str|None = setting(None,
-        "Speech to evaluate on, given like train_data.", unset="eval_fraction of train_data is held out",
+        "Speech to evaluate on, given like train_data.", unset="a part of train_data is held out",
         path=True, fixed_on_resume=True, repeated=False)
-    eval_fraction:float = setting(.1,
+    eval_fraction:float|None = setting(None,
         "Share of train_data held out for evaluation when neither eval_data nor eval_split is given. 0 trains on "
-        "everything and evaluates nothing.", low=0, below=1, fixed_on_resume=True)
+        "everything and evaluates nothing.", unset="a tenth, or more of a small dataset: 20 clips, up to a third of it",
+        low=0, below=1, fixed_on_resume=True)
     split_by:str = setting("clip",
         "Hold out single clips, or whole speakers, to evaluate on voices that the model has not heard.",
         choices=("clip", "speaker"), fixed_on_resume=True)
@@ -307,7 +308,7 @@ class _Data:
         names_data=True, for_eval=True)
     train_split:str = setting("train", "Split of a Hub dataset to train on.", names_data=True)
     eval_split:str|None = setting(None,
-        "Split of a Hub dataset to evaluate on, such as 'validation'.", unset="eval_fraction of train_data is held out",
+        "Split of a Hub dataset to evaluate on, such as 'validation'.", unset="a part of train_data is held out",
         names_data=True, for_eval=True)
     audio_column:str|None = setting(None,
         "Column with the audio.", unset="one of the usual names (audio, audio_path, audio_filepath, file_name)",
@@ -474,8 +475,9 @@ class _Saving:
         "Checkpoints kept to resume from; older ones are deleted. best-model is kept beside them.",
         low=1, repeated=False)
     resume:str = setting("never",
-        "'never' starts a new run, 'auto' resumes from the newest complete checkpoint in output_dir, a path resumes "
-        "from that checkpoint.", path=True, repeated=False, means="'never', 'auto' or the path of a checkpoint")
+        "'never' starts a new run, and refuses a folder that holds one. 'new' starts it in the next free folder then, "
+        "such as runs/a-2. 'auto' resumes from its newest complete checkpoint, a path from that checkpoint.",
+        path=True, repeated=False, means="'never', 'new', 'auto' or the path of a checkpoint")
     logging_steps:int = setting(10, "Log the loss after every so many steps.", low=1, repeated=False)
 
 # %% ../../nbs/core/01_config.ipynb #tracking
@@ -550,7 +552,7 @@ def _conflicts(
 @patch(as_prop=True)
 def has_eval(self:RunConfig) -> bool: # False only if eval_data and eval_split are None and eval_fraction is 0
     "Is there speech to measure on?"
-    return self.eval_data is not None or self.eval_split is not None or self.eval_fraction > 0
+    return self.eval_data is not None or self.eval_split is not None or self.eval_fraction != 0
 
 # %% ../../nbs/core/01_config.ipynb #parts-prop
 @patch(as_prop=True)

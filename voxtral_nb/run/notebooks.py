@@ -21,6 +21,7 @@ from ..core.config import ConfigError, RunConfig, VoxtralNBError, config_fields
 from ..core.files import atomic_write
 from ..core.secrets import holds_token
 from ..core.words import either, plain_value
+from ..training.checkpoints import fresh_run, next_run_folder
 
 # %% ../../nbs/run/01_notebooks.ipynb #notebook-error
 class NotebookError(VoxtralNBError, RuntimeError):
@@ -180,7 +181,7 @@ def config_from(
     for k,v in fixed.items():
         if k in given and given[k] != v:
             raise ConfigError(f"{k}: {given[k]!r} does not fit this notebook, which is for {v!r}")
-    return with_tiny_defaults(RunConfig.from_dict({**given, **fixed}))
+    return fresh_run(with_tiny_defaults(RunConfig.from_dict({**given, **fixed})), print)
 
 # %% ../../nbs/run/01_notebooks.ipynb #eval-config
 def eval_config(
@@ -374,7 +375,11 @@ def run_notebook(
     known = notebook_parameters(path)
     if "output_dir" not in known:
         raise NotebookError(f"{path.stem} has no parameter 'output_dir', the folder in which its result is looked for")
-    folder = Path(params.get("output_dir", known["output_dir"].default))
+    given = {k: p.default for k,p in known.items()} | params
+    folder = Path(given["output_dir"])
+    if given.get("resume") == "new" and (free := next_run_folder(folder)) != folder: # the notebook is kept there too
+        print(f"{folder} holds another run; this one is in {free}")
+        folder, params = free, params | dict(output_dir=str(free))
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise NotebookError(

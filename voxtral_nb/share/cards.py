@@ -414,7 +414,9 @@ def _set_words(
     "The evaluation set in words."
     s, c = _set(run, "eval", private), run.config
     if c.eval_data is None and c.eval_split is None:
-        return Markdown(f"{percent(c.eval_fraction, 0)} of the training data, held out by {c.split_by} (seed {c.seed})")
+        clips, share = run.data["eval"]["clips"], c.eval_fraction
+        part = counted(clips, "clip") if share is None else percent(share, 0)
+        return Markdown(f"{part} of the training data, held out by {c.split_by} (seed {c.seed})")
     name = f"[{s['hub']}](https://huggingface.co/datasets/{s['hub']})" if s["hub"] else _escape_markdown(s["name"])
     return Markdown(name + "".join(f", {k} {_escape_markdown(s[k])}" for k in ("config", "split") if s[k]))
 
@@ -439,7 +441,8 @@ def eval_results(
     if now is None: return []
     d, c = run.data["eval"], run.config
     size = dict(clips=now["clips"]) | (dict(hours=d["hours"]) if now["clips"] == d["clips"] else {})
-    if c.eval_data is None and c.eval_split is None: size |= dict(held_out=c.eval_fraction, by=c.split_by, seed=c.seed)
+    if c.eval_data is None and c.eval_split is None:
+        size |= dict(held_out="auto" if c.eval_fraction is None else c.eval_fraction, by=c.split_by, seed=c.seed)
     data = dict(dataset_type=s["hub"] or re.sub(r"\W+", "-", s["name"]), dataset_name=s["name"],
                 dataset_config=s["config"], dataset_split=s["split"])
     def one(metric, value, name, clips):

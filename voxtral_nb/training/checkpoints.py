@@ -6,10 +6,10 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/training/checkpoints.html.md"""
 
 # %% auto #0
 __all__ = ['RunError', 'is_first_process', 'whole_folder', 'weights_problem', 'weights_hashes', 'checkpoint_problem',
-           'checkpoints', 'newest_checkpoint', 'link_model', 'run_lock', 'find_start']
+           'checkpoints', 'newest_checkpoint', 'link_model', 'run_lock', 'next_run_folder', 'fresh_run', 'find_start']
 
 # %% ../../nbs/training/01_checkpoints.ipynb #imports
-import hashlib, json, os, platform, re, shutil, time, zipfile
+import hashlib, itertools, json, os, platform, re, shutil, time, zipfile
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -273,6 +273,24 @@ def _check_writable(
     if not os.access(at, os.W_OK|os.X_OK):
         raise RunError(f"output_dir {run} cannot be written: no permission in {at}; name another folder")
 
+# %% ../../nbs/training/01_checkpoints.ipynb #new-run-folder
+def next_run_folder(
+    folder:str|Path, # folder wanted for a run
+) -> Path: # `folder`, or `folder-2`, `folder-3`, ...
+    "The first of these folders that does not hold a run."
+    p = Path(folder)
+    return next(o for n in itertools.count(1) if not _run_files(o := p.with_name(p.name + f"-{n}"*(n > 1))))
+
+def fresh_run(
+    cfg:RunConfig, # the run
+    log:Callable, # called with a line if the folder changes
+) -> RunConfig: # with `output_dir` as it is, or the next free one
+    "With `resume='new'`, leave a folder that holds a run alone, and give this run the next one."
+    if cfg.resume != "new" or int(os.environ.get("WORLD_SIZE", 1)) > 1: return cfg # processes could choose differently
+    if (free := next_run_folder(cfg.output_dir)) == Path(cfg.output_dir): return cfg
+    log(f"{cfg.output_dir} holds another run; this one is in {free}")
+    return cfg.replace(output_dir=str(free))
+
 # %% ../../nbs/training/01_checkpoints.ipynb #same-run
 def _check_same(
     cfg:RunConfig, # settings to resume with
@@ -304,11 +322,10 @@ def find_start(
     if repair and is_first_process() and (run/_LOCK).exists():
         with run_lock(run): pass # refused here, before anything is loaded
     held = _run_files(run)
-    if cfg.resume == "never":
+    if cfg.resume in ("new", "never"):
         if held and is_first_process():
-            raise RunError(
-                f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, "
-                "or set resume='auto' to resume it")
+            raise RunError(f"output_dir {run} holds another run ({', '.join(held[:4])}): name another folder, or set "
+                           "resume='auto' to resume it, or resume='new' to use the next free folder")
         return None
     if cfg.resume == "auto":
         if repair and run.is_dir() and is_first_process(): _recover(run)
@@ -320,8 +337,8 @@ def find_start(
     else:
         ckpt = Path(cfg.resume)
         if problem := checkpoint_problem(ckpt):
-            raise RunError(
-                f"resume: {ckpt} is not a complete checkpoint ({problem}); name one that is, or set 'auto' or 'never'")
+            raise RunError(f"resume: {ckpt} is not a complete checkpoint ({problem}); name one that is, or set 'auto', "
+                           "'new' or 'never'")
         _check_newest(ckpt, run)
     trained = ckpt or set(held) - {"training_config.json", "eval_results.json"} # otherwise nothing can be spoiled yet
     if trained and (saved := run/"training_config.json").exists(): _check_same(cfg, RunConfig.load(saved), log)
@@ -340,5 +357,4 @@ def _check_newest(
         why = f"is not the newest checkpoint of {run} ({', '.join(later)} came after it)"
     if why:
         raise RunError(
-            f"resume: {ckpt} {why}. To start a new run from its weights, set model_id={str(ckpt)!r}, "
-            "resume='never' and a new output_dir")
+            f"resume: {ckpt} {why}. To start a new run from its weights, set model_id={str(ckpt)!r} and resume='new'")

@@ -573,7 +573,7 @@ def dry_run(
 ) -> DryRun:
     "Do everything up to the first steps and predict the rest; write to a temporary folder only."
     log = RunLog(None, verbose)
-    cfg = with_tiny_defaults(cfg, log.verbose)
+    cfg = t.fresh_run(with_tiny_defaults(cfg, log.verbose), log)
     run = _PlannedRun(cfg, log)
     run.describe()
     memory = run.memory()

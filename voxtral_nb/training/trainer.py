@@ -36,8 +36,8 @@ from ..model.collator import VoxtralBatch, VoxtralDataCollator
 from ..model.family import AudioWindows, collator_for
 from ..model.models import load_voxtral, pick_device, pick_dtype, require_package, trainable_summary
 from ..model.prepare import prepare_model
-from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, is_first_process,
-                                             link_model, run_lock, whole_folder)
+from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, fresh_run,
+                                             is_first_process, link_model, run_lock, whole_folder)
 from .order import StreamSampler, WindowStream, check_texts, training_stream
 from .records import (TRACKERS, ProgressCallback, RunLog, RunResult, best_evaluation, evaluations,
     evaluations_since_best, log_warnings, mean_train_loss, perplexity, read_before, write_eval_results,
@@ -700,7 +700,7 @@ def train(
 ) -> RunResult:
     "Fine-tune Voxtral as configured; everything worth keeping is in `cfg.output_dir`."
     log, began = RunLog(None, verbose), time.perf_counter()
-    cfg = with_tiny_defaults(cfg, log.verbose)
+    cfg = fresh_run(with_tiny_defaults(cfg, log.verbose), log)
     ckpt, data, model, processor, train_ds, eval_ds = load_run(cfg, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", verbose=False)
