@@ -144,3 +144,48 @@ def test_a_hub_that_refuses(tmp_path):
         assert out.startswith("DatasetError: me/digits"), out
         assert "could not be downloaded from the Hub" in out, out
         assert "403" in out, out
+
+
+FORMS = {  # what people have, as other tools write it -> rows that come of it
+    "cv": {"train.tsv": "client_id\tpath\tsentence\tup_votes\tlocale\nab12\tone.wav\tshe said \"no\t2\tsv-SE\n"},
+    "lj": {"metadata.csv": 'one|printing, in the "only sense|printing, in the "only sense\n'},
+    "libri": {"84/1/84-1.trans.txt": "84-1-0000 GO ON\n"},
+    "nemo": {"manifest.json": '{"audio_filepath": "one.wav", "offset": 0.5, "duration": 1.0, "text": "in part"}\n'},
+    "kaldi": {"wav.scp": "rec one.wav\n", "segments": "u1 rec 0 0.5\nu2 rec 0.5 -1\n", "text": "u1 first\nu2 last\n",
+              "utt2spk": "u1 ana\nu2 ana\n"},
+    "coqui": {"train.csv": "wav_filename,wav_filesize,transcript\none.wav,64044,hello\n"},
+    "beside": {"one.txt": "hello\nyou\n"},
+    "labels": {"one.txt": "0.25\t0.75\tseven\n"},
+    "crlf": {"list.csv": "\ufeffAudio;Sentence\r\none.wav;\"a \"\"b\"\"\r\nc\"\r\n"}}
+WANT = {"cv": [('she said "no', "sv", "ab12", 2)], "lj": [('printing, in the "only sense', None, None, 2)],
+        "libri": [("GO ON", None, "84", 2)], "nemo": [("in part", None, None, 1)],
+        "kaldi": [("first", None, "ana", .5), ("last", None, "ana", 1.5)], "coqui": [("hello", None, None, 2)],
+        "beside": [("hello you", None, None, 2)], "labels": [("seven", None, None, .5)],
+        "crlf": [('a "b"\r\nc', None, None, 2)]}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_lists_of_other_tools(tmp_path, name):
+    audio = {"lj": "wavs/one.flac", "libri": "84/1/84-1-0000.flac", "cv": "clips/one.wav"}.get(name, "one.wav")
+    write_test_audio(tmp_path/audio, np.arange(32_000)/64_000)
+    for file,text in FORMS[name].items():
+        (tmp_path/file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/file).write_text(text, newline="")
+    data = load_speech(tmp_path)
+    assert [(r["text"], r["language"], r["speaker"], r["duration"]) for r in data.dataset] == WANT[name]
+    if name == "kaldi": assert [round(read_audio(r["audio"])[0], 3) for r in data.dataset] == [0, .125]
+
+
+def test_a_long_manifest_is_read_as_it_comes(tmp_path):
+    from voxtral_nb.data.formats import Listing
+    with open(tmp_path/"m.csv", "w") as f:
+        f.write("path,sentence\n")
+        for i in range(3_000): f.write(f"{i}.wav,row {i}\n")
+        f.write("x.wav,\"" + "x"*(200 << 20) + "\n0.wav,last\n")  # 200 MB in one line
+    import resource
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (tmp_path/"0.wav").touch()
+    rows, bad = 0, []
+    for r in Listing(tmp_path/"m.csv").rows("skip", bad): rows += 1
+    assert rows == 3_001 and [b.line for b in bad] == [3_002]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB

@@ -291,7 +291,7 @@ class _Model:
 class _Data:
     "Which speech to learn from, and which to measure on."
     train_data:str = setting("",
-        "Speech to train on: a data.jsonl, a dataset folder that holds one, or a Hub dataset id. A run needs it.",
+        "Speech to train on: a folder or list of transcripts in any known format, or a Hub dataset id. A run needs it.",
         path=True, empty=True, fixed_on_resume=True, repeated=False)
     eval_data:str|None = setting(None,
         "Speech to evaluate on, given like train_data.", unset="a part of train_data is held out",
@@ -311,16 +311,17 @@ class _Data:
         "Split of a Hub dataset to evaluate on, such as 'validation'.", unset="a part of train_data is held out",
         names_data=True, for_eval=True)
     audio_column:str|None = setting(None,
-        "Column with the audio.", unset="one of the usual names (audio, audio_path, audio_filepath, file_name)",
+        "Column with the audio.", unset="one of the usual names (audio, audio_path, audio_filepath, file_name, path)",
         names_data=True, for_eval=True)
     text_column:str|None = setting(None,
-        "Column with the transcript.", unset="one of the usual names (text, sentence, transcription)",
+        "Column with the transcript.", unset="one of the usual names (text, sentence, transcription, transcript)",
         names_data=True, for_eval=True)
     language_column:str|None = setting(None,
-        "Column with the language code; '-' uses none.", unset="'language' if there is one",
+        "Column with the language code; '-' uses none.", unset="one of the usual names (language, lang, locale)",
         names_data=True, for_eval=True)
     speaker_column:str|None = setting(None,
-        "Column with the speaker, for split_by 'speaker'; '-' uses none.", unset="'speaker' if there is one",
+        "Column with the speaker, for split_by 'speaker'; '-' uses none.",
+        unset="one of the usual names (speaker, speaker_id, client_id)",
         names_data=True)
 
 # %% ../../nbs/core/01_config.ipynb #data-rows

@@ -238,7 +238,8 @@ def full_repo_id(
     return check_repo_id(f"{who.name}/{name}" if "/" not in name and who else name)
 
 # %% ../../nbs/core/03_hub.ipynb #local
-_FILE_ENDINGS = ".jsonl .json .csv .tsv .wav .flac .zip .safetensors .ipynb".split()
+_FILE_ENDINGS = (".jsonl .json .csv .tsv .txt .gz .srt .vtt .ctm .textgrid .eaf .wav .flac .mp3 .zip .safetensors "
+                 ".ipynb").split()
 
 def local_path(
     source:str|Path, # a file, a folder, or a Hub id
