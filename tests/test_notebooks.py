@@ -4,7 +4,9 @@ import pytest
 
 from conftest import BIN, ROOT, sh, tracked
 
-NOTEBOOKS = sorted(p.relative_to(ROOT/"nbs") for p in tracked() if p.suffix == ".ipynb" and p.parent.name != "runs")
+ALL = sorted(p.relative_to(ROOT/"nbs") for p in tracked() if p.suffix == ".ipynb" and p.parent.name != "runs")
+TUTORIALS = [p for p in ALL if p.parent.name == "tutorials"]
+NOTEBOOKS = [p for p in ALL if p not in TUTORIALS]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS, ids=str)
@@ -12,3 +14,16 @@ def test_notebook(name):
     r = sh(BIN/"nbdev-test", ROOT/"nbs"/name, "--n-workers", "0", cwd=ROOT, timeout=1200)
     assert r.returncode == 0, r.stderr[-6000:] + r.stdout[-2000:]
     assert "Success." in r.stdout, f"nothing was tested\n{r.stdout}\n{r.stderr}"
+
+
+@pytest.mark.parametrize("name", TUTORIALS, ids=str)
+def test_tutorial(name, tmp_path, monkeypatch):
+    "From beginning to end, twice, in a folder of its own: a person's data lies beside the notebook and is still there."
+    import papermill
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for again in range(2):
+        out = papermill.execute_notebook(ROOT/"nbs"/name, tmp_path/f"out-{again}.ipynb", cwd=tmp_path,
+                                         progress_bar=False)
+        said = "\n".join(o.get("text") or "" for c in out.cells for o in c.get("outputs", []))
+        assert "better: the word error rate falls" in said
+    assert "120 clips" in str(out) and (tmp_path/"runs"/"my_voice-2"/"final-model").is_dir()

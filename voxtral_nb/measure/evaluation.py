@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/measure/evaluation.html.md"""
 __all__ = ['EvalReport', 'score', 'evaluation_mode', 'transcribe', 'pick_clips', 'evaluate', 'samples', 'compare']
 
 # %% ../../nbs/measure/02_evaluation.ipynb #imports
-import json, math, time
+import html, json, math, time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +24,7 @@ from fastcore.imports import IN_NOTEBOOK
 from ..core.files import atomic_write
 from ..core.words import html_table, plain_value
 from ..data.audio import SAMPLE_RATE, audio_info
+from ..data.listen import ClipTable
 from .metrics import (METRICS, ErrorCounts, EvaluationError, diff_html, get_normalizer,
                                         primary_metric, word_errors)
 from ..model.family import family_of
@@ -349,6 +350,10 @@ def evaluate(
     return score(texts, hyps, normalizer, langs, secs, time.perf_counter() - start, cut)
 
 # %% ../../nbs/measure/02_evaluation.ipynb #samples
+def _spread(length:int, n:int) -> list[int]: # indices
+    "Up to `n` of `length`, evenly from the first to the last."
+    return sorted(set(np.linspace(0, length - 1, n).round().astype(int).tolist()))
+
 def samples(
     after:EvalReport, # of the fine-tuned model
     before:EvalReport|None=None, # of the original model, on the same clips; None: not evaluated
@@ -357,24 +362,54 @@ def samples(
     "Example transcripts for a results file or a card."
     if before is not None and before.table.reference.tolist() != after.table.reference.tolist():
         raise EvaluationError("the reports are of different clips; evaluate both models on the same data")
-    ids = sorted(set(np.linspace(0, len(after.table)-1, n).round().astype(int).tolist()))
+    ids = _spread(len(after.table), n)
     was = [None]*len(after.table) if before is None else before.table.hypothesis
     return [dict(reference=after.table.reference[i], before=was[i], after=after.table.hypothesis[i]) for i in ids]
 
 # %% ../../nbs/measure/02_evaluation.ipynb #compare
+def _sounds(
+    report:EvalReport, # of the clips
+    speech, # what was evaluated: `SpeechData`, `datasets.Dataset` or rows
+) -> list: # audio of each clip of the report, read when it is played
+    "The audio that belongs to a report."
+    ds = getattr(speech, "dataset", speech)
+    ids = pick_clips(len(ds), report.n_clips)
+    if [ds[i]["text"] for i in ids] != report.table.reference.tolist():
+        raise EvaluationError("the report is of other clips than the speech given; give the speech it was made of")
+    return [ds[i]["audio"] for i in ids]
+
 def compare(
     before:EvalReport, # of the original model
     after:EvalReport, # of the fine-tuned model, on the same clips
     n:int=5, # number of examples
-): # IPython HTML
+    speech=None, # what was evaluated, to play the examples; None: no buttons
+): # IPython HTML, or a `ClipTable`
     "Two reports side by side, and examples with their errors marked."
     from IPython.display import HTML
     norm = get_normalizer(after.normalizer)
     def line(k, r):
         rates = [METRICS[o].show(v) for o,v in r.rates.items()]
         return [k, *rates, f"{r.substitutions} / {r.deletions} / {r.insertions}", str(r.empty)]
-    top = [line("before", before), line("after", after)]
-    def mark(ref, hyp): return diff_html(norm(ref), norm(hyp))
-    rows = [[mark(o["reference"], o[k]) for k in ("before", "after")] for o in samples(after, before, n)]
     head = ["", *(METRICS[o].label for o in after.rates), "sub / del / ins", "empty"]
-    return HTML(html_table(head, top) + html_table(["before", "after"], rows))
+    legend = f"<p>Marked: {diff_html('missing', '')}, {diff_html('', 'extra')}, {diff_html('right', 'wrong')}.</p>"
+    top = html_table(head, [line("before", before), line("after", after)]) + legend
+    def mark(ref, hyp): return diff_html(norm(ref), norm(hyp))
+    rows = [[html.escape(o["reference"]), *(mark(o["reference"], o[k]) for k in ("before", "after"))]
+            for o in samples(after, before, n)]
+    titles = ["reference", "before", "after"]
+    if speech is None: return HTML(top + html_table(titles, rows))
+    return ClipTable(titles, rows, [_sounds(after, speech)[i] for i in _spread(len(after.table), n)], above=top)
+
+# %% ../../nbs/measure/02_evaluation.ipynb #show-worst
+@patch
+def show_worst(self:EvalReport,
+    speech, # what was evaluated: `SpeechData`, `datasets.Dataset` or rows
+    n:int=10, # maximum number of clips
+) -> ClipTable:
+    "The clips with the most errors, each with its errors marked and a button to play it."
+    norm, m, sounds = get_normalizer(self.normalizer), self.metric, _sounds(self, speech)
+    w = self.worst(n)
+    rows = [(m.show(o[m.name]), html.escape(o["reference"]),
+             diff_html(norm(o["reference"], o["language"]), norm(o["hypothesis"], o["language"])))
+            for o in w.to_dict("records")]
+    return ClipTable([m.label, "reference", "hypothesis, errors marked"], rows, [sounds[i] for i in w.index])
