@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from warm import Warm
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network; one that asks for it shall fail at once
@@ -30,6 +32,18 @@ def sh(*args, cwd=None, timeout=600, env=None, check=False):
         printed = f"{r.stdout[-4000:]}\n{r.stderr[-4000:]}"
         assert r.returncode == 0, f"{' '.join(map(str, args))} ended with {r.returncode}\n{printed}"
     return r
+
+
+warm = Warm()
+atexit.register(warm.close)
+
+
+def command(script, *args, **how):
+    "Run one of the console scripts in a process that has loaded the package; see `warm`."
+    function = script.replace("-", "_")
+    code = (f"import sys\nsys.argv[0] = {str(BIN/script)!r}\n"
+            f"from voxtral_nb.run.commands import {function}\nsys.exit({function}())")
+    return warm(code, *args, **how)
 
 
 def last_json(text):

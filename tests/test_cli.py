@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np, pytest, soundfile as sf
 
-from conftest import BIN, ROOT, sh
+from conftest import BIN, command, sh
 from voxtral_nb.core.assets import tiny_path
 from voxtral_nb.core.config import RunConfig, config_fields
 
@@ -59,7 +59,7 @@ def test_messages_are_in_the_spelling_of_a_shell(folder):
     for args, words in ((["--max-transcript-tokens", "3"], "--on-long drop"),
                         (["--precision", "fp16", "--device", "cpu"], "--precision fp32"),
                         (["--cache", "mel", "--cache-max-gb", "1e-9"], "--cache none")):
-        r = sh(BIN/"voxtral-train", *SHORT, "--train-data", folder/"data.jsonl", "--eval-fraction", "0", *args,
+        r = command("voxtral-train", *SHORT, "--train-data", folder/"data.jsonl", "--eval-fraction", "0", *args,
                "--output-dir", folder/"run", cwd=folder)
         message = r.stderr.strip().splitlines()[-1]
         assert r.returncode == 2 and words in message and "='" not in message, message
@@ -69,27 +69,10 @@ def test_messages_are_in_the_spelling_of_a_shell(folder):
 def test_what_show_config_prints_config_reads(tmp_path):
     for name in ("1e3", "no", "~", "0x1F", "a: b # c", "'", "é\u2028"):
         args = ["--train-data=a.jsonl", f"--run-name={name}", "--show-config"]
-        shown = sh(BIN/"voxtral-train", *args, check=True).stdout
+        shown = command("voxtral-train", *args, check=True).stdout
         (tmp_path/"a.yaml").write_text(shown, encoding="utf-8")
-        again = sh(BIN/"voxtral-train", "--config", tmp_path/"a.yaml", "--show-config", check=True).stdout
+        again = command("voxtral-train", "--config", tmp_path/"a.yaml", "--show-config", check=True).stdout
         assert again == shown and RunConfig.load(tmp_path/"a.yaml").run_name == name
-
-
-@pytest.fixture
-def command(folder, monkeypatch, capfd):
-    "Run a console script in this process, where torch is loaded already: its exit status, output and errors."
-    import importlib
-    scripts = dict(o.split(" = ")
-                   for o in (ROOT/"settings.ini").read_text().split("console_scripts =")[1].strip().splitlines())
-    scripts = {k.strip(): v.strip() for k, v in scripts.items()}
-    def run(script, *args):
-        module, name = scripts[script].split(":")
-        monkeypatch.chdir(folder)
-        capfd.readouterr()
-        try: code = getattr(importlib.import_module(module), name)([str(o) for o in args])
-        except SystemExit as e: code = e.code
-        return code or 0, *capfd.readouterr()
-    return run
 
 
 def broken(folder):
@@ -125,12 +108,13 @@ def broken(folder):
 
 
 @pytest.mark.parametrize("what", list(broken(Path("x"))))
-def test_bad_input_is_one_clear_line(folder, command, what):
+def test_bad_input_is_one_clear_line(folder, what):
     change, args, words = broken(folder)[what]
     change()
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    code, _, err = command("voxtral-train", *SHORT, "--output-dir", folder/"run", *args)
-    assert code == 2, err
+    r = command("voxtral-train", *SHORT, "--output-dir", folder/"run", *args, cwd=folder)
+    err = r.stderr
+    assert r.returncode == 2, err
     assert "Traceback" not in err
     message = err.strip().splitlines()[-1]
     assert message.startswith("voxtral-train: error: ")
@@ -140,7 +124,7 @@ def test_bad_input_is_one_clear_line(folder, command, what):
 
 def test_nan_samples_are_named_when_they_are_read(folder):
     sf.write(folder/"b.wav", np.full(16000, np.nan, "float32"), 16000, subtype="FLOAT")
-    r = sh(BIN/"voxtral-train", *SHORT, "--output-dir", folder/"run", "--train-data", folder/"data.jsonl",
+    r = command("voxtral-train", *SHORT, "--output-dir", folder/"run", "--train-data", folder/"data.jsonl",
            "--eval-fraction", "0.5", cwd=folder)
     assert r.returncode == 2, r.stderr
     assert "b.wav" in r.stderr.strip().splitlines()[-1] and "Traceback" not in r.stderr, r.stderr
@@ -149,7 +133,7 @@ def test_nan_samples_are_named_when_they_are_read(folder):
 def test_on_bad_skip_counts_and_goes_on(folder):
     (folder/"data.jsonl").write_text("".join(row(audio_path=f"{n}.wav") for n in "ab"*4) + row(audio_path="gone.wav")
                                      + "{broken\n")
-    r = sh(BIN/"voxtral-train", *SHORT, "--output-dir", folder/"run", "--train-data", folder/"data.jsonl",
+    r = command("voxtral-train", *SHORT, "--output-dir", folder/"run", "--train-data", folder/"data.jsonl",
            "--on-bad", "skip", "--eval-fraction", "0.3", cwd=folder, check=True)
     assert "2" in r.stdout and "skip" in r.stdout.lower(), r.stdout
 
@@ -158,17 +142,17 @@ def test_on_bad_skip_counts_and_goes_on(folder):
     (["no-such-folder", "data.jsonl"], ["no-such-folder"]),
     (["tiny", "none.jsonl"], ["none.jsonl"]),
     (["tiny", "data.jsonl", "--language", "auto"], ["auto"])])
-def test_voxtral_eval_bad_input(command, args, words):
-    code, _, err = command("voxtral-eval", *args)
-    message = err.strip().splitlines()[-1]
-    assert code == 2 and "Traceback" not in err and message.startswith("voxtral-eval: error: "), err
+def test_voxtral_eval_bad_input(folder, args, words):
+    r = command("voxtral-eval", *args, cwd=folder)
+    message = r.stderr.strip().splitlines()[-1]
+    assert r.returncode == 2 and "Traceback" not in r.stderr and message.startswith("voxtral-eval: error: "), r.stderr
     for w in words: assert w in message
 
 
 def test_a_damaged_model_is_named(folder):
     shutil.copytree(tiny_path(), folder/"model")
     (folder/"model"/"model.safetensors").write_bytes(b"x"*100)
-    r = sh(BIN/"voxtral-eval", "model", "data.jsonl", cwd=folder)
+    r = command("voxtral-eval", "model", "data.jsonl", cwd=folder)
     assert r.returncode == 2, r.stderr
     assert "model" in r.stderr.strip().splitlines()[-1] and "Traceback" not in r.stderr, r.stderr
 
@@ -178,7 +162,7 @@ def test_dry_run_says_what_a_run_would_be_and_leaves_nothing(folder):
     args = ["--model-id", "tiny", "--train-data", folder/"data.jsonl", "--eval-fraction", "0.5",
             "--max-new-tokens", "4", "--cache", "mel", "--epochs", "7", "--output-dir", folder/"run"]
     before = sorted(folder.rglob("*"))
-    r = sh(BIN/"voxtral-train", *args, "--dry-run", cwd=folder, env=cache, check=True)
+    r = command("voxtral-train", *args, "--dry-run", cwd=folder, env=cache, check=True)
     for w in ("data", "an epoch", "the run", "cache", "memory", "peak of a step", "time"):
         assert f"\n{w}" in r.stdout or f"  {w}" in r.stdout, w
     d = json.loads(r.stdout.strip().splitlines()[-1])
@@ -192,8 +176,8 @@ def test_dry_run_says_what_a_run_would_be_and_leaves_nothing(folder):
 def test_dry_run_fails_as_the_run_would(folder, what):
     change, args, _ = broken(folder)[what]
     change()
-    command = [BIN/"voxtral-train", *SHORT, "--output-dir", folder/"run", *args]
-    real, dry = sh(*command, cwd=folder), sh(*command, "--dry-run", cwd=folder)
+    args = ["voxtral-train", *SHORT, "--output-dir", folder/"run", *args]
+    real, dry = command(*args, cwd=folder), command(*args, "--dry-run", cwd=folder)
     assert (dry.returncode, dry.stderr.strip().splitlines()[-1]) == (2, real.stderr.strip().splitlines()[-1])
 
 
@@ -203,10 +187,10 @@ def test_dry_run_fails_as_the_run_would(folder, what):
 def test_the_command_on_a_card_repeats_the_run(tmp_path, settings):
     import shlex
     from voxtral_nb.share.cards import read_run, repeat_command
-    sh(BIN/"voxtral-train", *SHORT, *settings.split(), "--max-eval-clips", "4", "--output-dir", "run", cwd=tmp_path,
+    command("voxtral-train", *SHORT, *settings.split(), "--max-eval-clips", "4", "--output-dir", "run", cwd=tmp_path,
        check=True)
     run = read_run(tmp_path/"run")
-    shown = sh(BIN/"voxtral-train", *shlex.split(repeat_command(run))[1:], "--show-config", cwd=tmp_path,
+    shown = command("voxtral-train", *shlex.split(repeat_command(run))[1:], "--show-config", cwd=tmp_path,
                check=True).stdout
     (tmp_path/"shown.yaml").write_text(shown)
     was, again = run.config, RunConfig.load(tmp_path/"shown.yaml")

@@ -1,9 +1,7 @@
 """Training reads a clip when its batch needs it: ten thousand rows cost what a hundred cost."""
-import os, subprocess, sys
-
 import pytest
 
-from conftest import many_clips
+from conftest import many_clips, warm
 
 CODE = """import resource, sys
 from voxtral_nb.core.config import RunConfig
@@ -23,9 +21,8 @@ def manifests(tmp_path_factory): return many_clips(tmp_path_factory.mktemp("many
                                                     ("full", "split", "mel"), ("lora", "split", "encoder")])
 def test_ten_thousand_rows(manifests, tmp_path, method, packing, cache):
     def peak(n):
-        r = subprocess.run([sys.executable, "-c", CODE, manifests/f"{n}.jsonl", tmp_path/f"{n}", packing, method,
-                            cache], capture_output=True, text=True, check=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1", "VOXTRAL_NB_CACHE": str(tmp_path/"cache")})
+        r = warm(CODE, manifests/f"{n}.jsonl", tmp_path/f"{n}", packing, method, cache, check=True,
+                 env=dict(VOXTRAL_NB_CACHE=tmp_path/"cache"))
         steps, mb = map(int, r.stdout.splitlines()[-1].split())
         assert steps == 6
         return mb

@@ -1,11 +1,11 @@
 """Runs that are killed, interrupted or out of disk, as processes: what the signals of an operating system do cannot be
 shown in a notebook cell."""
-import json, shutil, signal, sys
+import json, shutil, signal
 from pathlib import Path
 
 import pytest
 
-from conftest import sh
+from conftest import sh, warm
 from voxtral_nb.training.checkpoints import checkpoint_problem, checkpoints
 
 # argv: output folder, resume, what to do, at which step, steps of the run, steps between evaluations
@@ -56,8 +56,7 @@ print("interrupted" if r.interrupted else "done", r.steps)
 
 
 def run(out, resume="never", what="nothing", at=0, check=True, steps=12, every=4):
-    return sh(sys.executable, "-c", RUN, out, resume, what, at, steps, every, check=check,
-              env={"OMP_NUM_THREADS": "1"}, timeout=300)
+    return warm(RUN, out, resume, what, at, steps, every, check=check)
 
 
 def curve(out):

@@ -17,8 +17,8 @@ from pathlib import Path
 from ..core.assets import with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, config_fields
 from .flags import Parser, add_setting, add_settings, flag_default
-from .notebooks import (evaluate_run, notebook_parameters, notebook_summary, notebooks, run_notebook,
-                                      share_cores)
+from .notebooks import (evaluate_run, fixed_settings, notebook_parameters, notebook_summary, notebooks,
+                                      run_notebook, share_cores)
 
 # %% ../../nbs/run/04_commands.ipynb #train-parser
 _TRAIN_HELP = """Fine-tune Voxtral on speech: LoRA (default) or full, with error rates before and after.
@@ -125,7 +125,7 @@ def _eval_parser() -> Parser:
     add_settings(p, [replace(f, **own.get(n, {})) for n,f in config_fields().items() if f.for_eval and n not in skip])
     return p
 
-# %% ../../nbs/run/04_commands.ipynb #voxtral-eval
+# %% ../../nbs/run/04_commands.ipynb #check-output
 def _check_output(
     file:Path, # where a report is to go
 ):
@@ -135,6 +135,7 @@ def _check_output(
     if file.is_dir(): raise ConfigError(f"output: {file} is a folder; name a file")
     if not os.access(folder, os.W_OK): raise ConfigError(f"output: no permission to write in the folder of {file}")
 
+# %% ../../nbs/run/04_commands.ipynb #voxtral-eval
 def _eval(
     p:Parser, # the command's
     a:argparse.Namespace, # parsed flags
@@ -158,6 +159,31 @@ def voxtral_eval(
 ):
     "Console script: evaluate a model."
     _eval_parser().run(_eval, argv)
+
+# %% ../../nbs/run/04_commands.ipynb #publish-kinds
+def _add_kinds(
+    p:Parser, # of voxtral-publish
+):
+    "Add the flags that are for models alone, and those that are for datasets alone."
+    m = p.add_argument_group("models")
+    m.add_argument("--weights", choices=("final", "best"), default="final",
+                   help="Which of the run's models to publish. Default: final.")
+    m.add_argument("--merge", action="store_true", help="Merge the adapter into its base and publish the full model.")
+    m.add_argument("--base", metavar="ID", help="Hub id of the adapter's base. Default: the one that the run names.")
+    m.add_argument("--data-license", metavar="TEXT", help="License of the training data.")
+    m.add_argument("--dataset", dest="datasets", metavar="ID", action="append", default=[],
+                   help="Hub id of the training data, if it is published; may be repeated.")
+    m.add_argument("--private-data", action="store_true",
+                   help="Keep the data's name and its transcripts out of the card.")
+    m.add_argument("--optimizer", action="store_true",
+                   help="Also publish the last checkpoint with the optimizer's state, to continue training from.")
+    m.add_argument("--verify-clips", metavar="N", type=int, default=100,
+                   help="Evaluation clips to verify with, at most; 0 uses all. Default: 100.")
+    d = p.add_argument_group("datasets")
+    d.add_argument("--format", choices=("files", "parquet"), default="files",
+                   help="Audio files with metadata.jsonl, or Parquet. Default: files.")
+    d.add_argument("--column", dest="columns", metavar="NAME", action="append", default=[],
+                   help="Another key of the rows to publish; may be repeated.")
 
 # %% ../../nbs/run/04_commands.ipynb #publish-parser
 _PUBLISH_HELP = """Put a run's model, or a dataset folder, on the Hugging Face Hub, and verify that it works from there.
@@ -191,25 +217,7 @@ def _publish_parser() -> Parser:
     p.add_argument("--message", metavar="TEXT", help="Title of the commit. Default: made from what is sent.")
     p.add_argument("--template", metavar="FILE",
                    help="Template of the card. Default: the one that comes with the package.")
-    m = p.add_argument_group("models")
-    m.add_argument("--weights", choices=("final", "best"), default="final",
-                   help="Which of the run's models to publish. Default: final.")
-    m.add_argument("--merge", action="store_true", help="Merge the adapter into its base and publish the full model.")
-    m.add_argument("--base", metavar="ID", help="Hub id of the adapter's base. Default: the one that the run names.")
-    m.add_argument("--data-license", metavar="TEXT", help="License of the training data.")
-    m.add_argument("--dataset", dest="datasets", metavar="ID", action="append", default=[],
-                   help="Hub id of the training data, if it is published; may be repeated.")
-    m.add_argument("--private-data", action="store_true",
-                   help="Keep the data's name and its transcripts out of the card.")
-    m.add_argument("--optimizer", action="store_true",
-                   help="Also publish the last checkpoint with the optimizer's state, to continue training from.")
-    m.add_argument("--verify-clips", metavar="N", type=int, default=100,
-                   help="Evaluation clips to verify with, at most; 0 uses all. Default: 100.")
-    d = p.add_argument_group("datasets")
-    d.add_argument("--format", choices=("files", "parquet"), default="files",
-                   help="Audio files with metadata.jsonl, or Parquet. Default: files.")
-    d.add_argument("--column", dest="columns", metavar="NAME", action="append", default=[],
-                   help="Another key of the rows to publish; may be repeated.")
+    _add_kinds(p)
     return p
 
 # %% ../../nbs/run/04_commands.ipynb #refuse-flags
@@ -375,7 +383,7 @@ def _notebook_parser(
     name:str, # run notebook
 ) -> Parser:
     "The parser of voxtral-run NAME: a flag for each parameter of the notebook, and for each further setting."
-    known, fields = notebook_parameters(name), config_fields()
+    known, fields, fixed = notebook_parameters(name), config_fields(), fixed_settings(name)
     p = Parser(f"voxtral-run {name}", description=textwrap.fill(notebook_summary(name), 98),
                usage=f"voxtral-run {name} [flags]")
     p.add_argument("--quiet", action="store_true", help="Do not print headings and outputs as they come.")
@@ -385,7 +393,8 @@ def _notebook_parser(
     if "more" in known:
         rest = p.add_argument_group("further settings")
         for n,f in fields.items():
-            if n not in known: add_setting(rest, f)
+            if n in fixed: rest.add_argument(f.flag, dest=n, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            elif n not in known: add_setting(rest, f)
     return p
 
 # %% ../../nbs/run/04_commands.ipynb #voxtral-run
