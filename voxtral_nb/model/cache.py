@@ -27,6 +27,7 @@ from .collator import ClipAudio, VoxtralDataCollator
 from .family import SILENCE_STEP, collator_for, family_of
 from ..core.words import data_size, short_path
 from ..core.config import RunConfig, VoxtralNBError
+from ..core.memory import explain_memory
 from ..core.files import atomic_write, clear_temporary, lock_file, sync_folder
 from .models import base_voxtral, pick_device, pick_dtype
 
@@ -738,7 +739,9 @@ def cache_rows(
     for o in store.problems.values(): log(f"cache: {o}; entries that are needed are recomputed")
     row = dict(zip(keys, range(len(keys)))) # duplicate clips are cached once
     build = _CacheFiller(dataset, keys, plan.lengths, store, _Encoder(plan.kept, model), cfg, verbose)
-    build.fill(sorted(i for k,i in row.items() if k not in store))
+    less = [f"eval_batch_size={cfg.eval_batch_size//2}"]*(cfg.eval_batch_size > 1) + ["num_workers=0", "cache='none'"]
+    with explain_memory(f"caching the {plan.kept.what}", less, CacheError):
+        build.fill(sorted(i for k,i in row.items() if k not in store))
     return CachedDataset(dataset, store, keys, plan.kept.level)
 
 # %% ../../nbs/model/06_cache.ipynb #list

@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/models.html.md"""
 
 # %% auto #0
 __all__ = ['DTYPES', 'PartCount', 'TrainableSummary', 'trainable_summary', 'pick_device', 'pick_dtype', 'require_package',
-           'locate_model', 'load_processor', 'is_out_of_memory', 'load_weights', 'base_voxtral', 'base_of_adapter',
-           'put_adapter', 'find_base', 'load_voxtral']
+           'locate_model', 'load_processor', 'load_weights', 'base_voxtral', 'base_of_adapter', 'put_adapter',
+           'find_base', 'load_voxtral']
 
 # %% ../../nbs/model/03_models.ipynb #imports
 import contextlib, importlib.util, json, os, re, warnings
@@ -18,6 +18,7 @@ import torch
 
 from ..core.assets import TINY, tiny_path
 from ..core.hub import causes, hub_answer, local_path
+from ..core.memory import explain_memory, is_out_of_memory
 from ..core.words import one_line
 from .family import PARTS, Family, ModelError, family_of
 
@@ -199,8 +200,9 @@ def _reading(
 ):
     "Turn what goes wrong inside into a `ModelError`."
     try: yield
-    except (ModelError, MemoryError, torch.OutOfMemoryError): raise
-    except Exception as e: raise ModelError(_why_not(e, where, revision)) from e
+    except Exception as e:
+        if isinstance(e, ModelError) or is_out_of_memory(e): raise
+        raise ModelError(_why_not(e, where, revision)) from e
 
 # %% ../../nbs/model/03_models.ipynb #read_config
 def _refuse_code(
@@ -266,24 +268,14 @@ def _check_pair(
             f"model and processor do not belong together ({'; '.join(wrong)}); take both from the same folder")
 
 # %% ../../nbs/model/03_models.ipynb #enough_memory
-def is_out_of_memory(
-    e:BaseException, # an exception
-) -> bool:
-    "Does `e`, on a GPU or on the CPU, say that memory is full?"
-    return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(e)
-
-@contextlib.contextmanager
 def _enough_memory(
     where, # folder or Hub id
     device:torch.device, # where the model goes
-):
+): # a context manager
     "Turn an out-of-memory error while loading into a `ModelError`."
-    try: yield
-    except Exception as e:
-        if not is_out_of_memory(e): raise
-        less, what = "quantization='4bit', " if device.type == "cuda" else "", one_line(str(e), 200)
-        raise ModelError(f"{where}: out of memory while loading it on {device} ({what}). To reduce memory: {less}"
-                         f"precision='bf16' or 'fp16', a smaller model, or end what else uses {device}") from e
+    less = ["quantization='4bit'"]*(device.type == "cuda")
+    return explain_memory(f"loading {where} on {device}", [*less, "precision='bf16' or 'fp16'", "a smaller model",
+                                                           f"end what else uses {device}"], ModelError)
 
 # %% ../../nbs/model/03_models.ipynb #load_weights
 def load_weights(
@@ -361,7 +353,8 @@ def put_adapter(
     files = "adapter_model.safetensors", "adapter_model.bin"
     if os.path.isdir(where) and not any(os.path.isfile(os.path.join(where, o)) for o in files):
         raise ModelError(f"{where}: the adapter has a config but no weights ({files[0]}); copy or download it anew")
-    with _reading(where, revision), warnings.catch_warnings(record=True) as said:
+    full = _enough_memory(where, next(model.parameters()).device)
+    with _reading(where, revision), full, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model = PeftModel.from_pretrained(model, where, revision=revision)
     missing = [str(o.message) for o in said if "missing adapter keys" in str(o.message)]

@@ -19,6 +19,7 @@ from pathlib import Path
 from ..core.assets import ASSETS, TINY, sample_speech, with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, VoxtralNBError, config_fields
 from ..core.files import atomic_write
+from ..core.memory import explain_memory
 from ..core.secrets import holds_token
 from ..core.words import either, plain_value
 from ..training.checkpoints import fresh_run, next_run_folder
@@ -229,13 +230,14 @@ def evaluate_run(
     data=None, # SpeechData from `eval_speech`; None loads it
 ): # EvalReport
     "Load a model and evaluate it on speech."
-    from voxtral_nb.measure.evaluation import evaluate
+    from voxtral_nb.measure.evaluation import evaluate, less_memory
     from voxtral_nb.model.models import load_voxtral
     data = eval_speech(cfg) if data is None else data
     how = {k: getattr(cfg, k) for k in ("device", "precision", "attention", "quantization")}
     model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, **how)
     how = {k: getattr(cfg, k) for k in ("max_new_tokens", "normalizer", "language")}
-    return evaluate(model, processor, data.dataset, batch_size=cfg.eval_batch_size, **how)
+    with explain_memory("evaluating", less_memory(cfg.eval_batch_size, cfg.max_new_tokens, "eval_batch_size")):
+        return evaluate(model, processor, data.dataset, batch_size=cfg.eval_batch_size, **how)
 
 # %% ../../nbs/run/01_notebooks.ipynb #write-result
 RESULT = "result.json"

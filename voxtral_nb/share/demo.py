@@ -24,6 +24,7 @@ from ..core.files import atomic_write, staged_folder
 from ..core.hub import (Changes, account, ask, check_target, commit_files, file_hashes,
                                  find_repository, full_repo_id, hub_client, hub_status, local_path, refuse_tokens,
                                  repo_page)
+from ..core.memory import explain_memory
 from ..core.secrets import TOKEN, redact
 from ..core.words import one_line
 from ..record.languages import LANGUAGES
@@ -516,7 +517,9 @@ def _load(
     settings:dict, # of its demo.json
 ): # its Transcriber
     "Load the model; what is wrong with it is a `DemoError`."
-    try: return app.Transcriber(settings)
+    less = ["dtype='bfloat16'", "device='cpu'", "a smaller model"]
+    try:
+        with explain_memory(f"loading {settings['name']}", less, DemoError): return app.Transcriber(settings)
     except app.NotStarted as e: raise DemoError(str(e)) from None
     except Exception as e:
         if hub_status(e)[0] is None: raise

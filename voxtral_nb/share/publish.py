@@ -9,7 +9,7 @@ __all__ = ['PublishError', 'Published', 'Verification', 'publish_model', 'holds_
            'DatasetVerification']
 
 # %% ../../nbs/share/02_publish.ipynb #imports
-import contextlib, io, json, os, re, shutil, subprocess, sys, tempfile
+import contextlib, io, json, os, re, shutil, signal, subprocess, sys, tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -23,6 +23,7 @@ from ..core.files import atomic_write
 from ..core.hub import (Changes, HubError, account, check_target, compare_files, commit_files, file_hashes,
                                  file_inside, find_repository, full_repo_id, hub_client, local_path, matches,
                                  repo_files, repo_page, update_repository, ask, write_dry_run)
+from ..core.memory import explain_memory, is_out_of_memory
 from ..core.secrets import redact
 from ..core.words import counted
 from ..data.audio import read_audio, write_wav
@@ -142,8 +143,9 @@ def _merge_adapter(
     try: root, revision, config, _ = find_base(where)
     except VoxtralNBError as e: raise PublishError(f"merge needs the base of the adapter: {e}") from None
     dtype = getattr(torch, str((run.record.get("machine") or {}).get("dtype") or ""), "auto")
-    model = load_weights(root, revision, torch.device("cpu"), family_of(config, root), dtype=dtype)
-    put_adapter(model, where, None).merge_and_unload().save_pretrained(folder)
+    with explain_memory("merging", ["publish the adapter as it is (merge=False)"], PublishError):
+        model = load_weights(root, revision, torch.device("cpu"), family_of(config, root), dtype=dtype)
+        put_adapter(model, where, None).merge_and_unload().save_pretrained(folder)
     load_processor(root, revision).save_pretrained(folder)
     return Path(folder)
 
@@ -397,6 +399,9 @@ def _fresh(
         r = subprocess.run(command, input=given, env=env, cwd=tmp, capture_output=True, text=True)
     if r.returncode:
         said = _last_error(r.stderr) or f"it ended with {r.returncode}"
+        if r.returncode == -signal.SIGKILL or is_out_of_memory(RuntimeError(said)): # no fault of what was pushed
+            raise PublishError(f"the process that loads what was pushed ran out of memory ({said[:300]}): free what a "
+                               "model holds here and call verify_model, or call it on another machine")
         if re.search(_NETWORK, said):
             raise PublishError(
                 f"the Hub did not answer when what was pushed was loaded back ({said[:300]}): run it again")

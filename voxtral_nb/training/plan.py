@@ -19,12 +19,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.assets import with_tiny_defaults
 from ..core.config import RunConfig
+from ..core.memory import explain_memory
 from ..core.words import data_size, duration
 from ..model.cache import cache_rows, plan_cache
 from ..model.collator import PackedDataset, VoxtralDataCollator
 from ..model.family import AudioWindows, Family, collator_for, family_of
-from ..model.models import (DTYPES, base_voxtral, find_base, is_out_of_memory, locate_model, pick_device,
-                                     pick_dtype)
+from ..model.models import DTYPES, base_voxtral, find_base, locate_model, pick_device, pick_dtype
 from ..model.prepare import prepare_model
 from . import trainer as t
 from .checkpoints import RunError
@@ -434,7 +434,8 @@ def _try_steps(
         args.save_strategy = transformers.trainer_utils.SaveStrategy.NO
         times.trainer = trainer = t.VoxtralTrainer(model, args, cfg=c, processor=processor, stream=stream, log=silent,
                                                    callbacks=[times])
-        try: trainer.train()
+        try:
+            with explain_memory("training", t.memory_advice(cfg), RunError): trainer.train()
         finally: trainer.end_workers()
     return trainer, times.seconds, a_clip
 
@@ -547,7 +548,8 @@ def memory(self:_PlannedRun) -> MemoryEstimate:
     fit = _fit_text(1e9*e.total, self.free)
     self.log(f"memory    {fit}\n" + re.sub("^", "  ", str(e), flags=re.M))
     if self.free is not None and 1e9*e.total > self.free and e.device != "cuda":
-        raise RunError(f"probably out of memory: the run {fit}. To reduce memory: {t.memory_advice(self.cfg)}")
+        less = "; ".join(t.memory_advice(self.cfg))
+        raise RunError(f"probably out of memory: the run {fit}. To reduce memory: {less}")
     return e
 
 # %% ../../nbs/training/05_plan.ipynb #dry-evaluations
@@ -577,12 +579,8 @@ def dry_run(
     run = _PlannedRun(cfg, log)
     run.describe()
     memory = run.memory()
-    try:
-        trainer, seconds, a_clip = _try_steps(cfg, run.cache.level, run.model, run.processor, run.ds, run.tried)
-        evaluation = run.evaluation_seconds(trainer)
-    except Exception as e:
-        if not is_out_of_memory(e): raise
-        raise RunError(t.out_of_memory_message(cfg, e)) from e
+    trainer, seconds, a_clip = _try_steps(cfg, run.cache.level, run.model, run.processor, run.ds, run.tried)
+    evaluation = run.evaluation_seconds(trainer)
     r = DryRun(clips=len(run.ds), hours=run.hours[0], eval_clips=len(run.eval_ds or ()), windows=run.windows,
                epoch_steps=run.epoch_steps, steps=run.steps, epochs=run.steps/run.epoch_steps,
                cache=run.cache.text, cache_bytes=run.cache.nbytes, memory=memory, free_gb=run.free and run.free/1e9,
