@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import VoxtralNBError
-from .files import atomic_write, staged_folder, strict_json
+from .files import atomic_write, is_inside, staged_folder, strict_json
 from .secrets import holds_token, redact
 from .words import data_size, first_of, one_line
 
@@ -352,7 +352,7 @@ def file_inside(
     error:type=HubError, # what to raise
 ) -> Path: # `file`
     "Raise if `file`, with all links resolved, is outside of `folder`."
-    if file.resolve().is_relative_to(Path(folder).resolve()): return file
+    if is_inside(file, folder): return file
     raise error(f"{what} leads out of the folder {folder}: copy the file into it if it shall be published")
 
 # %% ../../nbs/core/03_hub.ipynb #refuse-tokens

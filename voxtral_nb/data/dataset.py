@@ -26,7 +26,7 @@ from fastcore.basics import patch
 from .audio import LFS_POINTER, AudioError, audio_info, pcm_sha256, printable, read_audio, write_wav
 from ..core.words import counted, duration, first_of, markdown_table, short
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..core.files import atomic_write, strict_json, sync_folder
+from ..core.files import atomic_write, is_inside, strict_json, sync_folder
 
 # %% ../../nbs/data/02_dataset.ipynb #error
 class DatasetError(VoxtralNBError, ValueError):
@@ -131,16 +131,6 @@ def check_transcript(
         raise ValueError(f"the transcript is empty: it holds only invisible characters, such as U+{ord(text[0]):04X}")
 
 # %% ../../nbs/data/02_dataset.ipynb #path_reason
-def _is_inside(
-    path:str, # relative, as a row has it
-    folder:Path, # of the jsonl
-) -> bool:
-    "Does `path`, with its links followed, stay in `folder`?"
-    home,real = os.path.realpath(folder),os.path.realpath(os.path.join(folder, path))
-    if Path(real).is_relative_to(home): return True
-    repo = home.rpartition("/snapshots/")[0] # of the Hub's cache
-    return bool(repo) and Path(real).is_relative_to(f"{repo}/blobs")
-
 def _check_path(
     p, # the path as the row has it
     folder:Path, # folder of the jsonl
@@ -157,7 +147,8 @@ def _check_path(
         if own and not Path(plain).is_relative_to(os.path.abspath(folder)):
             raise ValueError(f"the audio path {p} leaves the dataset folder")
     elif plain == ".." or plain.startswith("../"): raise ValueError(f"the audio path {p} leaves the dataset folder")
-    elif not _is_inside(p, folder): raise ValueError(f"the audio path {p} leaves the dataset folder by a symbolic link")
+    elif not is_inside(folder/p, folder):
+        raise ValueError(f"the audio path {p} leaves the dataset folder by a symbolic link")
 
 # %% ../../nbs/data/02_dataset.ipynb #row
 def named_row(

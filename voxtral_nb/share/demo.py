@@ -20,8 +20,8 @@ from .cards import (RunFacts, check_weights, eval_results, language_name, read_r
                                     trained_languages)
 from ..core.assets import ASSETS, TINY, sample_speech, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..core.files import atomic_write, staged_folder
-from ..core.hub import (Changes, account, ask, check_target, commit_files, file_hashes,
+from ..core.files import atomic_write, is_inside, staged_folder
+from ..core.hub import (Changes, account, ask, check_target, commit_files, file_hashes, file_inside,
                                  find_repository, full_repo_id, hub_client, hub_status, local_path, refuse_tokens,
                                  repo_page)
 from ..core.memory import explain_memory
@@ -313,14 +313,16 @@ def _run_clips(
     run:RunFacts, # the run of the model
     n:int, # clips
 ) -> list[dict]: # audio, label, language; none if the set was held out of the training data, or is gone
-    "Clips of a run's evaluation set, evenly from first to last."
+    "Clips of a run's evaluation set, evenly from first to last; none from outside of its folder: they are published."
     from voxtral_nb.data.sources import load_speech
     c = run.config
     if not n or not c.eval_data or not Path(c.eval_data).exists(): return []
+    folder = Path(c.eval_data) if Path(c.eval_data).is_dir() else Path(c.eval_data).parent
     d = load_speech(c.eval_data, language=c.language, on_bad="skip").dataset
     rows = [d[i] for i in dict.fromkeys(round(k*(len(d)-1)/max(1, n-1)) for k in range(n))]
     return [dict(audio=r["audio"]["path"], label=r["text"], language=r["language"]) for r in rows
-            if r["audio"]["path"] and r["audio"].get("end") is None] # a part of a file cannot be offered as one
+            if r["audio"]["path"] and r["audio"].get("end") is None # a part of a file cannot be offered as one
+            and is_inside(r["audio"]["path"], folder)]
 
 def _tiny_clips(n:int) -> list[dict]: # audio, label, language
     "Clips that the tiny model was made for."
@@ -653,10 +655,12 @@ def _copied(
     dest:Path, # folder of the Space
     name:str, # "model" or "base"
     folder:str, # with the model
+    root:str|Path|None=None, # folder that all of it must lie in, such as the run's; None: `folder`
 ) -> str: # `name`
     "Put a model into the folder of a Space."
     app = load_app(demo_template())
     files = sorted({f for o in app.FILES for f in Path(folder).glob(o)})
+    for f in files: file_inside(root or folder, f, f, DemoError)
     if (size := sum(f.stat().st_size for f in files)) > _MOST:
         raise DemoError(f"{folder} is {size/1e9:.1f} GB, more than a Space should hold: publish the model first, "
                         "and make the demo from its Hub id")
@@ -716,7 +720,8 @@ def _build(
     _check_hardware(hardware)
     if template and Path(template).is_file(): refuse_tokens({"app.py": Path(template)})
     d = _write_demo(dest, source, clips, limits, title, language, template,
-                    _copied(dest, "model", source.model) if source.local else source.model,
+                    _copied(dest, "model", source.model, source.run and source.run.run_dir) if source.local
+                    else source.model,
                     _space_base(source, dest, api))
     (dest/"requirements.txt").write_text(_space_requirements(source.kind, hardware))
     (dest/"README.md").write_text(_space_readme(source, d["title"], hardware, limits, license), encoding="utf-8")

@@ -17,7 +17,7 @@ from pathlib import Path
 # %% ../../nbs/training/01_checkpoints.ipynb #imports-own
 from filelock import FileLock, Timeout
 from ..core.config import RunConfig, VoxtralNBError, config_fields
-from ..core.files import atomic_write, clear_temporary
+from ..core.files import atomic_write, clear_temporary, is_inside
 
 # %% ../../nbs/training/01_checkpoints.ipynb #run-error
 class RunError(VoxtralNBError, RuntimeError):
@@ -204,6 +204,8 @@ def link_model(
     with whole_folder(target) as tmp:
         for p in ckpt.iterdir():
             if _NOT_MODEL.fullmatch(p.name) or not p.is_file(): continue
+            if not is_inside(p, ckpt):
+                raise RunError(f"{p} is a link that leads out of the checkpoint: put the file itself there")
             try: os.link(p, tmp/p.name)
             except OSError: shutil.copyfile(p, tmp/p.name)
 
