@@ -13,6 +13,7 @@ __all__ = ['SAMPLE_RATE', 'LFS_POINTER', 'QUALITY_PROBLEMS', 'AudioError', 'prin
 import hashlib, io, math, numbers, os, re, struct
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 # %% ../../nbs/data/01_audio.ipynb #imports-other
@@ -415,17 +416,14 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/" # how a file begins th
 def _looks_like(
     head:bytes, # the first bytes of a file
 ) -> str: # what it may be, and the way out
-    "A guess at what a file is that libsndfile does not know."
-    convert = "; convert it, for instance with: ffmpeg -i in.m4a out.wav"
-    if head[4:8] == b"ftyp": return "it looks like MP4/M4A (AAC)" + convert
-    if head[:4] == b"\x1aE\xdf\xa3": return "it looks like WebM/Matroska" + convert.replace(".m4a", ".webm")
-    if head[:4] == b"RIFF" or head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3":
+    "A guess at what a file is that nothing here reads."
+    if head[:4] in (b"RIFF", b"fLaC", b"OggS") or head[:3] == b"ID3":
         return "its header is damaged or cut off; copy it again"
     if head.startswith(LFS_POINTER): return "it is a git-lfs pointer; fetch the audio that it stands for: git lfs pull"
     if head.lstrip()[:1] in (b"<", b"{"):
         return "it looks like a web page or JSON: a download that failed? Fetch it again"
     if all(32 <= b < 127 or b in b"\t\r\n" for b in head): return "it looks like text"
-    return "WAV, FLAC, MP3, OGG and Opus can be read; convert it to one of them"
+    return "WAV, FLAC, MP3, OGG, Opus, M4A, AAC and WebM can be read; convert it to one of them"
 
 # %% ../../nbs/data/01_audio.ipynb #open
 def _parts(
@@ -461,7 +459,11 @@ class _Sound:
     format:str # container
     subtype:str # how samples are stored
     parts:list # (path or binary file, samples in it), to be decoded one after the other
+    demuxer:str|None = None # FFmpeg's name of the container; None: libsndfile decodes it
     span:tuple|None = None # (first sample, the one behind the last) if only a part is wanted; `frames` counts it alone
+
+# %% ../../nbs/data/01_audio.ipynb #sound-file
+class _NotKnown(AudioError): "libsndfile does not know this kind of file."
 
 def _sound_file(
     f, # path or binary file
@@ -472,28 +474,148 @@ def _sound_file(
     name = os.fsencode(f) if isinstance(f, Path) and printable(f) != str(f) else f
     try: return sf.SoundFile(name)
     except (sf.LibsndfileError, TypeError):
-        raise AudioError(f"is not a readable audio file; {_looks_like(_peek(f, 512))}") from None
+        raise _NotKnown(f"is not a readable audio file; {_looks_like(_peek(f, 512))}") from None
 
-def _open(
+# %% ../../nbs/data/01_audio.ipynb #containers
+# (where, the bytes there, FFmpeg's name of the container, ours)
+_CONTAINERS = ((4, b"ftyp", "mov", "MP4"), (4, b"moov", "mov", "MP4"), (0, b"\x1aE\xdf\xa3", "matroska", "WEBM"),
+               (0, b"\xff\xf1", "aac", "AAC"), (0, b"\xff\xf9", "aac", "AAC"), (0, b"#!AMR", "amr", "AMR"),
+               (0, bytes.fromhex("3026b2758e66cf11"), "asf", "WMA"), (0, b"\x0b\x77", "ac3", "AC3"),
+               (0, b"FLV", "flv", "FLV"),
+               (8, b"AVI ", "avi", "AVI"), (0, b"wvpk", "wv", "WAVPACK"), (0, b"MAC ", "ape", "APE"),
+               (0, b"TTA1", "tta", "TTA"),
+               (188, b"G", "mpegts", "MPEGTS"), (0, b"\0\0\1\xba", "mpeg", "MPEG"), (0, b"OggS", "ogg", "OGG"),
+               (0, b"caff", "caf", "CAF"))
+
+def _container(
+    head:bytes, # the first bytes of a file
+) -> tuple|None: # FFmpeg's name of the container, ours
+    "What a file is that FFmpeg may read."
+    if head[:3] == b"ID3" and len(head) >= 10: # a tag before AAC; MP3s never come here
+        head = head[_mp3_tag(head, 0):] or b"\xff\xf1"
+    return next((o[2:] for o in _CONTAINERS if head[o[0]:].startswith(o[1]) and (o[0] != 188 or head[:1] == b"G")),
+                None)
+
+def _pyav(
+    kind:str, # what the file is
+): # PyAV
+    "FFmpeg's libraries, or an error that says how to get them."
+    try: import av
+    except ImportError:
+        raise AudioError(f"is {kind}, which FFmpeg reads: pip install 'voxtral_nb[audio]', or convert it, for instance "
+                         "with: ffmpeg -i in out.wav") from None
+    av.logging.set_level(av.logging.PANIC)
+    return av
+
+# %% ../../nbs/data/01_audio.ipynb #joined
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+
+def _mp4_files(
+    data:bytes, # of an MP4, or of several that were joined
+) -> list: # of bytes
+    "Divide what was joined, and see that the last box is whole."
+    at,starts = 0,[]
+    while len(data) - at >= 8:
+        size,kind = struct.unpack(">I4s", data[at:at + 8])
+        if size == 1 and len(data) - at >= 16: size = int.from_bytes(data[at + 8:at + 16], "big")
+        if kind == b"ftyp" or not starts: starts.append(at)
+        if size == 0: size = len(data) - at # to the end
+        if size < 8: break
+        if at + size > len(data):
+            raise AudioError(
+                f"is cut off: its box {printable(kind.decode('latin-1'))!r} is incomplete; copy or record it again")
+        at += size
+    return [data[a:b] for a,b in zip(starts, [*starts[1:], len(data)])]
+
+def _webm_files(
+    data:bytes, # of a WebM or Matroska file, or of several that were joined
+) -> list: # of bytes
+    "Divide what was joined, and see that no segment is cut off."
+    starts = [m.start() for m in re.finditer(rb"\x1aE\xdf\xa3.{1,60}?(?:webm|matroska)", data, re.S)] or [0]
+    files = [data[a:b] for a,b in zip(starts, [*starts[1:], len(data)])]
+    for f in files:
+        if (at := f.find(b"\x18S\x80g", 0, 4096)) < 0: continue
+        n = 9 - f[at + 4].bit_length() if len(f) > at + 4 and f[at + 4] else 8 # bytes of the size
+        size = int.from_bytes(f[at + 4:at + 4 + n], "big") & ((1 << 7*n) - 1)
+        if size != (1 << 7*n) - 1 and at + 4 + n + size > len(f): # all ones: not known, as browsers write it
+            raise AudioError("is cut off: its segment is incomplete; copy or record it again")
+    return files
+
+def _asf_files(
+    data:bytes, # of Windows Media, or of several files that were joined
+) -> list: # of bytes
+    "Divide what was joined, and see that the last object is whole."
+    at,starts = 0,[]
+    while len(data) - at >= 24:
+        if data[at:at + 16] == _ASF_HEADER: starts.append(at)
+        if (size := int.from_bytes(data[at + 16:at + 24], "little")) < 24: break # not known
+        if at + size > len(data): raise AudioError("is cut off: its last object is incomplete; copy or record it again")
+        at += size
+    return [data[a:b] for a,b in zip(starts, [*starts[1:], len(data)])]
+
+_DIVIDED = dict(asf=_asf_files, mov=_mp4_files, matroska=_webm_files, ogg=_ogg_links)
+
+# %% ../../nbs/data/01_audio.ipynb #av-blocks
+def _av_blocks(
+    f, # path or binary file
+    demuxer:str, # FFmpeg's name of the container
+    kind:str, # ours
+): # yields (float32 array of shape (n, channels), rate in Hz, name of the codec)
+    "Decode the sound of a file that FFmpeg reads."
+    av,again = _pyav(kind),"copy or record it again"
+    with _reader(f) as file:
+        try:
+            with av.open(file, format=demuxer, metadata_errors="ignore") as box:
+                if not box.streams.audio: raise AudioError("holds no sound")
+                stream = box.streams.best("audio") or box.streams.audio[0]
+                for frame in box.decode(stream):
+                    if frame.is_corrupt: raise AudioError(f"is damaged: a part of it cannot be decoded; {again}")
+                    x = frame.to_ndarray()
+                    x = x.T if frame.format.is_planar else x.reshape(-1, frame.layout.nb_channels)
+                    yield _to_float(x),frame.sample_rate,stream.codec_context.name
+        except (av.error.FFmpegError, EOFError) as e:
+            raise AudioError(f"is damaged or cut off: FFmpeg cannot decode it ({e.strerror or e}); {again}") from None
+
+def _counted(
+    f, # path or binary file
+    demuxer:str, # FFmpeg's name of the container
+    kind:str, # ours
+) -> tuple: # (samples, rate in Hz, channels, name of the codec)
+    "How much sound there is, by decoding it."
+    n,found = 0,{}
+    for x,rate,codec in _av_blocks(f, demuxer, kind):
+        n += len(x)
+        found[rate, x.shape[1], codec.upper()] = None
+    if len({o[:2] for o in found}) > 1:
+        raise AudioError("changes its sampling rate or its channels in the middle; cut it apart")
+    if not n: raise AudioError("holds no samples; record it again")
+    return n,*next(iter(found))
+
+@lru_cache(maxsize=1 << 16)
+def _counted_file(path, size, changed, *kind): return _counted(Path(path), *kind) # remembered while it is the same file
+
+# %% ../../nbs/data/01_audio.ipynb #open-av
+def _open_av(
     f, # path or BytesIO
-    part:tuple|None=None, # (start, end) in seconds, end None for the file's; None: all of it
+    demuxer:str, # FFmpeg's name of the container
+    kind:str, # ours
 ) -> _Sound:
-    "See what `f` is, after all checks that need no decoding."
-    _check_file(f)
-    with _sound_file(f) as s:
-        _check_rate(s.samplerate)
-        parts,kinds = [],set()
-        for o in _parts(s, f):
-            with _sound_file(o) as p:
-                parts.append((o, p.frames))
-                kinds.add((p.samplerate, p.channels))
-        if len(kinds) != 1:
-            raise AudioError("is joined from files of several sampling rates or numbers of channels; cut it apart")
-        (rate, channels), = kinds
-        sound = _Sound(sampling_rate=rate, channels=channels, frames=sum(n for _,n in parts), format=s.format,
-                       subtype=s.subtype, parts=parts)
-    if not sound.frames: raise AudioError("holds no samples; record it again")
-    return _cut(sound, part) if part else sound
+    "See what FFmpeg makes of `f`."
+    _pyav(kind)
+    parts = [f]
+    if demuxer in _DIVIDED and len(found := _DIVIDED[demuxer](_peek(f, None))) > 1:
+        parts = [io.BytesIO(o) for o in found]
+    counts = []
+    for o in parts:
+        s = o.stat() if isinstance(o, Path) else None
+        counts.append(_counted_file(str(o), s.st_size, s.st_mtime_ns, demuxer, kind) if s else _counted(o, demuxer,
+            kind))
+    if len({o[1:3] for o in counts}) > 1:
+        raise AudioError("is joined from files of several sampling rates or numbers of channels; cut it apart")
+    _,rate,channels,codec = counts[0]
+    _check_rate(rate)
+    return _Sound(sampling_rate=rate, channels=channels, frames=sum(o[0] for o in counts), format=kind, subtype=codec,
+                  parts=[(o, n) for o,(n,*_) in zip(parts, counts)], demuxer=demuxer)
 
 # %% ../../nbs/data/01_audio.ipynb #part
 def _part(
@@ -516,6 +638,38 @@ def _cut(
     if a >= b: raise AudioError(f"the part from {start:g} to {end:g} s holds no sample")
     return replace(sound, frames=b - a, span=(a, b))
 
+# %% ../../nbs/data/01_audio.ipynb #open-all
+def _open_sf(
+    f, # path or BytesIO
+) -> _Sound:
+    "See what libsndfile makes of `f`."
+    with _sound_file(f) as s:
+        _check_rate(s.samplerate)
+        parts,kinds = [],set()
+        for o in _parts(s, f):
+            with _sound_file(o) as p:
+                parts.append((o, p.frames))
+                kinds.add((p.samplerate, p.channels))
+        if len(kinds) != 1:
+            raise AudioError("is joined from files of several sampling rates or numbers of channels; cut it apart")
+        (rate, channels), = kinds
+        sound = _Sound(sampling_rate=rate, channels=channels, frames=sum(n for _,n in parts), format=s.format,
+                       subtype=s.subtype, parts=parts)
+    if not sound.frames: raise AudioError("holds no samples; record it again")
+    return sound
+
+def _open(
+    f, # path or BytesIO
+    part:tuple|None=None, # (start, end) in seconds, end None for the file's; None: all of it
+) -> _Sound:
+    "See what `f` is."
+    _check_file(f)
+    try: sound = _open_sf(f)
+    except _NotKnown:
+        if not (kind := _container(_peek(f, 512))): raise
+        sound = _open_av(f, *kind)
+    return _cut(sound, part) if part else sound
+
 # %% ../../nbs/data/01_audio.ipynb #audioinfo
 @dataclass(frozen=True)
 class AudioInfo:
@@ -532,7 +686,7 @@ def audio_info(
     src, # anything `read_audio` takes
     sr:int=SAMPLE_RATE, # rate of a bare array in Hz
 ) -> AudioInfo:
-    "Rate, channels and length of `src`, without decoding it."
+    "Rate, channels and true length of `src`."
     if (a := _array(src, sr)) is not None:
         x, rate = a
         with _naming("audio array"): _check_rate(rate)
@@ -546,6 +700,15 @@ def audio_info(
 # %% ../../nbs/data/01_audio.ipynb #blocks
 _SEEKS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW") # how samples are stored that can be jumped to exactly
 
+def _av_part(sound, first, last): # yields the blocks from one sample up to another
+    done = 0
+    for f,_ in sound.parts:
+        for x,*_ in _av_blocks(f, sound.demuxer, sound.format):
+            a,z = max(0, first - done),min(len(x), last - done)
+            done += len(x)
+            if a < z: yield x[a:z]
+            if done >= last: return
+
 def _blocks(
     sound:_Sound, # file to decode, or a part of it
 ): # yields float32 arrays, shape (n, channels)
@@ -555,6 +718,9 @@ def _blocks(
     first,last = sound.span or (0, math.inf)
     slack = 2*1152 if "MPEG" in sound.subtype else 0 # MP3 encoders pad by up to two frames
     whole = sum(n for _,n in sound.parts)/rate
+    if sound.demuxer:
+        yield from _av_part(sound, first, last)
+        return
     for f,frames in sound.parts:
         n = 0
         try:
