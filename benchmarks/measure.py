@@ -88,19 +88,19 @@ def setting(
 
 def cut_tekken(
     folder, # where it is written
-    size=32_768, # ids, 1,000 control tokens included
-    window_seconds=30,
+    size=32_768, # ids, control tokens included
+    window_seconds=30, n_mels=128, n_control=1000,
 ): # the file
     "Voxtral's real vocabulary, its most frequent tokens only."
     import mistral_common
     from voxtral_nb.model.tiny import write_tekken
     d = json.loads((Path(mistral_common.__file__).parent/"data"/"tekken_240911.json").read_text(encoding="utf-8"))
-    d["vocab"] = d["vocab"][:size-1000]
-    d["config"] |= dict(num_vocab_tokens=size-1000, default_vocab_size=size)
+    d["vocab"] = d["vocab"][:size-n_control]
+    d["config"] |= dict(num_vocab_tokens=size-n_control, default_vocab_size=size)
     source = Path(folder)/"cut.json"
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(json.dumps(d), encoding="utf-8")
-    try: return write_tekken(folder, window_seconds=window_seconds, n_control=1000, source=source)
+    try: return write_tekken(folder, window_seconds, n_mels, n_control, source)
     finally: source.unlink()
 
 def save_model(

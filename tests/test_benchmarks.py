@@ -63,6 +63,52 @@ def test_base30(tmp_path):
     assert AudioWindows(processor).tokens == 375 and json.loads((tmp_path/"base30"/"made.json").read_text())["curve"]
 
 
+def test_ear(tmp_path):
+    "The ear is made, and each table about it is filled, with random weights."
+    smoke("ear_make", "--folder", tmp_path/"ear", "--device", "cpu")
+    made = json.loads((tmp_path/"ear"/"made.json").read_text())
+    assert [o["step"] for o in made["curve"]] == [1, 2] and made["wer"]["espeak"] > 0
+    tables = "silence", "frames", "company", "tune"
+    smoke("ear", *tables, "--device", "cpu", "--out", tmp_path)
+    rows = {o: json.loads((tmp_path/f"ear-{o}.json").read_text())["rows"] for o in tables}
+    for name in ("silence", "frames", "company"):
+        exact, *_, thin = (o for o in rows[name] if o["group"] == "all")
+        assert exact["error"] == 0 and exact["tokens"] == 375 and exact["frames"] == 1500
+        assert thin["tokens"] < 375 or thin["frames"] < 1500 or thin["error"] is None or thin["error"] > .1
+    assert {o["steps"] for o in rows["tune"]} == {2}
+
+
+def test_ear_is_voxtral(tmp_path):
+    "What `ear.py` computes in its own way is what the model itself computes."
+    import torch
+    sys.path.insert(0, str(ROOT/"benchmarks"))
+    import ear, ear_make, ear_model
+    model, processor = ear_model.build(tmp_path, ear_model.SMALL)
+    prompt = ear.TranscriptionPrompt(processor)
+    clips = [ear.Clip(audio=ear_make.say(o, "espeak", "en"), text=o, kind="espeak") for o in ("seven men", "who came")]
+    tokens, states = ear.states_of(model, prompt, clips, ear.WHOLE)
+    with torch.no_grad():
+        encoded = model.model.audio_tower(ear.features(prompt, clips)).last_hidden_state.flatten(0, 1).view(2, 375, -1)
+        losses = ear.lm_losses(model, prompt, tokens, states, [c.text for c in clips])
+    for s,e in zip(states, encoded): torch.testing.assert_close(s, e)
+    heard = ear.greedy(model, prompt, tokens, states, limit=8)
+    for c,l,h in zip(clips, losses, heard):
+        ids, learned, mel = prompt.ids("en"), prompt.transcript_ids(c.text), prompt.features(c.audio)
+        with torch.no_grad():
+            loss = model(input_ids=torch.tensor([ids+learned]), input_features=mel,
+                         labels=torch.tensor([[-100]*len(ids)+learned])).loss
+            out = model.generate(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)).long(),
+                                 input_features=mel, max_new_tokens=8, do_sample=False)
+        torch.testing.assert_close(l.mean(), loss)
+        assert h == prompt.decode(out[0, len(ids):].tolist()).strip()
+        x = torch.zeros(1, 480000)
+        x[0, :len(c.audio)] = torch.from_numpy(c.audio)
+        assert (ear_make.log_mel(x) - mel).abs().mean() < .01
+    kept = ear.thin(10, 375, 8)
+    assert sum(k for _,k in kept) == 375 and [i for i,_ in kept[:11]] == [*range(10), 14]
+    assert ear.thin(10, 375, 8, head=4, last=5)[-5:] == [(i, 1) for i in range(370, 375)]
+
+
 def test_collator_speed():
     r = sh(sys.executable, ROOT/"benchmarks"/"collator.py", "--repeats", 2, "--clips", 2, "--seconds", 1, cwd=ROOT,
            check=True)
