@@ -194,11 +194,12 @@ def held_out(
 ) -> list[Clip]: # 1 to 15 s
     "Unseen sentences in a voice."
     rng, out, words = random.Random(f"{kind}{seed}"), [], sorted({w for l in lines for w in l.split()})
-    todo = [(phrase(rng, lines, words), how if "voice" in how else voice(rng, [how["tts"]])) for _ in range(2*n)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for (text,_),x in zip(todo, pool.map(lambda o: say(o[0], **o[1]), todo)):
-            if 1 <= len(x)/SR <= 15 and len(out) < n: out.append(Clip(audio=x, text=text, kind=kind))
-    return out
+        while len(out) < n:
+            todo = [(phrase(rng, lines, words), how if "voice" in how else voice(rng, [how["tts"]])) for _ in range(n)]
+            said = pool.map(lambda o: say(o[0], **o[1]), todo)
+            out += [Clip(audio=x, text=t, kind=kind) for (t,_),x in zip(todo, said) if 1 <= len(x)/SR <= 15]
+    return out[:n]
 
 
 def prompts(
