@@ -1,14 +1,18 @@
-"""Sentences to read: phrases.py add CODE DRAFT [--after N] | check [CODE ...] | coverage [CODE ...]
+"""Sentences to read: phrases.py add CODE DRAFT [--after N] | check [CODE ...] | coverage WORDS [CODE ...]
 
 `add` takes a draft of sentences in groups (a line `[questions]`, then one sentence a line) and appends those that
 the file of the language does not have, in an order that brings new sounds early. `add` and `coverage` need espeak-ng.
+`coverage` compares the sentences with the words in WORDS/CODE.txt, commonest first, and updates the table of the docs.
 `--after N` orders all sentences behind the first N anew, the added ones among them."""
-import argparse, re, statistics, sys
+import argparse, json, re, statistics, sys
+from collections import Counter
 from pathlib import Path
 from voxtral_nb.data.audio import SAMPLE_RATE
 from voxtral_nb.record.languages import LANGUAGES, GROUPS, grouped_phrases, phrases_path
-from voxtral_nb.testing.phrases import phoneme_coverage, phrase_problems, reading_order
+from voxtral_nb.testing.phrases import clauses, phrase_problems, reading_order, sounds
 from voxtral_nb.testing.speech import espeak
+
+RESULT = Path(__file__).resolve().parent.parent/"benchmarks"/"results"/"phrases.json"
 
 
 def draft(path): # yields (group, sentence)
@@ -48,18 +52,27 @@ def check(codes): # prints problems; exit status 1 if there are any
     print(f"{len(codes)} languages: no problem")
 
 
-def coverage(codes): # prints a table in Markdown
-    "Count sentences, phonemes and pairs of phonemes; measure the seconds at 140 words a minute."
-    print("| code | language | sentences | questions | phonemes | pairs | shortest | median | longest |")
-    print("|---|---|---|---|---|---|---|---|---|")
+def coverage(codes, words): # prints a table; updates benchmarks/results/phrases.json
+    "Compare what is heard in the sentences with the words of a language; measure the seconds at 140 words a minute."
+    table = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     for c in codes:
-        lines, n = grouped_phrases(c), phoneme_coverage(c)
-        secs = sorted((len(espeak(t, c, rate=140))/SAMPLE_RATE, t) for _, t in lines)
-        print(f"| {c} | {LANGUAGES[c].name} | {len(lines)} | {sum(g == 'questions' for g, _ in lines)} | "
-              f"{n.phonemes} | {n.pairs} | {secs[0][0]:.1f} s | {statistics.median(s for s, _ in secs):.1f} s | "
-              f"{secs[-1][0]:.1f} s |", flush=True)
+        lines = grouped_phrases(c)
+        heard = sounds("\n".join(t for _, t in lines), c)
+        common = Counter()
+        listed = (Path(words)/f"{c}.txt").read_text(encoding="utf-8").split()
+        for seq in clauses(".\n\n".join(listed), c): common.update({*seq, *zip(seq, seq[1:])})
+        single = [u for u, n in common.items() if isinstance(u, str) and n >= 10]
+        pairs = {u: n for u, n in common.items() if not isinstance(u, str)}
+        secs = sorted((round(len(espeak(t, c, rate=140))/SAMPLE_RATE, 1), t) for _, t in lines)
+        table[c] = dict(sentences=len(lines), questions=sum(g == "questions" for g, _ in lines),
+                        phonemes=sum(u in heard for u in single), of_phonemes=len(single),
+                        missing=sorted(u for u in single if u not in heard),
+                        pairs=round(sum(n for u, n in pairs.items() if u in heard)/sum(pairs.values()), 4),
+                        seconds=[secs[0][0], statistics.median(s for s, _ in secs), secs[-1][0]])
+        print(c, LANGUAGES[c].name, table[c], flush=True)
         for s, t in secs:
-            if not 1.2 <= s <= 14: print(f"    {s:.1f} s: {t}")
+            if not 1.2 <= s <= 14: print(f"    {s} s: {t}")
+    RESULT.write_text(json.dumps(dict(sorted(table.items())), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
@@ -69,8 +82,11 @@ if __name__ == "__main__":
     p.add_argument("code", choices=sorted(LANGUAGES))
     p.add_argument("draft")
     p.add_argument("--after", type=int, help="how many sentences keep their place (default: all that are there)")
-    for name in ("check", "coverage"):
-        sub.add_parser(name).add_argument("codes", nargs="*", choices=[*sorted(LANGUAGES), []], metavar="CODE")
+    sub.add_parser("check").add_argument("codes", nargs="*", metavar="CODE")
+    p = sub.add_parser("coverage")
+    p.add_argument("words", help="folder with a list of words for each language")
+    p.add_argument("codes", nargs="*", metavar="CODE")
     a = ap.parse_args()
     if a.do == "add": add(a.code, a.draft, a.after)
-    else: dict(check=check, coverage=coverage)[a.do](a.codes or sorted(LANGUAGES))
+    elif a.do == "check": check(a.codes or sorted(LANGUAGES))
+    else: coverage(a.codes or sorted(LANGUAGES), a.words)
