@@ -16,7 +16,7 @@ from pathlib import Path
 
 # %% ../../nbs/record/04_clips.ipynb #imports-other
 from fastcore.basics import patch
-from ..data.audio import SAMPLE_RATE, AudioQuality, QualityGate, to_pcm16
+from ..data.audio import SAMPLE_RATE, AudioQuality, QualityGate
 from ..data.dataset import DatasetChanged, SpeechDataset, check_transcript, is_part
 from .takes import RecorderError, is_id
 from .uploads import MAX_TRANSCRIPT
@@ -133,7 +133,8 @@ def silence_problem(
     q:AudioQuality, # what was measured
 ) -> str|None: # None if there is not much silence
     "What to say of a recording that is mostly silence."
-    if q.silence > MUCH_SILENCE: return f"silence is {q.silence:.0%} of it: trim it, or speak sooner and stop after the last word"
+    if q.silence <= MUCH_SILENCE: return None
+    return f"silence is {q.silence:.0%} of it: trim it, or speak sooner and stop after the last word"
 
 def row_doubts(
     row:dict, # of a dataset
@@ -248,7 +249,7 @@ def wav_bytes(
     if file.suffix.lower() == ".wav" and not is_part(row): return file.read_bytes()
     import soundfile as sf
     b = io.BytesIO()
-    sf.write(b, to_pcm16(ds.audio(row)), SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    sf.write(b, ds.audio(row), SAMPLE_RATE, format="WAV", subtype="PCM_16")
     return b.getvalue()
 
 # %% ../../nbs/record/04_clips.ipynb #write-export

@@ -202,13 +202,32 @@ def _blocks(
         raise PromptError(f"prompts come from a file or a list of texts, not from {type(source).__name__}")
     else: yield from ((f"prompts[{i}]", o) for i,o in enumerate(source))
 
+# %% ../../nbs/record/01_languages.ipynb #cut
+_BREATH = 160 # characters; some 10 to 12 s of speech
+
+def _cut(
+    sentence:str, # on one line
+    limit:int=_BREATH, # characters
+) -> list: # its phrases
+    "Cut a long sentence where a reader would pause."
+    found = []
+    while len(sentence) > limit:
+        head = sentence[:limit + 1]
+        ends = [m.end() for m in re.finditer(rf"[{re.escape(_COMMAS)}]+(?=\s)|\s[–—-](?=\s)",
+                                             head) if m.end() > limit//3]
+        at = ends[-1] if ends else head.rfind(" ")
+        if at <= 0: at = limit # no spaces: Chinese, Japanese, or an address
+        found.append(sentence[:at].strip())
+        sentence = sentence[at:].strip()
+    return [*found, sentence]
+
 # %% ../../nbs/record/01_languages.ipynb #units
 _WIDE = "[\u3000-\u30ff\u3400-\u9fff\uff00-\uff60]" # Chinese and Japanese are written without spaces
 
 def _units(
     where:str, # name of the text, for messages
     text:str, # lines, or paragraphs
-    split:str, # "lines" or "sentences"
+    split:str, # "lines", "sentences" or "phrases"
 ): # yields (where it stands, what may become a prompt)
     "Cut `text` into prompts."
     lines = [o.strip() for o in re.split(r"\r\n|\r|\n", text)]
@@ -220,7 +239,7 @@ def _units(
             group = list(group)
             if not blank:
                 para = re.sub(rf"(?<={_WIDE})\n(?={_WIDE})", "", "\n".join(group)).replace("\n", " ")
-                yield from ((at(n), s) for s in _sentences(para))
+                for s in _sentences(para): yield from ((at(n), p) for p in (_cut(s) if split == "phrases" else [s]))
             n += len(group)
 
 # %% ../../nbs/record/01_languages.ipynb #as-prompt
@@ -237,10 +256,11 @@ def _as_prompt(
 def read_prompts(
     source, # path of a text file (also as a str that ends in .txt or .md), or a list of texts or of `Prompt`s
     language:str|None=None, # ISO 639-1 code of the texts; a `Prompt` keeps its own
-    split:str="lines", # "lines": each line is a prompt; "sentences": paragraphs, cut into sentences
+    split:str="lines", # "lines", "sentences" of paragraphs, or "phrases": sentences, cut at commas if they are long
 ) -> list[Prompt]: # in order, each once
     "Prompts from a file or a list."
-    if split not in ("lines", "sentences"): raise PromptError(f"split={split!r}: choose 'lines' or 'sentences'")
+    if split not in ("lines", "sentences", "phrases"):
+        raise PromptError(f"split={split!r}: choose 'lines', 'sentences' or 'phrases'")
     check_language(language)
     found,left = {},[]
     for where,o in _blocks(source):

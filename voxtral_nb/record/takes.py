@@ -274,8 +274,9 @@ def _take(
         if t.id != path.stem or not is_id(t.id): raise ValueError("its name is not its id")
         if path.is_symlink() or path.with_suffix(".pcm").is_symlink(): raise ValueError("it is a link")
         whole = lambda o: isinstance(o, list) and len(o) == 2 and all(isinstance(i, int) and i >= 0 for i in o)
-        if not isinstance(t.sampling_rate, int) or not isinstance(t.prompt, dict) or not (t.edges is None or whole(t.edges)):
+        if not isinstance(t.sampling_rate, int) or not isinstance(t.prompt, dict):
             raise ValueError("a value is of the wrong kind")
+        if t.edges is not None and not whole(t.edges): raise ValueError("its edges are not two numbers")
         prompt = Prompt(**t.prompt)
         if not isinstance(prompt.id, str) or not isinstance(prompt.text, str):
             raise ValueError("its prompt is not text")
