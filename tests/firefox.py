@@ -5,12 +5,13 @@ build, and geckodriver is not packaged for Debian's.
         fox.go(url)
         fox.wait("document.querySelector('.vx')", what="the recorder")
 """
-import base64, json, shutil, signal, socket, subprocess, tempfile, time
+import base64, json, shutil, signal, socket, subprocess, tempfile
 from pathlib import Path
 
 from browser import free_port, wait_for
 
-PREFS = {"marionette.port": 0, "browser.shell.checkDefaultBrowser": False, "datareporting.policy.dataSubmissionEnabled": False,
+PREFS = {"marionette.port": 0, "browser.shell.checkDefaultBrowser": False,
+         "datareporting.policy.dataSubmissionEnabled": False,
          "app.update.disabledForTesting": True, "app.normandy.enabled": False, "browser.aboutwelcome.enabled": False,
          "network.captive-portal-service.enabled": False, "network.connectivity-service.enabled": False,
          "services.settings.server": "http://127.0.0.1:9/", "browser.safebrowsing.downloads.remote.enabled": False,
@@ -31,10 +32,14 @@ class Firefox:
         self.profile = Path(tempfile.mkdtemp(prefix="firefox-"))
         port = free_port()
         prefs = PREFS | {"marionette.port": port}
-        if self.fake: prefs |= {"media.navigator.streams.fake": True, "media.navigator.permission.disabled": True, "permissions.default.microphone": 1}
-        (self.profile/"user.js").write_text("".join(f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in prefs.items()))
+        if self.fake:
+            prefs |= {"media.navigator.streams.fake": True, "media.navigator.permission.disabled": True,
+                      "permissions.default.microphone": 1}
+        (self.profile/"user.js").write_text("".join(f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k,
+                                                    v in prefs.items()))
         self.process = subprocess.Popen(
-            [firefox(), "--headless", f"--width={self.size[0]}", f"--height={self.size[1]}", "--marionette", "--no-remote",
+            [firefox(), "--headless", f"--width={self.size[0]}", f"--height={self.size[1]}", "--marionette",
+             "--no-remote",
              "--profile", self.profile], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         def connect():
             assert self.process.poll() is None, "Firefox has ended"
@@ -77,7 +82,8 @@ class Firefox:
     def go(self, url): self("WebDriver:Navigate", dict(url=url))
     def js(self, code, *args):
         "The value of an expression in the page, awaited."
-        script = f"const done = arguments[arguments.length - 1]; (async () => {code})().then(done, e => done('failed: ' + e))"
+        script = (f"const done = arguments[arguments.length - 1]; "
+                  f"(async () => {code})().then(done, e => done('failed: ' + e))")
         return self("WebDriver:ExecuteAsyncScript", dict(script=script, args=list(args), sandbox=None))["value"]
     def wait(self, code, timeout=30, what=None): return wait_for(lambda: self.js(code), timeout, what or code, .2)
     def shot(self, path):

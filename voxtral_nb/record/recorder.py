@@ -854,8 +854,8 @@ def show(self:Recorder):
 def _ipython_display_(self:Recorder, **kwargs):
     "The recorder where somebody can use it, and a hint everywhere."
     if _has_user(): return self.show()
-    display(self._hint("Run this notebook in Jupyter to record; where the recorder does not appear, rec.show() shows it."),
-            raw=True)
+    how = "Run this notebook in Jupyter to record; where the recorder does not appear, rec.show() shows it."
+    display(self._hint(how), raw=True)
 
 # %% ../../nbs/record/06_recorder.ipynb #colab
 def colab_microphone():

@@ -8,18 +8,19 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/record/uploads.html.md"""
 __all__ = ['MAX_NAME', 'MAX_TRANSCRIPT', 'MAX_SECONDS', 'UploadError', 'Upload', 'Transcripts', 'Uploads']
 
 # %% ../../nbs/record/02_uploads.ipynb #imports-std
-import csv, html, io, itertools, re, unicodedata
+import html, itertools, re, unicodedata
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 # %% ../../nbs/record/02_uploads.ipynb #imports-other
 from fastcore.basics import patch
-from ..data.audio import (LFS_POINTER, AudioError, AudioQuality, QualityGate, audio_info, measure, pcm_sha256,
-                                   printable, read_audio)
+from ..data.audio import (AudioError, AudioQuality, QualityGate, audio_info, measure, pcm_sha256, printable,
+                                   read_audio)
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..data.dataset import (AUDIO_KEYS, TEXT_KEYS, DatasetChanged, DatasetError, SpeechDataset,
-                                     check_transcript, language_of, parse_line, part_of)
 from ..core.words import counted, duration, first_of, short
+from ..data.dataset import (PART_KEYS, DatasetChanged, DatasetError, SpeechDataset, check_transcript,
+                                     language_of, named_row, part_of)
+from ..data.formats import FORMATS, LIST_SUFFIXES, Doc, Names, kind_of, last_part, split_lines
 
 # %% ../../nbs/record/02_uploads.ipynb #error
 class UploadError(VoxtralNBError, ValueError):
@@ -28,18 +29,12 @@ class UploadError(VoxtralNBError, ValueError):
 # %% ../../nbs/record/02_uploads.ipynb #last-part
 MAX_NAME = 120 # characters of a name that are shown
 
-def _last_part(
-    name:str, # a path of any system
-) -> str: # what stands behind the last slash or backslash
-    "The name of a file without its folders, in composed characters."
-    return unicodedata.normalize("NFC", re.split(r"[/\\]", name.strip().rstrip("/\\"))[-1])
-
 def _shown_name(
     name:str, # a path of any system
 ) -> str: # at most `MAX_NAME` characters, all of which can be seen
     "A file's name as it is shown."
     s = "".join("�" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl",
-                                                   "Zp") else c for c in _last_part(name)) or "(no name)"
+                                                   "Zp") else c for c in last_part(name)) or "(no name)"
     return s if len(s) <= MAX_NAME else s[:MAX_NAME-13] + "…" + s[-12:]
 
 # %% ../../nbs/record/02_uploads.ipynb #natural
@@ -49,34 +44,6 @@ def _natural(
     "A key that sorts numbers in `name` by their value."
     digits = lambda s: (1, len(s.lstrip("0")), s.lstrip("0"))
     return [digits(s) if s.isdecimal() else (0, 0, s) for s in re.split(r"(\d+)", name.casefold())]
-
-# %% ../../nbs/record/02_uploads.ipynb #stem
-_AUDIO_SUFFIXES = tuple(
-    ".wav .wave .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .caf .w64 .m4a .mp4 .aac .webm .wma .amr".split())
-
-def _stem(
-    name:str, # a path of any system
-) -> str: # to be compared
-    "The last part of a name, without its suffix if it is one of audio."
-    s = _last_part(name).casefold()
-    return s.rpartition(".")[0] if s.endswith(_AUDIO_SUFFIXES) else s
-
-# %% ../../nbs/record/02_uploads.ipynb #named
-class _Named:
-    "Recordings, to be found by their names."
-    def __init__(self, uploads):
-        self.exact, self.stems, self.numbers = {}, {}, {} # numbers: the last one in a name
-        for u in uploads:
-            self.exact.setdefault(_last_part(u.full).casefold(), []).append(u)
-            self.stems.setdefault(_stem(u.full), []).append(u)
-            if number := re.search(r"(\d{1,9})\D*$", _stem(u.full)):
-                self.numbers.setdefault(int(number[1]), []).append(u)
-
-    def __call__(self,
-        key:str, # how a list calls a file
-    ) -> list: # of `Upload`: those that it may mean
-        "The recordings of that name, else of that name without its suffix."
-        return self.exact.get(_last_part(key).casefold()) or self.stems.get(_stem(key), [])
 
 # %% ../../nbs/record/02_uploads.ipynb #upload
 @dataclass
@@ -96,6 +63,8 @@ class Upload:
     full:str = field(default="", repr=False) # its name as it came, to compare with lists of transcripts
     broken:str|None = field(default=None, repr=False) # what is wrong with its audio
     odd:str|None = field(default=None, repr=False) # what is strange about its audio, though all of it can be decoded
+    parts:list = field(default_factory=list, repr=False) # (`_Entry`, (start, end) in s) if lists divide it into clips
+    saved:set = field(default_factory=set, repr=False) # the (start, end) of clips that were saved
     typed:str|None = field(default=None, repr=False) # transcript given by hand, which counts more than any file
     spoken:str|None = field(default=None, repr=False) # language given by hand
     failed:str|None = field(default=None, repr=False) # why it could not be saved the last time
@@ -176,7 +145,21 @@ class _Entry:
     key:str # how the file calls the recording
     text:str # transcript
     language:str|None = None # as it stands there, not checked
-    part:dict = field(default_factory=dict) # what its row says of the part of the file that it covers
+    part:dict = field(default_factory=dict) # what its row says of the part of the recording that it covers
+    more:dict = field(default_factory=dict) # speaker and words, where the file knows them
+
+def _to_entry(
+    row:dict, # as a reader of `FORMATS` gives it
+) -> _Entry:
+    "Make an entry of a row, or raise a `ValueError`."
+    row = named_row(row)
+    if not isinstance(row["audio_path"], str) or not row["audio_path"].strip():
+        raise ValueError("it names no recording")
+    text = _clean(row["text"])
+    check_transcript(text)
+    return _Entry(key=row["audio_path"], text=text, language=row.get("language") or None,
+                  part={k: row[k] for k in PART_KEYS if row.get(k) is not None},
+                  more={k: row[k] for k in ("speaker", "words") if row.get(k)})
 
 @dataclass
 class Transcripts:
@@ -189,216 +172,33 @@ class Transcripts:
     bound:dict|None = field(default=None, repr=False) # `Upload.id` -> line, once the order decided
     def __len__(self): return len(self.entries if self.lines is None else self.lines)
 
-# %% ../../nbs/record/02_uploads.ipynb #read-text
-_MAX_BYTES = 20_000_000 # of a file with transcripts: some 100,000 lines
-
-def _read_text(
-    path:Path, # file
-) -> str:
-    "The text of a file, or a `ValueError` that says how to save it instead."
-    if not path.is_file(): raise ValueError("there is no such file" if not path.exists() else "it is not a file")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"it has more than {_MAX_BYTES//10**6} MB, and is hardly a list of transcripts")
-    data = path.read_bytes()
-    if b"\0" in data or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError("it holds zero bytes, as UTF-16 text does: save it as UTF-8")
-    try: text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise ValueError(f"it is not UTF-8 (byte {e.start + 1}): save it as UTF-8 (in Excel: CSV UTF-8)") from None
-    if not text.strip(): raise ValueError("it is empty")
-    if data.startswith(LFS_POINTER):
-        raise ValueError("it is a git-lfs pointer: fetch the file that it stands for: git lfs pull")
-    if re.search(r"(?m)^\s*(\d+:)?\d\d:\d\d[,.]\d{3} --> ", text):
-        raise ValueError(
-            "it holds subtitles, whose times belong to one long recording: cut the recording, and give each part its "
-            "line")
-    return text
-
-def _lines_of(text): return [s.strip(" ") for s in re.split(r"\r\n|\r|\n", text) if s.strip()]
-
-# %% ../../nbs/record/02_uploads.ipynb #columns
-_NAME_KEYS = (*AUDIO_KEYS, "path", "filename", "file") # columns that may name the recording
-_SAID_KEYS = (*TEXT_KEYS, "transcript") # columns that may hold what is said
-_LANGUAGE_KEYS = ("language", "lang", "locale") # columns that may hold its language
-
-def _column(
-    names, # of the columns
-    known:tuple, # names to look for, the best first
-) -> str|None: # the column
-    "The column that has one of the known names."
-    plain = {str(n).strip().casefold().replace(" ", "_"): n for n in names}
-    return next((plain[k] for k in known if k in plain), None)
-
-def _columns(
-    names, # of the columns
-) -> tuple: # names of the columns of the recording, the transcript, and the language (None if there is none)
-    "Find the columns of a table, or raise a `ValueError` that names those that there are."
-    found = [_column(names, o) for o in (_NAME_KEYS, _SAID_KEYS, _LANGUAGE_KEYS)]
-    have = ", ".join(short(str(n), 30) for n in [*names][:12]) or "there are none"
-    for column,known,what in zip(found, (_NAME_KEYS, _SAID_KEYS), ("the recording's name", "the transcript")):
-        if column is None:
-            raise ValueError(f"no column for {what}: none of {', '.join(known)} is among its columns ({have})")
-    return tuple(found)
-
-# %% ../../nbs/record/02_uploads.ipynb #to-entry
-_PART_KEYS = ("offset", "duration", "start", "end", "start_time", "end_time", "begin", "start_s", "end_s")
-
-def _number(v): # a number, or None
-    try: return None if isinstance(v, bool) else float(v)
-    except (TypeError, ValueError): return None
-
-def _to_entry(
-    row:dict, # one line of a table or manifest
-    columns:tuple, # as `_columns` gives them
-) -> _Entry:
-    "Make an entry of a row, or raise a `ValueError`."
-    key, text, language = (row.get(c) if c is not None else None for c in columns)
-    if isinstance(key, dict): key = key.get("path") # as `datasets` writes audio
-    if not isinstance(key, str) or not key.strip(): raise ValueError("it names no recording")
-    text = _clean(text)
-    check_transcript(text)
-    part = {k: _number(row.get(k)) for k in _PART_KEYS if row.get(k) not in (None, "")}
-    return _Entry(key=key, text=text, language=language or None, part=part)
-
-# %% ../../nbs/record/02_uploads.ipynb #read-table
-def _headerless(
-    rows:list, # of lists of cells
-    sep:str, # what divides the cells
-) -> tuple|None: # (column of the recordings' names, column of the transcripts)
-    "The columns of a table that has no header, if they are clear."
-    if len({len(r) for r in rows}) != 1 or not (len(rows[0]) == 2 or len(rows[0]) == 3 and sep == "|"): return None
-    for i in (0, 1):
-        names = [r[i].strip() for r in rows]
-        files = all(o.casefold().endswith(_AUDIO_SUFFIXES) for o in names)
-        ids = all(re.search(r"\d", o) and not re.search(r"\s", o) for o in names) and len({*names}) == len(names)
-        if files or ids: return i, 1 - i
-    return None
-
-def _read_csv(
-    text:str, # content of the file
-    tabs:bool, # is it a TSV?
-): # yields (where, row, columns)
-    "The rows of a table."
-    text, said = re.subn(r"\A\s*sep=(.)[ ;,]*\r?\n", "", text, flags=re.I), re.match(r"\s*sep=(.)", text, re.I)
-    text, all_lines = text[0], text[0].split("\n")
-    head = text.lstrip("\r\n").splitlines()[0]
-    bars = next((o for o in "\t|" if all(o in s for s in all_lines if s.strip())), None) # neither is a part of speech
-    sep = said[1] if said else "\t" if tabs else bars or max(",;\t|", key=head.count)
-    plain = sep in "\t|" and not any(o.strip().startswith('"') for o in head.split(sep)) # such tables quote nothing
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=sep,
-                       quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL, strict=sep not in "\t|")
-    try: rows = [(lines.line_num + bool(said), r) for r in lines if any(o.strip() for o in r)]
-    except csv.Error as e:
-        raise ValueError(
-            f"it cannot be read after line {lines.line_num} ({e}); is a quotation mark never closed?") from None
-    try: columns, names = _columns(rows[0][1]), rows.pop(0)[1]
-    except ValueError:
-        if (found := _headerless([r for _,r in rows], sep)) is None: raise
-        columns, names = (*found, None), range(3)
-    for n,r in rows: yield f"line {n}", dict(zip(names, r)), columns
-
-def _read_jsonl(text): # yields (where, row or error, columns or None)
-    "The rows of a manifest."
-    for n,line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
-        if not line.strip(): continue
-        try:
-            row = parse_line(line.encode())
-            yield f"line {n}", row, _columns(row)
-        except ValueError as e: yield f"line {n}", e, None
-
 # %% ../../nbs/record/02_uploads.ipynb #read-transcripts
-_KINDS = (".csv", ".tsv", ".txt", ".jsonl") # what a file with transcripts may be
-
 def _transcripts(
     path:Path, # file
     name:str, # how it was called
 ) -> Transcripts:
     "Read a file with transcripts, or raise an `UploadError`."
-    kind, t = next(k for k in _KINDS if name.casefold().endswith(k)), Transcripts(_shown_name(name), full=name)
+    t, doc = Transcripts(_shown_name(name), full=name), Doc(path, name)
     try:
-        text = _read_text(path)
-        if kind == ".txt":
-            t.lines = _lines_of(text)
+        doc.text # says what is wrong with the file
+        if (kind := kind_of(doc)) == "text":
+            t.lines = [s.strip() for _,s in doc.lines()]
             return t
-        for where,row,columns in _read_jsonl(text) if kind == ".jsonl" else _read_csv(text, kind == ".tsv"):
+        for _,n,row in FORMATS[kind].read(doc, Names(())):
             try:
-                if columns is None: raise row
-                t.entries.append(_to_entry(row, columns))
-            except ValueError as e: t.bad.append(f"{where}: {e}")
+                if isinstance(row, ValueError): raise row
+                t.entries.append(_to_entry(row))
+            except ValueError as e: t.bad.append(f"line {n}: {e}")
         if not t.entries: raise ValueError(f"it holds no transcript{': ' if t.bad else ''}{'; '.join(t.bad[:3])}")
     except (ValueError, OSError) as e:
         raise UploadError(f"{t.name} cannot be used: {getattr(e, 'strerror', None) or e}") from None
     return t
 
-# %% ../../nbs/record/02_uploads.ipynb #named-lines
-_DIVIDER = r"[\s:;,|=–—-]+" # what may stand between a name and its transcript
-
-def _leading_name(
-    line:str, # of a list
-    named:_Named, # the recordings that may be meant
-) -> tuple|None: # (name, rest of the line)
-    "The name of a recording, or of any audio file, that a line begins with."
-    for m in [*re.finditer(_DIVIDER, line[:300])][5::-1]: # the longest name first: it may hold spaces
-        name = line[:m.start()].strip("\"'()[]<>")
-        if name and (named(name) or _last_part(name).casefold().endswith(_AUDIO_SUFFIXES)): return name, line[m.end():]
-    return None
-
-def _ids(
-    lines:list, # of text
-) -> list|None: # of (id, rest of the line)
-    "Divide lines that all begin with another identifier, such as `84-121123-0000` or `utt_7`."
-    parts = [s.split(None, 1) for s in lines]
-    is_id = r"(?=.*\d)(?=.*[A-Za-z_/-])[\w./*-]+"
-    if len(lines) < 2 or not all(len(p) == 2 and re.fullmatch(is_id, p[0]) for p in parts): return None
-    return parts if len({p[0] for p in parts}) == len(parts) else None
-
-# %% ../../nbs/record/02_uploads.ipynb #numbered-lines
-def _sphinx(
-    lines:list, # of text
-) -> list|None: # of (id, transcript)
-    "Divide lines that end with the name of their recording in parentheses."
-    found = [re.fullmatch(r"(?:<s>)?\s*(.*?)\s*(</s>)?\s*\(([^()\s]+)\)", s) for s in lines]
-    if not all(found) or not any(m[2] for m in found) and len({m[3] for m in found}) < len(found): return None
-    return [(m[3], m[1]) for m in found]
-
-def _numbered(
-    lines:list, # of text
-    named:_Named, # the recordings that may be meant
-) -> list|None: # of (name of the recording, or None for the next one; rest of the line)
-    "Divide lines that all begin with another number."
-    found = [re.fullmatch(r"\(?(\d{1,9})(?:[.):]\s*|\s+)(\S.*)", s) for s in lines]
-    if not all(found): return None
-    numbers = [int(m[1]) for m in found]
-    in_turn = numbers == [*range(numbers[0], numbers[0] + len(numbers))] and numbers[0] in (0, 1)
-    if len({*numbers}) < len(numbers) or not in_turn and not all(re.match(r"\(?\d+[.):]", s) for s in lines):
-        return None
-    if in_turn and len(lines) > 1 and not named.numbers: return [(None, m[2]) for m in found]
-    def name(m): return us[0].full if len(us := named.numbers.get(int(m[1]), [])) == 1 else m[1]
-    return [(name(m), m[2]) for m in found]
-
-# %% ../../nbs/record/02_uploads.ipynb #read-lines
-def _read_lines(
-    lines:list, # lines of text
-    named:_Named, # the recordings that may be meant
-) -> tuple: # (an `_Entry` for each line, or None if they begin with no names; the transcripts alone)
-    "Divide lines into names and transcripts, if that is what they are."
-    if not (n := len(lines)): return None, lines
-    for sep in "\t|": # neither is a part of speech
-        if not all(sep in s for s in lines): continue
-        pairs = [s.split(sep, 2)[:2] for s in lines]
-        def names(i): return sum(bool(_leading_name(p[i].strip() + " -", named)) for p in pairs)
-        return _entries([p[::-1] for p in pairs] if names(1) > names(0) else pairs)
-    leading = [_leading_name(s, named) for s in lines]
-    if 2*sum(o is not None for o in leading) >= n:
-        return _entries([o or (re.split(_DIVIDER, s, maxsplit=1) + [""])[:2] for o,s in zip(leading, lines)])
-    for found in (_sphinx(lines), _ids(lines), _numbered(lines, named)):
-        if not found: continue
-        return (None, [s for _,s in found]) if found[0][0] is None else _entries(found)
-    return None, lines
-
-def _entries(pairs): return [_Entry(key=k.strip(), text=_clean(s)) for k,s in pairs], [s for _,s in pairs]
+def _lines_of(text): return [s.strip(" ") for s in re.split(r"\r\n|\r|\n", text) if s.strip()]
 
 # %% ../../nbs/record/02_uploads.ipynb #uploads
+def _named(uploads) -> Names: return Names((u.full, u) for u in uploads)
+
 class Uploads:
     "Uploaded recordings and transcripts: look at them, correct them, save them."
     def __init__(self,
@@ -407,6 +207,7 @@ class Uploads:
         gate:QualityGate|None=QualityGate(), # limits of quality; None has none
     ):
         self.dataset, self.language, self.gate = dataset, check_language(language), gate
+        self._left_out = [] # clips of a recording that `save` did not take
         self.notices = [] # what does not belong to one recording, such as a list that names files which are not here
         self._uploads, self._gone, self._lists, self._ids = [], [], [], itertools.count(1)
         self._rows = (None, {}) # (state of the jsonl, hash of samples -> path) of the dataset
@@ -414,7 +215,7 @@ class Uploads:
     @property
     def items(self) -> list: # of `Upload`
         "The recordings, in natural order of their names."
-        return sorted(self._uploads, key=lambda u: (_natural(_last_part(u.full)), u.id))
+        return sorted(self._uploads, key=lambda u: (_natural(last_part(u.full)), u.id))
 
     def __len__(self): return len(self._uploads)
     def table(self) -> list: # of dicts
@@ -431,10 +232,10 @@ def add(self:Uploads,
      "(`UploadError` if it cannot be used).")
     path = Path(path).expanduser()
     name = path.name if name is None else name
-    if name.casefold().endswith(_KINDS):
+    if name.casefold().endswith(LIST_SUFFIXES):
         new = _transcripts(path, name)
         # the same list, corrected
-        self._lists = [t for t in self._lists if _last_part(t.full) != _last_part(name)] + [new]
+        self._lists = [t for t in self._lists if last_part(t.full) != last_part(name)] + [new]
     else:
         new = Upload(id=next(self._ids), name=_shown_name(name), path=path, full=name)
         _listen(new)
@@ -446,17 +247,18 @@ def add(self:Uploads,
 @patch
 def _assigned(self:Uploads,
     t:Transcripts, # a list
-    here:_Named, # the recordings in the table
-    ever:_Named, # those, and the ones that were saved or removed
+    here:Names, # the recordings in the table
+    ever:Names, # those, and the ones that were saved or removed
 ): # yields (`Upload`, how many have that name, `_Entry`); adds to `notices` what belongs to no recording
     "The recordings that a list has something for."
     entries = t.entries
     if t.lines is not None:
-        own = _last_part(t.full)[:-len(".txt")]
-        entries, lines = (None, []) if t.bound else _read_lines(t.lines, ever)
+        own = last_part(t.full)[:-len(".txt")]
+        entries, lines = (None, []) if t.bound else split_lines(t.lines, ever)
         if ever(own):
-            same = entries and len(entries) == 1 and ever(entries[0].key) == ever(own) # it repeats its name
-            entries = [_Entry(key=own, text=entries[0].text if same else _clean(" ".join(t.lines)))]
+            same = entries and len(entries) == 1 and ever(entries[0][0]) == ever(own) # it repeats its name
+            entries = [(own, entries[0][1] if same else " ".join(t.lines))]
+        entries = entries and [_Entry(key=k, text=_clean(s)) for k,s in entries]
     if entries is None:
         yield from ((u, 1, _Entry(key="", text=s)) for u,s in self._in_order(t, lines))
         return
@@ -490,10 +292,10 @@ def _leave(self:Uploads,
     u:Upload, # which
 ):
     "Take a recording out; lines that go by order stay with the others."
-    ever = _Named(self._uploads + self._gone)
+    ever = _named(self._uploads + self._gone)
     for t in self._lists:
-        if t.lines is None or t.bound or ever(_last_part(t.full)[:-4]): continue
-        entries, lines = _read_lines(t.lines, ever)
+        if t.lines is None or t.bound or ever(last_part(t.full)[:-4]): continue
+        entries, lines = split_lines(t.lines, ever)
         if entries is None: t.bound = {v.id: s for v,s in self._in_order(t, lines)}
     self._uploads = [v for v in self._uploads if v is not u]
     self._gone.append(u)
@@ -531,11 +333,12 @@ def _judge(self:Uploads,
     if heard.setdefault(u.sha256, u) is not u:
         u.problems.append(f"it is the same recording as {heard[u.sha256].name}: remove one of them")
         return
-    if problem := _text_problem(u.text): u.problems.append(problem)
-    if odd := _text_warning(u.text): u.warnings.append(odd)
+    texts = [o.text for o,_ in u.parts] or [u.text]
+    u.problems += dict.fromkeys(filter(None, map(_text_problem, texts)))
+    u.warnings += dict.fromkeys(filter(None, map(_text_warning, texts)))
     try: check_language(u.language)
     except ConfigError as e: u.problems.append(str(e))
-    for o in self.gate(u.quality) if self.gate and u.quality else []:
+    for o in self.gate(u.quality) if self.gate and u.quality and not u.parts else []: # of parts: when they are saved
         (u.problems if o.action == "refuse" else u.warnings).append(str(o))
     if u.failed: u.problems.append(u.failed)
 
@@ -555,33 +358,38 @@ def _language(
 
 # %% ../../nbs/record/02_uploads.ipynb #choose
 def _choose(
-    u:Upload, # gets its text and language, and a problem if they are not certain
+    u:Upload, # gets its text, language and parts, and a problem if they are not certain
     said:list, # of (name of the list, how many recordings are called so, `_Entry`)
     language:str|None, # where no list names one
 ):
     "Take the transcript of a recording from what the lists say."
-    u.problems, u.warnings = [], []
+    u.problems, u.warnings, u.parts = [], [], []
     u.text = u.typed if u.typed is not None else said[0][2].text if said else None
     u.language = u.spoken or _language([o.language for *_,o in said if o.language], language, u.warnings)
     if u.typed is not None: return
+    if any(n > 1 for _,n,*_ in said):
+        u.problems.append(f"{said[0][0]} may mean another file of that name: type the transcript of each")
     for *_,o in said:
-        try:
-            if part_of(o.part | dict(audio_path=u.name), u.seconds or 0):
-                u.problems.append("its transcript is of a part of it: convert the list first (voxtral-data convert)")
+        try: span = part_of(o.part | dict(audio_path=u.name), u.seconds or 0)
         except ValueError as e: u.problems.append(str(e))
+        else: u.parts += [(o, span)] if span else []
+    lists = list({name: 1 for name,*_ in said})
+    if u.parts and len(lists) == 1 and len(u.parts) == len(said): # it is cut at these times
+        if len(said) > 1: u.text = f"{len(said)} clips: " + " / ".join(o.text for o,_ in u.parts)
+        return
+    if u.parts: u.problems.append(f"{first_of(lists)} divide it in different ways, or not at all: keep one of them")
+    u.parts = []
     texts = list({o.text: f"{short(o.text, 40)!r} in {name}" for name,_,o in said}.values())
     if len(texts) > 1:
         u.problems.append(f"it has {len(texts)} transcripts, {' and '.join(texts[:2])}: type the right one")
-    if any(n > 1 for _,n,*_ in said):
-        u.problems.append(f"{said[0][0]} may mean another file of that name: type the transcript of each")
 
 # %% ../../nbs/record/02_uploads.ipynb #update
 @patch
 def update(self:Uploads):
     "Match transcripts to recordings and judge them, as every change does; call it when the dataset has changed."
-    self.notices = [f"{t.name}, {o}" for t in self._lists for o in t.bad[:5]]
+    self.notices = self._left_out + [f"{t.name}, {o}" for t in self._lists for o in t.bad[:5]]
     self.notices += [f"{t.name}: {len(t.bad) - 5} more lines cannot be used" for t in self._lists if len(t.bad) > 5]
-    here, ever, found = _Named(self._uploads), _Named(self._uploads + self._gone), {u.id: [] for u in self._uploads}
+    here, ever, found = _named(self._uploads), _named(self._uploads + self._gone), {u.id: [] for u in self._uploads}
     for t in self._lists:
         for u,*said in self._assigned(t, here, ever): found[u.id].append((t.name, *said))
     known, heard = self._known(), {}
@@ -655,8 +463,8 @@ def paste(self:Uploads,
     lines, items = _lines_of(text), self.items
     if not items: raise UploadError("there are no recordings yet: add them first, then paste")
     if not lines: raise UploadError("there is nothing in what was pasted")
-    named = _Named(items)
-    entries, lines = _read_lines(lines, named)
+    named = _named(items)
+    entries, lines = split_lines(lines, named)
     if entries is None:
         if len(lines) != len(items):
             raise UploadError(
@@ -664,11 +472,11 @@ def paste(self:Uploads,
                 f"order of the table, "
                               'or begin each line with a name ("take1.wav: what is said")')
         pairs = [(u, _clean(s)) for u,s in zip(items, lines)]
-    else: pairs = [(u, o.text) for o in entries for u in named(o.key)]
-    if not pairs: raise UploadError(f"no file is called {first_of([_shown_name(o.key) for o in entries])}")
+    else: pairs = [(u, _clean(s)) for k,s in entries for u in named(k)]
+    if not pairs: raise UploadError(f"no file is called {first_of([_shown_name(k) for k,_ in entries])}")
     for u,s in pairs: u.typed = s
     self.update()
-    left = [_shown_name(o.key) for o in entries or [] if not named(o.key)]
+    left = [_shown_name(k) for k,_ in entries or [] if not named(k)]
     if left:
         self.notices.append(
             f"what was pasted has transcripts for {counted(len(left), 'file')} not here: {first_of(left)}")
@@ -730,14 +538,33 @@ def _repr_html_(self:Uploads):
 
 # %% ../../nbs/record/02_uploads.ipynb #again
 @patch
-def _append(self:Uploads, u, **about): # the row
-    "Add one recording to the dataset, also when another session has changed a row meanwhile."
-    about = dict(source="upload", original_name=u.name, quality=u.row()["quality"]) | about
-    def append(): return self.dataset.append(u.path, u.text, language=u.language, **about)
+def _append(self:Uploads, audio, text, quality, **about): # the row
+    "Add one clip to the dataset, also when another session has changed a row meanwhile."
+    measured = {k: v if v is None else round(v, 4) for k,v in asdict(quality).items() if k != "duration"}
+    def append(): return self.dataset.append(audio, text, **dict(source="upload", quality=measured) | about)
     try: return append()
     except DatasetChanged:
         self.dataset.refresh(all_rows=True)
         return append()
+
+@patch
+def _append_parts(self:Uploads,
+    u:Upload, # with `parts`
+    rows:list, # gets the new rows
+    **about # more keys for every row
+):
+    "Cut a recording at the times that a list gives, and add its clips."
+    known = self._known()
+    for o,span in u.parts:
+        if span in u.saved: continue
+        clip = dict(path=u.path, bytes=None, start=span[0], end=span[1])
+        x = read_audio(clip, u.sampling_rate)
+        quality = measure(x, u.sampling_rate)
+        why = [str(p) for p in (self.gate(quality) if self.gate else []) if p.action == "refuse"]
+        if (sha := pcm_sha256(x)) in known: why = [f"the dataset has it already: {known[sha]}"]
+        if why: self._left_out.append(f"{u.name}, {span[0]:.2f} to {span[1]:.2f} s was not saved: {'; '.join(why)}")
+        else: rows.append(self._append(clip, o.text, quality, language=u.language, **about | o.more))
+        u.saved.add(span)
 
 # %% ../../nbs/record/02_uploads.ipynb #save
 @patch
@@ -750,6 +577,7 @@ def save(self:Uploads,
     "Add the recordings without a problem to the dataset."
     if self.dataset is None: raise UploadError("there is no dataset to save to: make these Uploads with one")
     rows, stopped, about = [], None, dict(speaker=speaker, license=license, consent=consent) | extra
+    self._left_out = []
     for u in self._uploads: u.failed = None
     self.update()
     for u in self.items:
@@ -758,7 +586,9 @@ def save(self:Uploads,
             u.failed = f"not saved either: {stopped}"
             continue
         try:
-            rows.append(self._append(u, **about))
+            named = about | dict(original_name=u.name)
+            if u.parts: self._append_parts(u, rows, **named)
+            else: rows.append(self._append(u.path, u.text, u.quality, language=u.language, **named))
             self._leave(u)
         except AudioError as e: u.failed = f"not saved: {str(e).removeprefix(f'{printable(u.path)}: ')}"
         except DatasetError as e:
