@@ -13,13 +13,16 @@ import os, re
 # %% ../../nbs/core/00_secrets.ipynb #token
 _KINDS = [r"hf_(?:oauth_|jwt_)?(?:eyJ[\w.-]{16,}|[A-Za-z0-9]{16,})", r"api_org_[A-Za-z0-9]{16,}", # Hugging Face
           r"gh[pousr]_[A-Za-z0-9]{16,}", r"github_pat_\w{20,}", r"glpat-[\w-]{16,}", # GitHub, GitLab
+          r"npm_[A-Za-z0-9]{30,}", r"pypi-[\w-]{30,}", r"dckr_pat_[\w-]{20,}", # package and image registries
           r"(?:sk|pk|rk)-(?=[\w-]*\d)[\w-]{20,}", r"[srp]k_(?:live|test)_[A-Za-z0-9]{16,}", # OpenAI and kin, Stripe
           r"A[KS]IA[A-Z0-9]{16}(?![A-Z0-9])", r"AIza[\w-]{35}", r"xox[a-z]-[\w-]{16,}", # AWS, Google, Slack
           r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"] # a JSON Web Token
+_IN_QUERY = (r"(?<=[?&])(?:X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)|sig(?:nature)?|"
+             r"(?:access_|auth_)?token|api_?key|password)=[^\s&#\"'<>]{6,}") # of a signed address
 _IN_URL = r"(?<=://)[\w.%+~-]*:[^\s/@\"'<>{}\\]+(?=@)" # user:password
 
 _ANY = "|".join(_KINDS).replace("_", r"\\?_") # Markdown escapes a _
-TOKEN = re.compile(f"(?<![A-Za-z0-9])(?:{_ANY})|{_IN_URL}")
+TOKEN = re.compile(f"(?<![A-Za-z0-9])(?:{_ANY})|{_IN_URL}|(?i:{_IN_QUERY})")
 
 # %% ../../nbs/core/00_secrets.ipynb #redact
 def _own_tokens() -> list[str]: # longest first

@@ -45,7 +45,7 @@ def _basic(
     text:str, # any text
 ) -> str: # lower-case words, separated by spaces
     "Whisper's basic normalizer, but with combining marks: lower case, no punctuation, nothing in brackets."
-    text = re.sub(r"[<\[][^>\]]*[>\]]|\(([^)]+?)\)", "", _visible(text).lower())
+    text = re.sub(r"[<\[][^>\]]*[>\]]|\(([^)]+?)\)", "", _visible(text).replace("İ", "i").lower())
     text = unicodedata.normalize("NFKC", text)
     return " ".join("".join(" " if unicodedata.category(c)[0] in "SP" else c for c in text).split())
 

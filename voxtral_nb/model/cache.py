@@ -27,7 +27,7 @@ from .collator import ClipAudio, VoxtralDataCollator
 from .family import SILENCE_STEP, collator_for, family_of
 from ..core.words import data_size, short_path
 from ..core.config import RunConfig, VoxtralNBError
-from ..core.memory import explain_memory
+from ..core.memory import explain_memory, usable_cores
 from ..core.files import atomic_write, clear_temporary, lock_file, sync_folder
 from .models import base_voxtral, pick_device, pick_dtype
 
@@ -623,7 +623,7 @@ class _CacheFiller:
             workers = 0 if self.encode.device.type == "cpu" else max(0, min(8, (os.cpu_count() or 1) - 1))
         batches = _batches(rows, self.windows, self.cfg.eval_batch_size)
         return torch.utils.data.DataLoader(_Clips(self.dataset, self.prompt), batch_sampler=batches, collate_fn=list,
-                                           num_workers=min(workers, len(batches)))
+                                           num_workers=min(workers, len(batches), usable_cores()))
 
 # %% ../../nbs/model/06_cache.ipynb #build-alone
 @patch

@@ -17,9 +17,11 @@ from pathlib import Path
 import torch
 
 from ..core.assets import TINY, tiny_path
+from ..core.files import strict_json
 from ..core.hub import causes, hub_answer, local_path
 from ..core.memory import explain_memory, is_out_of_memory
 from ..core.words import one_line
+from ..data.audio import LFS_POINTER
 from .family import PARTS, Family, ModelError, family_of
 
 # %% ../../nbs/model/03_models.ipynb #part_count
@@ -291,7 +293,7 @@ def load_weights(
         kwargs["device_map"] = {"": device.index if device.index is not None else torch.cuda.current_device()}
     with _reading(where, revision), _enough_memory(where, device):
         model, info = family.class_of("model").from_pretrained(where, revision=revision, output_loading_info=True,
-                                                               trust_remote_code=False, **kwargs)
+                                                               trust_remote_code=False, use_safetensors=True, **kwargs)
         if device.type == "mps": model = model.to(device)
     if gone := sorted(info["missing_keys"]):
         raise ModelError(f"{where}: {len(gone)} weights are not in its files ({', '.join(gone[:3])}"
@@ -350,19 +352,38 @@ def put_adapter(
 ): # a `PeftModel`, frozen
     "Put the adapter at `where` on its base."
     from peft import PeftModel
-    files = "adapter_model.safetensors", "adapter_model.bin"
-    if os.path.isdir(where) and not any(os.path.isfile(os.path.join(where, o)) for o in files):
-        raise ModelError(f"{where}: the adapter has a config but no weights ({files[0]}); copy or download it anew")
+    file = "adapter_model.safetensors" # a .bin is a pickle, which may hold code
+    if os.path.isdir(where) and not os.path.isfile(os.path.join(where, file)):
+        raise ModelError(f"{where}: the adapter has a config but no weights ({file}); copy or download it again")
     full = _enough_memory(where, next(model.parameters()).device)
     with _reading(where, revision), full, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        model = PeftModel.from_pretrained(model, where, revision=revision)
+        model = PeftModel.from_pretrained(model, where, revision=revision, use_safetensors=True)
     missing = [str(o.message) for o in said if "missing adapter keys" in str(o.message)]
     if gone := re.findall("'([^']+)'", " ".join(missing)):
         raise ModelError(
             f"{where}: {len(gone)} of the adapter's weights are not in its file (e.g. {gone[0]}); the file is "
                          "incomplete, or the adapter belongs to another model")
     return model
+
+# %% ../../nbs/model/03_models.ipynb #check_files
+_JSON_FILES = ("*config.json", "tekken.json", "*.safetensors.index.json")
+
+def _check_files(
+    where:str, # folder of a model or an adapter; Hub ids are not looked at
+):
+    "Raise a `ModelError` that names the file in a folder that is damaged, or stands for another."
+    if not os.path.isdir(where): return
+    again = "copy or download it again"
+    for f in sorted(o for p in (*_JSON_FILES, "*.safetensors") for o in Path(where).glob(p)):
+        with open(f, "rb") as h:
+            if h.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise ModelError(f"{f} is a git-lfs pointer, not the file that it stands for: run git lfs pull there")
+        if f.suffix != ".json": continue
+        try: d = strict_json(f.read_bytes())
+        except ValueError as e: raise ModelError(f"{f} is damaged ({one_line(e, 100)}); {again}") from None
+        if not isinstance(d, dict):
+            raise ModelError(f"{f} is damaged: it holds a {type(d).__name__}, not a JSON object; {again}")
 
 # %% ../../nbs/model/03_models.ipynb #find_base
 def find_base(
@@ -371,9 +392,11 @@ def find_base(
     base=None, # for an adapter: what the caller named as its base
 ) -> tuple: # folder or Hub id of the complete model, its revision, its config.json, adapter_config.json or None
     "The complete model at `where`, or under the adapter at `where`."
+    _check_files(where)
     config, adapter = _read_config(where, revision), _read_adapter_config(where, revision)
     if adapter is None: return where, revision, config, None
     root, root_revision = base_of_adapter(adapter, where, base)
+    _check_files(root)
     return root, root_revision, _read_config(root, root_revision), adapter
 
 # %% ../../nbs/model/03_models.ipynb #describe

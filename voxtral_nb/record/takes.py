@@ -21,7 +21,7 @@ from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from ..data.audio import measure
 from ..core.config import VoxtralNBError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, strict_json
 from .languages import Prompt
 
 # %% ../../nbs/record/03_takes.ipynb #error
@@ -39,7 +39,7 @@ def read_json(
     default:dict, # what it says if it is not there
 ) -> dict:
     "Read a JSON object, or say what is wrong with the file."
-    try: d = json.loads(path.read_text(encoding="utf-8"))
+    try: d = strict_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError: return dict(default)
     except (OSError, ValueError) as e:
         raise RecorderError(f"{path} cannot be read ({e}); fix it, or move it away to start over") from None
@@ -270,7 +270,7 @@ def _take(
 ) -> Take:
     "Read a take's JSON file."
     try:
-        t = Take(**json.loads(path.read_text(encoding="utf-8")))
+        t = Take(**strict_json(path.read_text(encoding="utf-8")))
         if t.id != path.stem or not is_id(t.id): raise ValueError("its name is not its id")
         if path.is_symlink() or path.with_suffix(".pcm").is_symlink(): raise ValueError("it is a link")
         whole = lambda o: isinstance(o, list) and len(o) == 2 and all(isinstance(i, int) and i >= 0 for i in o)

@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/run/flags.html.md"""
 __all__ = ['Parser', 'add_setting', 'flag_default', 'add_settings']
 
 # %% ../../nbs/run/03_flags.ipynb #imports-std
-import argparse, ast, difflib, functools, os, re, shlex, shutil, textwrap
+import argparse, ast, difflib, functools, os, re, shlex, shutil, sys, textwrap
 
 # %% ../../nbs/run/03_flags.ipynb #imports-other
 from fastcore.basics import patch
@@ -109,6 +109,7 @@ def run(
     argv:list[str]|None=None, # arguments; None: those of the process
 ): # what `command` returns
     "Parse flags and run a command; its errors become one line and exit status 2, Ctrl-C exit status 130."
+    if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="backslashreplace") # it may not know Hindi
     flags = self.parse_args(argv)
     try:
         refuse_secrets(vars(flags))

@@ -24,6 +24,7 @@ import yaml
 from .. import __version__
 from ..core.assets import ASSETS, TINY, tiny_path
 from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
+from ..core.files import strict_json
 from ..core.hub import check_repo_id, license_metadata
 from ..core.secrets import holds_token
 from ..core.words import counted, duration, markdown_table, one_line, percent
@@ -201,7 +202,7 @@ def _read_json(
     what:str, # what its absence means, and what to do
 ) -> dict:
     "Read a file of a run."
-    try: d = json.loads(path.read_text(encoding="utf-8"))
+    try: d = strict_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError: raise CardError(f"{path.name} is missing in {path.parent}: {what}") from None
     except OSError as e: raise CardError(f"{path} cannot be read: {e.strerror}") from None
     except ValueError: raise CardError(f"{path} is damaged: it is not JSON") from None
@@ -305,6 +306,9 @@ def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, 
     if weights == "best" and not best:
         raise CardError(
             f"{run}: nothing was measured in this run, so there is no best model; use the final one (weights='final')")
+    if weights == "best" and not best["step"]:
+        raise CardError(f"{run}: no step was better than the model before training, so there is no best model; publish "
+                        "nothing, or the final one (weights='final')")
     named = [o["weights"] for o in (results, measured) if o.get("weights")]
     if len(named) == 2 and named[0] != named[1]:
         raise CardError(f"train_results.json and eval_results.json in {run} name different weights: one of them is of "

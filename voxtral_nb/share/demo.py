@@ -20,7 +20,7 @@ from .cards import (RunFacts, check_weights, eval_results, language_name, read_r
                                     trained_languages)
 from ..core.assets import ASSETS, TINY, sample_speech, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..core.files import atomic_write, is_inside, staged_folder
+from ..core.files import atomic_write, is_inside, staged_folder, strict_json
 from ..core.hub import (Changes, account, ask, check_target, commit_files, file_hashes, file_inside,
                                  find_repository, full_repo_id, hub_client, hub_status, local_path, refuse_tokens,
                                  repo_page)
@@ -116,7 +116,7 @@ def _adapter_config(
     where:str, # folder or Hub id of the adapter
 ) -> dict:
     "Read the config of an adapter."
-    try: d, why = json.loads(file.read_text(encoding="utf-8")), ""
+    try: d, why = strict_json(file.read_text(encoding="utf-8")), ""
     except (OSError, ValueError) as e: d, why = None, f" ({one_line(e, 150)})"
     if isinstance(d, dict) and all(isinstance(d.get(o), str|None) for o in ("base_model_name_or_path", "revision")):
         return d
@@ -241,7 +241,7 @@ def _recorded_commit(
 ) -> str|None: # None: not recorded
     "The commit of the base that an adapter was trained on, from the record that was published with it."
     if _RECORD not in {o.rfilename for o in info.siblings}: return None
-    try: d = json.loads(_download(api, info, _RECORD).read_text(encoding="utf-8"))
+    try: d = strict_json(_download(api, info, _RECORD).read_text(encoding="utf-8"))
     except ValueError: return None
     base, config = (d.get(o) if isinstance(d, dict) else None for o in ("base", "config"))
     if not (isinstance(base, dict) and isinstance(config, dict) and config.get("model_id") == name): return None
@@ -326,7 +326,7 @@ def _run_clips(
 
 def _tiny_clips(n:int) -> list[dict]: # audio, label, language
     "Clips that the tiny model was made for."
-    rows = [json.loads(l) for l in sample_speech("base").read_text(encoding="utf-8").splitlines()[:n]]
+    rows = [strict_json(l) for l in sample_speech("base").read_text(encoding="utf-8").splitlines()[:n]]
     return [dict(audio=str(sample_speech("base").parent/r["audio_path"]), label=r["text"], language=r["language"])
             for r in rows]
 
@@ -456,7 +456,7 @@ def _written(
     data:bytes, # a file called demo.json
 ) -> dict|None: # path -> SHA-256 when it was written; None: this module did not write it
     "What an earlier call wrote, by its record."
-    try: d = json.loads(data)
+    try: d = strict_json(data)
     except ValueError: return None
     if not (isinstance(d, dict) and isinstance(d.get("files"), dict) and {"id", "weights"} <= d.keys()): return None
     same = d["id"] == _fingerprint({k: v for k,v in d.items() if k != "id"})
@@ -667,7 +667,7 @@ def _copied(
     (dest/name).mkdir(parents=True)
     for f in files: shutil.copyfile(f, dest/name/f.name)
     if (c := dest/name/"adapter_config.json").exists(): # the base's path on this machine is not published
-        d = json.loads(c.read_text(encoding="utf-8"))
+        d = strict_json(c.read_text(encoding="utf-8"))
         if os.path.isabs(d.get("base_model_name_or_path") or ""):
             c.write_text(json.dumps(d | dict(base_model_name_or_path="base"), indent=2))
     return name

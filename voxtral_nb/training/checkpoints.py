@@ -17,7 +17,7 @@ from pathlib import Path
 # %% ../../nbs/training/01_checkpoints.ipynb #imports-own
 from filelock import FileLock, Timeout
 from ..core.config import RunConfig, VoxtralNBError, config_fields
-from ..core.files import atomic_write, clear_temporary, is_inside
+from ..core.files import atomic_write, clear_temporary, is_inside, strict_json
 
 # %% ../../nbs/training/01_checkpoints.ipynb #run-error
 class RunError(VoxtralNBError, RuntimeError):
@@ -112,7 +112,7 @@ def _safetensors_problem(
     with open(p, "rb") as f:
         n = int.from_bytes(f.read(8), "little")
         if size < 8 or n > size - 8: return f"{p.name} is truncated"
-        try: ends = [v["data_offsets"][1] for k,v in json.loads(f.read(n)).items() if k != "__metadata__"]
+        try: ends = [v["data_offsets"][1] for k,v in strict_json(f.read(n)).items() if k != "__metadata__"]
         except (ValueError, KeyError): return f"{p.name} is damaged"
     return None if size == 8 + n + max(ends, default=0) else f"{p.name} is truncated"
 
@@ -123,7 +123,7 @@ def _weight_files(
     "The files that hold the weights."
     files = [p for o in ("adapter_model", "model") if (p := folder/f"{o}.safetensors").exists()]
     if not (index := folder/"model.safetensors.index.json").exists(): return files
-    try: return files + [folder/o for o in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    try: return files + [folder/o for o in sorted(set(strict_json(index.read_text())["weight_map"].values()))]
     except (ValueError, KeyError, TypeError, AttributeError): raise ValueError(f"{index.name} is damaged") from None
 
 def weights_problem(
@@ -161,7 +161,7 @@ def checkpoint_problem(
     "Why a checkpoint is not complete."
     ckpt = Path(ckpt)
     if not ckpt.is_dir(): return "folder not found"
-    try: step = json.loads((ckpt/"trainer_state.json").read_text())["global_step"]
+    try: step = strict_json((ckpt/"trainer_state.json").read_text())["global_step"]
     except (OSError, ValueError, KeyError, TypeError): return "trainer_state.json is missing or damaged"
     if ckpt.name.startswith("checkpoint-") and ckpt.name != f"checkpoint-{step}":
         return f"trainer_state.json is from step {step}"
@@ -216,7 +216,7 @@ def _holder(
     run:Path, # folder of a run
 ) -> dict: # pid, host, since; empty if unknown
     "Which process has locked a run."
-    try: return json.loads((run/_HOLDER).read_text(encoding="utf-8"))
+    try: return strict_json((run/_HOLDER).read_text(encoding="utf-8"))
     except (OSError, ValueError): return {}
 
 def _is_dead(

@@ -27,7 +27,7 @@ from transformers.trainer_callback import TrainerState
 # %% ../../nbs/training/02_records.ipynb #imports-own
 from .. import __version__
 from ..core.config import RunConfig
-from ..core.files import atomic_write
+from ..core.files import atomic_write, strict_json
 from ..core.words import html_table, plain_value
 from ..measure.evaluation import EvalReport, samples
 from ..measure.metrics import METRICS, rates_of
@@ -162,7 +162,7 @@ def write_run_record(
                   machine=_machine(cfg),
                   git_commit=_git_commit(), command=_command(), resumed_from=[])
     if ckpt and f.exists():
-        old = json.loads(f.read_text(encoding="utf-8"))
+        old = strict_json(f.read_text(encoding="utf-8"))
         record["resumed_from"] = old.get("resumed_from", []) + [int(ckpt.name[11:])]
         for k in ("train", "eval"):
             a, b = ((o["data"][k] or {}).get("fingerprint") for o in (old, record))
@@ -485,7 +485,7 @@ def read_before(
 ) -> EvalReport|None: # None: not evaluated
     "The evaluation from before training, made by an earlier session of the run."
     f = run/"eval_results.json"
-    try: d = json.loads(f.read_text(encoding="utf-8")).get("before") if f.exists() else None
+    try: d = strict_json(f.read_text(encoding="utf-8")).get("before") if f.exists() else None
     except ValueError:
         raise RunError(f"{f} is damaged; remove it to continue without the evaluation from before training") from None
     return d and EvalReport.from_dict(d)

@@ -25,7 +25,7 @@ from transformers.trainer_callback import TrainerState
 from ..core.assets import with_tiny_defaults
 from ..core.config import RunConfig
 from ..core.files import atomic_write
-from ..core.memory import explain_memory, is_out_of_memory
+from ..core.memory import explain_memory, is_out_of_memory, usable_cores
 from ..core.words import counted
 from ..data.sources import load_run_data
 from ..measure.evaluation import (EvalReport, evaluate as evaluate_model, evaluation_mode, less_memory,
@@ -88,7 +88,7 @@ def _workers(
     batches:int, # in an epoch
 ) -> int: # worker processes
     "At most as many as cores or batches. Default on a CPU: 0, since workers would compete with training."
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if cfg.num_workers is not None: return min(cfg.num_workers, cores, batches)
     return 0 if pick_device(cfg.device).type == "cpu" else min(8, max(1, cores - 1), batches)
 
