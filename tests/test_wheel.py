@@ -56,7 +56,8 @@ def test_it_is_the_wheel_that_is_imported(run, venv):
     assert all(o.startswith(str(venv)) for o in r.stdout.split()), r.stdout
 
 
-@pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run", "voxtral-demo"])
+@pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run", "voxtral-demo",
+                                    "voxtral-data"])
 def test_help(run, script):
     assert "examples:" in run(script, "--help", check=True).stdout
 

@@ -806,6 +806,10 @@ class Listing:
         else:
             self.format,self.doc = FORMATS[format],Doc(Path(path).expanduser(),
                                                        **{k: v for k,v in self.keys.items() if v})
+        fixed = self.format.read not in (_read_table, _read_jsonl) # its names are always the same
+        if fixed and (given := next((k for k,v in self.keys.items() if v not in (None, "-")), None)):
+            raise DatasetError(f"{given.replace('_key', '_column')}: {self.doc.path} is a {self.format.about}, which "
+                               "has no columns to choose from; leave it out")
         self.folder = self.doc.path if self.doc.path.is_dir() else self.doc.path.parent
         self.recordings = Recordings(self.folder)
 
@@ -824,8 +828,6 @@ def __iter__(self:Listing): # yields (row, file, line); a `BadRow` in the row's 
     if self.own: # held to its own rules
         for n,_,_,row in numbered_rows(self.doc.path, **keys): yield row,self.doc.path,n
         return
-    if self.format.read not in (_read_table, _read_jsonl):
-        keys = {k: v for k,v in keys.items() if v == "-"} # formats that fix their names
     try:
         for file,n,raw in self.format.read(self.doc, self.recordings):
             try:
