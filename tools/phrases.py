@@ -4,7 +4,7 @@
 the file of the language does not have, in an order that brings new sounds early. `add` and `coverage` need espeak-ng.
 `coverage` compares the sentences with the words in WORDS/CODE.txt, commonest first, and updates the table of the docs.
 `--after N` orders all sentences behind the first N anew, the added ones among them."""
-import argparse, json, re, statistics, sys
+import argparse, json, re, statistics, sys, unicodedata
 from collections import Counter
 from pathlib import Path
 from voxtral_nb.data.audio import SAMPLE_RATE
@@ -59,7 +59,8 @@ def coverage(codes, words): # prints a table; updates benchmarks/results/phrases
         lines = grouped_phrases(c)
         heard = sounds("\n".join(t for _, t in lines), c)
         common = Counter()
-        listed = (Path(words)/f"{c}.txt").read_text(encoding="utf-8").split()
+        listed = [w for w in (Path(words)/f"{c}.txt").read_text(encoding="utf-8").split()
+                  if unicodedata.name(w[0]).startswith(LANGUAGES[c].script.upper())]
         for seq in clauses(".\n\n".join(listed), c): common.update({*seq, *zip(seq, seq[1:])})
         single = [u for u, n in common.items() if isinstance(u, str) and n >= 10]
         pairs = {u: n for u, n in common.items() if not isinstance(u, str)}

@@ -34,7 +34,6 @@ DIGRAPHS = dict(es="ll rr ch qu", fr="gn ill ch ph", pt="nh lh ch rr ão ões", 
     sv="sj sk tj rs ng", fi="ng nk yö uo ie", et="õu öö", el="μπ ντ γκ τσ", bg="дж йо", uk="дз п'я", ru="ъе")
 
 # %% ../../nbs/testing/03_phrases.ipynb #sentence
-_SCRIPTS = dict(Latin="LATIN", Cyrillic="CYRILLIC", Greek="GREEK", Devanagari="DEVANAGARI")
 _MARKS = set(" .,!?…:;-–—'’\"“”„«»()¿¡।")
 
 def _words(text): return re.findall(r"[^\W_]+(?:[\'’\u0900-\u097f-][^\W_]*)*", text.casefold())
@@ -45,7 +44,7 @@ def sentence_problems(
 ): # yields what is wrong with it, in words
     "Can `text` be read aloud as it stands?"
     letters = [c for c in text if unicodedata.category(c)[0] in "LM"]
-    odd = {c for c in letters if unicodedata.name(c).split()[0] != _SCRIPTS[LANGUAGES[language].script]}
+    odd = {c for c in letters if unicodedata.name(c).split()[0] != LANGUAGES[language].script.upper()}
     if odd: yield f"letters of another script: {' '.join(sorted(odd))}"
     odd = set("".join(letters).lower()) - ALPHABETS[language] - set(LATIN) - set(BORROWED.get(language, "")) - odd
     if odd and language != "hi": yield f"letters that {LANGUAGES[language].name} does not have: {' '.join(sorted(odd))}"
