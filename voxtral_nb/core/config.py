@@ -92,15 +92,15 @@ class ConfigField:
     for_eval:bool = False # does it apply to an evaluation without training (voxtral-eval)?
     repeated:bool = True # does a card's command repeat it? False: no effect on the result, or given there otherwise
 
-@patch(as_prop=True)
-def flag(self:ConfigField) -> str: # such as "--learning-rate"
-    "The command-line flag of the setting."
-    return "--" + self.name.replace("_", "-")
+    @property
+    def flag(self) -> str: # such as "--learning-rate"
+        "The command-line flag of the setting."
+        return "--" + self.name.replace("_", "-")
 
-@patch(as_prop=True)
-def about(self:ConfigField) -> str: # `help`, and what None stands for
-    "What the setting does, as Python users read it. A command line says `Default: ...` in its own way."
-    return self.help + (f" None: {self.unset}." if self.unset else "")
+    @property
+    def about(self) -> str: # `help`, and what None stands for
+        "What the setting does, as Python users read it. A command line says `Default: ...` in its own way."
+        return self.help + (f" None: {self.unset}." if self.unset else "")
 
 # %% ../../nbs/core/01_config.ipynb #field-allowed
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -287,6 +287,10 @@ class _Model:
         "or fp16.", choices=("auto", "sdpa", "eager", "flash_attention_2"), for_eval=True)
 
 # %% ../../nbs/core/01_config.ipynb #data
+def _column(what, usual, for_eval=True): # a setting that names a column of the data
+    return setting(None, f"Column with {what}.", unset=f"one of the usual names ({usual})", names_data=True,
+                   for_eval=for_eval)
+
 @_group("data")
 class _Data:
     "Which speech to learn from, and which to measure on."
@@ -310,19 +314,11 @@ class _Data:
     eval_split:str|None = setting(None,
         "Split of a Hub dataset to evaluate on, such as 'validation'.", unset="a part of train_data is held out",
         names_data=True, for_eval=True)
-    audio_column:str|None = setting(None,
-        "Column with the audio.", unset="one of the usual names (audio, audio_path, audio_filepath, file_name, path)",
-        names_data=True, for_eval=True)
-    text_column:str|None = setting(None,
-        "Column with the transcript.", unset="one of the usual names (text, sentence, transcription, transcript)",
-        names_data=True, for_eval=True)
-    language_column:str|None = setting(None,
-        "Column with the language code; '-' uses none.", unset="one of the usual names (language, lang, locale)",
-        names_data=True, for_eval=True)
-    speaker_column:str|None = setting(None,
-        "Column with the speaker, for split_by 'speaker'; '-' uses none.",
-        unset="one of the usual names (speaker, speaker_id, client_id)",
-        names_data=True)
+    audio_column:str|None = _column("the audio", "audio, audio_path, audio_filepath, file_name, path")
+    text_column:str|None = _column("the transcript", "text, sentence, transcription, transcript")
+    language_column:str|None = _column("the language code; '-' uses none", "language, lang, locale")
+    speaker_column:str|None = _column("the speaker, for split_by 'speaker'; '-' uses none",
+                                      "speaker, speaker_id, client_id", for_eval=False)
 
 # %% ../../nbs/core/01_config.ipynb #data-rows
 @_group("rows of the data")

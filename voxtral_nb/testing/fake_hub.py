@@ -231,6 +231,7 @@ def _read(self:_Handler, share):
     self.sent = out.tell()
     return out
 
+# %% ../../nbs/testing/02_fake_hub.ipynb #handler_body
 @patch(as_prop=True)
 def body(self:_Handler):
     self.stream.seek(0)
@@ -424,6 +425,7 @@ def call(self:FakeHub,
     "Call `f` when a request that matches `pattern` arrives."
     return self._add_fault(pattern, "call", f, times, after)
 
+# %% ../../nbs/testing/02_fake_hub.ipynb #hub_heal
 @patch
 def heal(self:FakeHub):
     "Forget everything that was to go wrong."
@@ -667,6 +669,7 @@ def _validate_yaml(hub, h):
 # %% ../../nbs/testing/02_fake_hub.ipynb #read_tree
 def _asked(h, name): return h.query.get(name, ["false"])[0].lower() in ("true", "1")
 
+# %% ../../nbs/testing/02_fake_hub.ipynb #last_change
 def _last_change(repo, rev, path):
     "The newest commit that changed the file."
     chain = list(repo.history(rev))
@@ -766,6 +769,7 @@ def _refs(hub, h, kind, id):
                 tags=[_ref("tags", *o) for o in repo.tags.items()], converts=[],
                 pullRequests=[]))
 
+# %% ../../nbs/testing/02_fake_hub.ipynb #commits
 @_on("GET", "/api/{kind}/{id}/commits/{rev}")
 def _commits(hub, h, kind, id, rev):
     h.reply_json([dict(id=c.sha, title=c.title, message=c.message, date=c.date, authors=[dict(user=c.author)])
@@ -783,6 +787,7 @@ def _new_branch(hub, h, kind, id, rev):
     _new_ref(repo.branches, rev, repo.at(h.data.get("startingPoint", "main")).sha, "branch")
     h.reply_json({})
 
+# %% ../../nbs/testing/02_fake_hub.ipynb #drop_branch
 @_on("DELETE", "/api/{kind}/{id}/branch/{rev}")
 def _drop_branch(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id, "write")
@@ -973,6 +978,7 @@ def _lfs_complete(hub, h, kind, id, oid):
     hub._store_lfs(repo, oid, io.BytesIO(b"".join(p.read_bytes() for p in parts if p.exists())))
     h.reply_json({})
 
+# %% ../../nbs/testing/02_fake_hub.ipynb #lfs_verify
 @_on("POST", "/{prefix}{id}.git/info/lfs/objects/verify")
 def _lfs_verify(hub, h, prefix, id):
     b = hub._repo(h, prefix.strip("/") or "models", id, "write").lfs.get(h.data["oid"])
@@ -1170,6 +1176,7 @@ def _pause(hub, h, id):
     s._paused = True
     h.reply_json(s._runtime())
 
+# %% ../../nbs/testing/02_fake_hub.ipynb #sleep_time
 @_on("POST", "/api/spaces/{id}/sleeptime")
 def _sleep_time(hub, h, id):
     s = hub._my_space(h, id)
@@ -1239,6 +1246,7 @@ def _send_log(h, text):
 @_on("GET", "/api/spaces/{id}/logs/build")
 def _build_log(hub, h, id): _send_log(h, hub._my_space(h, id).build_log)
 
+# %% ../../nbs/testing/02_fake_hub.ipynb #run_log
 @_on("GET", "/api/spaces/{id}/logs/run")
 def _run_log(hub, h, id):
     s = hub._my_space(h, id)

@@ -403,6 +403,7 @@ def rates_by_name(self:RunResult) -> dict: # wer_before, cer_before, wer_after, 
     return {f"{k}_{when}": rates and rates[k] for when, rates in (("before", self.rates_before),
                                                                   ("after", self.rates_after)) for k in METRICS}
 
+# %% ../../nbs/training/02_records.ipynb #result-summary
 @patch
 def summary(self:RunResult) -> str: # a few lines
     "A summary in a few lines."

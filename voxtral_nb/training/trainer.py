@@ -403,6 +403,7 @@ def _load_optimizer_and_scheduler(self:VoxtralTrainer, checkpoint):
     with _naming_damage(checkpoint, "optimizer.pt", "scheduler.pt"):
         transformers.Trainer._load_optimizer_and_scheduler(self, checkpoint)
 
+# %% ../../nbs/training/04_trainer.ipynb #load-state-2
 @patch
 def _load_scaler(self:VoxtralTrainer, checkpoint):
     "Restore the gradient scaler (float16 only)."
