@@ -394,11 +394,15 @@ def dismiss(page, timeout=10):
 
 # Pictures and sound
 
-def screenshot(page_or_locator, name):
-    "A picture for people, in the folder of VOXTRAL_NB_SHOTS or a temporary one; never in the repository."
+def screenshot_folder():
+    "Where pictures for people go."
     folder = Path(os.environ.get("VOXTRAL_NB_SHOTS") or Path(tempfile.gettempdir())/"voxtral_nb_shots")
     folder.mkdir(parents=True, exist_ok=True)
-    page_or_locator.screenshot(path=(path := folder/f"{name}.png"))
+    return folder
+
+def screenshot(page_or_locator, name):
+    "A picture for people, in the folder of VOXTRAL_NB_SHOTS or a temporary one; never in the repository."
+    page_or_locator.screenshot(path=(path := screenshot_folder()/f"{name}.png"))
     return path
 
 

@@ -5,18 +5,20 @@ build, and geckodriver is not packaged for Debian's.
         fox.go(url)
         fox.wait("document.querySelector('.vx')", what="the recorder")
 """
-import base64, json, shutil, signal, socket, subprocess, tempfile
+import base64, json, os, shutil, signal, socket, subprocess, tempfile
 from pathlib import Path
 
 from browser import free_port, wait_for
 
-PREFS = {"marionette.port": 0, "browser.shell.checkDefaultBrowser": False,
-         "datareporting.policy.dataSubmissionEnabled": False,
-         "app.update.disabledForTesting": True, "app.normandy.enabled": False, "browser.aboutwelcome.enabled": False,
-         "network.captive-portal-service.enabled": False, "network.connectivity-service.enabled": False,
-         "services.settings.server": "http://127.0.0.1:9/", "browser.safebrowsing.downloads.remote.enabled": False,
-         "media.gmp-manager.updateEnabled": False, "extensions.update.enabled": False, "media.autoplay.default": 0,
-         "focusmanager.testmode": True} # a window that nobody sees counts as focused: getUserMedia waits for that
+PREFS = {
+    "browser.shell.checkDefaultBrowser": False, "datareporting.policy.dataSubmissionEnabled": False,
+    "app.update.disabledForTesting": True, "app.normandy.enabled": False, "browser.aboutwelcome.enabled": False,
+    "network.captive-portal-service.enabled": False, "network.connectivity-service.enabled": False,
+    "services.settings.server": "http://127.0.0.1:9/", "browser.safebrowsing.downloads.remote.enabled": False,
+    "media.gmp-manager.updateEnabled": False, "extensions.update.enabled": False,
+    "media.autoplay.default": 0, # sound may start without a click
+    "focusmanager.testmode": True, # a window that nobody sees counts as focused: getUserMedia waits for that
+    "media.navigator.permission.disabled": True, "permissions.default.microphone": 1} # the person has allowed it
 
 def firefox():
     "The Firefox of the machine; None if it has none."
@@ -24,23 +26,21 @@ def firefox():
 
 
 class Firefox:
-    "A headless Firefox with a profile of its own. `fake_device`: a microphone that hums, which the person has allowed."
-    def __init__(self, fake_device=True, width=1280, height=1000):
-        self.fake, self.size, self.n, self.rest = fake_device, (width, height), 0, b""
+    "A headless Firefox with a profile of its own, whose person allows the microphone. `fake_device`: one that hums."
+    def __init__(self, fake_device=True, env={}, width=1280, height=1000):
+        self.fake, self.env, self.size, self.n, self.rest = fake_device, env, (width, height), 0, b""
 
     def __enter__(self):
         self.profile = Path(tempfile.mkdtemp(prefix="firefox-"))
         port = free_port()
-        prefs = PREFS | {"marionette.port": port}
-        if self.fake:
-            prefs |= {"media.navigator.streams.fake": True, "media.navigator.permission.disabled": True,
-                      "permissions.default.microphone": 1}
-        (self.profile/"user.js").write_text("".join(f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k,
-                                                    v in prefs.items()))
+        prefs = PREFS | {"marionette.port": port, "media.navigator.streams.fake": self.fake}
+        lines = (f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in prefs.items())
+        (self.profile/"user.js").write_text("".join(lines))
+        size = [f"--width={self.size[0]}", f"--height={self.size[1]}"]
         self.process = subprocess.Popen(
-            [firefox(), "--headless", f"--width={self.size[0]}", f"--height={self.size[1]}", "--marionette",
-             "--no-remote",
-             "--profile", self.profile], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            [firefox(), "--headless", *size, "--marionette", "--no-remote", "--profile", self.profile],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            env=os.environ | {"HOME": str(self.profile)} | self.env)
         def connect():
             assert self.process.poll() is None, "Firefox has ended"
             try: return socket.create_connection(("127.0.0.1", port), 60)

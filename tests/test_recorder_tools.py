@@ -57,6 +57,9 @@ def test_prompts_texts_and_switches(desk):
     rec.part("prompts-query").fill(EN[40].text.split()[-1])
     wait_for(lambda: EN[40].text in rec.part("prompts-list").inner_text() and rec.part("jump").count() < 30, 10,
              "a search")
+    page.keyboard.press("Escape") # closes it, from the field too
+    assert not rec.part("prompts").is_visible()
+    rec.click("list")
     rec.part("jump").filter(has_text=EN[40].text).click()
     wait_for(lambda: rec.prompt == EN[40].text, 10, "the jump")
     assert not rec.part("prompts").is_visible() and rec.root.evaluate("o => document.activeElement === o")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the system packages that the tests use and that are missing: espeak-ng, Debian's recorded Asterisk prompts, a browser.
+# Install the system packages that the tests use and that are missing: espeak-ng, Debian's recorded Asterisk prompts, browsers, a sound server.
 set -euo pipefail
 missing=()
 command -v espeak-ng >/dev/null || missing+=(espeak-ng)
@@ -9,6 +9,12 @@ browser=$(command -v chromium || command -v chromium-browser || command -v googl
 root_apt=false
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then root_apt=true; fi
 if [ -z "$browser" ] && $root_apt; then missing+=(chromium); fi
+# Firefox, and a sound server that gives it a microphone: without them, and without the right to install, those tests are skipped.
+if $root_apt; then
+    command -v firefox-esr >/dev/null || command -v firefox >/dev/null || missing+=(firefox-esr)
+    command -v pulseaudio >/dev/null || missing+=(pulseaudio)
+    command -v paplay >/dev/null || missing+=(pulseaudio-utils)
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     if ! $root_apt; then
         echo "The tests need these system packages: ${missing[*]}. Install them (on Debian or Ubuntu: sudo apt-get install ${missing[*]}) and run make test again." >&2

@@ -165,6 +165,23 @@ def search(self:Clips,
     return [r for r in self.rows() if _matches(r, words) and (show != "flagged" or r.get("flagged"))
             and (show != "doubtful" or row_doubts(r, gate))][::-1]
 
+# %% ../../nbs/record/04_clips.ipynb #page
+@patch
+def page(self:Clips,
+    query:str="", # see `search`
+    show:str="all", # see `search`
+    gate:QualityGate|None=None, # see `search`
+    offset:int=0, # clips to leave out
+    n:int=30, # clips to give
+) -> tuple: # (how many are found, rows)
+    "Some of the clips that are looked for."
+    if query.strip() or show != "all":
+        found = self.search(query, show, gate)
+        return len(found),found[offset:offset + n]
+    ds = self.rows()
+    end = max(0, len(ds) - offset)
+    return len(ds),ds[max(0, end - n):end][::-1]
+
 # %% ../../nbs/record/04_clips.ipynb #remove
 _OWN = re.compile(r"wavs/recording_\d+\.wav")
 

@@ -588,8 +588,8 @@ _PAGE = 30 # clips
 @_op
 def _clips(self, query:str="", show:str="all", offset:int=0):
     "A page of the saved clips, the newest first."
-    rows = self.clips.search(query, show, self.gate)
-    return dict(total=len(rows), rows=[self._shown_clip(r) for r in rows[offset:offset + _PAGE]], page=_PAGE)
+    total,rows = self.clips.page(query, show, self.gate, offset, _PAGE)
+    return dict(total=total, rows=[self._shown_clip(r) for r in rows], page=_PAGE)
 
 # %% ../../nbs/record/06_recorder.ipynb #delete
 @_op

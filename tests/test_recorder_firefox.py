@@ -1,0 +1,86 @@
+"""The recorder in Debian's Firefox: with a microphone that plays speech, without one, without a way out for sound."""
+import os, shutil, subprocess, time
+from contextlib import contextmanager
+
+import pytest
+import soundfile as sf
+from browser import Server, new_notebook, screenshot_folder, wait_for
+from firefox import Firefox, firefox
+from recorder_page import CELL, heard, matches, rows, speech_wav
+
+pytestmark = pytest.mark.skipif(
+    not firefox() or not shutil.which("pulseaudio"), reason="no Firefox, or no PulseAudio, which gives it a microphone")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("notebooks")) as server: yield server
+
+@contextmanager
+def sound_server(folder):
+    """A sound card of its own that only exists in memory: what is played on it is what its microphone hears. Yields the
+    environment of programs that use it."""
+    env = os.environ | dict(XDG_RUNTIME_DIR=str(folder), HOME=str(folder), PULSE_SERVER=f"unix:{folder}/socket")
+    card = ["-n", "--exit-idle-time=-1", "--daemonize=no", "-L", f"module-native-protocol-unix socket={folder}/socket",
+            "-L", "module-null-sink sink_name=voice rate=44100 channels=1"]
+    p = subprocess.Popen(["pulseaudio", *card], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: (folder/"socket").exists(), 20, "the sound server")
+        yield {k: env[k] for k in ("XDG_RUNTIME_DIR", "PULSE_SERVER")}
+    finally:
+        p.terminate()
+        p.wait(10)
+
+NOTHING = dict(XDG_RUNTIME_DIR="/nonexistent", PULSE_SERVER="unix:/nonexistent/socket") # no sound server at all
+
+@contextmanager
+def recorder(lab, name, fake_device=False, env=NOTHING):
+    "Firefox with a recorder that the speaker has agreed to."
+    new_notebook(lab.folder, f"{name}.ipynb", [CELL.replace("'voice'", repr(name))])
+    with Firefox(fake_device, env) as fox:
+        fox.go(f"{lab.url}/{lab.page.format(name)}/{name}.ipynb")
+        fox.wait("!!window.jupyterapp && [...window.jupyterapp.shell.widgets('main')].some("
+                 "o => o.sessionContext?.session?.kernel?.status == 'idle')", 60, "the kernel")
+        fox.js("window.jupyterapp.commands.execute('notebook:run-all-cells') && 1")
+        fox.wait("!!document.querySelector('.vx[data-ready=true]')", what="the recorder")
+        click(fox, "agree")
+        said(fox, "Thank you")
+        try: yield fox
+        finally: fox.shot(screenshot_folder()/f"{name}.png")
+
+def click(fox, name): fox.js(f"document.querySelector('.vx [data-vx={name}]').click()")
+def phase(fox, name, timeout=20): fox.wait(f"document.querySelector('.vx').dataset.phase == '{name}'", timeout)
+def said(fox, text, timeout=20):
+    fox.wait(f"document.querySelector('.vx-status').textContent.includes({text!r})", timeout)
+
+
+def test_with_a_microphone(lab, tmp_path):
+    wav = speech_wav(tmp_path/"mic.wav", 20)
+    with sound_server(tmp_path) as env, recorder(lab, "firefox-records", env=env) as fox:
+        play = subprocess.Popen(["paplay", wav], env=os.environ | env)
+        try:
+            click(fox, "record")
+            phase(fox, "recording")
+            time.sleep(3)
+            click(fox, "record")
+            phase(fox, "idle")
+            click(fox, "keep")
+            said(fox, "Saved as recording_0000.wav")
+        finally:
+            play.terminate()
+            play.wait()
+        row = rows(lab.folder/"firefox-records")[0]
+        x, sr = sf.read(lab.folder/"firefox-records"/row["audio_path"], dtype="float32")
+        assert 3 < len(x)/sr < 6 and not (why := matches(x, sr, heard(wav), least=.9)), (len(x)/sr, why)
+
+
+@pytest.mark.parametrize("fake_device, message", [
+    (False, "No microphone was found"),
+    (True, "the browser's sound does not start"), # Firefox waits for a way out for sound, without end
+])
+def test_nothing_to_open(lab, fake_device, message):
+    "The recorder gives up with a message, and can be pressed again."
+    with recorder(lab, f"firefox-{'mute' if fake_device else 'bare'}", fake_device) as fox:
+        click(fox, "record")
+        said(fox, message)
+        phase(fox, "idle")
