@@ -23,7 +23,7 @@ def page(site):
     chromium = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     with sync_playwright() as p:
         browser = p.chromium.launch(args=FLAGS, **(dict(executable_path=chromium) if chromium else {}))
-        yield browser.new_page(viewport=dict(width=1300, height=900))
+        yield browser.new_page(viewport=dict(width=1400, height=900))
         browser.close()
 
 
@@ -37,6 +37,18 @@ def test_every_page_is_there_and_every_link_between_pages_leads_somewhere(site):
             if re.match(r"(https?:|mailto:|data:|javascript:)", link): continue
             if not (site/Path(name).parent/link).resolve().exists(): broken.append(f"{name}: {link}")
     assert not broken, broken[:20]
+
+
+def test_every_anchor_is_there_no_other_host_is_asked_and_every_picture_has_a_text(site):
+    pages = {p.resolve(): p.read_text(encoding="utf-8") for p in site.rglob("*.html")}
+    ids, dead = {p: set(re.findall(r'\sid="([^"]+)"', html)) for p, html in pages.items()}, []
+    for p, html in pages.items():
+        for link, anchor in re.findall(r'href="([^"#?:]*)#([^"]+)"', html):
+            if anchor not in ids.get((p.parent/link).resolve() if link else p, ()):
+                dead.append(f"{p.name}: {link}#{anchor}")
+        assert not re.findall(r'<(?:script|link rel="stylesheet")[^>]*(?:src|href)="https?:[^"]*"', html), p.name
+        assert not re.findall(r"<img (?![^>]*alt=)[^>]{,80}", html), p.name
+    assert not dead, dead[:20]
 
 
 def test_no_page_shows_what_only_nbdev_should_see(site):
@@ -61,3 +73,23 @@ def test_pictures_and_tables_are_shown(site, page):
     assert page.locator(".cell-output table").count() >= 2
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), (
         "the page is wider than the window")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_readable_for_everyone(site, page, scheme):
+    "What axe-core finds on a page of each kind: nothing. Code is wrapped at 1400 px and on a phone, not cut off."
+    import axe_playwright_python
+    axe = (Path(axe_playwright_python.__file__).parent/"axe.min.js").read_text(encoding="utf-8")
+    page.emulate_media(color_scheme=scheme)
+    for name in ("index", "training/trainer", "speed", "runs/train_lora", "tutorials/record_your_voice"):
+        page.goto(f"file://{site}/{name}.html")
+        page.evaluate(axe)
+        found = page.evaluate(
+            "async () => (await axe.run()).violations.map(v => [v.id, v.nodes[0].html.slice(0, 200)])")
+        assert not found, (name, found)
+        for width in (1400, 390):
+            page.set_viewport_size(dict(width=width, height=900))
+            cut = page.eval_on_selector_all("pre.sourceCode",
+                                            "els => els.filter(e => e.scrollWidth > e.clientWidth + 1).length")
+            assert not cut and page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), (name, width)
+        page.set_viewport_size(dict(width=1400, height=900))

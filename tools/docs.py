@@ -4,12 +4,13 @@ nbdev processes the notebooks into _proc/ (directives, show_doc, links). README.
 The site is a copy of _proc/ in build/docs, with `NN_name.ipynb` renamed to `name.ipynb`, rendered into _docs/ by Quarto
 if it is installed, otherwise by smalldocs, which is pure Python and reads the same _quarto.yml (it ignores
 `output-file`, hence the renaming)."""
-import argparse, json, os, re, shutil, subprocess, sys
+import argparse, html, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 numbered = re.compile(r"\b\d\d[a-z]?_(\w+\.ipynb)")
 link = re.compile(r"\]\((?!https?:|#|/|mailto:)([^)\s]+)\)")  # a relative Markdown link
+heading = re.compile(r"(?<=\]\()((?!https?:)[^)\s#]*)#([A-Z][^)\s]*)")  # a link to a heading, as notebooks write it
 
 
 def processed(
@@ -73,6 +74,7 @@ def stage(
             if c["cell_type"] == "code": continue
             src = "".join(c["source"])
             if c["cell_type"] == "raw": src = re.sub(r"(?m)^output-file: .*\n", "", src)
+            src = heading.sub(lambda m: f"{m[1]}#{m[2].lower()}", src)
             c["source"] = numbered.sub(r"\1", src.replace(site_url, up).replace(f"]({up}../", f"]({repo_url}"))
         for c in nb["cells"]:
             for o in c.get("outputs", []):
@@ -84,6 +86,28 @@ def stage(
     yml.write_text(numbered.sub(r"\1", yml.read_text(encoding="utf-8")), encoding="utf-8")
 
 
+def finished(
+    page, # HTML
+): # HTML that asks no other host for anything, and says what each picture is
+    "Math as MathML; links to private names lead to their page; a text for each picture; what else axe-core asks for."
+    from latex2mathml.converter import convert
+    math = re.compile(r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>', re.S)
+    page = math.sub(lambda m: convert(html.unescape(m[2]), display="block" if m[1] == "display" else "inline"), page)
+    page = re.sub(r'<(link|script)[^>]*katex[^>]*>(</script>)?', "", page)
+    page = re.sub(r'(href="[^"]*)#_\w+"', r'\1"', page)
+    page = re.sub(r'<th( [^>]*)?></th>', r"<td\1></td>", page)  # an empty cell is not a title
+    page = re.sub(r'(<div class="[^"]*cell-output[^>]*>\s*<pre)>', r'\1 tabindex="0">', page)  # scrolled with keys
+    for nav, label in {'class="navbar': "Main", 'id="quarto-sidebar"': "Pages", 'id="TOC"': "On this page",
+                       'class="quarto-secondary-nav': "Section", 'class="page-navigation': "Next page"}.items():
+        page = page.replace(f"<nav {nav}", f'<nav aria-label="{label}" {nav}')
+    page = re.sub(r'(<a class="sidebar-item-[^>]*)role="navigation"', r'\1role="button"', page)
+    parts, title = re.split(r"(<h[1-4][^>]*>.*?</h[1-4]>|<img (?![^>]*alt=)[^>]*>)", page, flags=re.S), ""
+    for i,o in enumerate(parts):
+        if o.startswith("<h"): title = " ".join(re.sub("<[^>]+>", "", o).split())
+        elif o.startswith("<img "): parts[i] = f'<img alt="Output of the code above, in the section {title}" {o[5:]}'
+    return "".join(parts)
+
+
 def site(): # the folder of the site
     "Build the site in _docs/."
     src, out = root/"build"/"docs", root/"_docs"
@@ -93,9 +117,10 @@ def site(): # the folder of the site
         print("Quarto is not installed: smalldocs builds the site.")
         from smalldocs.site import build
         for w in build(str(src), quiet=True).warnings:
-            if "format-links" not in w: print(f"warning: {w}", file=sys.stderr) # nbdev writes that key for Quarto
+            if not re.search("format-links|html-math-method", w): print(f"warning: {w}", file=sys.stderr) # for Quarto
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(src/"_docs", out)
+    for p in out.rglob("*.html"): p.write_text(finished(p.read_text(encoding="utf-8")), encoding="utf-8")
     pages = len(list(out.rglob("*.html")))
     print(f"{pages} pages in {out.relative_to(root)}/; open {(out/'index.html').relative_to(root)}")
     return out

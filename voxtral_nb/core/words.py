@@ -126,6 +126,6 @@ def html_table(
     rows, # cells, already HTML
 ) -> str: # HTML
     "A plain table, aligned left."
-    def line(tag, cells):
-        return "<tr>" + "".join(f'<{tag} style="text-align:left">{o}</{tag}>' for o in cells) + "</tr>"
+    def cell(tag, o): return f'<{tag} style="text-align:left">{o}</{tag}>' if o else "<td></td>"
+    def line(tag, cells): return "<tr>" + "".join(cell(tag, o) for o in cells) + "</tr>"
     return f'<table><thead>{line("th", head)}</thead><tbody>{"".join(line("td", o) for o in rows)}</tbody></table>'

@@ -163,7 +163,8 @@ def diff_html(
 ) -> str: # HTML of one line
     "Both texts in one line, with every error marked."
     import jiwer
-    style = dict(delete="color:#b3261e;text-decoration:line-through", insert="color:#1f6f3f;text-decoration:underline")
+    style = dict(delete="background:rgba(220,60,50,.25);text-decoration:line-through", # on light and dark
+                 insert="background:rgba(50,160,90,.25);text-decoration:underline")
     def mark(kind, words): return f'<span style="{style[kind]}">{html.escape(" ".join(words))}</span>' if words else ""
     r, h, out = reference.split(), hypothesis.split(), []
     for c in jiwer.process_words(" ".join(r), " ".join(h)).alignments[0]:
