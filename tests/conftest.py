@@ -79,7 +79,7 @@ def tree(tmp_path_factory):
 
 
 def pytest_collection_modifyitems(items):
-    """The take of ten minutes waits for its clock, not for the processor: it begins first, and the other worker does
+    """The take of ten minutes waits for its clock, not for the processor: it begins first, and the other workers do
     the rest meanwhile."""
     items.sort(key=lambda o: "test_recorder_long" not in o.nodeid)
 

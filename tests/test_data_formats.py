@@ -176,7 +176,7 @@ def test_lists_of_other_tools(tmp_path, name):
     if name == "kaldi": assert [round(read_audio(r["audio"])[0], 3) for r in data.dataset] == [0, .125]
 
 
-def test_a_long_manifest_is_read_as_it_comes(tmp_path):
+def test_a_long_manifest_is_streamed(tmp_path):
     from voxtral_nb.data.formats import Listing
     with open(tmp_path/"m.csv", "w") as f:
         f.write("path,sentence\n")

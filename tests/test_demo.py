@@ -26,7 +26,7 @@ ROWS = [json.loads(l) for l in EVAL.read_text().splitlines()]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    "A short LoRA run on the tiny model, and what it heard in the clips of its evaluation."
+    "A short LoRA run on the tiny model, and the report of its evaluation."
     r = train(RunConfig(model_id="tiny", learning_rate=2e-3, train_data=str(sample_speech("accent_train")),
                         eval_data=str(EVAL), max_steps=60, batch_size=12, max_eval_clips=20, tracking="none",
                         output_dir=str(tmp_path_factory.mktemp("demo")/"run")))
@@ -36,7 +36,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def right(run):
-    "A clip that the model hears right, and its transcript."
+    "A clip that the model transcribes correctly, and its transcript."
     t = run[1].table
     said = next(o.reference for o in t.itertuples() if o.reference == o.hypothesis and len(o.reference.split()) >= 2)
     row = next(o for o in ROWS if o["text"] == said)
@@ -82,7 +82,7 @@ def url(run, tmp_path_factory):
 
 
 def ask(url, path, language="en"):
-    "What the page's interface for programs answers."
+    "The answer of the page's API."
     from gradio_client import Client, handle_file
     client = Client(url, verbose=False, download_files=False, analytics_enabled=False)
     return client.predict(handle_file(str(path)), language, api_name="/transcribe")
@@ -96,7 +96,7 @@ def opened(context, url):
 
 
 def transcribed(page):
-    "Press the button, and wait for the text or for what is wrong."
+    "Press the button, and wait for the transcript or an error."
     page.locator("#go").click()
     page.wait_for_function(
         "() => document.querySelector('#time textarea')?.value || document.querySelector('.toast-body')",
@@ -105,7 +105,7 @@ def transcribed(page):
 
 
 def toast(page):
-    "What is said to be wrong."
+    "The error that the page shows."
     page.locator(".toast-body").first.wait_for(timeout=60_000)
     return page.locator(".toast-body").first.inner_text()
 
@@ -117,7 +117,7 @@ def chosen(page): page.locator("#speech [aria-label='Clear']").wait_for()
 
 # The page
 
-def test_a_file_is_transcribed_and_the_page_says_which_weights_heard_it(run, right, url):
+def test_a_file_is_transcribed_and_the_page_names_the_weights(run, right, url):
     clip, said = right
     asked = []
     with browser() as context:
@@ -196,7 +196,7 @@ def test_everything_can_be_reached_and_used_by_keyboard(right, url):
         assert page.locator("#transcript textarea").input_value() == right[1]
 
 
-def test_what_was_heard_is_read_out_and_goes_with_its_clip(run, right, url):
+def test_a_transcript_is_announced_and_removed_with_its_clip(run, right, url):
     "Names and roles for those who hear the page; no text stays beside a clip that it is not of, or beside a refusal."
     heard = lambda page: (page.get_by_role("textbox", name="Transcript", exact=True).input_value(),
                           page.get_by_role("textbox", name="Time", exact=True).input_value(),
@@ -329,7 +329,7 @@ def answer(http, *data):
     return http.get(f"/call/transcribe/{r.json()['event_id']}").text
 
 
-def test_nobody_gets_past_the_queue(run, right, tmp_path):
+def test_no_endpoint_bypasses_the_queue(run, right, tmp_path):
     from concurrent.futures import ThreadPoolExecutor
     with slow_app(run, right, tmp_path, .3, queue=8, per_minute=100) as (url, http, log, _):
         clip = uploaded(http, right[0])
@@ -350,7 +350,7 @@ def test_nobody_gets_past_the_queue(run, right, tmp_path):
         assert ask(url, right[0])[0] == right[1]
 
 
-def test_uploads_are_few_small_and_deleted_and_what_cannot_be_read_is_told(run, right, tmp_path):
+def test_uploads_are_limited_and_deleted_and_unreadable_files_are_refused(run, right, tmp_path):
     "Also: examples outlive the uploads, and a text that comes late is not shown when its clip is gone."
     (text := tmp_path/"notes.wav").write_text("not a sound\n"*500)
     (large := tmp_path/"large.wav").write_bytes(b"\0"*600_000)
@@ -383,8 +383,8 @@ def test_uploads_are_few_small_and_deleted_and_what_cannot_be_read_is_told(run, 
         assert "Traceback" not in log.read_text()
 
 
-def test_what_visitors_sent_goes_with_the_process(run, right, tmp_path):
-    "However it ends; what a process that was killed left goes when the next one starts."
+def test_uploads_are_deleted_with_the_process(run, right, tmp_path):
+    "However it ends; what a killed process left is deleted when the next one starts."
     folders = []
     for i, sig in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)):
         (tmp_path/str(i)).mkdir()
@@ -417,7 +417,7 @@ def test_a_visitor_on_a_space_cannot_forge_the_address(run, tmp_path, monkeypatc
     for passed_on in ([], ["10.1.2.3"], ["anything"]): assert who(*passed_on) == "10.0.0.9"
 
 
-def test_attention_is_ours_whatever_a_config_names(run, tmp_path):
+def test_no_attention_kernel_is_taken_from_a_config(run, tmp_path):
     "A name such as user/repo would be fetched as a kernel, which is code."
     folder = space_folder(run[0], tmp_path/"space")
     base, settings = folder/"base"/"config.json", json.loads((folder/"demo.json").read_text())
@@ -431,14 +431,14 @@ def test_attention_is_ours_whatever_a_config_names(run, tmp_path):
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "Multipart/form-data", "MULTIPART/FORM-DATA",
                                   " multipart/form-data", "multipart/Form-Data "])
-def test_an_upload_is_one_however_its_media_type_is_spelled(kind):
+def test_an_upload_is_recognized_whatever_the_case_of_its_media_type(kind):
     from starlette.requests import Request
     app = load_app(demo_template())
     def asked(value): return app.is_upload(Request(dict(type="http", headers=[(b"content-type", value.encode())])))
     assert asked(f"{kind}; boundary=x") and not asked("application/json") and not asked("text/plain; a=multipart/")
 
 
-def test_no_header_gets_round_the_limits_of_a_page_on_this_machine(run, tmp_path):
+def test_no_header_bypasses_the_limits_of_a_local_page(run, tmp_path):
     "Neither another spelling of the media type nor a made-up address of the visitor."
     port, folder = free_port(), space_folder(run[0], tmp_path/"space", limits=Limits(per_minute=2))
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\nx\r\n--x--\r\n'
@@ -453,7 +453,7 @@ def test_no_header_gets_round_the_limits_of_a_page_on_this_machine(run, tmp_path
         assert [upload(i) for i in range(6)] == [200]*4 + [429]*2 # twice as many uploads as requests
 
 
-def test_a_visitor_may_ask_so_often(run, right, tmp_path):
+def test_requests_per_minute_are_limited(run, right, tmp_path):
     port = free_port()
     folder = space_folder(run[0], tmp_path/"space", limits=Limits(per_minute=3))
     with serving(sys.executable, "app.py", cwd=folder, port=port, env=dict(GRADIO_SERVER_PORT=str(port))) as url:
@@ -533,7 +533,7 @@ def test_it_does_not_load_other_weights(run, tmp_path, what, words):
     with pytest.raises(app.NotStarted, match=words): app.load(json.loads((folder/"demo.json").read_text()))
 
 
-def test_it_ends_in_words_when_the_base_is_missing(run, tmp_path):
+def test_a_missing_base_ends_it_with_a_message(run, tmp_path):
     folder = space_folder(run[0], tmp_path/"space")
     damaged(folder, "base missing")
     r = subprocess.run([sys.executable, "app.py"], cwd=folder, capture_output=True, text=True, timeout=120)
@@ -548,7 +548,7 @@ def test_it_ends_in_words_when_the_base_is_missing(run, tmp_path):
     (None, ["--device", "foo"], "device 'foo' is unknown"),
     (None, ["--dtype", "float8"], "dtype 'float8' is unknown"),
     ('{"peft_type": "LORA", "base_model_name_or_path": "me/base"}', [], "me/base")])  # nobody answers for the Hub
-def test_what_cannot_be_served_is_said_in_words(run, tmp_path, damage, flags, words):
+def test_a_model_that_cannot_be_served_is_refused_with_a_message(run, tmp_path, damage, flags, words):
     adapter = shutil.copytree(run[0]/"final-model", tmp_path/"adapter")
     if damage: (adapter/"adapter_config.json").write_text(damage)
     r = sh(BIN/"voxtral-demo", adapter, *flags, cwd=tmp_path,
@@ -597,7 +597,7 @@ def space_python(run, tmp_path_factory):
     shutil.rmtree(tmp, ignore_errors=True)  # a gigabyte and a half
 
 
-def test_a_space_is_built_started_asked_and_brought_up_to_date(run, right, space_python, tmp_path):
+def test_a_space_is_built_started_queried_and_updated(run, right, space_python, tmp_path):
     """A private adapter on the Hub, its base beside it: deployed, served by a process as a Space would start it, asked
     once; then once more with a change. No token is written anywhere."""
     adapter, token, processes, one_build = tmp_path/"adapter", None, [], threading.Lock()

@@ -51,7 +51,7 @@ def test_every_anchor_is_there_no_other_host_is_asked_and_every_picture_has_a_te
     assert not dead, dead[:20]
 
 
-def test_no_page_shows_what_only_nbdev_should_see(site):
+def test_no_page_shows_nbdev_directives(site):
     for p in site.rglob("*.html"):
         html = p.read_text(encoding="utf-8")
         assert "#| export" not in html and "default_exp" not in html and "Traceback (most" not in html, p.name

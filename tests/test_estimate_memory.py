@@ -91,7 +91,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_within_a_fifth(name):
+def test_within_20_percent(name):
     model, seconds, runs = MODELS[name]
     r = subprocess.run([sys.executable, "-c", CODE, *map(json.dumps, (WIDE | model, seconds, runs))],
                        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -105,7 +105,7 @@ def test_a_segment_is_never_the_whole_recording(tmp_path, speech, row):
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff", "\u200f\u00ad"])
-def test_a_transcript_of_nothing_that_can_be_seen_is_empty(tmp_path, speech, text):
+def test_a_transcript_of_invisible_characters_is_empty(tmp_path, speech, text):
     sf.write(tmp_path/"a.wav", speech, SR)
     write(tmp_path/"data.jsonl", rows(dict(audio_path="a.wav", text=text)))
     with pytest.raises(DatasetError): load_speech(tmp_path)
@@ -121,7 +121,7 @@ def test_a_list_whose_lines_begin_with_ids_is_matched_by_them(tmp_path, speech):
     assert {o.name: o.text for o in up.items} == {f"{k}.wav": v for k, v in said.items()}
 
 
-def test_lj_speech_brings_its_own_list(tmp_path, speech):
+def test_lj_speech_is_matched_by_its_own_list(tmp_path, speech):
     from voxtral_nb.record.uploads import Uploads
     sf.write(tmp_path/"LJ001-0001.wav", speech, 22_050)
     up, said = Uploads(), 'Printing, in the "only sense'
@@ -144,7 +144,7 @@ def test_marks_that_are_letters_count(language, reference, hypothesis):
                                                   ("hello\u200b world", "hello world"),
     ("\ufeffhello world", "hello world"), ("won\u00adderful day", "wonderful day"),
     ("كِتَابٌ جَدِيدٌ", "كِتَابٌ جَدِيدٌ")])
-def test_what_cannot_be_seen_is_no_error(reference, hypothesis):
+def test_invisible_characters_are_not_errors(reference, hypothesis):
     from voxtral_nb.measure.evaluation import score
     s = score([reference], [hypothesis], "basic")
     assert (s.score, s.words) == (0, 2)
@@ -152,7 +152,7 @@ def test_what_cannot_be_seen_is_no_error(reference, hypothesis):
 
 # Settings and flags
 
-def test_extreme_settings_are_errors_in_words(tmp_path):
+def test_extreme_settings_are_refused_with_a_message(tmp_path):
     many = "1" + 400*"0"
     write(tmp_path/"whole.json", f'{{"max_steps": {many}}}')
     write(tmp_path/"whole.yaml", f"learning_rate: {many}")
@@ -185,7 +185,7 @@ def test_a_token_in_a_flag_is_written_nowhere(tmp_path):
 @pytest.mark.parametrize("command", ["voxtral-eval runs/nope {speech}", "voxtral-demo runs/nope",
                                      "voxtral-publish runs/nope --dry-run",
                                      "voxtral-train --train-data {speech} --model-id runs/nope"])
-def test_a_mistyped_path_is_told_as_one(tmp_path, command):
+def test_a_mistyped_path_is_reported_as_a_path(tmp_path, command):
     (tmp_path/"runs").mkdir()
     words = command.format(speech=sample_speech("accent_eval")).split()
     r = sh(BIN/words[0], *words[1:], cwd=tmp_path, env=dict(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9"),
@@ -207,7 +207,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
     assert re.search("another run|in use|locked", refused) and "Traceback" not in refused, refused[-500:]
 
 
-def test_workers_are_no_more_than_there_is_work(tmp_path):
+def test_no_more_workers_than_batches(tmp_path):
     r = sh(BIN/"voxtral-train", *SMALL, "--max-steps", 1, "--max-train-clips", 8, "--num-workers", 999, "--output-dir",
            tmp_path/"run", timeout=120)
     assert "create 999" not in r.stdout + r.stderr and r.returncode in (0, 2)
@@ -220,7 +220,7 @@ def test_a_path_that_is_not_utf8(tmp_path):
     assert b"Traceback" not in r.stderr
 
 
-def test_links_lead_nothing_out(finished, tmp_path, speech):
+def test_links_do_not_lead_out_of_a_dataset(finished, tmp_path, speech):
     import shutil
     run, data = tmp_path/"run", tmp_path/"ds"
     shutil.copytree(finished, run, symlinks=True)
@@ -238,7 +238,7 @@ def test_links_lead_nothing_out(finished, tmp_path, speech):
     assert not [p for p in (tmp_path/"two").rglob("*") if p.is_file() and b"not yours" in p.read_bytes()]
 
 
-def test_of_a_checkpoint_only_its_own_files_are_sent(finished, tmp_path):
+def test_only_the_files_of_a_checkpoint_are_published(finished, tmp_path):
     import shutil
     run = tmp_path/"run"
     shutil.copytree(finished, run, symlinks=True)
@@ -252,7 +252,7 @@ def test_of_a_checkpoint_only_its_own_files_are_sent(finished, tmp_path):
 
 # Code that is not ours
 
-def test_custom_code_of_a_model_is_refused_not_asked_about(tmp_path):
+def test_custom_code_of_a_model_is_refused_without_asking(tmp_path):
     import shutil
     shutil.copytree(tiny_path(), tmp_path/"m")
     p = tmp_path/"m"/"processor_config.json"

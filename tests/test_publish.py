@@ -188,7 +188,7 @@ PASSING = dict(
     commit_answer_lost=lambda h: h.cut("/commit/", "answer"), slow=lambda h: h.slow("/commit/", 3))
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_what_passes_is_tried_again(run, hub, quick, fault):
+def test_passing_errors_are_retried(run, hub, quick, fault):
     "One commit, the same files, whatever went wrong on the way."
     f = PASSING[fault](hub)
     good(quick(hub, hub.token("me"), run, "--no-verify"))
@@ -210,7 +210,7 @@ REFUSED = dict( # what goes wrong, words of the message
     card=(lambda h: h.fail("validate-yaml", 400, times=99, message="license is odd"), ["400", "license is odd"]))
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_what_does_not_pass_says_what_to_do(run, hub, quick, fault):
+def test_permanent_errors_say_what_to_do(run, hub, quick, fault):
     "One line, exit status 2, the run as it was; and when the fault is gone, the same command ends well."
     token, before = hub.token("me"), contents(run)
     REFUSED[fault][0](hub)
@@ -281,7 +281,7 @@ def test_a_push_that_does_not_verify_says_so_and_ends_with_1(run, hub, tmp_path)
     assert "**The upload did not verify.**" in hub.files("me/liar")["README.md"].decode()
 
 
-def test_the_token_is_nowhere(run, hub, tmp_path):
+def test_the_token_is_written_nowhere(run, hub, tmp_path):
     "Not in what is printed, not in a file, whether it works, fails or ends in a traceback."
     token, out, home = hub.token("me"), tmp_path/"out", hub.env()["HF_HOME"]
     out.mkdir()

@@ -60,7 +60,7 @@ def run(out, resume="never", what="nothing", at=0, check=True, steps=12, every=4
 
 
 def curve(out):
-    "Everything that was logged, times apart."
+    "Everything that was logged, without times."
     h = json.loads((Path(out)/"trainer_state.json").read_text())["log_history"]
     return [{k: v for k,v in o.items() if not k.endswith(("runtime", "rtfx", "second"))}
             for o in h if "loss" in o or "eval_loss" in o]
@@ -68,7 +68,7 @@ def curve(out):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    "A run that nothing happened to."
+    "An uninterrupted run."
     out = tmp_path_factory.mktemp("whole")/"run"
     assert run(out).stdout.splitlines()[-1] == "done 12"
     return out
@@ -81,7 +81,7 @@ def same_models(a, b):
 
 @pytest.mark.parametrize("what, at, newest", [("kill", 6, 4), ("kill_saving", 8, 4)])
 def test_sigkill(whole, tmp_path, what, at, newest):
-    "Killed between two checkpoints, or while one is being written; then copied by halves on top of it."
+    "Killed between two checkpoints, or while one is being written; a truncated copy of a checkpoint lies beside them."
     out = tmp_path/"run"
     assert run(out, what=what, at=at, check=False).returncode == -signal.SIGKILL
     assert [p.name for p in checkpoints(out)] == [f"checkpoint-{newest}"]

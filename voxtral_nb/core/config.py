@@ -293,7 +293,7 @@ def _column(what, usual, for_eval=True): # a setting that names a column of the 
 
 @_group("data")
 class _Data:
-    "Which speech to learn from, and which to measure on."
+    "Which speech to learn from, and which to evaluate on."
     train_data:str = setting("",
         "Speech to train on: a folder or list of transcripts in any known format, or a Hub dataset id. A run needs it.",
         path=True, empty=True, fixed_on_resume=True, repeated=False)
@@ -541,14 +541,14 @@ def _conflicts(
         (c.max_seconds is not None and c.max_seconds <= c.min_seconds,
          f"max_seconds: {c.max_seconds} must be above min_seconds, which is {c.min_seconds}"),
         (c.early_stopping_patience and not c.has_eval,
-         "early_stopping_patience: needs speech to measure on; set eval_data, eval_split or an eval_fraction above 0"),
+         "early_stopping_patience: needs speech to evaluate on; set eval_data, eval_split or an eval_fraction above 0"),
     ]
     return [message for wrong, message in rules if wrong]
 
 # %% ../../nbs/core/01_config.ipynb #has-eval
 @patch(as_prop=True)
 def has_eval(self:RunConfig) -> bool: # False only if eval_data and eval_split are None and eval_fraction is 0
-    "Is there speech to measure on?"
+    "Is there speech to evaluate on?"
     return self.eval_data is not None or self.eval_split is not None or self.eval_fraction != 0
 
 # %% ../../nbs/core/01_config.ipynb #parts-prop

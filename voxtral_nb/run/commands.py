@@ -85,7 +85,7 @@ def _train(
     a:argparse.Namespace, # parsed flags
 ):
     "Train, or say what training would be."
-    with redirect_stdout(sys.stderr): cfg = _train_config(p, a) # what it says is no part of a config that is shown
+    with redirect_stdout(sys.stderr): cfg = _train_config(p, a) # what it says is not part of a config that is shown
     if a.show_config: return print(cfg.to_yaml(), end="")
     if not cfg.train_data:
         raise ConfigError("train_data: nothing to train on; name a data.jsonl, a dataset folder or a Hub dataset id, "
