@@ -6,10 +6,10 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/dataset.html.md"""
 
 # %% auto #0
 __all__ = ['AUDIO_KEYS', 'TEXT_KEYS', 'LANGUAGE_KEYS', 'SPEAKER_KEYS', 'IGNORE', 'PART_KEYS', 'HF_COLUMNS', 'DatasetError',
-           'DatasetChanged', 'BadRow', 'raise_bad_rows', 'find_key', 'parse_line', 'check_transcript', 'named_row',
-           'to_row', 'language_of', 'part_of', 'is_part', 'jsonl_lines', 'numbered_rows', 'read_rows', 'check_on_bad',
-           'SpeechDataset', 'find_audio', 'progress_bar', 'check_clip', 'Report', 'split_rows', 'split_keys', 'Stats',
-           'hf_features', 'clip_id', 'rows_to_hf']
+           'DatasetChanged', 'BadRow', 'raise_bad_rows', 'find_key', 'parse_line', 'check_transcript', 'times_of',
+           'named_row', 'to_row', 'language_of', 'part_of', 'is_part', 'jsonl_lines', 'numbered_rows', 'read_rows',
+           'check_on_bad', 'SpeechDataset', 'find_audio', 'progress_bar', 'check_clip', 'Report', 'split_rows',
+           'split_keys', 'Stats', 'hf_features', 'clip_id', 'rows_to_hf']
 
 # %% ../../nbs/data/02_dataset.ipynb #imports-std
 import hashlib, json, math, os, re, unicodedata, warnings
@@ -150,6 +150,45 @@ def _check_path(
     elif not is_inside(folder/p, folder):
         raise ValueError(f"the audio path {p} leaves the dataset folder by a symbolic link")
 
+# %% ../../nbs/data/02_dataset.ipynb #times
+_TIME_NAMES = {o: (ours, 1.) for ours,names in dict(start="start begin xmin segmentstart audiostart clipstart",
+                                                    end="end stop xmax segmentend audioend clipend",
+                                                    offset="offset", duration="duration").items()
+               for o in names.split()}
+for _name,(_ours,_) in [*_TIME_NAMES.items()]: # startTime, start_time_s, start_ms, ...
+    _TIME_NAMES |= {_name + o: (_ours, 1.) for o in "time ts s sec secs seconds times timesec timeseconds".split()}
+    _TIME_NAMES |= {_name + o: (_ours, .001) for o in "ms msec milliseconds timems".split()}
+_PAIRS = ("timestamp", "timestamps", "segment", "span", "interval") # may hold [start, end], or an object of them
+
+def _time(
+    value, # of a row
+    unit:float=1., # s
+) -> float|None: # s; None for what is not a time in a recording
+    "A number, also as text, or a time such as 00:01:02.5."
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)): return None
+    try:
+        if isinstance(value, str) and (m := re.fullmatch(r"(?:(\d+):)?(\d{1,2}):(\d\d(?:[.,]\d+)?)", value.strip())):
+            return 3600*int(m[1] or 0) + 60*int(m[2]) + float(m[3].replace(",", "."))
+        return float(value.replace(",", ".") if isinstance(value, str) else value)*unit
+    except (ValueError, OverflowError): return None
+
+def times_of(
+    row:dict, # with keys of any tool
+) -> dict: # with some of offset, duration, start, end, in seconds: those that the row names in another way
+    "What a row says of the part of its file that it means, under our names."
+    found = {}
+    for k,v in row.items():
+        name = re.sub(r"[^a-z]", "", str(k).casefold())
+        if name in _PAIRS:
+            pair = [v.get("start"), v.get("end")] if isinstance(v, dict) else v
+            if isinstance(pair, (list, tuple)) and len(pair) == 2 and None not in (p := [*map(_time, pair)]):
+                found |= dict(zip(("start", "end"), p))
+        elif name in _TIME_NAMES:
+            ours,unit = _TIME_NAMES[name]
+            if (seconds := _time(v, unit)) is not None: found.setdefault(ours, seconds)
+    if None not in (p := [_time(row.get(k)) for k in ("from", "to")]): found = dict(zip(("start", "end"), p)) | found
+    return {k: v for k,v in found.items() if not isinstance(row.get(k), (int, float))}
+
 # %% ../../nbs/data/02_dataset.ipynb #row
 def named_row(
     raw:dict, # parsed line
@@ -167,7 +206,8 @@ def named_row(
         if key is not None or given == IGNORE: row[name] = None if key is None else raw[key]
         used.append(key)
     if "language" in row: row["language"] = language_of(row["language"])
-    return row | {k: v for k,v in raw.items() if k not in used and k not in row}
+    more = {k: v for k,v in raw.items() if k not in used and k not in row}
+    return row | more | times_of(more)
 
 def to_row(
     raw:dict, # parsed line
@@ -195,8 +235,7 @@ def language_of(
     return m[1].lower()
 
 # %% ../../nbs/data/02_dataset.ipynb #segment
-_SPANS = (("start", "end"), ("start_time", "end_time"), ("begin", "end"), ("start_s", "end_s")) # keys that name a part
-PART_KEYS = ("offset", "duration", *{k: 1 for span in _SPANS for k in span}) # keys that say which part is meant
+PART_KEYS = ("offset", "duration", "start", "end") # keys that say which part is meant, as `times_of` gives them
 
 def _number(v): return isinstance(v, (int, float)) and not isinstance(v, bool) and 0 <= v < math.inf
 
@@ -209,11 +248,19 @@ def part_of(
     slack,file = max(.1, .02*seconds),f"{row['audio_path']}, which lasts {seconds:.2f} s"
     if offset is not None and not _number(offset):
         raise ValueError(f"the offset is {short(repr(offset))}, not a number of seconds")
-    span = next(((row[a], row[b]) for a,b in _SPANS if _number(row.get(a)) and _number(row.get(b)) and row[b] > row[a]),
-                None)
-    if offset is None and span:
+    span = [row.get(k) if _number(row.get(k)) else None for k in ("start", "end")]
+    if offset is None and None not in span:
+        if span[1] <= span[0]: raise ValueError(f"the row starts at {span[0]:g} s and ends at {span[1]:g} s")
         if abs(span[1] - span[0] - seconds) <= slack: return None
         start,end = span
+    elif offset is None and span[0] is not None: # where it starts, and how long it is
+        if d is None and span[0] > slack:
+            raise ValueError(f"the row says that it starts at {span[0]:g} s, but not where it ends")
+        if d is None or d >= seconds - slack: return None
+        start,end = span[0],span[0] + d
+    elif offset is None and span[1] is not None and d is None:
+        if span[1] >= seconds - slack: return None
+        raise ValueError(f"the row says that it ends at {span[1]:g} s, but not where it starts")
     elif offset is None:
         if d is None or d >= seconds - slack: return None
         if isinstance(row.get("sha256"), str): raise ValueError(f"the row covers {d:.2f} s of {file}: was it replaced?")

@@ -22,8 +22,8 @@ from ..core.hub import causes, hub_answer, local_path
 from ..core.words import counted, duration, one_line, short
 from .dataset import (AUDIO_KEYS, IGNORE, LANGUAGE_KEYS, PART_KEYS, SPEAKER_KEYS, TEXT_KEYS, BadRow,
                                 DatasetError, Stats, check_clip, check_on_bad, check_transcript, clip_id, find_key,
-                                hf_features, language_of, progress_bar, raise_bad_rows, rows_to_hf, split_keys,
-                                split_rows)
+                                hf_features, is_part, language_of, progress_bar, raise_bad_rows, rows_to_hf,
+                                split_keys, split_rows, times_of)
 from .formats import Listing
 
 # %% ../../nbs/data/04_sources.ipynb #data
@@ -234,14 +234,16 @@ def _hub_rows(ds, audio, columns):
     "Yield `(audio struct, text, language, speaker, which part of the audio it is)`, one row at a time."
     from datasets import ClassLabel
     wanted = [columns[k] for k in ("text", "language", "speaker")]
-    part = [k for k in PART_KEYS if k in ds.column_names]
-    if part == ["duration"]: part = [] # each row has its own audio there, and durations of many kinds
+    part = [k for k in ds.column_names if k in PART_KEYS or times_of({k: "0"}) or times_of({k: [0, 0]})]
+    def part_named(row): # each row has its own audio there, and durations of many kinds
+        p = {k: v for k in part if (v := row[k]) is not None}
+        return p if is_part(p := p | times_of(p)) else {}
     def value(row, c):
         if c is None: return None
         v, kind = row[c], ds.features[c]
         return kind.int2str(v) if isinstance(kind, ClassLabel) and isinstance(v, int) and v >= 0 else v
     for a,row in zip(audio, ds.select_columns([*{c: 1 for c in (*wanted, *part) if c}])):
-        yield (a["audio"], *(value(row, c) for c in wanted), {k: row[k] for k in part if row[k] is not None})
+        yield (a["audio"], *(value(row, c) for c in wanted), part_named(row))
 
 # %% ../../nbs/data/04_sources.ipynb #meta
 def _joined(
