@@ -19,6 +19,7 @@ from pathlib import Path
 # %% ../../nbs/data/01_audio.ipynb #imports-other
 import numpy as np
 from fastcore.basics import patch
+from ..core.assets import requirement
 from ..core.config import ConfigError, VoxtralNBError, setting, settings_of
 from ..core.files import atomic_write
 
@@ -502,8 +503,8 @@ def _pyav(
     "FFmpeg's libraries, or an error that says how to get them."
     try: import av
     except ImportError:
-        raise AudioError(f"is {kind}, which FFmpeg reads: pip install 'voxtral_nb[audio]', or convert it, for instance "
-                         "with: ffmpeg -i in out.wav") from None
+        raise AudioError(f"is {kind}, which FFmpeg reads: pip install '{requirement('audio')}', or convert it, for "
+                         "instance with: ffmpeg -i in out.wav") from None
     av.logging.set_level(av.logging.PANIC)
     return av
 

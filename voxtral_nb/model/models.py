@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..core.assets import TINY, tiny_path
+from ..core.assets import TINY, requirement, tiny_path
 from ..core.files import strict_json
 from ..core.hub import causes, hub_answer, local_path
 from ..core.memory import explain_memory, is_out_of_memory
@@ -147,7 +147,7 @@ def _check_quantization(
     if device.type != "cuda":
         raise ModelError(f"quantization '4bit' needs a CUDA device, this model goes to {device.type}; "
                          "give quantization='none'")
-    require_package("bitsandbytes", "voxtral_nb[quant]", "quantization='4bit'")
+    require_package("bitsandbytes", requirement("quant"), "quantization='4bit'")
 
 def _bnb_config(
     family:Family, # says what is not packed

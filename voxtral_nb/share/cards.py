@@ -22,7 +22,7 @@ import yaml
 
 # %% ../../nbs/share/01_cards.ipynb #imports-own
 from .. import __version__
-from ..core.assets import ASSETS, TINY, tiny_path
+from ..core.assets import ASSETS, TINY, requirement, tiny_path
 from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
 from ..core.files import strict_json
 from ..core.hub import check_repo_id, license_metadata
@@ -736,7 +736,7 @@ def _model_facts(
         codes=list(codes), language=codes[0] if codes else None,
         dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, usage=run.usage,
         max_new_tokens=cfg.max_new_tokens,
-        install=_install(run, adapter) + ["voxtral_nb"]*(adapter and f["base_is_tiny"]),
+        install=_install(run, adapter) + [requirement()]*(adapter and f["base_is_tiny"]),
         measured=_measured(run, private), examples=examples, worst=worst,
         plots=[(_PLOTS[o], Markdown(o)) for o in run.plots],
         train=run.data["train"], data=data, data_head=data_head, settings=_setting_rows(run), course=course,

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 # %% ../../nbs/share/03_demo.ipynb #imports-own
 from .cards import (RunFacts, check_weights, eval_results, language_name, read_run, space_card,
                                     trained_languages)
-from ..core.assets import ASSETS, TINY, sample_speech, tiny_path
+from ..core.assets import ASSETS, TINY, requirement, sample_speech, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write, is_inside, staged_folder, strict_json
 from ..core.hub import (Changes, account, ask, check_target, commit_files, file_hashes, file_inside,
@@ -57,7 +57,7 @@ def demo_template() -> Path: # copy it, edit the copy, and give it as `template`
     return _SPACE/"app.py.txt"
 
 def _missing(package:str) -> DemoError:
-    return DemoError(f"a demo needs {package}, which is not installed: pip install 'voxtral_nb[demo]'")
+    return DemoError(f"a demo needs {package}, which is not installed: pip install '{requirement('demo')}'")
 
 # %% ../../nbs/share/03_demo.ipynb #load-app
 def load_app(

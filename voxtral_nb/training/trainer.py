@@ -22,7 +22,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerState
 
 # %% ../../nbs/training/04_trainer.ipynb #imports-own
-from ..core.assets import with_tiny_defaults
+from ..core.assets import requirement, with_tiny_defaults
 from ..core.config import RunConfig
 from ..core.files import atomic_write
 from ..core.memory import explain_memory, is_out_of_memory, usable_cores
@@ -556,7 +556,7 @@ def _check_optimizer(
     if kind != "cuda":
         raise RunError(
             f"optimizer {cfg.optimizer!r} needs a CUDA device, this run is on {kind}; set optimizer='adamw_torch'")
-    require_package("bitsandbytes", "voxtral_nb[quant]", f"optimizer={cfg.optimizer!r}")
+    require_package("bitsandbytes", requirement("quant"), f"optimizer={cfg.optimizer!r}")
 
 # %% ../../nbs/training/04_trainer.ipynb #after-report
 def _final_report(
