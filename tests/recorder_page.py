@@ -253,6 +253,8 @@ class Desk:
         return rec.agree() if agree else rec
     def close(self):
         for p in self.context.pages: p.close()
+        self.stop_kernels()
+    def stop_kernels(self):
         for s in self.server.api("api/sessions"):
             try: self.server.api(f"api/sessions/{s['id']}", "DELETE")
             except urllib.error.HTTPError: pass # its kernel is just being started again; it ends with the server

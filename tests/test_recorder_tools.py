@@ -385,6 +385,14 @@ def test_opened_again(desk):
     again.shot("opened-again")
     if back.count(): assert again.part("tab-saved").inner_text() == "Saved 1"
     else: assert hint.first.is_visible() and "0 clips" not in cell(page, 0).inner_text()
+    page.close()
+
+    desk.stop_kernels() # tomorrow
+    page = desk.context.new_page()
+    page.add_init_script(HOOKS)
+    open_notebook(page, desk.server, rec.name)
+    hint = cell(page, 0).get_by_text("Run this cell")
+    wait_for(lambda: hint.count() and hint.first.is_visible(), 20, "what to do without the kernel")
 
     seconds = []
     for i in range(3): # other work may slow down one of them

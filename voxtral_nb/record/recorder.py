@@ -847,7 +847,8 @@ def _hint(self:Recorder, what) -> dict: # MIME type -> text, without figures
 @patch
 def show(self:Recorder):
     "Show the recorder here, whoever may be there."
-    display(self._hint("Run this cell to record."), raw=True)
+    how = "Run this cell to record; until then, Jupyter may say below that a model was not found."
+    display(self._hint(how), raw=True)
     display(self.widget)
 
 @patch

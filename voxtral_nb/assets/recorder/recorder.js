@@ -390,7 +390,10 @@ class App {
     if ((e.ctrlKey || e.metaKey) && e.key === "s") return; // the notebook may save itself
     e.stopPropagation();
     if (e.ctrlKey || e.metaKey) return;
-    if (e.key === "Escape" && this.prompts.root.contains(e.target)) return this.prompts.toggle(false);
+    if (e.key === "Escape" && this.prompts.root.contains(e.target)) { // a search field would also be emptied
+      e.preventDefault();
+      return this.prompts.toggle(false);
+    }
     if (e.target.matches("textarea, select, input:not([type=checkbox]):not([type=radio])")) { if (e.key === "Escape") this.root.focus(); return; }
     if (e.altKey || e.repeat) return;
     const k = /^[a-z]$/i.test(e.key) ? e.key.toLowerCase() : e.code?.startsWith("Key") ? e.code[3].toLowerCase() : "";
