@@ -25,7 +25,6 @@ from ..core.files import atomic_write
 from ..core.memory import explain_memory
 from ..core.words import html_table, plain_value
 from ..data.audio import SAMPLE_RATE, audio_info
-from ..data.listen import ClipTable
 from .metrics import (METRICS, ErrorCounts, EvaluationError, diff_html, get_normalizer,
                                         primary_metric, word_errors)
 from ..model.family import family_of
@@ -397,6 +396,7 @@ def compare(
 ): # IPython HTML, or a `ClipTable`
     "Two reports side by side, and examples with their errors marked."
     from IPython.display import HTML
+    from voxtral_nb.data.listen import ClipTable
     norm = get_normalizer(after.normalizer)
     def line(k, r):
         rates = [METRICS[o].show(v) for o,v in r.rates.items()]
@@ -416,8 +416,9 @@ def compare(
 def show_worst(self:EvalReport,
     speech, # what was evaluated: `SpeechData`, `datasets.Dataset` or rows
     n:int=10, # maximum number of clips
-) -> ClipTable:
+): # `ClipTable`
     "The clips with the most errors, each with its errors marked and a button to play it."
+    from voxtral_nb.data.listen import ClipTable
     norm, m, sounds = get_normalizer(self.normalizer), self.metric, _sounds(self, speech)
     w = self.worst(n)
     rows = [(m.show(o[m.name]), html.escape(o["reference"]),
