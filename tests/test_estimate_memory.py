@@ -1,10 +1,10 @@
 """`estimate_memory` against whole runs of `train`: within 20 % of the most that PyTorch's allocator on the CPU ever
 held (the profiler hears each of its calls)."""
-import json, os, subprocess, sys
+import json
 
 import pytest
 
-from conftest import last_json
+from conftest import last_json, warm
 
 # One process makes the runs of a model one after the other: what counts begins when a run begins, so they do not
 # disturb each other.
@@ -93,10 +93,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_within_20_percent(name):
     model, seconds, runs = MODELS[name]
-    r = subprocess.run([sys.executable, "-c", CODE, *map(json.dumps, (WIDE | model, seconds, runs))],
-                       capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert r.returncode == 0, r.stderr[-3000:]
-    found = last_json(r.stdout)
+    found = last_json(warm(CODE, *map(json.dumps, (WIDE | model, seconds, runs)), check=True).stdout)
     table = "\n".join(f"{real:7.3f} GB {guess:7.3f} estimated {guess/real - 1:+6.1%}  {o}"
                       for o,(real,guess) in zip(runs, found))
     print(f"{name}\n{table}")

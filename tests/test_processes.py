@@ -3,7 +3,7 @@ batches of twice the size."""
 import json, sys
 from pathlib import Path
 
-from conftest import BIN, sh
+from conftest import BIN, sh, warm
 
 CODE = """
 import sys
@@ -25,7 +25,7 @@ def losses(run):
 def test_two_processes(tmp_path):
     script, env = tmp_path/"run.py", {"OMP_NUM_THREADS": "1"}
     script.write_text(CODE)
-    sh(sys.executable, script, tmp_path/"one", 8, check=True, env=env)
+    warm(CODE, tmp_path/"one", 8, check=True)
     r = sh(BIN/"torchrun", "--nproc_per_node", 2, "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", script,
            tmp_path/"two", 4, check=True, env=env)
     assert r.stdout.count("done: 4 steps") == 1  # one of them speaks
@@ -55,5 +55,7 @@ def test_workers(tmp_path):
     script.write_text(WORKERS)
     for how, n in (("fork", 0), ("fork", 2), ("spawn", 2)):
         runs.append(tmp_path/f"{how}{n}")
-        sh(sys.executable, script, runs[-1], how, n, check=True, env={"OMP_NUM_THREADS": "1"})
+        args = runs[-1], how, n
+        if how == "fork": warm(WORKERS, *args, check=True)
+        else: sh(sys.executable, script, *args, check=True, env={"OMP_NUM_THREADS": "1"}) # a worker imports the script
     assert losses(runs[0]) == losses(runs[1]) == losses(runs[2]) and len(losses(runs[0])) == 3
