@@ -1,5 +1,5 @@
 // What the parts of the recorder's page share, and requests to the kernel with answers. Everything from outside is shown as text, never as HTML.
-// The files of this folder are one program, in the order that nbs/record/06_recorder.ipynb names; why it works as it does stands there.
+// The files of this folder are one program, in the order that nbs/record/06_page.ipynb names; why it works as it does stands there.
 
 const PART = 1 << 20; // bytes in a message: Jupyter's websocket drops messages over 10 MiB
 const TAIL = 0.5; // s that are recorded after "stop", so that endings are not cut
