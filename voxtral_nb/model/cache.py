@@ -17,19 +17,23 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
+# %% ../../nbs/model/06_cache.ipynb #imports-fcntl
+try: import fcntl
+except ImportError: fcntl = None # Windows has no flock
+
 # %% ../../nbs/model/06_cache.ipynb #imports-torch
 import numpy as np, torch, transformers
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 
 from ..data.audio import audio_info, content_key, read_audio
-from .collator import ClipAudio, VoxtralDataCollator
-from .family import SILENCE_STEP, collator_for, family_of
+from .collator import ClipAudio, VoxtralDataCollator, token_batches
+from .family import SILENCE_STEP, WINDOW_END, collator_for, family_of
 from ..core.words import data_size, short_path
 from ..core.config import RunConfig, VoxtralNBError
-from ..core.memory import explain_memory, usable_cores
-from ..core.files import atomic_write, clear_temporary, lock_file, sync_folder
+from ..core.files import atomic_write, sync_folder
 from .models import base_voxtral, pick_device, pick_dtype
+from .prepare import encode_audio
 
 # %% ../../nbs/model/06_cache.ipynb #error
 class CacheError(VoxtralNBError, RuntimeError):
@@ -53,6 +57,19 @@ def _settings_id(
 ) -> str: # 16 hexadecimal digits
     "The name of the set for `settings`."
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+# %% ../../nbs/model/06_cache.ipynb #lock
+def _lock(
+    f, # open file
+    exclusive:bool=False, # or shared
+    wait:bool=False, # wait for another holder?
+) -> bool|None: # False: another process holds it; None: no locks here (Windows, some network drives)
+    "Try to lock `f`; the lock lasts until it is closed or the process dies."
+    if fcntl is None: return None
+    try: fcntl.flock(f, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError: return False
+    except OSError: return None
+    return True
 
 # %% ../../nbs/model/06_cache.ipynb #place
 _DTYPES = {str(o)[6:]: o for o in (torch.float32, torch.bfloat16, torch.float16)}
@@ -207,7 +224,7 @@ def _mark_in_use(self:FeatureStore):
     with suppress(OSError): # the folder may not exist yet
         while True:
             f = open(file, "rb")
-            lock_file(f, wait=True)
+            _lock(f, wait=True)
             if os.path.samestat(os.fstat(f.fileno()), file.stat()): break
             f.close() # the set was removed and created again while we waited
         self._lockfile = f
@@ -224,7 +241,7 @@ class _Writer:
         s.make()
         self.shard, self.entries, self.size, self.saved, self.since = secrets.token_hex(8), {}, 0, 0, time.monotonic()
         self.f = open(s.folder/f"{self.shard}.bin", "xb", buffering=0)
-        lock_file(self.f, exclusive=True, wait=True) # shows other processes that it is being written
+        _lock(self.f, exclusive=True, wait=True) # shows other processes that it is being written
     def add(self,
         key:str, # of the clip
         x:torch.Tensor, # (rows, columns)
@@ -298,7 +315,7 @@ def writers(self:FeatureStore) -> int:
     "How many processes are writing to the set, as far as locks show."
     n = 0
     for p in self.folder.glob("*.bin"):
-        with suppress(OSError), open(p, "rb") as f: n += lock_file(f, exclusive=True) is False
+        with suppress(OSError), open(p, "rb") as f: n += _lock(f, exclusive=True) is False
     return n
 
 # %% ../../nbs/model/06_cache.ipynb #sweep
@@ -308,11 +325,13 @@ _STALE_SECONDS = 3600
 def _sweep(self:FeatureStore):
     "Remove the remains of dead writers."
     old = lambda p: (s := _stat(p)) and time.time() - s.st_mtime > _STALE_SECONDS
-    clear_temporary(self.folder, _STALE_SECONDS)
+    for p in self.folder.glob(".*.tmp"): # from `atomic_write`
+        with suppress(OSError):
+            if old(p): p.unlink(missing_ok=True)
     for p in self.folder.glob("*.bin"):
         if not old(p): continue
         with suppress(OSError), open(p, "r+b") as f: # it may belong to another user
-            if lock_file(f, exclusive=True) is False: continue
+            if _lock(f, exclusive=True) is False: continue
             try:
                 end = max((o.offset + o.nbytes for o in _load_index(p.with_suffix(".json"), self.id).values()),
                           default=0)
@@ -351,14 +370,14 @@ class _FeatureSpec:
 
     def tokens(self,
         samples:int, # length of a clip
-    ) -> list[int]: # indices; the other tokens are not cached
-        "The audio tokens of a clip that are cached: those that the language model gets in training."
-        return [i for i,_ in self.collate.kept_audio(samples)]
+    ) -> int:
+        "How many audio tokens of a clip are cached: those that the language model gets."
+        return len(self.collate.kept_audio(samples))
     def size(self,
         samples:int, # length of a clip
     ) -> int: # bytes
         "The size of a clip's entry."
-        n = self.collate.prompt.mel_frames(samples) if self.level == "mel" else len(self.tokens(samples))
+        n = self.collate.prompt.windows.mel_frames(samples) if self.level == "mel" else self.tokens(samples)
         return n*self.width*self.dtype.itemsize
 
     @property
@@ -387,7 +406,7 @@ def _feature_spec(
     return _FeatureSpec(level="embeds", collate=collate, dtype=dtype, width=embeds)
 
 # %% ../../nbs/model/06_cache.ipynb #settings
-_FORMAT = 2 # incremented when the meaning of an entry changes
+_FORMAT = 3 # incremented when the meaning of an entry changes
 
 def _settings(
     kept:_FeatureSpec, # what is cached
@@ -406,7 +425,7 @@ def _settings(
     # the parts of the architecture that names and shapes of the weights do not show
     arch = dict(heads=c.num_attention_heads, activation=c.activation_function,
                 scaled=getattr(c, "scale_embedding", None), projector=base.config.projector_hidden_act)
-    silence = [kept.collate.tail_seconds, SILENCE_STEP] if kept.collate.packing == "split" else "whole"
+    silence = [kept.collate.tail_seconds, SILENCE_STEP, WINDOW_END] if kept.collate.packing == "split" else "whole"
     return d | dict(weights=weights_fingerprint(parts), architecture=arch,
                     attention=tower.config._attn_implementation,
                     device=next(tower.parameters()).device.type, silence=silence)
@@ -431,25 +450,23 @@ class _Encoder:
         kept:_FeatureSpec, # what is cached
         model, # Voxtral, prepared for training
     ):
-        base, self.kept, self.family = base_voxtral(model), kept, family_of(model)
-        self.model = base.model
-        self.tower, self.projector = (self.family.module(base, o) for o in ("audio_tower", "projector"))
+        base, self.kept = base_voxtral(model), kept
+        self.model, family = base.model, family_of(model)
+        self.tower, self.projector = (family.module(base, o) for o in ("audio_tower", "projector"))
         self.device = next(self.tower.parameters()).device
     def __call__(self,
         clips:list[ClipAudio], # mels
     ) -> list[torch.Tensor]: # one entry per clip, on the CPU
         "The entries of `clips`."
         if self.kept.level == "mel": return [o.data for o in clips]
-        p, lower = self.kept.collate.prompt, self.kept.dtype != torch.float32
-        mel = [p.whole_windows(o.data, p.windows.count(o.samples)) for o in clips]
+        collate, lower = self.kept.collate, self.kept.dtype != torch.float32
+        kept = [collate.kept_audio(o.samples) for o in clips]
+        audio = {k: v.to(self.device) for k,v in collate.audio_inputs(clips, kept).items()}
         autocast = torch.autocast(self.device.type, self.kept.dtype) if lower else nullcontext()
         with _inference_mode(self.tower, self.projector), autocast:
-            x = self.family.encode(self.model, torch.cat(mel).to(self.device))
-            x = [o[self.kept.tokens(c.samples)]
-                 for o,c in zip(x.split([len(o)*p.windows.tokens for o in mel]), clips)]
-            n, x = [len(o) for o in x], torch.cat(x) # drop unused tokens before the projector
+            x = encode_audio(self.model, audio)
             if self.kept.level == "embeds": x = self.projector(x)
-        return list(x.to(self.kept.dtype).cpu().split(n))
+        return list(x.to(self.kept.dtype).cpu().split([len(o) for o in kept]))
 
 # %% ../../nbs/model/06_cache.ipynb #cached-dataset
 _PLACE = np.dtype([("shard", "u4"), ("offset", "u8"), ("rows", "u4"), ("columns", "u4"), ("dtype", "u1"), ("crc", "u4"),
@@ -573,21 +590,6 @@ class _Clips(torch.utils.data.Dataset):
             return i, ClipAudio(kind="mel", data=self.prompt.mel(x), samples=len(x))
         except VoxtralNBError as e: return i, e
 
-def _batches(
-    rows:list[int], # to compute
-    windows:list[int], # of each row of the dataset
-    size:int, # maximum windows per batch
-) -> list[list[int]]: # rows of each
-    "Batches of rows in order; a longer clip gets its own batch."
-    out, left = [], 0
-    for i in rows:
-        if windows[i] > left:
-            out.append([])
-            left = max(size, windows[i])
-        out[-1].append(i)
-        left -= windows[i]
-    return out
-
 # %% ../../nbs/model/06_cache.ipynb #keys
 def _keys(
     dataset, # rows by number
@@ -616,31 +618,36 @@ class _CacheFiller:
         self.dataset, self.keys, self.store, self.encode = dataset, keys, store, encode
         self.cfg, self.verbose = cfg, verbose
         self.prompt = encode.kept.collate.prompt
-        self.windows = [self.prompt.windows.count(n) for n in lengths]
-    def loader(self, rows):
+        self.tokens = [encode.kept.tokens(n) for n in lengths]
+    def loader(self, rows, start):
         workers = self.cfg.num_workers
         if workers is None:
             workers = 0 if self.encode.device.type == "cpu" else max(0, min(8, (os.cpu_count() or 1) - 1))
-        batches = _batches(rows, self.windows, self.cfg.eval_batch_size)
-        return torch.utils.data.DataLoader(_Clips(self.dataset, self.prompt), batch_sampler=batches, collate_fn=list,
-                                           num_workers=min(workers, len(batches), usable_cores()))
+        budget = self.cfg.eval_batch_size*self.prompt.windows.tokens
+        batches = token_batches({i: self.tokens[i] for i in rows}, budget)
+        k = int(start*len(batches))
+        return torch.utils.data.DataLoader(_Clips(self.dataset, self.prompt), batch_sampler=batches[k:] + batches[:k],
+                                           collate_fn=list, num_workers=min(workers, len(batches)))
 
 # %% ../../nbs/model/06_cache.ipynb #build-alone
 @patch
 def compute(self:_CacheFiller,
     rows:list[int], # without an entry
+    start:float=0., # where to start, as a share of the work
 ):
     "Compute entries and write them. Finished entries are kept, whatever stops it."
     from tqdm.auto import tqdm
     if not rows: return
     with self.store.writing() as w, tqdm(total=len(rows), desc="Caching", unit="clip", leave=False,
                                          disable=_no_bar(self.verbose)) as bar:
-        for clips in self.loader(rows):
-            if bad := next((o for _,o in clips if isinstance(o, Exception)), None): raise bad
-            todo = [(i, o) for i,o in clips if self.keys[i] not in self.store] # another process may have been faster
+        for clips in self.loader(rows, start):
+            bad = next((o for _,o in clips if isinstance(o, Exception)), None)
+            # another process may have been faster
+            todo = [(i, o) for i,o in clips if isinstance(o, ClipAudio) and self.keys[i] not in self.store]
             for (i, o), x in zip(todo, self.encode([o for _,o in todo]) if todo else ()):
                 if not torch.isfinite(x).all(): raise self._not_finite(i, x)
                 w.add(self.keys[i], x, o.samples)
+            if bad: raise bad
             bar.update(len(clips))
 
 @patch
@@ -660,8 +667,7 @@ def fill(self:_CacheFiller,
     "Compute missing entries together with the other processes of this run."
     rank, world = _rank_and_world()
     mine = [i for i in rows if int(self.keys[i][:8], 16) % world == rank]
-    start = round(.618*self.store.writers()*len(mine)) % len(mine) if world == 1 and mine else 0
-    self.compute(mine[start:] + mine[:start])
+    self.compute(mine, .618*self.store.writers() % 1 if world == 1 else 0.)
     news = time.monotonic()
     while left := [i for i in rows if self.keys[i] not in self.store]:
         if self.store.refresh(): news = time.monotonic()
@@ -718,6 +724,18 @@ def plan_cache(
     return CachePlan(level=level, text=text, nbytes=sum(sizes), there=len(there), store=store, kept=kept,
                      lengths=lengths, keys=keys)
 
+# %% ../../nbs/model/06_cache.ipynb #outdated
+def _outdated(
+    store:FeatureStore, # a set
+) -> list[str]: # ids of others
+    "Sets for the same model, of another format."
+    def same(p):
+        try: theirs = json.loads(p.read_bytes())["settings"]
+        except (OSError, ValueError, KeyError, TypeError): return False
+        vary = dict.fromkeys(("format", "silence", "transformers", "windows"))
+        return theirs.get("format") != store.settings.get("format") and {**theirs, **vary} == {**store.settings, **vary}
+    return sorted(p.parent.name for p in store.folder.parent.glob("*/settings.json") if same(p))
+
 # %% ../../nbs/model/06_cache.ipynb #cache-rows
 def cache_rows(
     dataset, # rows by index, each with `audio`: a `datasets.Dataset` or a list of dicts
@@ -736,12 +754,13 @@ def cache_rows(
     log(f"cache: {plan.text}")
     if plan.level == "none": return dataset
     store, keys = plan.store, plan.keys or _keys(dataset, plan.kept.collate.prompt.windows.sampling_rate, verbose)
+    if not len(store) and (old := _outdated(store)):
+        log(f"cache: what an earlier version of this package cached for this model is not used; "
+            f"clear_cache(sets={old}) removes it")
     for o in store.problems.values(): log(f"cache: {o}; entries that are needed are recomputed")
     row = dict(zip(keys, range(len(keys)))) # duplicate clips are cached once
     build = _CacheFiller(dataset, keys, plan.lengths, store, _Encoder(plan.kept, model), cfg, verbose)
-    less = [f"eval_batch_size={cfg.eval_batch_size//2}"]*(cfg.eval_batch_size > 1) + ["num_workers=0", "cache='none'"]
-    with explain_memory(f"caching the {plan.kept.what}", less, CacheError):
-        build.fill(sorted(i for k,i in row.items() if k not in store))
+    build.fill(sorted(i for k,i in row.items() if k not in store))
     return CachedDataset(dataset, store, keys, plan.kept.level)
 
 # %% ../../nbs/model/06_cache.ipynb #list
@@ -771,9 +790,9 @@ def _locked_exclusively(
     folder:Path, # of a set
 ): # yields True: locked exclusively; False: another process has it open; None: unknown
     "Lock a set exclusively."
-    if os.name == "nt" or not (folder/_IN_USE).is_file(): yield None # Windows does not remove open files
+    if fcntl is None or not (folder/_IN_USE).is_file(): yield None # Windows does not remove open files
     else:
-        with open(folder/_IN_USE, "rb") as f: yield lock_file(f, exclusive=True)
+        with open(folder/_IN_USE, "rb") as f: yield _lock(f, exclusive=True)
 
 # %% ../../nbs/model/06_cache.ipynb #list-one
 def _describe_set(

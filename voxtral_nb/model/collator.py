@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/collator.html.md"""
 
 # %% auto #0
 __all__ = ['CollatorError', 'processor_kwargs', 'TranscriptionPrompt', 'VoxtralDataCollator', 'ClipAudio', 'VoxtralBatch',
-           'show_batch', 'pack_windows', 'PackedDataset']
+           'show_batch', 'token_batches', 'pack_windows', 'PackedDataset']
 
 # %% ../../nbs/model/05_collator.ipynb #imports
 import bisect, functools, io, math, wave
@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from ..core.config import RunConfig, VoxtralNBError, check_language
 from ..data.audio import read_audio
-from .family import AudioWindows
+from .family import NEVER, AudioWindows
 
 # %% ../../nbs/model/05_collator.ipynb #error
 class CollatorError(VoxtralNBError, ValueError):
@@ -98,27 +98,20 @@ def mel(self:TranscriptionPrompt,
     if getattr(audio, "ndim", None) != 1 or not len(audio):
         got = getattr(audio, "shape", type(audio).__name__)
         raise CollatorError(f"audio must be mono samples, shape (n,) with n > 0, got {got}; see read_audio")
-    n, fe, frames = len(audio), self.processor.feature_extractor, self.mel_frames(len(audio))
+    n, fe, frames = len(audio), self.processor.feature_extractor, self.windows.mel_frames(len(audio))
     x = np.pad(_as_wav(audio), (0, max(0, frames*fe.hop_length - n)))
     features = fe(x, sampling_rate=self.windows.sampling_rate, padding=True, truncation=False, return_tensors="pt")
     return features["input_features"][0, :, :frames]
-
-@patch
-def mel_frames(self:TranscriptionPrompt,
-    n_samples:int, # length of a clip
-) -> int:
-    "How many frames `mel` gives."
-    w, fe = self.windows, self.processor.feature_extractor
-    return min(w.count(n_samples)*w.frames, 16*math.ceil((n_samples + fe.n_fft//2 + fe.hop_length)/fe.hop_length/16))
 
 # %% ../../nbs/model/05_collator.ipynb #windows_of
 @patch
 def whole_windows(self:TranscriptionPrompt,
     mel:torch.Tensor, # (n_mels, frames), from `mel`
     n_windows:int=1, # of the clip
-) -> torch.Tensor: # (n_windows, n_mels, frames of a window)
+    frames:int|None=None, # of each window; None: whole windows
+) -> torch.Tensor: # (n_windows, n_mels, frames)
     "`mel` filled up to whole windows with its last frame."
-    fill = mel[:, -1:].expand(-1, n_windows*self.windows.frames - mel.shape[1])
+    fill = mel[:, -1:].expand(-1, n_windows*(frames or self.windows.frames) - mel.shape[1])
     return torch.cat([mel, fill], 1).reshape(len(mel), n_windows, -1).transpose(0, 1).contiguous()
 
 @patch
@@ -299,7 +292,7 @@ class _Example:
     positions:list[int] # of each token
     bias:list[float] # log of how many tokens each one stands for
     heard:ClipAudio
-    kept:list[int] # which audio tokens of the clip's windows are in it
+    kept:list[tuple[int,int]] # audio tokens of the clip's windows, and how many each one stands for
 
 @patch
 def _example(self:VoxtralDataCollator,
@@ -308,11 +301,11 @@ def _example(self:VoxtralDataCollator,
 ) -> _Example:
     "What is given and learned of one row."
     heard, w, (head, tail) = self._heard(clips), self.prompt.windows, self.prompt.around(language)
-    learned = clips[0].tokens
-    if clips[0].packed: learned = self.prompt.transcript_ids(" ".join(c.text.strip() for c in clips))
+    learned = clips[0].tokens or []
+    if clips[0].packed and clips[0].text: learned = self.prompt.transcript_ids(" ".join(c.text.strip() for c in clips))
     kept, at, whole = self.kept_audio(heard.samples), len(head), w.count(heard.samples)*w.tokens
     given, rest = head + [self.prompt.audio_id]*len(kept) + tail, len(tail) + len(learned)
-    return _Example(ids=given + learned, labels=[-100]*len(given) + learned, heard=heard, kept=[i for i,_ in kept],
+    return _Example(ids=given + learned, labels=[-100]*len(given) + learned, heard=heard, kept=kept,
                     positions=[*range(at), *(at+i for i,_ in kept), *range(at+whole, at+whole+rest)],
                     bias=[0.]*at + [math.log(k) for _,k in kept] + [0.]*rest)
 
@@ -323,12 +316,17 @@ class VoxtralBatch:
     input_ids:torch.Tensor # (rows, length), int64
     attention_mask:torch.Tensor # (rows, length), int64: 0 for padding
     labels:torch.Tensor|None = None # (rows, length), int64: -100 on prompt and padding; None: to generate from
-    position_ids:torch.Tensor|None = None # (rows, length), int64; with packing="split", as the next two
+    learned_at:torch.Tensor|None = None # (learned tokens,), int64: what comes before each, in rows laid end to end
+    position_ids:torch.Tensor|None = None # (rows, length), int64; with packing="split", as the next one
     attention_bias:torch.Tensor|None = None # (rows, length), float32: log of how many tokens each one stands for
-    audio_keep:torch.Tensor|None = None # (audio tokens,), int64: which of the windows' tokens the rows hold
-    input_features:torch.Tensor|None = None # (windows, n_mels, frames), float32: log-mel of whole windows; or else
-    audio_states:torch.Tensor|None = None # (audio tokens, width): what the encoder made of it before, or
-    audio_embeds:torch.Tensor|None = None # (audio tokens, width): the same after the projector
+    audio_at:torch.Tensor|None = None # (audio tokens,), int64: places of the `[AUDIO]` tokens, in rows laid end to end
+    audio_embeds:torch.Tensor|None = None # (audio tokens, width): what takes their place; or
+    audio_states:torch.Tensor|None = None # (audio tokens, width): the same before the projector; or
+    input_features:torch.Tensor|None = None # (windows, n_mels, frames), float32: log-mel of whole windows, or of
+    # as much as the convolutions need, with
+    audio_tokens:torch.Tensor|None = None # (windows, tokens), int64: those that the encoder computes, padded
+    audio_weights:torch.Tensor|None = None # (windows, tokens), float32: log of how many each one stands for
+    audio_keep:torch.Tensor|None = None # (audio tokens,), int64: what is not padding, in windows laid end to end
 
     def to_dict(self) -> dict: # name -> tensor
         "What there is."
@@ -336,24 +334,64 @@ class VoxtralBatch:
 
 # %% ../../nbs/model/05_collator.ipynb #audio_inputs
 @patch
-def _audio_inputs(self:VoxtralDataCollator,
-    examples:list[_Example], # rows of the batch
+def audio_inputs(self:VoxtralDataCollator,
+    clips:list[ClipAudio], # of the rows of a batch
+    kept:list[list[tuple[int,int]]], # the audio tokens of each, from `kept_audio`
 ) -> dict: # the audio of `VoxtralBatch`
     "The audio of a batch, as the model takes it."
-    kinds, w = {o.heard.kind for o in examples}, self.prompt.windows
+    kinds, w = {o.kind for o in clips}, self.prompt.windows
     if len(kinds) > 1:
         raise CollatorError(f"the rows of a batch hold different things for audio: {', '.join(sorted(kinds))}")
     if (kind := kinds.pop()) != "mel":
-        for o in examples:
-            if (n := len(o.heard.data)) != len(o.kept):
-                raise CollatorError(f"{o.heard.name or 'a row'} has {n} audio {kind} for {len(o.kept)} [AUDIO] tokens; "
+        for o,tokens in zip(clips, kept):
+            if (n := len(o.data)) != len(tokens):
+                raise CollatorError(f"{o.name or 'a row'} has {n} audio {kind} for {len(tokens)} [AUDIO] tokens; "
                                     "rebuild the cache")
-        return {f"audio_{kind}": torch.cat([o.heard.data for o in examples])}
-    windows = [w.count(o.heard.samples) for o in examples]
-    mel = torch.cat([self.prompt.whole_windows(o.heard.data, k) for o,k in zip(examples, windows)])
-    if self.packing != "split": return dict(input_features=mel)
-    first = w.tokens*np.cumsum([0, *windows])
-    return dict(input_features=mel, audio_keep=torch.cat([torch.tensor(o.kept) + at for o,at in zip(examples, first)]))
+        return {f"audio_{kind}": torch.cat([o.data for o in clips])}
+    windows, frames = [w.count(o.samples) for o in clips], None
+    if thinned := self.packing == "split": frames = self._frames_needed(clips)
+    mel = torch.cat([self.prompt.whole_windows(o.data, k, frames) for o,k in zip(clips, windows)])
+    if not thinned: return dict(input_features=mel)
+    own = [[(t%w.tokens, n) for t,n in k if t//w.tokens == i] for k,many in zip(kept, windows) for i in range(many)]
+    return dict(input_features=mel, **_thinned(own))
+
+@patch
+def _frames_needed(self:VoxtralDataCollator,
+    clips:list[ClipAudio], # log-mels
+) -> int: # frames of each window, even
+    "How much of their windows the encoder's convolutions need: the clips, and 5 frames of silence that look alike."
+    w = self.prompt.windows
+    if any(w.count(o.samples) > 1 for o in clips): return w.frames
+    return min(w.frames, max(w.mel_frames(o.samples) for o in clips) + 8)
+
+# %% ../../nbs/model/05_collator.ipynb #thinned
+def _thinned(
+    windows:list[list[tuple[int,int]]], # of each: tokens kept, and how many each one stands for
+) -> dict: # `audio_tokens`, `audio_weights` and `audio_keep` of `VoxtralBatch`
+    "What the encoder computes of thinned windows."
+    n = 2*math.ceil(max(map(len, windows))/2) # masks of a multiple of 8 positions suit the GPU's kernels
+    tokens, weights = torch.zeros(len(windows), n, dtype=torch.long), torch.full((len(windows), n), NEVER)
+    for i,o in enumerate(windows):
+        at, counts = zip(*o)
+        tokens[i, :len(o)], weights[i, :len(o)] = torch.tensor(at), torch.tensor(counts).log()
+    return dict(audio_tokens=tokens, audio_weights=weights, audio_keep=(weights > NEVER).flatten().nonzero().flatten())
+
+# %% ../../nbs/model/05_collator.ipynb #call
+@patch
+def _laid_out(self:VoxtralDataCollator,
+    examples:list[_Example], # rows of the batch
+) -> dict: # of a `VoxtralBatch`
+    "Pad the rows on the right, and say where their audio and their labels are."
+    ids = _pad([o.ids for o in examples], self.prompt.pad_id)
+    labels = _pad([o.labels for o in examples], -100)
+    more = self.audio_inputs([o.heard for o in examples], [o.kept for o in examples])
+    if self.packing == "split":
+        more |= dict(position_ids=_pad([o.positions for o in examples], 0),
+                     attention_bias=_pad([o.bias for o in examples], 0.))
+    return VoxtralBatch(
+        input_ids=ids, attention_mask=_pad([[1]*len(o.ids) for o in examples], 0), labels=labels,
+        learned_at=(labels.flatten() != -100).nonzero().flatten() - 1,
+        audio_at=(ids.flatten() == self.prompt.audio_id).nonzero().flatten(), **more).to_dict()
 
 @patch
 def __call__(self:VoxtralDataCollator,
@@ -362,15 +400,9 @@ def __call__(self:VoxtralDataCollator,
     "A batch to learn from: padded on the right; labels are -100 on prompt and padding."
     found = ((self._language(row), [c for c in _clips_of(row, i) if self._fits(c)]) for i,row in enumerate(rows))
     examples = [self._example(language, clips) for language,clips in found if clips]
-    if not examples:
-        raise CollatorError(f"no row is left of a batch of {len(rows)}: every transcript is longer than "
-                            f"max_transcript_tokens={self.max_transcript_tokens}; raise it, or remove these rows")
-    ids, more = [o.ids for o in examples], self._audio_inputs(examples)
-    if self.packing == "split":
-        more |= dict(position_ids=_pad([o.positions for o in examples], 0),
-                     attention_bias=_pad([o.bias for o in examples], 0.))
-    return VoxtralBatch(input_ids=_pad(ids, self.prompt.pad_id), attention_mask=_pad([[1]*len(o) for o in ids], 0),
-                        labels=_pad([o.labels for o in examples], -100), **more).to_dict()
+    if examples: return self._laid_out(examples)
+    raise CollatorError(f"no row is left of a batch of {len(rows)}: every transcript is longer than "
+                        f"max_transcript_tokens={self.max_transcript_tokens}; raise it, or remove these rows")
 
 # %% ../../nbs/model/05_collator.ipynb #prompt_batch
 @patch
@@ -383,6 +415,15 @@ def prompt_batch(self:VoxtralDataCollator,
     return VoxtralBatch(input_ids=_pad(ids, self.prompt.pad_id, left=True),
                         attention_mask=_pad([[1]*len(o) for o in ids], 0, left=True),
                         input_features=torch.cat([self.prompt.features(x) for x in audio])).to_dict()
+
+# %% ../../nbs/model/05_collator.ipynb #prompts
+@patch
+def prompts(self:VoxtralDataCollator,
+    rows:list[dict], # each with audio, and perhaps language
+) -> dict: # of a `VoxtralBatch`: no label is learned
+    "A batch to transcribe, laid out as in training."
+    return self._laid_out([self._example(self._language(row), _clips_of(row | dict(text=None), i))
+                           for i,row in enumerate(rows)])
 
 # %% ../../nbs/model/05_collator.ipynb #drawable
 @functools.cache
@@ -510,8 +551,12 @@ def _mels_of(
 ): # (n_mels, `[AUDIO]` tokens of the batch, mel frames of one); None if the batch holds no mel
     "The mel frames that each `[AUDIO]` token stands for."
     if "input_features" not in batch: return None
-    mel = batch["input_features"].unflatten(2, (windows.tokens, -1)).transpose(0, 1).flatten(1, 2)
-    return mel[:, batch["audio_keep"]] if "audio_keep" in batch else mel
+    mel = batch["input_features"]
+    mel = torch.nn.functional.pad(mel, (0, windows.frames - mel.shape[2]), "replicate")
+    mel = mel.unflatten(2, (windows.tokens, -1)).transpose(0, 1).flatten(1, 2)
+    if "audio_keep" not in batch: return mel
+    at = batch["audio_tokens"] + torch.arange(len(batch["audio_tokens"]))[:, None]*windows.tokens
+    return mel[:, at.flatten()[batch["audio_keep"]]]
 
 def _rows_of(
     batch:dict, # of the collator
@@ -571,11 +616,28 @@ def model_inputs(self:VoxtralBatch,
 ) -> dict: # arguments of a model from `prepare_model`, all but the labels
     "The batch as a model takes it."
     d = self.to_dict()
-    audio = {k: d.pop(k) for k in ("input_features", "audio_keep", "audio_states", "audio_embeds") if k in d}
-    if [*audio] == ["input_features"]: audio = audio["input_features"]
-    bias, _ = d.pop("attention_bias", None), d.pop("labels", None)
+    audio = {k: d.pop(k) for k in [*d] if k.startswith("audio_") or k == "input_features"}
+    bias, _, keep = (d.pop(k, None) for k in ("attention_bias", "labels", "learned_at"))
     if bias is not None: d["attention_mask"] = _weighted_mask(self.attention_mask, bias, dtype)
+    if keep is not None: d["hidden_to_keep"] = keep
     return d | dict(input_features=audio)
+
+@patch(as_prop=True)
+def learned(self:VoxtralBatch) -> torch.Tensor: # (learned tokens,)
+    "The tokens to learn: what the logits of `learned_at` should give."
+    return self.labels.flatten().index_select(0, self.learned_at + 1)
+
+# %% ../../nbs/model/05_collator.ipynb #token_batches
+def token_batches(
+    lengths:dict, # row -> its tokens
+    budget:int, # tokens of a batch, padding included; a longer row gets its own batch
+) -> list[list]: # rows, longest first: what does not fit into memory fails at once
+    "Batches of rows of similar length."
+    out = []
+    for i in sorted(lengths, key=lambda i: -lengths[i]):
+        if out and lengths[out[-1][0]]*(len(out[-1]) + 1) <= budget: out[-1].append(i)
+        else: out.append([i])
+    return out
 
 # %% ../../nbs/model/05_collator.ipynb #fill
 _SLACK = .005 # s a clip; durations in a jsonl are often rounded to hundredths

@@ -40,6 +40,8 @@ class BatchShape:
     labels:int # transcript tokens of all rows: only they get logits
     windows:int # processed by the audio encoder; 0 if its output comes from the cache
     audio_tokens:int # `[AUDIO]` tokens of all rows
+    window_tokens:int|None = None # that the encoder computes of each window, padding included; None: all
+    frames:int|None = None # of mel in each window; None: all
 
     @classmethod
     def of(cls,
@@ -47,9 +49,11 @@ class BatchShape:
         audio_token_id:int=24, # from the model's config
     ) -> "BatchShape":
         "The shape of a real batch."
-        ids = batch["input_ids"]
+        ids, mel, thinned = batch["input_ids"], batch.get("input_features"), batch.get("audio_tokens")
         return cls(rows=ids.shape[0], length=ids.shape[1], labels=int((batch["labels"] != -100).sum()),
-                   windows=len(batch.get("input_features", ())), audio_tokens=int((ids == audio_token_id).sum()))
+                   windows=0 if mel is None else len(mel), audio_tokens=int((ids == audio_token_id).sum()),
+                   window_tokens=None if thinned is None else thinned.shape[1],
+                   frames=None if thinned is None else mel.shape[2])
 
 # %% ../../nbs/training/05_plan.ipynb #assumed
 @patch(cls_method=True)
@@ -64,9 +68,14 @@ def assumed(cls:BatchShape,
     samples, tokens = round(seconds*w.sampling_rate), 1 + math.ceil(4*seconds) if tokens is None else tokens
     clips = max(1, int((w.seconds + gap)//(seconds + gap))) if cfg.packing == "window" else 1 # of an example
     windows = w.count(samples)
-    audio = len(w.kept(samples, w.tail(gap))) if cfg.packing == "split" else windows*w.tokens
+    audio, thinned, frames = windows*w.tokens, None, None
+    if cfg.packing == "split":
+        kept = w.kept(samples, w.tail(gap))
+        audio, thinned = len(kept), 2*math.ceil(max(sum(t//w.tokens == i for t,_ in kept) for i in range(windows))/2)
+        frames = w.frames if windows > 1 else min(w.frames, w.mel_frames(samples) + 8)
     return cls(rows=n, length=family_of(config).prompt_tokens + audio + clips*tokens, labels=n*clips*tokens,
-               windows=0 if cfg.cache == "encoder" else n*windows, audio_tokens=n*audio)
+               windows=0 if cfg.cache == "encoder" else n*windows, audio_tokens=n*audio, window_tokens=thinned,
+               frames=frames)
 
 # %% ../../nbs/training/05_plan.ipynb #planned
 def _planned_device(
@@ -170,12 +179,15 @@ def _fake_inputs(
 ) -> dict: # for the model's forward
     "A batch without data; called in a `FakeTensorMode`."
     c, long, w = base.config, torch.long, AudioWindows(base.config)
-    if shape.windows: audio = dict(input_features=torch.empty(shape.windows, w.n_mels, w.frames))
+    if shape.windows: audio = dict(input_features=torch.empty(shape.windows, w.n_mels, shape.frames or w.frames))
     else:
         width = family_of(c).widths(c)[projected]
         audio = {"audio_embeds" if projected else "audio_states": torch.empty(shape.audio_tokens, width)}
-    if shape.windows and shape.windows*w.tokens != shape.audio_tokens:
-        audio["audio_keep"] = torch.empty(shape.audio_tokens, dtype=long)
+    audio["audio_at"] = torch.empty(shape.audio_tokens, dtype=long)
+    if shape.windows and shape.window_tokens:
+        each = torch.empty(shape.windows, shape.window_tokens)
+        audio |= dict(audio_tokens=each.long(), audio_weights=each,
+                      audio_keep=torch.empty(shape.audio_tokens, dtype=long))
     text = {k: torch.empty(shape.rows, shape.length, dtype=long)
             for k in ("input_ids", "attention_mask", "position_ids")}
     if weighted: text["attention_mask"] = torch.empty(shape.rows, 1, shape.length, shape.length)
@@ -191,8 +203,7 @@ def _fake_loss(
     "The same as the trainer's `compute_loss`: logits at the labels only, cross entropy in float32."
     at = torch.empty(labels, dtype=torch.long)
     with torch.autocast("cpu", mixed, enabled=mixed is not None):
-        hidden = base.model(**inputs, use_cache=False).last_hidden_state
-        logits = base.lm_head(hidden.flatten(0, 1)[at])
+        logits = base(**inputs, use_cache=False, hidden_to_keep=at).logits[0]
     return torch.nn.functional.cross_entropy(logits.float(), at, reduction="sum")/labels
 
 # %% ../../nbs/training/05_plan.ipynb #step_peak
@@ -314,15 +325,11 @@ def estimate_memory(
     mixed, model = None if dtype == torch.float32 else torch.bfloat16, _skeleton(cfg, dtype) # float16 has the same size
     base = base_voxtral(model)
     shape = shape or BatchShape.assumed(cfg, base.config, seconds, tokens)
-    with FakeTensorMode(), _kernels_of(device, mixed is not None), \
-            mock.patch.object(base.model, "get_placeholder_mask", _fake_placeholders):
+    with FakeTensorMode(), _kernels_of(device, mixed is not None):
         _fill_fake(model)
         step = _step_peak(model, cfg, shape, mixed)
         evaluation = _evaluation_peak(model, cfg, max(1, shape.labels//shape.rows), mixed) if cfg.has_eval else 0
     return _add_up(cfg, model, shape, step, evaluation, device, dtype)
-
-def _fake_placeholders(ids, inputs_embeds, audio_features): # the real one reads the data
-    return torch.empty((), dtype=torch.bool).expand(inputs_embeds.shape)
 
 # %% ../../nbs/training/05_plan.ipynb #added_up
 def _add_up(

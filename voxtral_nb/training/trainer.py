@@ -34,7 +34,7 @@ from ..measure.metrics import METRICS, primary_metric
 from ..measure.verdict import few_clips
 from ..model.cache import cache_rows
 from ..model.collator import VoxtralBatch, VoxtralDataCollator
-from ..model.family import AudioWindows, collator_for
+from ..model.family import AudioWindows, attention_dtype, collator_for
 from ..model.models import load_voxtral, pick_device, pick_dtype, require_package, trainable_summary
 from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, fresh_run,
@@ -161,12 +161,6 @@ class VoxtralTrainer(transformers.Trainer):
         a = self.args
         return StreamSampler(self.train_dataset, a.per_device_train_batch_size*a.world_size if a.world_size > 1 else 1)
 
-# %% ../../nbs/training/04_trainer.ipynb #model-inputs-2
-def _attention_dtype(model) -> torch.dtype:
-    "The current dtype of the attention; a mask of weights (see the collator) must match it."
-    p = next(model.parameters())
-    return torch.get_autocast_dtype(p.device.type) if torch.is_autocast_enabled(p.device.type) else p.dtype
-
 # %% ../../nbs/training/04_trainer.ipynb #compute-loss
 @patch
 def compute_loss(self:VoxtralTrainer,
@@ -176,13 +170,12 @@ def compute_loss(self:VoxtralTrainer,
     num_items_in_batch=None, # transcript tokens of all batches of this step; None: those of this batch
 ):
     "Mean cross entropy over the transcript tokens."
-    labels = inputs["labels"][:, 1:]
-    learned = labels != -100
-    out = model(**VoxtralBatch(**inputs).model_inputs(_attention_dtype(self.model)), use_cache=False,
-                logits_to_keep=F.pad(learned, (0, 1))) # logits: (tokens learned, vocabulary)
+    batch = VoxtralBatch(**inputs)
+    out = model(**batch.model_inputs(attention_dtype(next(self.model.parameters()))), use_cache=False)
+    logits = out.logits[0].float() # (learned tokens, vocabulary)
     smoothing = self.cfg.label_smoothing if model.training else 0.
-    total = F.cross_entropy(out.logits.float(), labels[learned], reduction="sum", label_smoothing=smoothing)
-    loss = total/(learned.sum() if num_items_in_batch is None else num_items_in_batch)
+    total = F.cross_entropy(logits, batch.learned, reduction="sum", label_smoothing=smoothing)
+    loss = total/(len(logits) if num_items_in_batch is None else num_items_in_batch)
     if num_items_in_batch is not None and self.args.average_tokens_across_devices:
         loss = loss*self.accelerator.num_processes
     return (loss, out) if return_outputs else loss
