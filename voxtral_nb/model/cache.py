@@ -17,10 +17,6 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-# %% ../../nbs/model/06_cache.ipynb #imports-fcntl
-try: import fcntl
-except ImportError: fcntl = None # Windows has no flock
-
 # %% ../../nbs/model/06_cache.ipynb #imports-torch
 import numpy as np, torch, transformers
 from fastcore.basics import patch
@@ -31,7 +27,8 @@ from .collator import ClipAudio, VoxtralDataCollator, token_batches
 from .family import SILENCE_STEP, WINDOW_END, collator_for, family_of
 from ..core.words import data_size, short_path
 from ..core.config import RunConfig, VoxtralNBError
-from ..core.files import atomic_write, sync_folder
+from ..core.memory import explain_memory, usable_cores
+from ..core.files import atomic_write, clear_temporary, lock_file, sync_folder
 from .models import base_voxtral, pick_device, pick_dtype
 from .prepare import encode_audio
 
@@ -57,19 +54,6 @@ def _settings_id(
 ) -> str: # 16 hexadecimal digits
     "The name of the set for `settings`."
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-# %% ../../nbs/model/06_cache.ipynb #lock
-def _lock(
-    f, # open file
-    exclusive:bool=False, # or shared
-    wait:bool=False, # wait for another holder?
-) -> bool|None: # False: another process holds it; None: no locks here (Windows, some network drives)
-    "Try to lock `f`; the lock lasts until it is closed or the process dies."
-    if fcntl is None: return None
-    try: fcntl.flock(f, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError: return False
-    except OSError: return None
-    return True
 
 # %% ../../nbs/model/06_cache.ipynb #place
 _DTYPES = {str(o)[6:]: o for o in (torch.float32, torch.bfloat16, torch.float16)}
@@ -224,7 +208,7 @@ def _mark_in_use(self:FeatureStore):
     with suppress(OSError): # the folder may not exist yet
         while True:
             f = open(file, "rb")
-            _lock(f, wait=True)
+            lock_file(f, wait=True)
             if os.path.samestat(os.fstat(f.fileno()), file.stat()): break
             f.close() # the set was removed and created again while we waited
         self._lockfile = f
@@ -241,7 +225,7 @@ class _Writer:
         s.make()
         self.shard, self.entries, self.size, self.saved, self.since = secrets.token_hex(8), {}, 0, 0, time.monotonic()
         self.f = open(s.folder/f"{self.shard}.bin", "xb", buffering=0)
-        _lock(self.f, exclusive=True, wait=True) # shows other processes that it is being written
+        lock_file(self.f, exclusive=True, wait=True) # shows other processes that it is being written
     def add(self,
         key:str, # of the clip
         x:torch.Tensor, # (rows, columns)
@@ -315,7 +299,7 @@ def writers(self:FeatureStore) -> int:
     "How many processes are writing to the set, as far as locks show."
     n = 0
     for p in self.folder.glob("*.bin"):
-        with suppress(OSError), open(p, "rb") as f: n += _lock(f, exclusive=True) is False
+        with suppress(OSError), open(p, "rb") as f: n += lock_file(f, exclusive=True) is False
     return n
 
 # %% ../../nbs/model/06_cache.ipynb #sweep
@@ -325,13 +309,11 @@ _STALE_SECONDS = 3600
 def _sweep(self:FeatureStore):
     "Remove the remains of dead writers."
     old = lambda p: (s := _stat(p)) and time.time() - s.st_mtime > _STALE_SECONDS
-    for p in self.folder.glob(".*.tmp"): # from `atomic_write`
-        with suppress(OSError):
-            if old(p): p.unlink(missing_ok=True)
+    clear_temporary(self.folder, _STALE_SECONDS)
     for p in self.folder.glob("*.bin"):
         if not old(p): continue
         with suppress(OSError), open(p, "r+b") as f: # it may belong to another user
-            if _lock(f, exclusive=True) is False: continue
+            if lock_file(f, exclusive=True) is False: continue
             try:
                 end = max((o.offset + o.nbytes for o in _load_index(p.with_suffix(".json"), self.id).values()),
                           default=0)
@@ -627,7 +609,7 @@ class _CacheFiller:
         batches = token_batches({i: self.tokens[i] for i in rows}, budget)
         k = int(start*len(batches))
         return torch.utils.data.DataLoader(_Clips(self.dataset, self.prompt), batch_sampler=batches[k:] + batches[:k],
-                                           collate_fn=list, num_workers=min(workers, len(batches)))
+                                           collate_fn=list, num_workers=min(workers, len(batches), usable_cores()))
 
 # %% ../../nbs/model/06_cache.ipynb #build-alone
 @patch
@@ -760,7 +742,9 @@ def cache_rows(
     for o in store.problems.values(): log(f"cache: {o}; entries that are needed are recomputed")
     row = dict(zip(keys, range(len(keys)))) # duplicate clips are cached once
     build = _CacheFiller(dataset, keys, plan.lengths, store, _Encoder(plan.kept, model), cfg, verbose)
-    build.fill(sorted(i for k,i in row.items() if k not in store))
+    less = [f"eval_batch_size={cfg.eval_batch_size//2}"]*(cfg.eval_batch_size > 1) + ["num_workers=0", "cache='none'"]
+    with explain_memory(f"caching the {plan.kept.what}", less, CacheError):
+        build.fill(sorted(i for k,i in row.items() if k not in store))
     return CachedDataset(dataset, store, keys, plan.kept.level)
 
 # %% ../../nbs/model/06_cache.ipynb #list
@@ -790,9 +774,9 @@ def _locked_exclusively(
     folder:Path, # of a set
 ): # yields True: locked exclusively; False: another process has it open; None: unknown
     "Lock a set exclusively."
-    if fcntl is None or not (folder/_IN_USE).is_file(): yield None # Windows does not remove open files
+    if os.name == "nt" or not (folder/_IN_USE).is_file(): yield None # Windows does not remove open files
     else:
-        with open(folder/_IN_USE, "rb") as f: yield _lock(f, exclusive=True)
+        with open(folder/_IN_USE, "rb") as f: yield lock_file(f, exclusive=True)
 
 # %% ../../nbs/model/06_cache.ipynb #list-one
 def _describe_set(

@@ -10,7 +10,7 @@ __all__ = ['Decoded', 'decode', 'adapter_merged']
 # %% ../../nbs/model/07_decoding.ipynb #imports
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from transformers import DynamicCache
@@ -26,8 +26,7 @@ class Decoded:
     "What a model makes of one row of a batch."
     tokens:list[int] # that it writes, without `</s>`
     cut:bool # was it stopped by the limit?
-    loss:float = 0. # of the transcript, summed over its tokens, nats
-    learned:int = 0 # tokens of the transcript, `</s>` included; 0: the batch has none
+    losses:list[float] = field(default_factory=list) # of each token of the transcript, `</s>` included; nats
 
 # %% ../../nbs/model/07_decoding.ipynb #prompt_pass
 def _read(
@@ -107,9 +106,7 @@ def decode(
         choice, wanted, right = logits.argmax(-1).tolist(), [None]*len(rows), [True]*len(out)
         if len(b.learned_at):
             losses, wanted = torch.nn.functional.cross_entropy(logits, b.learned, reduction="none"), b.learned.tolist()
-            for i,loss in zip(rows, losses.double().tolist()):
-                out[i].loss += loss
-                out[i].learned += 1
+            for i,loss in zip(rows, losses.tolist()): out[i].losses.append(loss)
         for i,token,reference in zip(rows, choice, wanted):
             if right[i]: texts[i].append(token)
             right[i] &= token == reference

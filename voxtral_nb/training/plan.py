@@ -21,6 +21,7 @@ from ..core.assets import with_tiny_defaults
 from ..core.config import RunConfig
 from ..core.memory import explain_memory
 from ..core.words import data_size, duration
+from ..measure.silence import with_verified_silence
 from ..model.cache import cache_rows, plan_cache
 from ..model.collator import PackedDataset, VoxtralDataCollator
 from ..model.family import AudioWindows, Family, collator_for, family_of
@@ -512,6 +513,7 @@ class _PlannedRun:
         self.cfg, self.log = cfg, log
         self.free = _free_memory(_planned_device(cfg)[0])
         self.ckpt, self.data, self.model, self.processor, self.ds, self.eval_ds = t.load_run(cfg, log, repair=False)
+        self.cfg = cfg = with_verified_silence(cfg, self.model, self.processor, self.ds, log)
         self.collate = collator_for(cfg, self.processor)
         self.audio = self.collate.prompt.windows
         stream = training_stream(cfg, self.ds, self.audio)
@@ -569,7 +571,6 @@ def evaluation_seconds(self:_PlannedRun,
     c, n = self.cfg, len(self.eval_ds)
     few = self.eval_ds.select(sorted({n*k//c.eval_batch_size for k in range(c.eval_batch_size)}))
     began = time.perf_counter()
-    trainer.eval_loss(few)
     trainer.report(few)
     a_clip, during = (time.perf_counter() - began)/len(few), min(n, c.eval_clips or n)
     before, times = c.eval_before and self.ckpt is None, math.ceil(self.steps/(c.eval_every or self.epoch_steps))
@@ -586,7 +587,7 @@ def dry_run(
     run = _PlannedRun(cfg, log)
     run.describe()
     memory = run.memory()
-    trainer, seconds, a_clip = _try_steps(cfg, run.cache.level, run.model, run.processor, run.ds, run.tried)
+    trainer, seconds, a_clip = _try_steps(run.cfg, run.cache.level, run.model, run.processor, run.ds, run.tried)
     evaluation = run.evaluation_seconds(trainer)
     r = DryRun(clips=len(run.ds), hours=run.hours[0], eval_clips=len(run.eval_ds or ()), windows=run.windows,
                epoch_steps=run.epoch_steps, steps=run.steps, epochs=run.steps/run.epoch_steps,

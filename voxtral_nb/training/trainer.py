@@ -28,9 +28,10 @@ from ..core.files import atomic_write
 from ..core.memory import explain_memory, is_out_of_memory, usable_cores
 from ..core.words import counted
 from ..data.sources import load_run_data
-from ..measure.evaluation import (EvalReport, evaluate as evaluate_model, evaluation_mode, less_memory,
-                                               pick_clips)
+from ..measure.evaluation import (EvalReport, decode_clips, evaluate as evaluate_model, less_memory,
+                                               pick_clips, score)
 from ..measure.metrics import METRICS, primary_metric
+from ..measure.silence import with_verified_silence
 from ..measure.verdict import few_clips
 from ..model.cache import cache_rows
 from ..model.collator import VoxtralBatch, VoxtralDataCollator
@@ -145,10 +146,12 @@ class VoxtralTrainer(transformers.Trainer):
         processor, # the model's VoxtralProcessor; saved with each model
         stream:WindowStream, # the training data
         eval_dataset=None, # datasets.Dataset to evaluate on; None: no evaluation
+        eval_rows=None, # the same rows as returned by `cache_rows`; None: `eval_dataset` itself
         log:Callable=print, # receives the lines of the run
         callbacks:Sequence=(), # additional callbacks
     ):
-        self.eval_collator = collator_for(cfg, processor, packing="none")
+        packing = "none" if cfg.packing == "window" else cfg.packing
+        self.eval_collator, self.eval_rows = collator_for(cfg, processor, packing=packing), eval_rows
         self.cfg, self.processor, self.run_log = cfg, processor, log
         self.primary = primary_metric([] if eval_dataset is None
                                       else [o or cfg.language for o in eval_dataset["language"]])
@@ -227,35 +230,48 @@ def _peak_rss() -> int|None: # bytes; None if unknown
 
 # %% ../../nbs/training/04_trainer.ipynb #eval-loss
 @patch
-def eval_loss(self:VoxtralTrainer,
-    dataset, # rows with audio and text
-) -> float: # nats per token
-    "Mean loss over all transcript tokens of a dataset."
-    a, sums = self.args, torch.zeros(2, dtype=torch.float64)
-    mine = dataset.select(range(a.process_index, len(dataset), a.world_size)) # accelerate would count some rows twice
-    with evaluation_mode(self.model), self.enough_memory_to_evaluate():
-        for batch in torch.utils.data.DataLoader(mine, a.eval_batch_size, collate_fn=self.eval_collator,
-                                                 num_workers=a.dataloader_num_workers):
-            batch = self._prepare_inputs(batch)
-            n = int((batch["labels"] != -100).sum())
-            with self.accelerator.autocast(): loss = self.compute_loss(self.model, batch)
-            sums += torch.tensor([float(loss)*n, n], dtype=torch.float64)
-            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-    if a.world_size > 1: sums = self.accelerator.reduce(sums.to(a.device, torch.float32)).cpu().double()
-    return float(sums[0]/sums[1])
-
-# %% ../../nbs/training/04_trainer.ipynb #eval-report
-@patch
 def report(self:VoxtralTrainer,
     dataset, # rows with audio, text, language, duration
     max_clips:int|None=None, # clips to transcribe; None: all
-) -> EvalReport:
-    "Transcribe and score with the settings of the run."
+) -> EvalReport: # with the loss of all clips
+    "Loss and transcripts, from one pass over each clip, scored with the settings of the run."
+    c, a, n = self.cfg, self.args, len(dataset)
+    rows = self.eval_rows if self.eval_rows is not None and dataset is self.eval_dataset else dataset
+    write, seconds = pick_clips(n, max_clips), dataset["duration"][:]
+    def step_done(): self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+    with self.enough_memory_to_evaluate(), self.accelerator.autocast():
+        out = decode_clips(self.model, self.eval_collator, rows, seconds, range(a.process_index, n, a.world_size),
+                           batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, learn=True, write=write,
+                           verbose=self.run_log.verbose and not IN_NOTEBOOK, after=step_done)
+    out = _gathered(out, a.world_size)
+    said = [self.eval_collator.prompt.decode(out[i].tokens).strip() for i in write]
+    r = score([dataset[i]["text"] for i in write], said, c.normalizer,
+              [dataset[i].get("language") or c.language for i in write], [seconds[i] for i in write],
+              truncated=[out[i].cut for i in write])
+    r.loss = math.fsum(x for o in out.values() for x in o.losses)/sum(len(o.losses) for o in out.values())
+    return r
+
+def _gathered(
+    out:dict, # of this process
+    processes:int, # of the run
+) -> dict: # of all of them
+    "What all processes found."
+    if processes == 1: return out
+    parts = [None]*processes
+    torch.distributed.all_gather_object(parts, out)
+    return {k: v for part in parts for k,v in part.items()}
+
+# %% ../../nbs/training/04_trainer.ipynb #eval-report
+@patch
+def transcription_speed(self:VoxtralTrainer,
+    dataset, # rows to transcribe
+    clips:int=8, # of them, spread evenly
+) -> float: # in multiples of real time
+    "How fast the model transcribes as others will use it: whole windows, and no transcript to compare with."
     c = self.cfg
-    with self.enough_memory_to_evaluate():
-        return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size,
-                              max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language,
-                              max_clips=max_clips, verbose=self.run_log.verbose and not IN_NOTEBOOK)
+    with self.enough_memory_to_evaluate(), self.accelerator.autocast():
+        return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size, language=c.language,
+                              max_new_tokens=c.max_new_tokens, max_clips=clips, verbose=False).rtfx
 
 @patch
 def enough_memory_to_evaluate(self:VoxtralTrainer): # a context manager
@@ -288,18 +304,19 @@ def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_ke
     start = time.perf_counter()
     self.evaluating, rng = True, _rng_state()
     try:
-        loss = self.eval_loss(ds)
         r = self.report(ds, self.cfg.eval_clips if step else None)
+        if not step or step >= self.state.max_steps: r.rtfx = self.transcription_speed(ds)
     finally:
         self.evaluating = False
         _set_rng_state(rng)
-    r.loss = loss
     shown = r if step or self.cfg.eval_clips is None else r.only(pick_clips(r.n_clips, self.cfg.eval_clips))
     self.reports = {s: o for s,o in self.reports.items() if s == 0} | {step: r}
     if not step and is_first_process():
         write_eval_results(Path(self.args.output_dir), self.state.log_history, self.primary, r, None)
-    metrics = {f"{k}_loss": loss, f"{k}_perplexity": perplexity(loss), **{f"{k}_{o}": v for o,v in shown.rates.items()},
-               f"{k}_rtfx": r.rtfx, f"{k}_clips": shown.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
+    metrics = {f"{k}_loss": r.loss, f"{k}_perplexity": perplexity(r.loss),
+               **{f"{k}_{o}": v for o,v in shown.rates.items()},
+               f"{k}_clips": shown.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
+    if math.isfinite(r.rtfx): metrics[f"{k}_rtfx"] = r.rtfx
     self.log(metrics)
     self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
     return metrics
@@ -562,8 +579,8 @@ def _final_report(
     if ds is None or interrupted or (step in trainer.reports and last.n_clips == len(ds)): return last, False
     try:
         trainer.run_log("evaluating the final model on all evaluation clips")
-        loss, last = trainer.eval_loss(ds), trainer.report(ds)
-        last.loss = loss
+        last = trainer.report(ds)
+        last.rtfx = trainer.transcription_speed(ds)
         return last, False
     except KeyboardInterrupt:
         trainer.run_log("the final evaluation was interrupted")
@@ -605,6 +622,7 @@ def _make_trainer(
     train_ds, # datasets.Dataset
     rows, # the same rows as returned by `cache_rows`
     eval_ds, # datasets.Dataset or None
+    eval_rows, # the same rows as returned by `cache_rows`
     ckpt:Path|None, # checkpoint to resume from
     log:RunLog, # receives the lines of the run
     callbacks:Sequence, # the user's
@@ -617,8 +635,8 @@ def _make_trainer(
     args.eval_on_start = bool(cfg.eval_before and eval_ds is not None and ckpt is None)
     tracking = [TRACKERS[cfg.tracking](cfg, log)] if cfg.tracking != "none" else []
     callbacks = [ProgressCallback(log), *tracking, *callbacks]
-    trainer = VoxtralTrainer(model, args, cfg=cfg, processor=processor, stream=stream, eval_dataset=eval_ds, log=log,
-                             callbacks=callbacks)
+    trainer = VoxtralTrainer(model, args, cfg=cfg, processor=processor, stream=stream, eval_dataset=eval_ds,
+                             eval_rows=eval_rows, log=log, callbacks=callbacks)
     if ckpt and (before := read_before(Path(cfg.output_dir))): trainer.reports[0] = before
     if eval_ds is None: log("no evaluation data: no evaluation, and no best-model")
     return trainer
@@ -700,17 +718,34 @@ def train(
     log, began = RunLog(None, verbose), time.perf_counter()
     cfg = fresh_run(with_tiny_defaults(cfg, log.verbose), log)
     ckpt, data, model, processor, train_ds, eval_ds = load_run(cfg, log)
+    asked, cfg = cfg, with_verified_silence(cfg, model, processor, train_ds, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", verbose=False)
     # an impossible cache is refused before anything is written
     rows = cache_rows(train_ds, model, processor, cfg, log=log, verbose=log.verbose)
+    eval_rows = eval_ds and _cached_to_evaluate(cfg, model, processor, eval_ds, len(train_ds), log)
     with _locked_folder(cfg, ckpt):
-        write_run_record(cfg, ckpt, data, model)
+        write_run_record(asked, ckpt, data, model)
         log.write_to(Path(cfg.output_dir)/"training.log")
         with log_warnings(log):
-            trainer = _make_trainer(cfg, model, processor, train_ds, rows, eval_ds, ckpt, log, callbacks)
+            trainer = _make_trainer(cfg, model, processor, train_ds, rows, eval_ds, eval_rows, ckpt, log, callbacks)
             if ckpt: log(f"resuming from {ckpt.name}")
             return _finish(trainer, _train_and_log(trainer, ckpt, log), ckpt, began)
+
+def _cached_to_evaluate(
+    cfg:RunConfig, # the run
+    model, # from `prepare_model`
+    processor, # its VoxtralProcessor
+    eval_ds, # datasets.Dataset
+    clips:int, # to train on
+    log:RunLog, # receives the lines of the run
+): # what `cache_rows` returns
+    "The evaluation clips, from the same cache: they are used in each evaluation."
+    per_epoch = steps_per_epoch(cfg, clips, int(os.environ.get("WORLD_SIZE", 1)))
+    times = cfg.eval_before + math.ceil(total_steps(cfg, per_epoch)/(cfg.eval_every or per_epoch))
+    def say(line):
+        if not line.startswith("cache: none"): log(f"evaluation: {line}")
+    return cache_rows(eval_ds, model, processor, cfg, log=say, passes=times, verbose=log.verbose)
 
 def _train_and_log(
     trainer:VoxtralTrainer, # with its callbacks
