@@ -1,71 +1,88 @@
-"""How long an evaluation takes: batches of like length, the next one prepared ahead, and a KV cache, each against doing
-without.
+"""How long an evaluation takes, loss and transcripts: as `train` does it, against transformers' `generate` on whole
+windows with a pass for the loss (the baseline), and against doing without each of its parts.
 
-    python benchmarks/evaluation.py [--repeats 7] [--batch-size 8] [--model tiny] [--data FILE]
+    python benchmarks/evaluation.py [--repeats 5] [--batch-size 8] [--model tiny] [--data FILE] [--clips N]
 
-The variants take turns in one process and must give the same transcripts. Medians and quartiles of wall and CPU time,
-decoding steps, and the machine are printed as JSON."""
+The variants take turns in one process. In whole windows the transcripts must be those of the baseline; without most
+of the silence, how many are the same is printed. Medians of wall and CPU seconds, their ratio to the baseline, and
+the machine are printed as JSON."""
 import argparse, json, platform, statistics, time
-from unittest import mock
 
 import torch, transformers
 
-from voxtral_nb.measure import evaluation
-from voxtral_nb.model.models import base_voxtral, load_voxtral
-from voxtral_nb.data.sources import load_speech
 from voxtral_nb.core.assets import sample_speech
-
-as_is = evaluation._batches
-patched = lambda **kw: mock.patch.multiple(evaluation, **kw)
-
-
-def without_cache(model):
-    "Make `generate` read the whole text again for each token."
-    generate = model.generate
-    return mock.patch.object(model, "generate", lambda **kw: generate(**kw | dict(use_cache=False)))
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.data.sources import load_speech
+from voxtral_nb.measure.evaluation import decode_clips
+from voxtral_nb.model.cache import cache_rows
+from voxtral_nb.model.collator import VoxtralDataCollator
+from voxtral_nb.model.models import load_voxtral
+from voxtral_nb.model.prepare import prepare_model
 
 
-def any_length(windows, seconds, size):
-    "Batches that do not group clips by length."
-    return as_is(windows, [0]*len(windows), size)
+@torch.no_grad()
+def plain(model, processor, ds, size, most):
+    "Transcripts by `generate`, batches of `size` clips of like length, and the loss by a pass of its own."
+    collate, out = VoxtralDataCollator(processor), [None]*len(ds)
+    order, end, losses = sorted(range(len(ds)), key=lambda i: -ds[i]["duration"]), collate.prompt.eos_id, []
+    for k in range(0, len(order), size):
+        ids = order[k:k+size]
+        b = {k: v.to(model.device) for k,v in collate.prompt_batch([ds[i] for i in ids]).items()}
+        said = model.generate(**b, max_new_tokens=most, do_sample=False, eos_token_id=end,
+                              pad_token_id=collate.prompt.pad_id)[:, b["input_ids"].shape[1]:].tolist()
+        for i,o in zip(ids, said): out[i] = collate.prompt.decode(o[:o.index(end)] if end in o else o).strip()
+        b = {k: v.to(model.device) for k,v in collate([ds[i] for i in ids]).items()}
+        losses.append(model(**{k: b[k] for k in ("input_ids", "attention_mask", "labels", "input_features")}).loss)
+    return out
 
 
-def variants(model):
-    "Name -> context in which `evaluate` does without something."
-    return {"ours": patched(_batches=as_is),
-            "any length in a batch": patched(_batches=any_length),
-            "nothing prepared ahead": patched(_prefetched=lambda make, items: ((o, make(o)) for o in items)),
-            "no KV cache": without_cache(model)}
+def ours(model, processor, ds, size, most, packing="split", rows=None, draft=True):
+    "Transcripts and losses by `decode_clips`."
+    collate = VoxtralDataCollator(processor, packing=packing)
+    how = dict(batch_size=size, max_new_tokens=most)
+    run = lambda **kw: decode_clips(model, collate, rows or ds, ds["duration"][:], range(len(ds)), **how, **kw)
+    out = run(learn=draft)
+    if not draft: run(learn=True, write=[]) # the loss takes a pass of its own
+    return [collate.prompt.decode(out[i].tokens).strip() for i in range(len(ds))]
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--repeats", type=int, default=7)
+    p.add_argument("--repeats", type=int, default=5)
     p.add_argument("--batch-size", type=int, default=8)
     p.add_argument("--model", default="tiny")
     p.add_argument("--data", default=str(sample_speech("accent_eval")))
+    p.add_argument("--clips", type=int)
     p.add_argument("--device", default="auto")
     a = p.parse_args()
     transformers.utils.logging.disable_progress_bar()
     model, processor = load_voxtral(a.model, device=a.device, verbose=False)
-    data, steps = load_speech(a.data), [0]
-    base_voxtral(model).model.language_model.register_forward_pre_hook(lambda *args: steps.__setitem__(0, steps[0] + 1))
+    ds = load_speech(a.data, max_clips=a.clips).dataset
+    prepared = prepare_model(load_voxtral(a.model, device=a.device, verbose=False)[0], RunConfig(), verbose=False)
+    cached = cache_rows(ds, prepared, processor, RunConfig(model_id=a.model, train_data=a.data, device=a.device),
+                        passes=9, verbose=False, log=lambda o: None)
+    both = dict(processor=processor, ds=ds, size=a.batch_size, most=64)
+    variants = {"generate and loss (baseline)": lambda: plain(model, **both),
+                "ours, whole windows": lambda: ours(model, packing="none", **both),
+                "ours, without a draft": lambda: ours(model, draft=False, **both),
+                "ours": lambda: ours(model, **both),
+                "ours, encoder cached (as train)": lambda: ours(prepared, rows=cached, **both)}
     texts, times = {}, {}
     for k in range(a.repeats + 1):  # the first round warms up
-        for name in variants(model):
-            with variants(model)[name]:
-                steps[0], wall, cpu = 0, time.perf_counter(), time.process_time()
-                r = evaluation.evaluate(model, processor, data, batch_size=a.batch_size, verbose=False)
-            if k: times.setdefault(name, []).append((time.perf_counter() - wall, time.process_time() - cpu, steps[0]))
-            texts[name] = r.table.hypothesis.tolist()
-    assert all(o == texts["ours"] for o in texts.values()), "the transcripts differ"
-    def of(ts):
-        return dict(wall=[round(o, 2) for o in statistics.quantiles([t[0] for t in ts], n=4)],
-                    cpu=round(statistics.median(t[1] for t in ts), 2), steps=ts[0][2])
-    print(json.dumps(dict(clips=r.n_clips, audio_seconds=round(r.audio_seconds, 1), batch_size=a.batch_size,
-                          repeats=a.repeats, seconds={k: of(v) for k,v in times.items()},
-                          wer=round(r.rates["wer"], 4), device=str(next(model.parameters()).device),
-                          threads=torch.get_num_threads(), machine=platform.machine(), torch=torch.__version__)))
+        for name,f in variants.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            texts[name] = f()
+            if k: times.setdefault(name, []).append((time.perf_counter() - wall, time.process_time() - cpu))
+    first = texts["generate and loss (baseline)"]
+    assert texts["ours, whole windows"] == first, "the transcripts differ"
+    seconds = {k: [round(statistics.median(o), 3) for o in zip(*v)] for k,v in times.items()}
+    base = seconds["generate and loss (baseline)"]
+    print(json.dumps(dict(clips=len(ds), audio_seconds=round(sum(ds["duration"]), 1), batch_size=a.batch_size,
+                          repeats=a.repeats, wall_and_cpu_seconds=seconds,
+                          cpu_ratio={k: round(base[1]/v[1], 2) for k,v in seconds.items()},
+                          same_texts={k: sum(x == y for x,y in zip(v, first)) for k,v in texts.items()},
+                          device=str(next(model.parameters()).device), threads=torch.get_num_threads(),
+                          machine=platform.machine(), torch=torch.__version__)))
 
 
 if __name__ == "__main__": main()
