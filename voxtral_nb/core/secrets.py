@@ -21,7 +21,7 @@ _IN_QUERY = (r"(?<=[?&])(?:X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token
              r"(?:access_|auth_)?token|api_?key|password)=[^\s&#\"'<>]{6,}") # of a signed address
 _IN_URL = r"(?<=://)[\w.%+~-]*:[^\s/@\"'<>{}\\]+(?=@)" # user:password
 
-_ANY = "|".join(_KINDS).replace("_", r"\\?_") # Markdown escapes a _
+_ANY = "|".join(_KINDS).replace("_", r"\\*_") # Markdown escapes a _, and JSON the backslash
 TOKEN = re.compile(f"(?<![A-Za-z0-9])(?:{_ANY})|{_IN_URL}|(?i:{_IN_QUERY})")
 
 # %% ../../nbs/core/00_secrets.ipynb #redact

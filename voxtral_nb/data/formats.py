@@ -594,7 +594,7 @@ _format("csv", "table (CSV)", lambda doc: doc.ends(".csv") or doc.path.is_file()
     [*_columns(doc)]))(_read_table)
 
 # %% ../../nbs/data/03_formats.ipynb #named-lines
-_DIVIDER = r"[\s:;,|=–—-]+" # what may stand between a name and its transcript
+_DIVIDER = r"[\s:;,|=–—→-]+(?:>\s*)?" # what may stand between a name and its transcript
 
 def _leading_name(
     line:str, # of a list
@@ -659,7 +659,9 @@ def split_lines(
         return (None, [s for _,s in found]) if found[0][0] is None else _pairs(found)
     return None, lines
 
-def _pairs(pairs): return [(k.strip(), s.strip()) for k,s in pairs], [s for _,s in pairs]
+def _pairs(pairs):
+    if all(re.fullmatch(r'\s*"[^"]+"\s*', s) for _,s in pairs): pairs = [(k, s.strip()[1:-1]) for k,s in pairs]
+    return [(k.strip(), s.strip()) for k,s in pairs], [s for _,s in pairs]
 
 # %% ../../nbs/data/03_formats.ipynb #text-list
 @_format("text", "text: one transcript, or a list whose lines begin with names", lambda doc: doc.ends(".txt", ".lab")

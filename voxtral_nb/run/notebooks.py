@@ -354,7 +354,7 @@ def _execute(
     from nbclient.exceptions import DeadKernelError
     share_cores()
     show = dict(on_cell_start=_announce(time.monotonic()), stdout_file=sys.stdout) if verbose else {}
-    quiet = dict(progress_bar=False, store_widget_state=False, extra_arguments=_KERNEL)
+    quiet = dict(progress_bar=False, store_widget_state=False, extra_arguments=_KERNEL, language="python")
     braces = {ord("{"): "{{", ord("}"): "}}"} # papermill formats its paths
     kept = f"\nThe notebook as far as it ran: {out}"
     try:

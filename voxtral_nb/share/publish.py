@@ -22,7 +22,7 @@ from ..core.config import VoxtralNBError, config_fields
 from ..core.files import atomic_write
 from ..core.hub import (Changes, HubError, account, check_target, compare_files, commit_files, file_hashes,
                                  file_inside, find_repository, full_repo_id, hub_client, local_path, matches,
-                                 repo_files, repo_page, update_repository, ask, write_dry_run)
+                                 refuse_tokens, repo_files, repo_page, update_repository, ask, write_dry_run)
 from ..core.memory import explain_memory, is_out_of_memory
 from ..core.secrets import redact
 from ..core.words import counted, data_size
@@ -690,14 +690,15 @@ def _dataset_files(
     for o in (ds.jsonl, ds.folder/"consent.json"): file_inside(ds.folder, o, o, PublishError)
     rows = _published_rows(ds, columns)
     _check_types([r for _,r in rows], format)
+    metadata = b"".join(json.dumps(r, ensure_ascii=False).encode() + b"\n" for _,r in rows)
+    refuse_tokens({"metadata.jsonl": metadata}) # in Parquet it would be compressed
     if format == "parquet":
         return {f"data/train-{i//_SHARD:05d}.parquet": _parquet(rows[i:i+_SHARD]) for i in range(0, len(rows), _SHARD)}
     if len(rows) > _MOST_FILES:
         raise PublishError(
             f"{len(rows)} clips are more than the Hub takes as single files in a folder: publish them as Parquet "
             "(format='parquet')")
-    return {"metadata.jsonl": b"".join(json.dumps(r, ensure_ascii=False).encode() + b"\n" for _,r in rows),
-            **{r["file_name"]: f for f,r in rows}}
+    return {"metadata.jsonl": metadata, **{r["file_name"]: f for f,r in rows}}
 
 # %% ../../nbs/share/02_publish.ipynb #parquet
 def _parquet(
