@@ -17,8 +17,9 @@ from pathlib import Path
 # %% ../../nbs/data/05_streams.ipynb #imports-other
 from fastcore.basics import patch
 from ..core.config import ConfigError, check_language
+from ..core.files import atomic_write
 from ..core.hub import hub_answer
-from .dataset import (BadRow, DatasetError, check_clip, check_on_bad, check_transcript,
+from .dataset import (BadRow, DatasetError, SpeechDataset, check_clip, check_on_bad, check_transcript,
                                      clip_id,
                                 language_of)
 from .sources import (hub_columns, hub_dataset, hub_name, hub_value, part_columns, part_named,
@@ -256,3 +257,24 @@ def load_state_dict(self:SpeechStream,
                            f"{now[changed[0]]}: only the same stream can be continued")
     self.drawn,self.counts,self.ended = d["drawn"],Counter(d["counts"]),set(d["ended"])
     for r,s in zip(self.readers, d["readers"]): r.load_state_dict(s)
+
+# %% ../../nbs/data/05_streams.ipynb #collect
+@patch
+def collect(self:SpeechStream,
+    folder:str|Path, # a dataset folder; made if it is not there
+    n:int, # rows that it shall hold
+) -> SpeechDataset:
+    "Put rows of the stream into a dataset folder, from where an earlier call stopped."
+    folder = Path(folder).expanduser()
+    place,there = folder/"stream.json",(folder/"data.jsonl").exists()
+    if there and not place.exists(): raise DatasetError(f"{folder} holds a dataset that no stream was collected into")
+    ds = SpeechDataset.open(folder) if there else SpeechDataset.create(folder)
+    if place.exists(): self.load_state_dict(json.loads(place.read_text(encoding="utf-8")))
+    else: atomic_write(place, json.dumps(self.state_dict()))
+    ids = {r.get("source_id") for r in ds}
+    while len(ds) < n and (row := next(self, None)) is not None:
+        if row["id"] not in ids: # a kill may have come between a row and the note of the place
+            ds.append(row["audio"], row["text"], language=row["language"], speaker=row["speaker"], source=row["source"],
+                      source_id=row["id"])
+        atomic_write(place, json.dumps(self.state_dict()))
+    return ds
