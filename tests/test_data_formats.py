@@ -4,6 +4,7 @@ import json, signal, subprocess, sys, time
 
 import numpy as np, pytest, soundfile as sf
 
+from browser import wait_for
 from voxtral_nb.data.audio import read_audio, resample
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.dataset import DatasetError, SpeechDataset
@@ -85,7 +86,9 @@ def test_killed_while_writing(tmp_path):
     for i in range(4):
         p = subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE)
         p.stdout.readline()
-        time.sleep(.2 + .05*i)
+        there = lambda: len((folder/"data.jsonl").read_bytes().splitlines())
+        wait_for(lambda: there() > n + 3*i, 60, "rows of this writer", .01)
+        time.sleep(.005*i) # at another place of a write each time
         p.send_signal(signal.SIGKILL)
         p.wait()
         ds = SpeechDataset.open(folder)
