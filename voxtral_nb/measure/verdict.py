@@ -75,12 +75,14 @@ def verdict(
     if before.table.reference.tolist() != after.table.reference.tolist():
         raise EvaluationError("the reports are of different clips; evaluate both models on the same data")
     b, a = _clip_counts(before), _clip_counts(after)
-    n, facts = len(b), dict(metric=after.primary, before=before.score, after=after.score, clips=len(b),
-                            units=int(b[:,1].sum()))
+    (wrong_b, units), (wrong_a, _) = b.sum(0), a.sum(0)
+    n, change = len(b), float((wrong_a - wrong_b)/units)
+    facts = dict(metric=after.primary, before=float(wrong_b/units), after=float(wrong_a/units), clips=n,
+                 units=int(units))
     if n < FEWEST_CLIPS:
         return Verdict(outcome="too few clips", low=None, high=None, needed_clips=FEWEST_CLIPS, **facts)
     low, high = _interval(b, a, draws, seed)
-    change, sign = after.score - before.score, 1 if after.metric.lower_is_better else -1
+    sign = 1 if after.metric.lower_is_better else -1
     outcome = "unclear" if low <= 0 <= high else "better" if sign*change < 0 else "worse"
     needed = math.ceil(n*((high - low)/2/change)**2) if outcome == "unclear" and change else None
     return Verdict(outcome=outcome, low=low, high=high, needed_clips=needed, **facts)
@@ -113,7 +115,7 @@ def _span(v:Verdict) -> str: # such as "by 3.4 to 12.1 points"
 
 # %% ../../nbs/measure/03_verdict.ipynb #str
 _SAYS = {"better": "better: the {rate} falls {span} on {clips} like these",
-         "worse": "worse: the {rate} rises {span} on {clips} like these. Do not publish this model",
+         "worse": "worse: the {rate} rises {span} on {clips} like these",
          "unclear": "no clear difference: the {rate} may fall by {down} or rise by {up} points "
                     "(95% interval) on {clips}",
          "too few clips": "too little to tell: {clips} cannot show whether the model is better; evaluate on {least} or "

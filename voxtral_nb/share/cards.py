@@ -31,6 +31,7 @@ from ..core.words import counted, duration, markdown_table, one_line, percent
 from ..data.dataset import SpeechDataset
 from ..measure.evaluation import EvalReport
 from ..measure.metrics import METRICS, get_normalizer, rates_of
+from ..measure.verdict import verdict
 from ..record.languages import LANGUAGES
 
 # %% ../../nbs/share/01_cards.ipynb #error
@@ -290,6 +291,11 @@ class RunFacts:
         return self.best["step"] if self.weights == "best" else self.results["steps"]
     @property
     def data(self) -> dict: return self.record["data"] # of "train" and "eval"
+    @property
+    def verdict(self): # `Verdict`: are these weights better than the base? None: not measured on the same clips
+        b, a = self.before, self.after
+        if not b or not a or b.table.reference.tolist() != a.table.reference.tolist(): return None
+        return verdict(b, a)
 
 # %% ../../nbs/share/01_cards.ipynb #facts-of-run
 _PLOTS = {"loss.png": "Loss over the steps", "wer.png": "Error rate over the steps"}
@@ -504,6 +510,7 @@ def _measured(
     longest = d.get("longest") if whole else None if a is None else float(a.table.duration.max())
     counts = {o: None if a is None else getattr(a, o) for o in ("words", "empty", "truncated")}
     return counts | dict(
+        verdict=(v := str(run.verdict or ""))[:1].upper() + v[1:],
         headline=Markdown(f"{METRICS[k].title} {shown}{percent(now['rates'][k])}"),
         worse=was is not None and METRICS[k].cost(now["rates"][k]) > METRICS[k].cost(was), clips=now["clips"],
         rows=_report_rows(b, a, now), has_before=b is not None,

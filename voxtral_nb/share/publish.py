@@ -528,6 +528,7 @@ def publish_model(
 ) -> Published:
     "Put a run's model on the Hub, with its card, its results, and proof that it works from there."
     run = _run(run_dir, weights)
+    if run.verdict and run.verdict.outcome != "better": print(f"before you publish: {run.verdict}", file=sys.stderr)
     if merge and run.adapter is None:
         raise PublishError(f"merge: {run.model_dir} holds a full model, so there is no adapter to merge")
     if base is not None and (merge or run.adapter is None):
