@@ -441,6 +441,7 @@ def _fingerprint(d:dict) -> str: return hashlib.sha256(json.dumps(d, sort_keys=T
 def _file_hashes(folder:Path) -> dict: # path -> SHA-256, of all files
     return {o.relative_to(folder).as_posix(): _sha256(o) for o in sorted(folder.rglob("*")) if o.is_file()}
 
+# %% ../../nbs/share/03_demo.ipynb #seal-write
 def _seal(
     dest:Path, # folder with all other files
     d:dict, # from `_write_demo`
@@ -477,6 +478,7 @@ def _earlier(
         raise DemoError(f"{where} holds something other than a demo of this package ({found}); give another name")
     return old
 
+# %% ../../nbs/share/03_demo.ipynb #plan
 @dataclass(frozen=True)
 class _Plan:
     "What bringing a demo up to date comes to."
@@ -987,6 +989,7 @@ def _or_there(
     said = one_line(redact(getattr(e, "server_message", None) or "conflict"), 200)
     raise DemoError(f"the Hub refuses to make the Space {space} (409: {said}): give another name")
 
+# %% ../../nbs/share/03_demo.ipynb #create
 def _create(
     api, # huggingface_hub.HfApi
     space:str, # "user/name"

@@ -90,6 +90,7 @@ def _records(
         out[f"training_results/{f}"] = _json(d if f == "eval_results.json" else _public(d))
     return out | {f"training_results/{o}": inside(o) for o in run.plots}
 
+# %% ../../nbs/share/02_publish.ipynb #without-names
 def _without_names(
     d:dict, # training_config.json
 ) -> dict:
@@ -665,6 +666,7 @@ def _published_rows(
         print(f"{counted(made, 'speaker name')} that did not come from the recorder: replaced by numbers")
     return out
 
+# %% ../../nbs/share/02_publish.ipynb #file-name
 def _file_name(
     file:Path, # audio
     path:str, # as the row has it
