@@ -295,7 +295,8 @@ def _draw_words(
         x, y = layout.left + o.end*layout.sampling_rate/layout.samples, .9 - .22*(k%3)
         ax.plot([x, x, o.at + .5, o.at + .5], [1.6, y - .15, y - .38, 0], color="#d1495b", lw=.9,
                 solid_joinstyle="round")
-        ax.text(x - .2, y, o.text.strip(), ha="right", va="center", fontsize=7.5, color="#4a3200", parse_math=False)
+        ax.text(x - .2, y, o.text.strip(), ha="right", va="center", fontsize=7.5, color="#4a3200", parse_math=False,
+                bbox=dict(fc="#ffffff", ec="none", pad=.5))
 
 def _draw_wave(
     ax, # matplotlib axes; x in positions
@@ -318,7 +319,7 @@ def show_targets(
     "Draw which token is at which frame, and what is learned."
     import matplotlib.pyplot as plt
     start, total = layout.left - _SHOWN, len(targets.input_ids)
-    fig, (wave, lead, boxes) = plt.subplots(3, 1, figsize=(max(7., .19*(total - start)), 2.5), sharex=True, dpi=80,
+    fig, (wave, lead, boxes) = plt.subplots(3, 1, figsize=(max(8., .19*(total - start)), 2.5), sharex=True, dpi=80,
                                             height_ratios=[1, .9, .55], gridspec_kw=dict(hspace=0))
     if audio is not None: _draw_wave(wave, audio, layout)
     clip = (layout.left, layout.left + layout.frames(targets.n_samples))
