@@ -370,15 +370,57 @@ def _convert(
     print(json.dumps(dict(folder=str(done.folder), clips=done.clips, seconds=round(done.seconds, 3),
                           skipped=len(done.skipped))))
 
+# %% ../../nbs/run/04_commands.ipynb #data-check
+_CHECK_HELP = """Find what is wrong with speech before an hour of training is spent on it: a traffic light, three things
+to do first, and every problem with its clips. Ends with 1 if there are errors.
+
+examples:
+  voxtral-data check my_speech
+  voxtral-data check my_speech --held other_speech --html quality.html
+      is evaluation data in the training data? The worst clips can be played in the page
+  voxtral-data check my_speech --rows-only
+      do not decode the audio: a minute for a hundred thousand rows"""
+
+def _add_check(
+    p:Parser, # of voxtral-data check
+): # function of the parser and the parsed flags
+    "Add the flags of voxtral-data check."
+    p.description,p.usage = _CHECK_HELP,"voxtral-data check DATA [flags]"
+    p.add_argument("data", metavar="DATA", help="A dataset folder, a list of transcripts, or a Hub dataset id.")
+    p.add_argument("--held", metavar="DATA", help="Evaluation data, to see that it is not in the training data.")
+    p.add_argument("--rows-only", action="store_true", help="Do not decode the audio.")
+    p.add_argument("--json", type=Path, metavar="FILE", help="Write the report for programs.")
+    p.add_argument("--html", type=Path, metavar="FILE", help="Write the report as a page that stands alone.")
+    p.add_argument("--no-players", action="store_true", help="Leave the sound of the worst clips out of the page.")
+    p.add_argument("--workers", type=int, metavar="N", help="Threads that decode. Default: one a core.")
+    return _check
+
+def _check(
+    p:Parser, # the command's
+    a:argparse.Namespace, # parsed flags
+):
+    "Check, and say what was found."
+    from voxtral_nb.core.files import atomic_write
+    from voxtral_nb.data.quality import report
+    r = report(a.data, held=a.held, audio=not a.rows_only, workers=a.workers)
+    print(r, file=sys.stderr)
+    if a.json: atomic_write(a.json, json.dumps(r.to_dict(), ensure_ascii=False, indent=1).encode())
+    if a.html: atomic_write(a.html, r.to_html(players=not a.no_players).encode())
+    n = {s: sum(o.n for o in r.problems if o.severity == s) for s in ("error", "warning")}
+    print(json.dumps(dict(light=r.light, clips=r.clips, errors=n["error"], warnings=n["warning"])))
+    if n["error"]: sys.exit(1)
+
 # %% ../../nbs/run/04_commands.ipynb #voxtral-data
-_DATA_COMMANDS = dict(convert=("Write speech in another format.", _add_convert)) # name -> (help, adds the flags)
+_DATA_COMMANDS = dict(convert=("Write speech in another format.", _add_convert), # name -> (help, adds the flags)
+                      check=("Find what is wrong with speech, before training.", _add_check))
 
 def voxtral_data(
     argv:list[str]|None=None, # arguments; None: those of the process
 ):
     "Console script: prepare data."
     argv = sys.argv[1:] if argv is None else list(argv)
-    example = "examples:\n  voxtral-data convert lecture.srt my_speech --language pt"
+    example = ("examples:\n  voxtral-data convert lecture.srt my_speech --language pt\n"
+               "  voxtral-data check my_speech --html quality.html")
     known = "\n".join(f"  {k:<10}{help}" for k,(help,_) in _DATA_COMMANDS.items())
     first = Parser("voxtral-data", description=f"Prepare speech for training.\n\n{example}\n\ncommands:\n{known}\n\n"
                    "voxtral-data COMMAND --help explains one.", usage="voxtral-data COMMAND [flags]")
