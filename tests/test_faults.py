@@ -460,14 +460,21 @@ def test_what_is_cached_is_used_wherever_the_clips_lie(tiny, tmp_path, speech):
     assert (plan.level, plan.there) == ("encoder", 3) and "all 3 already cached" in plan.text
 
 
-def test_workers_of_the_cache_are_no_more_than_cores(tiny):
+def test_workers_of_the_cache_are_no_more_than_cores(tiny, tmp_path, monkeypatch, speech):
     "19"
+    import torch
     from voxtral_nb.core.memory import usable_cores
-    from voxtral_nb.model import cache
-    filler = cache._CacheFiller.__new__(cache._CacheFiller)
-    filler.dataset, filler.prompt, filler.windows = list(range(999)), None, [1]*999
-    filler.cfg, filler.encode = settings(num_workers=999, eval_batch_size=1), None
-    assert filler.loader(range(999)).num_workers == min(999, usable_cores())
+    from voxtral_nb.model.cache import cache_rows
+    clips = []
+    for i in range(usable_cores() + 4):
+        sf.write(tmp_path/f"{i}.wav", speech[i*100:], SR)
+        clips.append(dict(audio=str(tmp_path/f"{i}.wav"), text="a", language="en"))
+    class Asked(Exception): pass
+    def loader(*args, num_workers=0, **how): raise Asked(num_workers)
+    monkeypatch.setattr(torch.utils.data, "DataLoader", loader)
+    cfg = settings(cache="encoder", cache_dir=str(tmp_path/"cache"), num_workers=999, eval_batch_size=1)
+    with pytest.raises(Asked) as e: cache_rows(clips, *tiny, cfg, log=lambda line: None, verbose=False)
+    assert 0 < e.value.args[0] <= usable_cores()
 
 
 def lfs(f): f.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a"*64 + b"\nsize 9\n")
