@@ -6,6 +6,7 @@ import numpy as np, pytest, soundfile as sf
 from conftest import sh
 from voxtral_nb.data.audio import resample
 from voxtral_nb.data.quality import report
+from voxtral_nb.run.notebooks import run_notebook
 
 RATE, N = 16_000, 400
 SOUNDS = "ba de fi go ku la me ni po ru sa te vi wo xu za che dri fle gno".split()
@@ -121,6 +122,12 @@ def test_the_command_prints_writes_and_fails_on_errors(planted, tmp_path):
     assert said["light"] == "red" and json.loads((tmp_path/"q.json").read_text())["clips"] == N
     page = (tmp_path/"q.html").read_text()
     assert page.count("<audio") >= 15 and "src=\"http" not in page
+
+
+def test_the_run_notebook_leaves_the_report_and_its_result(tmp_path):
+    r = run_notebook("check_data", output_dir=str(tmp_path/"run"), verbose=False)
+    assert (r["light"], r["clips"], r["errors"], r["warnings"]) == ("green", 80, 0, 0)
+    for f in ("quality.html", "quality.json", "quality.png", "result.json"): assert (tmp_path/"run"/f).stat().st_size
 
 
 ROWS = """
