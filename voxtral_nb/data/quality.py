@@ -12,7 +12,7 @@ import base64, html, io, json, re
 from array import array
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +136,8 @@ def _is_opposite(
     return bool((loudest < -.5*np.sqrt(np.diag(p)*np.diag(p).max() + 1e-20)).any())
 
 # %% ../../nbs/data/10_quality.ipynb #clip
+_OFFSET = .01 # of full scale: -40 dBFS, as loud as a quiet room
+
 @dataclass(frozen=True)
 class ClipSound:
     "What was measured of one clip."
@@ -156,8 +158,11 @@ def measure_clip(
     x = read_audio(clip, i.sampling_rate)
     spectra = _spectra(resample(x, i.sampling_rate))
     loud,seconds = _loud(spectra),len(x)/i.sampling_rate
-    return ClipSound(quality=measure(x, i.sampling_rate), sampling_rate=i.sampling_rate, sha256=pcm_sha256(x),
-                     bandwidth=_bandwidth(spectra), offset=float(x.mean()), fingerprint=_fingerprint(loud),
+    q,offset = measure(x, i.sampling_rate),float(x.mean())
+    if abs(offset) > _OFFSET: # it is no sound, and would count as noise
+        q = replace(measure(x - np.float32(offset), i.sampling_rate), peak=q.peak, clipping=q.clipping)
+    return ClipSound(quality=q, sampling_rate=i.sampling_rate, sha256=pcm_sha256(x),
+                     bandwidth=_bandwidth(spectra), offset=offset, fingerprint=_fingerprint(loud),
                      spoken=seconds*len(loud)/len(spectra),
                      opposite=i.channels > 1 and _is_opposite(clip, i.sampling_rate))
 
@@ -300,7 +305,6 @@ def _listen(
 
 # %% ../../nbs/data/10_quality.ipynb #note-sound
 _TELEPHONE = 4200 # Hz; a telephone ends at 3400, its files at 4000
-_OFFSET = .01 # of full scale: -40 dBFS, as loud as a quiet room
 
 def _note_sound(
     rows:_Rows, # gets the problems
@@ -372,7 +376,8 @@ def _compare_sounds(
     spans:np.ndarray|None, # their lengths
 ):
     "Note clips that are there twice."
-    for group in _groups(rows.sound):
+    silent = rows.found.get("silent", {}) # one silence is like another
+    for group in _groups(None if i in silent else o for i,o in enumerate(rows.sound)):
         held = [i for i in group if rows.held[i]]
         if len({rows.sentence[i] for i in group}) > 1:
             for i in group: rows.find("conflict", i, f"the sound of {rows.name(group[i == group[0]])}")
@@ -437,7 +442,10 @@ class QualityReport:
         self.languages,self.speakers,self.vocabulary = Counter(rows.language),Counter(rows.speaker),rows.vocabulary
         self.figures = figures # name -> array: a number for each clip, NaN where it is not known
         bad = [b for s in sources for b in s.bad]
-        found = {"bad_row": {-1: str(bad[0])}} | rows.found if bad else rows.found
+        found = dict(rows.found)
+        if bad: # where it lies on this machine is nobody's concern
+            b = bad[0] if not Path(bad[0].file).is_absolute() else replace(bad[0], file=Path(bad[0].file).name)
+            found["bad_row"] = {-1: str(b)}
         order = [*PROBLEM_KINDS]
         problems = [Problem(kind=k, severity=PROBLEM_KINDS[k].severity, n=len(bad) if k == "bad_row" else len(v),
                             rows=() if k == "bad_row" else tuple(sorted(v)), example=v[min(v)])
@@ -556,8 +564,9 @@ def summary(self:QualityReport) -> str: # one line
 
 @patch
 def __str__(self:QualityReport):
-    lines = [f"{self.light.upper()}  {self.summary()}", ""]
-    lines += ["Do first:", *(f" {n}. {p}" for n,p in enumerate(self.first, 1)), ""] if self.first else []
+    lines = [f"{self.light.upper()}  {self.summary()}"]
+    lines += ["", "Do first:", *(f" {n}. {p}" for n,p in enumerate(self.first, 1))] if self.first else []
+    lines += [""] if self.problems else []
     for severity in _WEIGHT:
         some = [f"{p.kind} {p.n}" for p in self.problems if p.severity == severity]
         if some: lines.append(f"{severity + 's':9} {first_of(some, 12)}")
@@ -651,7 +660,7 @@ def _repr_mimebundle_(self:QualityReport, **kwargs):
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>%s</title><style>:root{color-scheme:light dark}body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;
 max-width:1200px;padding:0 1em}table{border-collapse:collapse;font-size:13px}td,th{padding:3px 10px 3px 0;
-text-align:left;vertical-align:middle;overflow-wrap:anywhere}tr+tr td{border-top:1px solid #8884}audio{width:220px;
+text-align:left;vertical-align:middle;overflow-wrap:break-word}tr+tr td{border-top:1px solid #8884}audio{width:220px;
 height:32px}th button{font:inherit;font-weight:bold;border:0;padding:0;background:none;color:inherit;cursor:pointer}
 img{background:#fff}.wide{overflow-x:auto}</style><h1>%s</h1>%s<h2>The worst clips</h2><div class="wide">%s</div>
 <script>for (const table of document.querySelectorAll(".wide table")) {

@@ -45,6 +45,19 @@ function render({ model, el }) {
     table.append(row);
   });
   const thead = element("thead"), tbody = element("tbody");
+  let by = null, down = false;
+  function sort(k) { // by a column: numbers as numbers, nothing first
+    down = by === k ? !down : true; by = k;
+    const key = (r) => r.cells[k].textContent.trim(), number = (s) => (s === "" ? -Infinity : Number(s));
+    const order = (p, q) => (isNaN(number(p)) || isNaN(number(q)) ? p.localeCompare(q) : number(p) > number(q) ? 1 : number(p) < number(q) ? -1 : 0);
+    tbody.append(...[...tbody.rows].sort((x, y) => (down ? 1 : -1) * order(key(x), key(y))));
+    [...titles.cells].forEach((o, c) => c === k ? o.setAttribute("aria-sort", down ? "ascending" : "descending") : o.removeAttribute("aria-sort"));
+  }
+  [...titles.cells].forEach((th, k) => {
+    if (k === 0 || rows.length < 2 || !th.textContent.trim()) return;
+    const b = element("button", { type: "button", title: "Sort" });
+    b.textContent = th.textContent; b.addEventListener("click", () => sort(k)); th.replaceChildren(b);
+  });
   thead.append(titles); tbody.append(...table.children); table.append(thead, tbody);
   show(null);
   audio.addEventListener("ended", stop);
