@@ -29,18 +29,22 @@ def test_a_clip_is_heard_and_not_saved(tmp_path):
         for i in range(2): run_cell(page, i)
         page.evaluate(HEARD)
         table = cell(page, 0).locator(".vnb-clips")
-        buttons = table.get_by_role("button")
+        buttons = table.locator("td button")
         assert buttons.count() == 3 and table.locator("svg").count() == 3
         buttons.nth(1).click()
         length = wait_for(lambda: page.evaluate("() => window.heard[0]?.duration"), what="the sound")
         assert .2 < length < 3 and buttons.nth(1).get_attribute("aria-label").startswith(("Stop", "Play")), length
         wait_for(lambda: page.evaluate("() => window.heard[0].ended"), what="the end")
         assert buttons.nth(1).get_attribute("aria-label") == "Play clip 2"
+        lengths = lambda: [float(o.split()[0]) for o in table.locator("td:last-child").all_inner_texts()]
+        for backward in (False, True):  # a click on a title sorts, another one turns the order round
+            table.get_by_role("button", name="length").click()
+            assert lengths() == sorted(lengths(), reverse=backward)
         screenshot(cell(page, 0), "listen_table")
         assert axe(Table(table)) == []
         second = cell(page, 1)
         assert second.locator("p").inner_text() == "above" and second.locator("td b").inner_text() == "one"
-        second.get_by_role("button").nth(1).click()
+        second.locator("td button").nth(1).click()
         wait_for(lambda: "gone.wav" in second.get_by_role("status").inner_text(), what="the reason")
         save(page)
         saved = json.dumps(read_notebook(server.folder, "a.ipynb"))

@@ -49,7 +49,7 @@ function render({ model, el }) {
   function sort(k) { // by a column: numbers as numbers, nothing first
     down = by === k ? !down : true; by = k;
     const key = (r) => r.cells[k].textContent.trim(), number = (s) => (s === "" ? -Infinity : Number(s));
-    const order = (p, q) => (isNaN(number(p)) || isNaN(number(q)) ? p.localeCompare(q) : number(p) > number(q) ? 1 : number(p) < number(q) ? -1 : 0);
+    const order = (p, q) => (isNaN(number(p)) || isNaN(number(q)) ? p.localeCompare(q, undefined, { numeric: true }) : number(p) > number(q) ? 1 : number(p) < number(q) ? -1 : 0);
     tbody.append(...[...tbody.rows].sort((x, y) => (down ? 1 : -1) * order(key(x), key(y))));
     [...titles.cells].forEach((o, c) => c === k ? o.setAttribute("aria-sort", down ? "ascending" : "descending") : o.removeAttribute("aria-sort"));
   }
