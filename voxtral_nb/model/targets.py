@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/targets.html.md"""
 
 # %% auto #0
 __all__ = ['DELAYS', 'END_SLACK', 'IGNORE', 'TargetsError', 'StreamLayout', 'delay_frames', 'pieces_of', 'TargetRules',
-           'end_frame', 'Written', 'StreamTargets', 'stream_targets', 'show_targets']
+           'end_frame', 'Written', 'StreamTargets', 'stream_targets', 'emitted', 'show_targets']
 
 # %% ../../nbs/model/12_targets.ipynb #imports
 import itertools, math, unicodedata
@@ -248,6 +248,24 @@ def stream_targets(
     end = total if rules.learn_tail else last
     return StreamTargets(input_ids=ids, labels=[IGNORE]*first + ids[first:end] + [IGNORE]*(total - end), delay=delay,
                          written=written, n_samples=n_samples)
+
+# %% ../../nbs/model/12_targets.ipynb #emitted
+def emitted(
+    layout:StreamLayout, # of the model's tokenizer
+    ids:list[int], # a whole stream: of `stream_targets`, or of the model's `generate`
+) -> list[dict]: # word, and written: s of the clip that were heard when its W, or else its first token, was written
+    "The words of a stream, and when they were written."
+    groups, control = [], {layout.pad, layout.bos, layout.eos}
+    fresh = True # does the next token begin a word?
+    for p,token in enumerate(ids):
+        if token == layout.word: groups, fresh = [*groups, (p, [])], False
+        elif token not in control:
+            begins = layout.tekken.id_to_byte_piece(token).startswith(b" ")
+            if fresh or begins and groups[-1][1]: groups.append((p, []))
+            groups[-1][1].append(token)
+            fresh = False
+    made = ((p, layout.tekken.decode(o).strip()) for p,o in groups)
+    return [dict(word=w, written=round((p - layout.left)*layout.frame_ms/1000, 4)) for p,w in made if w]
 
 # %% ../../nbs/model/12_targets.ipynb #picture
 _LOOK = dict(given=("#e9ebee", "#5b6470", "given"), pad=("#dcecf7", "#5f8bb0", "P, learned: no word is due"),
