@@ -271,7 +271,7 @@ class _Model:
         "Branch, tag or commit of a Hub model; name a commit to make a run repeatable.", unset="its main branch",
         fixed_on_resume=True, for_eval=True, repeated=False)
     method:str = setting("lora",
-        "'lora' trains small low-rank matrices beside frozen weights: little memory, and what is saved is small. "
+        "'lora' trains small low-rank matrices added to the frozen weights: little memory, small files. "
         "'full' trains the weights themselves.", choices=("lora", "full"), fixed_on_resume=True)
     quantization:str = setting("none",
         "'4bit' keeps the frozen weights in NF4, for LoRA on a small GPU. Needs CUDA and the extra voxtral_nb[quant].",
@@ -295,7 +295,8 @@ def _column(what, usual, for_eval=True): # a setting that names a column of the 
 class _Data:
     "Which speech to learn from, and which to evaluate on."
     train_data:str = setting("",
-        "Speech to train on: a folder or list of transcripts in any known format, or a Hub dataset id. A run needs it.",
+        "Speech to train on: a folder or list of transcripts in any known format, or a Hub dataset id. "
+        "Optional only for the tiny model.",
         path=True, empty=True, fixed_on_resume=True, repeated=False)
     eval_data:str|None = setting(None,
         "Speech to evaluate on, given like train_data.", unset="a part of train_data is held out",
@@ -331,7 +332,7 @@ class _Rows:
         "What to do with a row that cannot be used: stop with its number, or skip it, count it and list it.",
         choices=("error", "skip"), for_eval=True)
     min_seconds:float = setting(.1,
-        "Shorter clips count as bad rows: they hold no word, usually a slip of the recorder.", low=0, for_eval=True)
+        "Shorter clips count as bad rows: usually recorded by accident.", low=0, for_eval=True)
     max_seconds:float|None = setting(None,
         "Longer clips count as bad rows.", unset="no limit: audio longer than a window takes several windows",
         above=0, for_eval=True)
@@ -380,7 +381,7 @@ class _Lora:
         means="'all-linear' or layer names with commas between, such as 'q_proj,v_proj'")
 
 # %% ../../nbs/core/01_config.ipynb #parts
-@_group("parts of the model that learn")
+@_group("trained parts of the model")
 class _Parts:
     "Which parts of the model learn."
     train_language_model:bool|None = setting(None, "Train the language model.", unset="yes, with both methods")
@@ -394,7 +395,7 @@ class _Training:
     "How the weights are changed."
     epochs:float = setting(3., "Passes over the training data. Ignored if max_steps is given.", above=0)
     max_steps:int|None = setting(None,
-        "Stop after this many optimizer steps, whatever the epochs.", unset="as many as the epochs take", low=1)
+        "Stop after this many optimizer steps, regardless of epochs.", unset="as many as the epochs take", low=1)
     batch_size:int = setting(4, "Clips in a batch, on each device; with packing='window' windows.",
                              low=1, fixed_on_resume=True)
     gradient_accumulation_steps:int = setting(1,
@@ -438,7 +439,7 @@ class _Cache:
     cache_dir:str|None = setting(None,
         "Folder of the cache, shared by runs.", unset="the folder in VOXTRAL_NB_CACHE, or ~/.cache/voxtral_nb",
         path=True, repeated=False)
-    cache_max_gb:float = setting(20., "Largest cache that a run may make, in GB; its size is known before it is made.",
+    cache_max_gb:float = setting(20., "Largest cache that a run may create, in GB; the size is computed in advance.",
                                  above=0, repeated=False)
 
 # %% ../../nbs/core/01_config.ipynb #evaluation
@@ -469,13 +470,13 @@ class _Saving:
         "Folder of the run: checkpoints, models, metrics, plots. It must not hold another run, unless resume is set.",
         path=True, repeated=False)
     save_total_limit:int = setting(2,
-        "Checkpoints kept to resume from; older ones are deleted. best-model is kept beside them.",
+        "Checkpoints kept to resume from; older ones are deleted. best-model is kept in addition.",
         low=1, repeated=False)
     resume:str = setting("never",
         "'never' starts a new run, and refuses a folder that holds one. 'new' starts it in the next free folder then, "
         "such as runs/a-2. 'auto' resumes from its newest complete checkpoint, a path from that checkpoint.",
         path=True, repeated=False, means="'never', 'new', 'auto' or the path of a checkpoint")
-    logging_steps:int = setting(10, "Log the loss after every so many steps.", low=1, repeated=False)
+    logging_steps:int = setting(10, "Optimizer steps between two log entries of the loss.", low=1, repeated=False)
 
 # %% ../../nbs/core/01_config.ipynb #tracking
 @_group("tracking")

@@ -1,4 +1,4 @@
-"""Every way in which speech and transcripts are stored, read and written in one place.
+"""Read and write speech and its transcripts in the formats of other tools.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/formats.html.md"""
 
@@ -277,7 +277,7 @@ def _clock(text) -> float: # s
 
 def _span(start, end) -> dict: # s
     "Which part of its recording a clip is."
-    if not 0 <= start < end: raise ValueError(f"it lasts from {start:.3f} to {end:.3f} s, which is no time")
+    if not 0 <= start < end: raise ValueError(f"it lasts from {start:.3f} to {end:.3f} s, which is not a time span")
     return dict(offset=round(start, 6), duration=round(end - start, 6))
 
 def _words_in(words, start, end) -> dict: # of {word, start, end} with the recording's times
@@ -443,15 +443,15 @@ def _read_textgrid(doc, names):
             some = [[*islice(tokens, 3 if kind == "IntervalTier" else 2)] for _ in range(int(n))]
             if kind == "IntervalTier": tiers.append((name, None, [(float(a), float(b), str(t)) for a,b,t in some]))
     except (ValueError, TypeError):
-        raise ValueError("it is not a whole TextGrid: save it once more from Praat") from None
+        raise ValueError("the TextGrid is incomplete: save it again from Praat") from None
     yield from _tier_rows(doc, tiers, doc.stem)
 
 # %% ../../nbs/data/03_formats.ipynb #elan
 @_format("elan", "ELAN annotation (.eaf)", lambda doc: "<ANNOTATION_DOCUMENT" in doc.start)
 def _read_elan(doc, names):
-    if "<!DOCTYPE" in (text := doc.text) or "<!ENTITY" in text: raise ValueError("it holds definitions, as no EAF does")
+    if "<!DOCTYPE" in (text := doc.text) or "<!ENTITY" in text: raise ValueError("it has a DTD, as no EAF has")
     try: root = ET.fromstring(text.encode())
-    except ET.ParseError as e: raise ValueError(f"it is not whole XML ({e}): save it once more from ELAN") from None
+    except ET.ParseError as e: raise ValueError(f"the XML is incomplete ({e}): save it again from ELAN") from None
     times = {o.get("TIME_SLOT_ID"): int(o.get("TIME_VALUE", -1))/1000 for o in root.iter("TIME_SLOT")}
     media = [o.get("RELATIVE_MEDIA_URL") or o.get("MEDIA_URL") or "" for o in root.iter("MEDIA_DESCRIPTOR")]
     sounds = [last_part(o) for o in media if last_part(o).casefold().endswith(AUDIO_SUFFIXES)]
@@ -589,7 +589,7 @@ def _is_lj(doc): # id|text|normalised text, without a header
 _format("commonvoice", "Common Voice", _has("client_id", "path", "sentence"))(_read_table)
 _format("coqui", "Mozilla DSAlign and Coqui CSV", _has("wav_filename", "transcript"))(_read_table)
 _format("ljspeech", "LJ Speech (metadata.csv)", _is_lj)(_read_table)
-_format("tsv", "table divided by tabs (TSV)", lambda doc: doc.ends(".tsv"))(_read_table)
+_format("tsv", "tab-separated table (TSV)", lambda doc: doc.ends(".tsv"))(_read_table)
 _format("csv", "table (CSV)", lambda doc: doc.ends(".csv") or doc.path.is_file() and _header(doc,
     [*_columns(doc)]))(_read_table)
 
@@ -643,7 +643,7 @@ def _numbered(
 def split_lines(
     lines:list, # of text
     names:Names, # the recordings that may be meant
-) -> tuple: # ((name, transcript) for each line, or None if they begin with no names; the transcripts alone)
+) -> tuple: # ((name, transcript) for each line, or None if they do not begin with names; the transcripts alone)
     "Divide lines into names and transcripts, if that is what they are."
     if not (n := len(lines)): return None, lines
     for sep in "\t|": # neither is a part of speech
@@ -675,7 +675,7 @@ def _read_text(doc, names):
         text = found[0][1] if same else " ".join(s.strip() for _,s in lines)
         yield doc.path,lines[0][0],dict(audio_path=doc.stem, text=text)
     elif found: yield from ((doc.path, n, dict(audio_path=k, text=s)) for (n,_),(k,s) in zip(lines, found))
-    else: raise ValueError("its lines begin with no names of recordings, and no recording has its name: write a name "
+    else: raise ValueError("its lines name no recordings, and no recording has its name: write a name "
                            "before each line (take1.wav|what is said), or call the file like its recording")
 
 # %% ../../nbs/data/03_formats.ipynb #kaldi
@@ -755,7 +755,7 @@ def kind_of(
     "What a file is, by its content; `ValueError` if nothing fits."
     for name,f in FORMATS.items():
         if f.looks(doc): return name
-    raise ValueError("it is no list of transcripts that is known: " + either(o.about for o in FORMATS.values()))
+    raise ValueError("it is not a known list of transcripts: " + either(o.about for o in FORMATS.values()))
 
 def _list_of(
     folder:Path, # a folder
@@ -1148,7 +1148,7 @@ def convert(
         raise DatasetError(
             f"format: {format!r} cannot be written; allowed: {', '.join(k for k,f in FORMATS.items() if f.write)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is there already, and not empty")
+        raise DatasetError(f"{folder} already exists and is not empty")
     bad,good,seconds = [],0,0.
     def check(file, name, row): return check_clip(file, name, on_bad == "skip", row)
     for _ in listing.clips(check, bad): good += 1

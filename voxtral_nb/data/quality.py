@@ -1,4 +1,4 @@
-"""A dataset checked before an hour of training is spent on it: what is wrong, how bad it is, and what to do first.
+"""Check a dataset before training on it: what is wrong, how bad it is, and what to fix first.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/quality.html.md"""
 

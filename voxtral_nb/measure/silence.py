@@ -1,4 +1,4 @@
-"""Does a model mind that most of the silence is left out? Measured on the model and the clips at hand, before they are trained on.
+"""Check, before training, that a model tolerates the shortened silence: on this model and these clips.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/silence.html.md"""
 

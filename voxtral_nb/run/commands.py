@@ -29,7 +29,7 @@ examples:
   voxtral-train --train-data my_speech/data.jsonl --language pt --dry-run
       does it fit into memory, and how long will it take?
   voxtral-train --train-data my_speech/data.jsonl --language pt --output-dir runs/pt
-      LoRA on the 3B model; a tenth of the clips is held out for evaluation
+      LoRA on the 3B model; at least a tenth of the clips is held out for evaluation
   voxtral-train --train-data facebook/voxpopuli --hub-config nl --text-column normalized_text \\
                 --eval-split validation --method full
       full fine-tuning on a dataset from the Hub
@@ -186,7 +186,7 @@ def _add_kinds(
                    help="Another key of the rows to publish; may be repeated.")
 
 # %% ../../nbs/run/04_commands.ipynb #publish-parser
-_PUBLISH_HELP = """Put a run's model, or a dataset folder, on the Hugging Face Hub, and verify that it works from there.
+_PUBLISH_HELP = """Publish a run's model or a dataset folder on the Hugging Face Hub, then load it back and verify it.
 
 examples:
   voxtral-publish runs/pt
@@ -343,7 +343,7 @@ def _add_convert(
 ): # function of the parser and the parsed flags
     "Add the flags of voxtral-data convert."
     from voxtral_nb.data.formats import FORMATS
-    p.description = _CONVERT_HELP.format("".join(f"\n  {k:<12}{f.about}{'' if f.write else ' (only read)'}" for k,
+    p.description = _CONVERT_HELP.format("".join(f"\n  {k:<12}{f.about}{'' if f.write else ' (read only)'}" for k,
                                                  f in FORMATS.items()))
     p.add_argument("source", metavar="IN", help="A list of transcripts, or a folder.")
     p.add_argument("folder", metavar="OUT", help="The folder to make; it must not exist, or be empty.")
@@ -371,8 +371,8 @@ def _convert(
                           skipped=len(done.skipped))))
 
 # %% ../../nbs/run/04_commands.ipynb #data-check
-_CHECK_HELP = """Find what is wrong with speech before an hour of training is spent on it: a traffic light, three things
-to do first, and every problem with its clips. Ends with 1 if there are errors.
+_CHECK_HELP = """Find the problems in a dataset before training on it: a traffic light, the three to fix first,
+and every problem with its clips. The exit status is 1 if there are errors.
 
 examples:
   voxtral-data check my_speech
@@ -387,12 +387,12 @@ def _add_check(
     "Add the flags of voxtral-data check."
     p.description,p.usage = _CHECK_HELP,"voxtral-data check DATA [flags]"
     p.add_argument("data", metavar="DATA", help="A dataset folder, a list of transcripts, or a Hub dataset id.")
-    p.add_argument("--held", metavar="DATA", help="Evaluation data, to see that it is not in the training data.")
+    p.add_argument("--held", metavar="DATA", help="Evaluation data, to find clips and sentences that are also in DATA.")
     p.add_argument("--rows-only", action="store_true", help="Do not decode the audio.")
-    p.add_argument("--json", type=Path, metavar="FILE", help="Write the report for programs.")
-    p.add_argument("--html", type=Path, metavar="FILE", help="Write the report as a page that stands alone.")
-    p.add_argument("--no-players", action="store_true", help="Leave the sound of the worst clips out of the page.")
-    p.add_argument("--workers", type=int, metavar="N", help="Threads that decode. Default: one a core.")
+    p.add_argument("--json", type=Path, metavar="FILE", help="Also write the report as JSON.")
+    p.add_argument("--html", type=Path, metavar="FILE", help="Also write the report as a self-contained HTML page.")
+    p.add_argument("--no-players", action="store_true", help="Leave the audio of the worst clips out of the page.")
+    p.add_argument("--workers", type=int, metavar="N", help="Threads that decode audio. Default: one per core.")
     return _check
 
 def _check(
@@ -412,7 +412,7 @@ def _check(
 
 # %% ../../nbs/run/04_commands.ipynb #voxtral-data
 _DATA_COMMANDS = dict(convert=("Write speech in another format.", _add_convert), # name -> (help, adds the flags)
-                      check=("Find what is wrong with speech, before training.", _add_check))
+                      check=("Find the problems in a dataset before training.", _add_check))
 
 def voxtral_data(
     argv:list[str]|None=None, # arguments; None: those of the process
@@ -423,7 +423,7 @@ def voxtral_data(
                "  voxtral-data check my_speech --html quality.html")
     known = "\n".join(f"  {k:<10}{help}" for k,(help,_) in _DATA_COMMANDS.items())
     first = Parser("voxtral-data", description=f"Prepare speech for training.\n\n{example}\n\ncommands:\n{known}\n\n"
-                   "voxtral-data COMMAND --help explains one.", usage="voxtral-data COMMAND [flags]")
+                   "For the flags of a command: voxtral-data COMMAND --help", usage="voxtral-data COMMAND [flags]")
     first.add_argument("command", metavar="COMMAND", choices=[*_DATA_COMMANDS], help="What to do.")
     name = first.run(lambda p, a: a.command, argv[:1])
     p = Parser(f"voxtral-data {name}", usage=f"voxtral-data {name} IN OUT [flags]")

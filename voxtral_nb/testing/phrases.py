@@ -28,7 +28,8 @@ ALPHABETS = dict(en=_abc(), es=_abc("áéíóúüñ"), fr=_abc("àâæçéèêë
     sv=_abc("åäöé", "qw"), uk=set("абвгґдеєжзиіїйклмнопрстуфхцчшщьюя"))
 BORROWED = dict(bg="ѝ", da="é", de="é", en="é") # letters that may be there, and need not
 DIGRAPHS = dict(es="ll rr ch qu", fr="gn ill ch ph", pt="nh lh ch rr ão ões", de="sch ch pf tsch qu",
-    nl="ij ui eu oe sch ng", it="gn gli sch qu zz", hi="ड़ ढ़ ज़ फ़ क्ष ज्ञ त्र ँ ं", cs="ch", da="hv ng", hr="dž lj nj",
+    nl="ij ui eu oe sch ng", it="gn gli sch qu zz",
+    hi="ड़ ढ़ ज़ फ़ क्ष ज्ञ त्र ँ ं", cs="ch", da="hv ng", hr="dž lj nj",
     hu="cs gy ly ny sz ty zs dzs", lv="ie dz", lt="ie uo ch dž", mt="għ ie", pl="ch cz dz dź rz sz", sk="ch dz ia ie",
     sv="sj sk tj rs ng", fi="ng nk yö uo ie", et="õu öö", el="μπ ντ γκ τσ", bg="дж йо", uk="дз п'я", ru="ъе")
 
