@@ -318,7 +318,7 @@ class _Data:
     audio_column:str|None = _column("the audio", "audio, audio_path, audio_filepath, file_name, path")
     text_column:str|None = _column("the transcript", "text, sentence, transcription, transcript")
     language_column:str|None = _column("the language code; '-' uses none", "language, lang, locale")
-    speaker_column:str|None = _column("the speaker, for split_by 'speaker'; '-' uses none",
+    speaker_column:str|None = _column("the speaker; '-' uses none",
                                       "speaker, speaker_id, client_id", for_eval=False)
 
 # %% ../../nbs/core/01_config.ipynb #data-rows

@@ -32,7 +32,7 @@ AUDIO_SUFFIXES = tuple(
 
 def last_part(
     name:str, # a path of any system
-) -> str: # what stands behind the last slash or backslash
+) -> str: # what follows the last slash or backslash
     "The name of a file without its folders, in composed characters."
     return unicodedata.normalize("NFC", re.split(r"[/\\]", name.strip().rstrip("/\\"))[-1])
 
@@ -45,7 +45,7 @@ def _audio_stem(
 
 # %% ../../nbs/data/03_formats.ipynb #names-class
 class Names:
-    "Things with names, to be found by what lists call them."
+    "Find recordings by the names that lists give them."
     def __init__(self,
         pairs, # (name as it came, thing)
     ):
@@ -59,7 +59,7 @@ class Names:
     def __call__(self,
         key:str, # how a list calls a file
     ) -> list: # the things that it may mean
-        "Those of that name, else of that name without its suffix."
+        "The things with that name, or else with that name without its suffix."
         found = self.exact.get(last_part(key).casefold()) or self.stems.get(_audio_stem(key), [])
         return [o for _,o in found]
 
@@ -67,7 +67,7 @@ class Names:
 _FOLDERS = ("", "clips", "wavs", "wav", "audio") # where lists that give bare names keep their audio
 
 class Recordings:
-    "The recordings in a folder. It is looked through only if a name does not lead to a file at once."
+    "The recordings in a folder, which is searched only if a name is not a path."
     def __init__(self,
         folder:Path, # that relative paths count from
     ): self.folder,self.last = folder,("", "")
@@ -116,7 +116,7 @@ class Doc:
     "A file or a folder that speech is read from."
     def __init__(self,
         path:Path, # where it lies
-        name:str|None=None, # what it is called; None: as in `path`
+        name:str|None=None, # its name; None: as in `path`
         **keys # names of foreign keys, as `named_row` takes them
     ): self.path,self.name,self.keys = Path(path),name or Path(path).name,keys
 
@@ -152,7 +152,7 @@ def _decoded(
 
 @patch(as_prop=True)
 def text(self:Doc) -> str:
-    "All of a file's text; `ValueError` if it is too large, or none."
+    "All of a file's text; `ValueError` if it is too large or empty."
     if not self.path.exists(): raise ValueError("there is no such file")
     if not self.path.is_file(): raise ValueError("it is not a file")
     if self.head.startswith(LFS_POINTER):
@@ -171,7 +171,7 @@ def lines(self:Doc): # yields (number from 1, line)
 # %% ../../nbs/data/03_formats.ipynb #format
 @dataclass
 class Format:
-    "One way in which speech and transcripts are stored."
+    "A format of speech with transcripts."
     name:str # what it is called
     about:str # what it is
     looks:object # function of a `Doc`: is it that?
@@ -214,7 +214,7 @@ def _supervised(doc): return not doc.path.is_dir() and "supervisions" in _first_
 def _cut_rows(
     cut:dict, # a MonoCut
 ): # yields rows
-    "What is said in a cut of lhotse."
+    "The rows of a lhotse cut."
     if not isinstance(cut.get("recording"), dict) or "tracks" in cut:
         raise ValueError(f"a {cut.get('type', 'cut')} that does not hold one recording cannot be read; save MonoCuts")
     sources = [o for o in cut["recording"].get("sources", []) if o.get("type") == "file"]
@@ -293,7 +293,7 @@ def _clips_of_words(
     longest:float=30., # s; longer stretches are cut at their longest pause
     margin:float=.2, # s; of a pause, at most this much stays at each side
 ): # yields {text, offset, duration, words}
-    "Cut a recording into clips where nobody speaks."
+    "Cut a recording into clips at its pauses."
     def groups(part):
         gaps = [b["start"] - a["end"] for a,b in zip(part, part[1:])]
         if not gaps or max(gaps) < pause and part[-1]["end"] - part[0]["start"] <= longest: return [part]
@@ -503,7 +503,7 @@ def _records(
 def _separator(
     doc:Doc, # a table
 ) -> tuple: # (what divides the cells, lines that say so)
-    "What divides the cells of a table."
+    "The separator of a table."
     text = doc.start.lstrip("\r\n")
     if m := re.match(r"\s*sep=(.)[ ;,]*(?:\r?\n|\Z)", text, re.I): return m[1], 1
     lines = [s for s in re.split(r"\r\n|\r|\n", text) if s.strip()] or [""]
@@ -776,7 +776,7 @@ def _find_format(
     path:str|Path, # a file with transcripts, or a folder
     **keys # names of foreign keys, as `named_row` takes them
 ) -> tuple: # (`Format`, `Doc`)
-    "Find out how speech is stored, by looking at it; `DatasetError` if that is not known."
+    "Recognize the format of a file or folder; `DatasetError` if it is unknown."
     path = Path(path).expanduser()
     if printable(path) != str(path): raise DatasetError(f"{printable(path)} is not UTF-8: rename it")
     if not path.exists():
@@ -824,7 +824,7 @@ class Listing:
 # %% ../../nbs/data/03_formats.ipynb #listing-iter
 @patch
 def __iter__(self:Listing): # yields (row, file, line); a `BadRow` in the row's place if it cannot be used
-    "Read on; what is wrong with a line does not stop it."
+    "Yield rows; a bad line does not stop it."
     def bad(file, n, e, raw=""): return BadRow(str(file), n, str(e), short(str(raw), 500))
     keys = {k: v for k,v in self.keys.items() if v}
     if self.own: # held to its own rules

@@ -88,9 +88,9 @@ def _spectra(
 def _bandwidth(
     spectra:np.ndarray, # as `_spectra` gives them
 ) -> float: # Hz
-    "The highest frequency at which something is to be heard."
+    "The highest frequency that can be heard."
     loud = spectra[spectra.sum(1) >= np.median(spectra.sum(1))]
-    s = np.quantile(loud, .9, axis=0)[1:] # 0 Hz is no sound
+    s = np.quantile(loud, .9, axis=0)[1:] # 0 Hz cannot be heard
     there = np.flatnonzero(s > 1e-6*s.max()) if s.max() > 0 else []
     return float((there[-1] + 1)*SAMPLE_RATE/_N) if len(there) else 0.
 
@@ -159,7 +159,7 @@ def measure_clip(
     spectra = _spectra(resample(x, i.sampling_rate))
     loud,seconds = _loud(spectra),len(x)/i.sampling_rate
     q,offset = measure(x, i.sampling_rate),float(x.mean())
-    if abs(offset) > _OFFSET: # it is no sound, and would count as noise
+    if abs(offset) > _OFFSET: # it cannot be heard, and would count as noise
         q = replace(measure(x - np.float32(offset), i.sampling_rate), peak=q.peak, clipping=q.clipping)
     return ClipSound(quality=q, sampling_rate=i.sampling_rate, sha256=pcm_sha256(x),
                      bandwidth=_bandwidth(spectra), offset=offset, fingerprint=_fingerprint(loud),
@@ -351,7 +351,7 @@ def _similar(
     marks:np.ndarray, # fingerprints, shape (n, 8), uint64
     spans:np.ndarray, # their lengths; 0: there is none
 ): # yields pairs of rows
-    "Find clips that sound the same."
+    "Find clips that sound alike."
     order = np.argsort(spans, kind="stable")
     order = order[spans[order] > 0]
     ends = np.searchsorted(spans[order], spans[order]*1.1, side="right")
@@ -375,7 +375,7 @@ def _compare_sounds(
     marks:np.ndarray|None, # fingerprints; None: only what rows say
     spans:np.ndarray|None, # their lengths
 ):
-    "Note clips that are there twice."
+    "Note duplicate clips."
     silent = rows.found.get("silent", {}) # one silence is like another
     for group in _groups(None if i in silent else o for i,o in enumerate(rows.sound)):
         held = [i for i in group if rows.held[i]]
@@ -394,7 +394,7 @@ def _compare_sounds(
 def _compare_texts(
     rows:_Rows, # gets the problems
 ):
-    "Note sentences and speakers that are there twice."
+    "Note duplicate sentences, and speakers on both sides."
     for group in _groups(rows.sentence):
         train = [i for i in group if not rows.held[i]]
         for i in group[1:]:
@@ -419,7 +419,7 @@ class Problem:
     kind:str # one of `PROBLEM_KINDS`
     severity:str # "error", "warning" or "note"
     n:int # clips, or rows
-    rows:tuple # their numbers; evaluation data counts on behind the training data
+    rows:tuple # their numbers; evaluation data is numbered after the training data
     example:str # what was seen in the first
     def __str__(self):
         k = PROBLEM_KINDS[self.kind]
@@ -434,7 +434,7 @@ class QualityReport:
         sources:list, # of `_Source`: the data, and evaluation data
         rows:_Rows, # numbers of all rows, and problems
         figures:dict, # name -> a number for each clip
-        audio:bool, # was the sound checked?
+        audio:bool, # was the audio checked?
     ):
         self.name,self.audio,self._sources,self._found = sources[0].name,audio,sources,rows.found
         self.clips,self.held = len(rows),sum(rows.held) # how many; how many of them are evaluation data
@@ -443,7 +443,7 @@ class QualityReport:
         self.figures = figures # name -> array: a number for each clip, NaN where it is not known
         bad = [b for s in sources for b in s.bad]
         found = dict(rows.found)
-        if bad: # where it lies on this machine is nobody's concern
+        if bad: # without the path on this machine
             b = bad[0] if not Path(bad[0].file).is_absolute() else replace(bad[0], file=Path(bad[0].file).name)
             found["bad_row"] = {-1: str(b)}
         order = [*PROBLEM_KINDS]
@@ -457,7 +457,7 @@ class QualityReport:
         worst = {p.severity for p in self.problems}
         return "red" if "error" in worst else "yellow" if "warning" in worst else "green"
     @property
-    def first(self) -> list: # the three problems to care for first
+    def first(self) -> list: # the three problems to fix first
         return [p for p in self.problems if p.severity != "note"][:3]
 
 # %% ../../nbs/data/10_quality.ipynb #row-at
@@ -480,10 +480,10 @@ def _clip(self:QualityReport, i): # what `read_audio` takes
 # %% ../../nbs/data/10_quality.ipynb #make-report
 def report(
     data, # `SpeechDataset`, what `load_speech` gives, or where speech lies: a folder, a list of rows
-    held=None, # evaluation data, to see that it is not in the training data
+    held=None, # evaluation data, to find what is also in the training data
     audio:bool=True, # decode and measure every clip; False reads the rows only
     gate:QualityGate|None=None, # limits for single recordings; None: those of `QualityGate()`
-    workers:int|None=None, # threads that decode; None, and at most: the cores that there are
+    workers:int|None=None, # threads that decode; default and maximum: the number of cores
 ) -> QualityReport:
     "Check a dataset."
     sources,rows = [_source(o) for o in (data, held) if o is not None],_Rows()
@@ -517,7 +517,7 @@ def _check_names(rows): # rows without a language or speaker, if that is not all
 # %% ../../nbs/data/10_quality.ipynb #method
 @patch
 def report(self:SpeechDataset,
-    held=None, # evaluation data, to see that it is not in the training data
+    held=None, # evaluation data, to find what is also in the training data
     audio:bool=True, # decode and measure every clip; False reads the rows only
     **kwargs # gate and workers of `report`
 ) -> QualityReport:
@@ -534,7 +534,7 @@ def histogram(self:QualityReport,
     name:str, # one of the figures
     bins:int=20, # how many
 ) -> tuple: # (counts, edges), empty if nothing is known
-    "How a figure is spread over the clips."
+    "A histogram of one figure over the clips."
     v = self.figures[name]
     v = v[np.isfinite(v)]/_COLUMNS[name][2]
     return np.histogram(v, bins=bins) if len(v) else (np.zeros(0, int), np.zeros(0))
@@ -580,7 +580,7 @@ def __repr__(self:QualityReport): return str(self)
 def worst_rows(self:QualityReport,
     n:int=20, # clips, at most
 ) -> list: # (number of the row, kinds of its problems), the worst first; notes do not count
-    "The clips with the most and the gravest problems."
+    "The clips with the most and the most severe problems."
     kinds,weight = {},Counter()
     for p in self.problems:
         if p.severity == "note": continue
@@ -677,7 +677,7 @@ def _player(
     clip, # as `read_audio` takes it
     most:float=30., # s; longer clips are cut
 ) -> str: # HTML
-    "A clip in the page itself."
+    "A player with the audio of a clip in it."
     import soundfile as sf
     b = io.BytesIO()
     try: sf.write(b, np.clip(read_audio(clip), -1, 1)[:round(most*SAMPLE_RATE)], SAMPLE_RATE, format="MP3")
@@ -688,9 +688,9 @@ def _player(
 @patch
 def to_html(self:QualityReport,
     n:int=20, # of the worst clips, at most
-    players:bool=True, # with their sound? It makes the page larger, and leaves the machine with it
+    players:bool=True, # embed their audio? The page gets larger, and whoever gets the page gets the audio
 ) -> str:
-    "A page that stands alone."
+    "The report as a self-contained page."
     some = self.worst_rows(n)
     rows = [self._cells(i, k) + ([_player(self._clip(i))] if players else []) for i,k in some]
     title = html.escape(f"Quality of {self.name}")
@@ -699,7 +699,7 @@ def to_html(self:QualityReport,
 # %% ../../nbs/data/10_quality.ipynb #save
 @patch
 def to_dict(self:QualityReport) -> dict:
-    "The report as JSON can hold it."
+    "The report as JSON-compatible values."
     def spread(k):
         counts,edges = self.histogram(k)
         return dict(unit=_COLUMNS[k][1], counts=counts.tolist(), edges=[round(float(o), 4) for o in edges])
@@ -714,8 +714,8 @@ def to_dict(self:QualityReport) -> dict:
 
 @patch
 def save(self:QualityReport,
-    folder:str|Path, # where to write; made if it is not there
-    players:bool=True, # with the sound of the worst clips in the page?
+    folder:str|Path, # where to write; created if missing
+    players:bool=True, # embed the audio of the worst clips in the page?
 ) -> list: # the files
     "Write quality.json, quality.png and quality.html."
     folder,text = Path(folder),json.dumps(self.to_dict(), ensure_ascii=False, indent=1)

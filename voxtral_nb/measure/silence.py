@@ -27,7 +27,7 @@ SILENCE_LIMIT = .1 # nats a token by which the loss may differ; or this share of
 
 @dataclass(frozen=True, kw_only=True)
 class SilenceCheck:
-    "What leaving out most of the silence does to a model, measured on some clips."
+    "The effect on a model of leaving out most of the silence, measured on some clips."
     clips:int # that were compared
     states:float # distance of the encoder's states of the speech, relative to their size
     loss:tuple[float,float] # of the transcripts, nats a token: in whole windows, and without most of the silence
@@ -51,7 +51,7 @@ def _heard_and_written(
     rows:list[dict], # with arrays as audio, and texts
     most:int, # tokens of a text
 ) -> tuple: # states of the speech of each clip; what `decode` says of each
-    "What a model makes of some clips."
+    "States, losses and texts of a model for some clips."
     base, w = base_voxtral(model), collate.prompt.windows
     batch, device = collate(rows), next(base.parameters()).device
     samples = [len(o["audio"]) for o in rows]

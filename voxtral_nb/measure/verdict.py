@@ -55,14 +55,14 @@ FEWEST_CLIPS = 6 # 2 * .5**6 < 5%: fewer cannot show a difference at this level,
 class Verdict:
     "What two evaluations on the same clips say about a difference between the models."
     metric:str # name in `METRICS` of the rate to judge by
-    outcome:str # "better", "worse", "unclear" (the interval holds 0) or "too few clips"
+    outcome:str # "better", "worse", "unclear" (the interval contains 0) or "too few clips"
     before:float # rate of the original model
     after:float # rate of the fine-tuned model
     low:float|None # 95% interval of after - before; None with too few clips
     high:float|None
     clips:int # evaluated
     units:int # words (or characters) of their references
-    needed_clips:int|None # clips in all with which this difference would be clear; None: clear, or no difference
+    needed_clips:int|None # total clips that would make this difference clear; None: it is clear, or zero
 
 # %% ../../nbs/measure/03_verdict.ipynb #verdict
 def verdict(
@@ -71,7 +71,7 @@ def verdict(
     draws:int=2000, # bootstrap resamples
     seed:int=0, # of the draws; the same seed gives the same interval
 ) -> Verdict:
-    "Better, worse, or not enough speech to tell."
+    "Better, worse, or too little speech to tell."
     if before.table.reference.tolist() != after.table.reference.tolist():
         raise EvaluationError("the reports are of different clips; evaluate both models on the same data")
     b, a = _clip_counts(before), _clip_counts(after)

@@ -353,7 +353,8 @@ def _add_convert(
                    help="Format of IN. Default: found by its content.")
     names = [replace(config_fields()[k], default=None) for k in ("audio_column", "text_column", "language_column",
                                                                  "speaker_column")]
-    for f in (*(config_fields()[k] for k in ("language", "on_bad")), *names): add_setting(p, f)
+    language = replace(config_fields()["language"], unset="none")
+    for f in (language, config_fields()["on_bad"], *names): add_setting(p, f)
     return _convert
 
 def _convert(
