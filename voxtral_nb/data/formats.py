@@ -546,7 +546,7 @@ def _cell_row(names, cells) -> dict: # times as numbers, empty cells left out
 
 def _read_table(doc, names):
     sep,skip = _separator(doc)
-    first = re.split(r"\r\n|\r|\n", doc.start.lstrip("\r\n"))[skip]
+    first = next(iter(re.split(r"\r\n|\r|\n", doc.start.lstrip("\r\n"))[skip:]), "")
     plain = sep in "\t|" and not any(o.strip().startswith('"') for o in first.split(sep)) # such tables quote nothing
     records = ((n + skip, r) for n,r in _records(islice(_open_table(doc), skip, None), sep, plain))
     some = [*islice(records, 200)]

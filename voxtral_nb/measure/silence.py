@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np, torch
 
+from ..core.memory import explain_memory
 from ..core.words import counted
 from ..data.audio import read_audio
 from .evaluation import evaluation_mode, pick_clips
@@ -97,7 +98,8 @@ def with_verified_silence(
     if cfg.packing != "split" or not len(clips): return cfg
     large = sum(p.numel() for p in model.parameters()) > 5e8
     n = 2 if large and next(model.parameters()).device.type == "cpu" else 8
-    check = verify_silence(model, processor, clips, n, cfg.language, cfg.packing_gap_seconds)
+    with explain_memory("verifying what silence costs", ["packing='none'", "max_seconds, to leave out long clips"]):
+        check = verify_silence(model, processor, clips, n, cfg.language, cfg.packing_gap_seconds)
     log(f"silence: {check}")
     if check.ok: return cfg
     log(f"silence: whole windows are used instead (packing='none'): the loss differs by more than {SILENCE_LIMIT} "
