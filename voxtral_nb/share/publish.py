@@ -22,7 +22,8 @@ from ..core.config import VoxtralNBError, config_fields
 from ..core.files import atomic_write
 from ..core.hub import (Changes, HubError, account, check_target, compare_files, commit_files, file_hashes,
                                  file_inside, find_repository, full_repo_id, hub_client, local_path, matches,
-                                 refuse_tokens, repo_files, repo_page, update_repository, ask, write_dry_run)
+                                 refuse_tokens, repo_files, repo_page, update_repository, ask, write_dry_run,
+                                 DRY_RUN_LIST)
 from ..core.memory import explain_memory, is_out_of_memory
 from ..core.secrets import redact
 from ..core.words import counted, data_size
@@ -233,7 +234,8 @@ def _file_list(
     most:int=20, # files to name; of a folder with more, the number
 ) -> str: # a line for each, and the total
     "The files of a folder with their sizes."
-    sizes = {p.relative_to(folder).as_posix(): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+    sizes = {p.relative_to(folder).as_posix(): p.stat().st_size for p in sorted(folder.rglob("*"))
+             if p.is_file() and p.name != DRY_RUN_LIST} # a note of the dry run, which is not sent
     inside, lines = {}, []
     for name in sizes: inside.setdefault(name.rpartition("/")[0], []).append(name)
     for at, names in inside.items():
