@@ -682,7 +682,7 @@ def test_hostile_texts(desk, source, tmp_path):
         sf.write(tmp_path/"x.wav", source[i*RATE:(i + 2)*RATE], RATE)
         return (tmp_path/"x.wav").read_bytes()
     liar = sound(9)
-    names = ["../../outside.wav", "<img src=x onerror=window.seen.ran=1>.wav", "a\u0007b\n.wav", "n"*300 + ".wav",
+    names = ["../../led-outside.wav", "<img src=x onerror=window.seen.ran=1>.wav", "a\u0007b\n.wav", "n"*300 + ".wav",
              "/etc/passwd.wav"]
     files = [dict(name=n, buffer=sound(i)) for i, n in enumerate(names)]
     files += [dict(name="zero.wav", buffer=b""),
@@ -700,7 +700,7 @@ def test_hostile_texts(desk, source, tmp_path):
     rec.wait_said("Look at the list|did not arrive")
     table = rec.part("table").inner_text()
     assert rec.root.locator("tbody tr").count() == len(files), table
-    assert "<img src=x onerror=window.seen.ran=1>.wav" in table and "outside.wav" in table
+    assert "<img src=x onerror=window.seen.ran=1>.wav" in table and "led-outside.wav" in table
     rec.shot("hostile")
     for i, f in enumerate(rec.part("upload-text").all()):
         f.fill(f"{HOSTILE} {i}")
@@ -713,7 +713,7 @@ def test_hostile_texts(desk, source, tmp_path):
     run_cell(page, 1)
     time.sleep(.5)
     assert not page.evaluate("() => window.seen.ran") and page.locator("img[src=x]").count() == 0
-    assert not [f for f in desk.server.folder.parent.rglob("*outside*")]
+    assert not [f for f in desk.server.folder.parent.rglob("*led-outside*")]
     assert not [f for f in desk.server.folder.rglob("*passwd*")]
     ds = SpeechDataset.open(rec.folder/"data.jsonl")
     assert ds.validate().problems == []
