@@ -1,0 +1,172 @@
+// The Studio's page. Python writes its HTML; this file shows it, keeps what a person is typing, and reports what they do.
+// Nothing is kept in the notebook: HTML and sound come as messages, never as the widget's state.
+const LATE = 8000; // ms without an answer before the page says so
+
+function sameKind(a, b) {
+  return a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
+}
+
+function copyAttributes(to, from) {
+  for (const { name } of [...to.attributes])
+    if (!from.hasAttribute(name) && !(to.tagName === "DETAILS" && name === "open")) to.removeAttribute(name);
+  for (const { name, value } of [...from.attributes]) {
+    if (to.tagName === "DETAILS" && name === "open") continue; // the reader opens and closes it
+    if (to.getAttribute(name) !== value) to.setAttribute(name, value);
+  }
+}
+
+function copyValue(to, from) { // what is being typed stays
+  if (to === document.activeElement && to.tagName !== "SELECT" && to.type !== "checkbox") return;
+  if (to.tagName === "INPUT" && to.type === "checkbox") to.checked = from.hasAttribute("checked");
+  else if (to.tagName === "INPUT") { if (to.value !== from.value) to.value = from.value; }
+  else if (to.tagName === "TEXTAREA") { if (to.value !== from.textContent) to.value = from.textContent; }
+  else if (to.tagName === "SELECT") { const v = from.querySelector("option[selected]")?.value ?? from.value; if (to.value !== v) to.value = v; }
+}
+
+// Make `to` hold what `from` holds, and leave alone what is the same: focus, scroll positions and folds survive.
+function morph(to, from) {
+  const olds = [...to.childNodes], news = [...from.childNodes];
+  let i = 0;
+  for (const n of news) {
+    let o = olds[i];
+    if (o && n.nodeType === 1 && n.id && !sameKind(o, n)) { // a block that moved, or others before it that are gone
+      const k = olds.findIndex((x, j) => j > i && sameKind(x, n));
+      if (k > 0) { while (i < k) olds[i++].remove(); o = olds[i]; }
+    }
+    if (!o) { to.append(n); continue; }
+    if (!sameKind(o, n)) { to.insertBefore(n, o); continue; }
+    i += 1;
+    if (n.nodeType === 3) { if (o.data !== n.data) o.data = n.data; continue; }
+    if (n.nodeType !== 1) continue;
+    if (o.isEqualNode(n) && !("value" in o)) continue;
+    copyAttributes(o, n);
+    if (n.dataset.force === "true" && !o.forced) o.open = true; // an error in it: once
+    o.forced = n.dataset.force === "true";
+    morph(o, n);
+    copyValue(o, n);
+  }
+  while (i < olds.length) olds[i++].remove();
+}
+
+function render({ model, el }) {
+  const root = document.createElement("div");
+  root.className = "vs";
+  root.setAttribute("data-lm-suppress-shortcuts", "true"); // keys typed here are not JupyterLab's
+  const late = document.createElement("div");
+  late.className = "vs-late"; late.setAttribute("role", "alert"); late.hidden = true;
+  const body = document.createElement("div");
+  root.append(late, body); el.append(root);
+  const waiting = new Map(), audio = new Audio();
+  let next = 1, url = null, playing = null, speech = null, ready = false;
+
+  function watch() {
+    const now = performance.now(), old = [...waiting.values()].some((t) => now - t > LATE);
+    const text = "Python has not answered for some seconds. It may be busy with another cell. If the kernel was restarted, run this cell again: runs go on, and nothing is lost.";
+    if (old && late.hidden) late.textContent = text;
+    late.hidden = !old;
+  }
+  const clock = setInterval(watch, 1000);
+
+  function send(name, args = {}, buffers = undefined) {
+    const id = next++;
+    waiting.set(id, performance.now());
+    root.dataset.busy = "true";
+    model.send({ id, do: name, args }, undefined, buffers);
+  }
+  function received(message, buffers) {
+    waiting.clear(); // whatever comes, Python is there
+    if (message.answer !== undefined) root.dataset.busy = "false";
+    if (message.html !== undefined) {
+      const t = document.createElement("template");
+      t.innerHTML = message.html;
+      morph(body, t.content);
+      if (playing !== null) mark(playing, true);
+      if (!ready) { ready = true; root.dataset.ready = "true"; }
+    }
+    if (message.focus) { const o = body.querySelector(message.focus); if (o) o.focus({ preventScroll: false }); }
+    if (message.sound !== undefined && message.sound === playing && buffers?.length) {
+      if (url) URL.revokeObjectURL(url);
+      url = URL.createObjectURL(new Blob([buffers[0]], { type: "audio/wav" }));
+      audio.src = url;
+      audio.play().catch(() => stopSound());
+    }
+    if (message.sound !== undefined && !buffers?.length) stopSound();
+    watch();
+  }
+
+  // Clips
+  function mark(key, on) {
+    for (const b of body.querySelectorAll("[data-play]")) if (b.dataset.play === key) {
+      b.setAttribute("aria-pressed", on ? "true" : "false");
+      b.textContent = on ? "■" : "▶";
+    }
+  }
+  function stopSound() { audio.pause(); if (playing !== null) mark(playing, false); playing = null; }
+  function play(key) {
+    const again = playing === key;
+    stopSound();
+    if (again) return;
+    playing = key; mark(key, true);
+    send("play", { key });
+  }
+  audio.addEventListener("ended", stopSound);
+
+  // A few words for the new model to hear
+  async function speak(b) {
+    if (speech) return endSpeech();
+    if (!navigator.mediaDevices) return send("no_microphone", { why: "this page is not on https or localhost" });
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+      const context = new AudioContext(), source = context.createMediaStreamSource(stream);
+      const code = "registerProcessor('vs-take', class extends AudioWorkletProcessor { process(i) { if (i[0][0]) this.port.postMessage(i[0][0].slice()); return true; } })";
+      const at = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+      await context.audioWorklet.addModule(at);
+      URL.revokeObjectURL(at);
+      const node = new AudioWorkletNode(context, "vs-take"), parts = [];
+      node.port.onmessage = ({ data }) => { parts.push(data); if (parts.length * 128 > 30 * context.sampleRate) endSpeech(); };
+      source.connect(node);
+      speech = { stream, context, parts };
+      b.setAttribute("aria-pressed", "true"); b.textContent = "Stop and transcribe";
+    } catch (e) { send("no_microphone", { why: e.name }); }
+  }
+  function endSpeech(keep = true) {
+    const { stream, context, parts } = speech, rate = Math.round(context.sampleRate);
+    speech = null;
+    stream.getTracks().forEach((t) => t.stop());
+    context.close();
+    if (!keep) return;
+    const pcm = new Int16Array(parts.reduce((n, p) => n + p.length, 0));
+    let k = 0;
+    for (const p of parts) for (const x of p) pcm[k++] = Math.max(-32768, Math.min(32767, Math.round(32768 * x)));
+    for (const b of body.querySelectorAll("[data-speak]")) { b.removeAttribute("aria-pressed"); b.textContent = "Speak"; }
+    send("speak", { rate }, [pcm.buffer]);
+  }
+
+  // What a person does
+  const value = (o) => (o.type === "checkbox" ? o.checked : o.value);
+  body.addEventListener("click", (e) => {
+    const b = e.target.closest("[data-do], [data-play], [data-speak]");
+    if (!b || b.getAttribute("aria-disabled") === "true") return;
+    if (b.dataset.play !== undefined) return play(b.dataset.play);
+    if (b.dataset.speak !== undefined) return speak(b);
+    send(b.dataset.do, JSON.parse(b.dataset.args || "{}"));
+  });
+  body.addEventListener("change", (e) => {
+    const o = e.target.closest("[data-set]");
+    if (o) send(o.dataset.set, { ...JSON.parse(o.dataset.args || "{}"), value: value(o) });
+  });
+  let typed = null;
+  body.addEventListener("input", (e) => {
+    const o = e.target.closest("[data-live]");
+    if (!o) return;
+    clearTimeout(typed);
+    typed = setTimeout(() => send(o.dataset.set, { ...JSON.parse(o.dataset.args || "{}"), value: value(o) }), 250);
+  });
+  body.addEventListener("keydown", (e) => { if (e.key === "Enter" && e.target.matches("input[data-set]")) e.target.blur(); });
+
+  model.on("msg:custom", received);
+  send("hello");
+  return () => { clearInterval(clock); stopSound(); if (speech) endSpeech(false); model.off("msg:custom", received); if (url) URL.revokeObjectURL(url); };
+}
+
+export default { render };
