@@ -7,7 +7,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/audio.html.md"""
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'LFS_POINTER', 'QUALITY_PROBLEMS', 'AudioError', 'printable', 'show_audio', 'to_mono', 'resample',
            'AudioInfo', 'audio_info', 'read_audio', 'write_wav', 'pcm_sha256', 'content_key', 'AudioQuality', 'measure',
-           'QualityProblem', 'QualityGate']
+           'speech_edges', 'QualityProblem', 'QualityGate']
 
 # %% ../../nbs/data/01_audio.ipynb #imports-std
 import hashlib, io, math, numbers, os, re, struct
@@ -914,6 +914,23 @@ def measure(
     rms = _db(np.mean(np.square(x, dtype=np.float64)))
     return AudioQuality(duration=len(x)/sr, peak=float(a.max()), rms_dbfs=rms, clipping=float(np.mean(a >= .999)),
                         silence=float(np.mean(p < quiet)), snr_db=_snr_db(p), speech_dbfs=_db(_speech_power(p)))
+
+# %% ../../nbs/data/01_audio.ipynb #edges
+def speech_edges(
+    x:np.ndarray, # mono samples, shape (n,), float in -1..1 or int16
+    sr:int=SAMPLE_RATE, # rate of `x` in Hz
+    margin:float=.25, # s that are left of the silence at each end
+) -> list: # [first sample, one past the last]; all of it where nothing can be heard
+    "Where the silence at the start ends, and where that at the end begins."
+    n = max(1, round(.02*sr))
+    if len(x) < 3*n: return [0, len(x)]
+    power = np.square(_to_float(x[:len(x)//n*n]).reshape(-1, n), dtype=np.float64).mean(1)
+    loud = np.quantile(power, .95)
+    floor = max(1e-6, 1e-4*loud, min(4*np.quantile(power, .1), 10**-2.5*loud))
+    heard = np.flatnonzero(power >= floor)
+    if not len(heard): return [0, len(x)]
+    margin = round(margin*sr)
+    return [int(max(0, heard[0]*n - margin)), int(min(len(x), (heard[-1] + 1)*n + margin))]
 
 # %% ../../nbs/data/01_audio.ipynb #problem
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
-from ..data.audio import measure
+from ..data.audio import measure, speech_edges
 from ..core.config import VoxtralNBError
 from ..core.files import atomic_write, strict_json
 from .languages import Prompt
@@ -111,25 +111,6 @@ def _peaks(
     return (np.maximum.reduceat(np.abs(pcm.astype(np.int32)),
                                 edges)/327.68).round().astype(int).tolist() if len(pcm) else []
 
-# %% ../../nbs/record/03_takes.ipynb #edges
-_MARGIN = .25 # s that are left of the silence at each end
-
-def _trim_edges(
-    pcm:np.ndarray, # int16, shape (n,)
-    rate:int, # Hz
-) -> list: # [first sample, one past the last]
-    "Where the silence at the start ends, and where that at the end begins."
-    n = max(1, round(.02*rate))
-    if len(pcm) < 3*n: return [0, len(pcm)]
-    x = pcm[:len(pcm)//n*n].reshape(-1, n)/np.float32(32768)
-    power = np.square(x, dtype=np.float64).mean(1)
-    loud = np.quantile(power, .95)
-    floor = max(1e-6, 1e-4*loud, min(4*np.quantile(power, .1), 10**-2.5*loud))
-    heard = np.flatnonzero(power >= floor)
-    if not len(heard): return [0, len(pcm)]
-    margin = round(_MARGIN*rate)
-    return [int(max(0, heard[0]*n - margin)), int(min(len(pcm), (heard[-1] + 1)*n + margin))]
-
 # %% ../../nbs/record/03_takes.ipynb #is-id
 def is_id(
     x, # anything
@@ -213,7 +194,7 @@ def finish(self:TakeFolder,
     t.samples,t.trimmed = f.stat().st_size//2,False
     pcm = self.samples(t)
     t.quality = asdict(measure(pcm, t.sampling_rate)) if len(pcm) else None
-    t.peaks,t.edges,t.finished,t.interrupted = _peaks(pcm),_trim_edges(pcm, t.sampling_rate),True,interrupted
+    t.peaks,t.edges,t.finished,t.interrupted = _peaks(pcm),speech_edges(pcm, t.sampling_rate),True,interrupted
     self.save(t)
     return t
 
