@@ -93,7 +93,7 @@ def test_nothing_in_it_belongs_to_a_machine_or_a_person():
     assert not bad, "\n".join(bad)
 
 
-ROOMS = "core data record model measure training share run".split() # a room uses those before it
+ROOMS = "core data record model measure training share run studio".split() # a room uses those before it
 
 
 def place(module): # "model.cache" -> (room's number, module's number in it)
@@ -147,7 +147,7 @@ def test_the_front_door_offers_what_people_use():
 
 
 SECTION = {"Core": "core", "Data": "data", "Record": "record", "Model": "model", "Measure": "measure",
-           "Training": "training", "Share": "share", "Run": "run", "Testing": "testing"}
+           "Training": "training", "Share": "share", "Run": "run", "Studio": "studio", "Testing": "testing"}
 
 
 def linked(text, folder): # "[name](nbs/core/01_config.ipynb)" in rows of tables, with what stands in each row
