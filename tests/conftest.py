@@ -84,6 +84,19 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda o: "test_recorder_long" not in o.nodeid)
 
 
+# Processor time tells more than a clock on a machine that others use too. A test that starts processes counts theirs
+# when they end; the processes of a shared server count where it is closed.
+def _cpu(): # s
+    return sum(os.times()[:4]) + warm.cpu
+
+def pytest_runtest_logstart(): pytest_runtest_logstart.before = _cpu()
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    item.user_properties.append(("cpu", round(_cpu() - pytest_runtest_logstart.before, 2)))
+    return (yield)
+
+
 # The last line of a test run is JSON, after pytest's own. With xdist only the process that collects the results prints.
 def _untracked():
     return set(subprocess.run(["git", "ls-files", "-o", "--exclude-standard"], cwd=ROOT, capture_output=True,
@@ -103,10 +116,17 @@ def pytest_terminal_summary(terminalreporter):
     stats = terminalreporter.stats
     count = lambda k: len(stats.get(k, []))
     config = terminalreporter.config
+    spent = {r.nodeid: dict(r.user_properties).get("cpu", 0) for k in ("", "passed", "failed", "error")
+             for r in stats.get(k, []) if r.when == "teardown"}
+    terminalreporter.section("most processor time, of each test with its fixtures")
+    costly = sorted(spent, key=spent.get, reverse=True)
+    for o in costly[:15]: terminalreporter.write_line(f"{spent[o]:.1f}s {o}")
+    if to := os.environ.get("VOXTRAL_NB_CPU"): Path(to).write_text("".join(f"{spent[o]} {o}\n" for o in costly))
     slow = sorted((r for k in ("passed", "failed") for r in stats.get(k, []) if r.when == "call"),
                   key=lambda r: -r.duration)[:3]
     config.stash_result = dict(passed=count("passed"), failed=count("failed") + count("error"),
                                skipped=count("skipped"), seconds=round(time.time() - config.stash_start),
+                               cpu_seconds=round(sum(spent.values())),
                                slowest={r.nodeid: round(r.duration) for r in slow})
 
 def pytest_unconfigure(config):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 class Warm:
     "The process that forks; it starts with the first script."
-    def __init__(self): self.process = None
+    def __init__(self): self.process, self.cpu = None, 0. # s of processor time, with that of the scripts that ended
 
     def __call__(self, code, *args, cwd=None, env=None, timeout=300, check=False):
         "Run a script with these arguments, without standard input: its exit status and what it printed."
@@ -35,7 +35,8 @@ class Warm:
     def answer(self, timeout): # s
         "The exit status that the process sends."
         if select.select([self.process.stdout], [], [], timeout)[0] and (line := self.process.stdout.readline()):
-            return json.loads(line)
+            status, self.cpu = json.loads(line)
+            return status
         self.close()
         raise AssertionError(f"no answer within {timeout} s")
 
@@ -59,12 +60,13 @@ def job():
     matplotlib.use("agg")
     import matplotlib.pyplot # noqa: F401
     load_processor(tiny_path())
-    os.write(answer, b"0\n")
+    say = lambda status: os.write(answer, b"%s\n" % json.dumps([status, sum(os.times()[:4])]).encode())
+    say(0)
     while line := sys.stdin.readline():
         if not (pid := os.fork()):
             os.close(answer)
             return json.loads(line)
-        os.write(answer, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     os._exit(0)
 
 
