@@ -1,6 +1,6 @@
 """What the tests share. They hold what a notebook cell cannot: processes, the installed wheel, a browser, end to end
 runs."""
-import atexit, json, os, shutil, subprocess, sys, tempfile, time
+import atexit, gc, json, os, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,8 @@ def pytest_collection_modifyitems(items):
     the rest meanwhile."""
     items.sort(key=lambda o: "test_recorder_long" not in o.nodeid)
 
+def pytest_collection_finish(): gc.freeze() # the imports of all tests are done; see warm.py
+
 
 # Processor time tells more than a clock on a machine that others use too. A test that starts processes counts theirs
 # when they end; the processes of a shared server count where it is closed.
@@ -120,7 +122,7 @@ def pytest_terminal_summary(terminalreporter):
              for r in stats.get(k, []) if r.when == "teardown"}
     terminalreporter.section("most processor time, of each test with its fixtures")
     costly = sorted(spent, key=spent.get, reverse=True)
-    for o in costly[:15]: terminalreporter.write_line(f"{spent[o]:.1f}s {o}")
+    for o in [o for o in costly if spent[o] > 5][:15]: terminalreporter.write_line(f"{spent[o]:.1f}s {o}")
     if to := os.environ.get("VOXTRAL_NB_CPU"): Path(to).write_text("".join(f"{spent[o]} {o}\n" for o in costly))
     slow = sorted((r for k in ("passed", "failed") for r in stats.get(k, []) if r.when == "call"),
                   key=lambda r: -r.duration)[:3]
