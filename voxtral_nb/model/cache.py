@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/cache.html.md"""
 
 # %% auto #0
 __all__ = ['CacheError', 'weights_fingerprint', 'FeatureStore', 'CachedDataset', 'cache_folder', 'CachePlan', 'plan_cache',
-           'cache_rows', 'CachedSet', 'CachedSets', 'cached_features', 'clear_cache']
+           'cache_rows', 'CachedSet', 'CachedSets', 'cached_features', 'clear_cache', 'forget_clips']
 
 # %% ../../nbs/model/06_cache.ipynb #imports
 import hashlib, json, math, mmap, os, secrets, shutil, time, zlib
@@ -823,3 +823,21 @@ def clear_cache(
                     gone.append(o)
         except OSError as e: raise CacheError(f"{o.folder} could not be removed: {e.strerror}") from e
     return CachedSets(gone)
+
+# %% ../../nbs/model/06_cache.ipynb #forget
+def forget_clips(
+    clips:Sequence, # audio, as `read_audio` takes it
+    cache_dir:str|Path|None=None, # see `cache_folder`
+) -> int: # shards that were removed
+    "Remove what is cached of clips, whatever model it was computed for."
+    keys,root,gone = {content_key(o) for o in clips},cache_folder(cache_dir),0
+    for folder in sorted(p for p in root.iterdir() if (p/"settings.json").is_file()) if root.is_dir() else ():
+        with _locked_exclusively(folder) as mine:
+            for p in sorted(folder.glob("*.json")):
+                try: entries = {} if p.name == "settings.json" else _load_index(p, folder.name)
+                except (OSError, ValueError): continue
+                if keys.isdisjoint(entries): continue
+                if mine is False: raise CacheError(f"{folder} is in use by another process: end it, and try again")
+                for o in (p, p.with_suffix(".bin")): o.unlink(missing_ok=True)
+                gone += 1
+    return gone

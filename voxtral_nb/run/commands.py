@@ -411,9 +411,100 @@ def _check(
     print(json.dumps(dict(light=r.light, clips=r.clips, errors=n["error"], warnings=n["warning"])))
     if n["error"]: sys.exit(1)
 
+# %% ../../nbs/run/04_commands.ipynb #data-care-table
+_CARE = dict( # subcommand -> (what it does, module, function, flags: name -> (type or choices, help))
+    trim=("Cut the silence at both ends of clips.", "care", "trim",
+          dict(margin=(float, "Seconds of silence to leave at each end. Default: 0.25."))),
+    loudness=("Bring clips to one loudness (EBU R128).", "care", "loudness",
+              dict(target=(float, "Loudness in LUFS. Default: -23."),
+                   peak=(float, "Highest true peak in dBFS. Default: -1."))),
+    dedupe=("Leave out clips that are there already.", "care", "dedupe", {}),
+    cut=("Cut clips that are too long at their pauses.", "care", "cut_long",
+         dict(max_seconds=(float, "Longest clip, in seconds. Default: 30."),
+              pause=(float, "Shortest pause to cut at, in seconds. Default: 0.1."))),
+    compress=("Store audio in less space.", "care", "compress",
+              dict(codec=(("flac", "opus"), "FLAC loses nothing, Opus is smaller. Default: flac."))),
+    pseudonyms=("Give speakers other names.", "privacy", "pseudonyms", {}),
+    redact=("Take personal data out of transcripts and sound.", "privacy", "redact",
+            dict(names=([], "A name to take out; may be repeated."),
+                 unknown_times=(("list", "drop"), "Rows whose words have no times: list them and keep their sound, or "
+                                "drop them. Default: list."))),
+    withdraw=("Leave out the clips of a speaker or a consent.", "privacy", "withdraw",
+              dict(speaker=(str, "Who withdraws."), consent=(str, "Version of the consent that is withdrawn."))))
+
+_META = {float: "X", str: "TEXT"}
+
+# %% ../../nbs/run/04_commands.ipynb #data-care-flags
+def _add_care(
+    name:str, # of `_CARE`
+): # function of the parser
+    "What adds the flags of a subcommand."
+    about,module,function,flags = _CARE[name]
+    def add(p):
+        more = f"\n  voxtral-data {name} my_speech my_speech-{name} --dry-run\n      show what would be done"
+        p.description = f"{about} IN stays as it is: OUT is a new dataset, with a log beside it.\n\nexamples:{more}"
+        p.add_argument("source", metavar="IN", help="A dataset folder, or its list of rows.")
+        p.add_argument("folder", metavar="OUT", help="The folder to make; it must not exist, or be empty.")
+        for k,(kind,help) in flags.items():
+            flag = "--name" if k == "names" else "--" + k.replace("_", "-")
+            how = (dict(action="append", metavar="NAME") if kind == [] else
+                   dict(choices=kind) if isinstance(kind, tuple) else dict(type=kind, metavar=_META[kind]))
+            p.add_argument(flag, dest=k, default=argparse.SUPPRESS, help=help, **how)
+        add_setting(p, config_fields()["on_bad"])
+        p.add_argument("--dry-run", action="store_true", help="Show what would be done, and write nothing.")
+        if name == "withdraw":
+            p.add_argument("--erase", action="store_true",
+                           help="Also delete these clips from IN: rows, audio, drafts, takes, exports, cache.")
+        return lambda p, a: _care(module, function, a)
+    return add
+
+# %% ../../nbs/run/04_commands.ipynb #data-care
+def _care(
+    module:str, # of voxtral_nb.data
+    function:str, # of the module
+    a:argparse.Namespace, # parsed flags
+):
+    "Write a new dataset, and say what was done."
+    from importlib import import_module
+    a = vars(a)
+    source,folder,erase = a.pop("source"),a.pop("folder"),a.pop("erase", False)
+    if erase: whose = {k: a.get(k) for k in ("speaker", "consent")}
+    done = getattr(import_module(f"voxtral_nb.data.{module}"), function)(source, folder, **a)
+    print(done, file=sys.stderr)
+    if erase: print(_erase(source, whose, done.dry_run), file=sys.stderr)
+    print(json.dumps(dict(folder=str(done.folder), clips=done.clips, changes=len(done.changes), left=len(done.left),
+                          skipped=len(done.skipped), log=None if done.dry_run else str(done.log))))
+
+def _erase(source, whose, dry_run) -> str:
+    "Delete what there is of somebody, in the dataset and in the cache."
+    from voxtral_nb.data.privacy import copies, erase
+    found = copies(source, **whose)
+    if dry_run: return f"would be deleted, {found}"
+    from voxtral_nb.model.cache import forget_clips
+    n = forget_clips(found.clips)
+    return f"deleted, {erase(source, **whose)}\ncached features: {n} files"
+
+# %% ../../nbs/run/04_commands.ipynb #data-retention
+def _add_retention(
+    p:Parser, # of voxtral-data retention
+): # function of the parser and the parsed flags
+    "Add the flags of voxtral-data retention."
+    p.description = "List the clips that are kept for longer than was promised, by created_at."
+    p.usage = "voxtral-data retention DATA --days N"
+    p.add_argument("data", metavar="DATA", help="A dataset folder, or its list of rows.")
+    p.add_argument("--days", type=int, metavar="N", required=True, help="How long clips may be kept.")
+    def command(p, a):
+        from voxtral_nb.data.privacy import retention
+        r = retention(a.data, a.days)
+        print(r, file=sys.stderr)
+        print(json.dumps(dict(clips=r.clips, old=[i for i,*_ in r.old], undated=len(r.undated))))
+    return command
+
 # %% ../../nbs/run/04_commands.ipynb #voxtral-data
 _DATA_COMMANDS = dict(convert=("Write speech in another format.", _add_convert), # name -> (help, adds the flags)
-                      check=("Find the problems in a dataset before training.", _add_check))
+                      check=("Find the problems in a dataset before training.", _add_check),
+                      **{k: (o[0], _add_care(k)) for k,o in _CARE.items()},
+                      retention=("List clips that are kept for too long.", _add_retention))
 
 def voxtral_data(
     argv:list[str]|None=None, # arguments; None: those of the process
@@ -422,7 +513,7 @@ def voxtral_data(
     argv = sys.argv[1:] if argv is None else list(argv)
     example = ("examples:\n  voxtral-data convert lecture.srt my_speech --language pt\n"
                "  voxtral-data check my_speech --html quality.html")
-    known = "\n".join(f"  {k:<10}{help}" for k,(help,_) in _DATA_COMMANDS.items())
+    known = "\n".join(f"  {k:<12}{help}" for k,(help,_) in _DATA_COMMANDS.items())
     first = Parser("voxtral-data", description=f"Prepare speech for training.\n\n{example}\n\ncommands:\n{known}\n\n"
                    "For the flags of a command: voxtral-data COMMAND --help", usage="voxtral-data COMMAND [flags]")
     first.add_argument("command", metavar="COMMAND", choices=[*_DATA_COMMANDS], help="What to do.")
