@@ -102,7 +102,7 @@ class Ours:
     def __init__(self, model, processor, method, work):
         from voxtral_nb.core.config import RunConfig
         from voxtral_nb.model.prepare import prepare_model
-        from voxtral_nb.training.trainer import VoxtralTrainer, WindowStream, training_arguments
+        from voxtral_nb.training.trainer import VoxtralTrainer, ClipStream, training_arguments
         dtype, device = next(model.parameters()).dtype, next(model.parameters()).device.type
         self.cfg = RunConfig(model_id="benchmark", train_data="benchmark", method=method, output_dir=str(work/"run"),
                              cache_dir=str(work/"cache"), tracking="none", num_workers=0, language="en", device=device,
@@ -110,7 +110,7 @@ class Ours:
         self.model, self.processor = prepare_model(model, self.cfg, verbose=False).train(), processor
         if method == "full": self.model.to(dtype) # prepare_model has made them float32: 75 GB with AdamW's states
         self.trainer = VoxtralTrainer(self.model, training_arguments(self.cfg, 1, False), cfg=self.cfg,
-                                      processor=processor, stream=WindowStream([{}], lambda k: [0]))
+                                      processor=processor, stream=ClipStream([{}], lambda k: [0]))
         self.collate, self.built, self.took = self.trainer.data_collator, None, {}
         self._fingerprint_once()
     def _fingerprint_once(self):

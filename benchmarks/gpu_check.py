@@ -20,12 +20,10 @@ def training(device, few):
     out = {f"{m} {p}, no cache": dict(method=m, precision=p, cache="none") for m in ("lora", "full")
            for p in precisions}
     p = precisions[0]
-    for packing in ("none", "split", "window")[2 if few else 0:]:
-        out[f"lora {p}, packing {packing}"] = dict(method="lora", precision=p, packing=packing,
-                                                   cache="none" if packing == "window" else "encoder")
+    for packing in ("none", "split")[1 if few else 0:]:
+        out[f"lora {p}, packing {packing}"] = dict(method="lora", precision=p, packing=packing, cache="encoder")
         if few: continue
-        out[f"full {p}, packing {packing}"] = dict(method="full", precision=p, packing=packing,
-                                                   cache="none" if packing == "window" else "mel")
+        out[f"full {p}, packing {packing}"] = dict(method="full", precision=p, packing=packing, cache="mel")
     if few: return out
     out["workers by default"] = dict(num_workers=None, cache="auto")
     for q in precisions[1:]: out[f"lora {q}, cache of the encoder"] = dict(precision=q, cache="encoder")
@@ -224,7 +222,7 @@ def large(device, tiny, clips, seconds):
     import torch, transformers
     from gpu import build_processor, build, free
     from voxtral_nb.core.config import RunConfig
-    from voxtral_nb.training.plan import estimate_memory
+    from voxtral_nb.training.estimate import estimate_memory
     from voxtral_nb.data.sources import load_speech
     transformers.utils.logging.disable_progress_bar()
     out, tokens, cuda = dict(clips=clips, seconds=seconds), 4*seconds+1, device == "cuda"

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import TrainerCallback
 from voxtral_nb.model.collator import VoxtralDataCollator
 from voxtral_nb.core.config import RunConfig
-from voxtral_nb.training.plan import BatchShape, estimate_memory
+from voxtral_nb.training.estimate import BatchShape, estimate_memory
 from voxtral_nb.model.tiny import make_processor, make_tiny_model, write_tekken
 from voxtral_nb.training.trainer import train
 
@@ -69,10 +69,10 @@ with tempfile.TemporaryDirectory() as d:
 """
 WIDE = dict(hidden_size=256, encoder_layers=4, decoder_layers=4)
 FULL, CHECK = dict(method="full"), dict(gradient_checkpointing=True)
-NONE, SPLIT, WINDOW = (dict(packing=o) for o in ("none", "split", "window"))
+NONE, SPLIT = (dict(packing=o) for o in ("none", "split"))
 MODELS = {
     "32k words, 8 s windows": (dict(vocab_size=32_000, window_seconds=8), 3, [
-        NONE | dict(batch_size=8), SPLIT | dict(batch_size=8), WINDOW | dict(batch_size=2),
+        NONE | dict(batch_size=8), SPLIT | dict(batch_size=8),
         NONE | FULL | dict(batch_size=2), SPLIT | FULL | CHECK | dict(batch_size=8),
         SPLIT | dict(batch_size=8, cache="encoder"), NONE | CHECK | dict(batch_size=8),
         NONE | dict(batch_size=8, train_audio_tower=True),
@@ -83,7 +83,7 @@ MODELS = {
                                 [NONE | dict(batch_size=8), SPLIT | CHECK | dict(batch_size=8),
                                  SPLIT | FULL | dict(batch_size=2)]),
     "bytes, 30 s windows": (dict(vocab_size=320, window_seconds=30), 6, [
-        NONE | dict(batch_size=2), SPLIT | dict(batch_size=8), WINDOW | CHECK | dict(batch_size=2),
+        NONE | dict(batch_size=2), SPLIT | dict(batch_size=8), SPLIT | CHECK | dict(batch_size=8),
         SPLIT | FULL | dict(batch_size=8),
         NONE | dict(batch_size=1, eval_fraction=.4, eval_batch_size=8),
         SPLIT | dict(batch_size=2, eval_fraction=.4, eval_batch_size=4, cache="encoder")]), # most while measuring

@@ -521,8 +521,6 @@ def _why_no_cache(
 ) -> str|None: # None: "auto" may cache the encoder's output
     "Why the encoder's output cannot be cached."
     if "audio_tower" in cfg.trained_parts: return "the audio encoder is trained"
-    if cfg.packing == "window":
-        return "with packing='window' clips share a window, with different clips in each epoch"
 
 # %% ../../nbs/model/06_cache.ipynb #folder
 def cache_folder(

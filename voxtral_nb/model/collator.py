@@ -6,11 +6,10 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/collator.html.md"""
 
 # %% auto #0
 __all__ = ['CollatorError', 'processor_kwargs', 'TranscriptionPrompt', 'VoxtralDataCollator', 'ClipAudio', 'VoxtralBatch',
-           'show_batch', 'token_batches', 'pack_windows', 'PackedDataset']
+           'show_batch', 'token_batches']
 
 # %% ../../nbs/model/05_collator.ipynb #imports
-import bisect, functools, io, math, wave
-from collections import defaultdict
+import functools, io, math, wave
 from dataclasses import dataclass, fields
 
 # %% ../../nbs/model/05_collator.ipynb #imports_torch
@@ -145,7 +144,6 @@ class _Clip:
     audio:object # anything that `read_audio` takes, or a `ClipAudio`
     text:object # transcript; None if the row has none
     name:str # for messages
-    packed:bool = False # is it one of several in the row?
     tokens:list[int]|None = None # of the transcript, once they are known
 
 def _row_name(
@@ -159,21 +157,14 @@ def _row_name(
     return f"row {i} of the batch" if name is None else f"{name}"
 
 # %% ../../nbs/model/05_collator.ipynb #clips_of
-def _clips_of(
-    row:dict, # of the dataset, or a packed window
+def _clip_of(
+    row:dict, # of the dataset
     i:int, # place in the batch
-) -> list[_Clip]:
-    "The clips of `row`, one unless it is packed."
+) -> _Clip:
+    "The clip of `row`."
     name = _row_name(row, i)
     if "audio" not in row: raise CollatorError(f"{name}: no audio in it; its keys are {', '.join(row)}")
-    if not isinstance(row["audio"], (list, tuple)):
-        return [_Clip(audio=row["audio"], text=row.get("text"), name=name)]
-    n = len(row["audio"])
-    texts = row.get("text") or [None]*n
-    if isinstance(texts, str) or len(texts) != n or not n:
-        raise CollatorError(f"{name}: a packed window needs as many texts as clips, it has {n} clips and {texts!r:.60}")
-    names = row["id"] if isinstance(row.get("id"), (list, tuple)) else [f"{name}, clip {k}" for k in range(n)]
-    return [_Clip(audio=a, text=t, name=o, packed=True) for a,t,o in zip(row["audio"], texts, names)]
+    return _Clip(audio=row["audio"], text=row.get("text"), name=name)
 
 # %% ../../nbs/model/05_collator.ipynb #pad
 def _pad(
@@ -193,11 +184,11 @@ class VoxtralDataCollator:
         language:str|None=None, # of the rows that name none; None leaves it to the model
         max_transcript_tokens:int=448, # of one clip, `</s>` included; Whisper's limit
         on_long:str="error", # "error" or "drop": for a longer transcript. Never a cut: that would teach to stop early
-        gap_seconds:float=.3, # silence between clips in one window, and kept after each clip where the rest is left out
-        packing:str="none", # "split": most of the silence is left out, see below. For "window" see `PackedDataset`
+        gap_seconds:float=.3, # silence kept after each clip with "split"
+        packing:str="none", # "split": most of the silence is left out, see below
     ):
-        if packing not in ("none", "split", "window"):
-            raise CollatorError(f"packing: {packing!r} is not allowed; allowed: 'none', 'split' or 'window'")
+        if packing not in ("none", "split"):
+            raise CollatorError(f"packing: {packing!r} is not allowed; allowed: 'none' or 'split'")
         if on_long not in ("error", "drop"):
             raise CollatorError(f"on_long: {on_long!r} is not allowed; allowed: 'error' or 'drop'")
         self.prompt, self.language = TranscriptionPrompt(processor), check_language(language)
@@ -217,17 +208,6 @@ class VoxtralDataCollator:
         return cls(processor, **own | changes)
 
 
-# %% ../../nbs/model/05_collator.ipynb #audio_of
-@patch
-def _audio_of(self:VoxtralDataCollator,
-    clips:list[_Clip], # of a row
-) -> np.ndarray: # samples, shape (n,)
-    "The clips one after the other, silence between them."
-    sr = self.prompt.windows.sampling_rate
-    gap = np.zeros(round(self.gap_seconds*sr), np.float32)
-    parts = [o for c in clips for o in (gap, read_audio(c.audio, sr))][1:]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
 # %% ../../nbs/model/05_collator.ipynb #heard
 @dataclass(frozen=True, kw_only=True)
 class ClipAudio:
@@ -239,11 +219,11 @@ class ClipAudio:
 
 @patch
 def _heard(self:VoxtralDataCollator,
-    clips:list[_Clip], # of a row
+    clip:_Clip, # of a row
 ) -> ClipAudio:
     "What there is of the audio of a row."
-    if len(clips) == 1 and isinstance(clips[0].audio, ClipAudio): return clips[0].audio
-    x = self._audio_of(clips)
+    if isinstance(clip.audio, ClipAudio): return clip.audio
+    x = read_audio(clip.audio, self.prompt.windows.sampling_rate)
     return ClipAudio(kind="mel", data=self.prompt.mel(x), samples=len(x))
 
 # %% ../../nbs/model/05_collator.ipynb #language_of
@@ -264,7 +244,6 @@ def _fits(self:VoxtralDataCollator,
     if not isinstance(text, str) or not text.strip():
         what = "missing" if text is None else "empty" if isinstance(text, str) else f"of type {type(text).__name__}"
         raise CollatorError(f"{clip.name}: the transcript is {what}; every row needs a text to learn")
-    if clip.packed and len(text.encode()) < limit: return True
     clip.tokens = self.prompt.transcript_ids(text)
     if (n := len(clip.tokens)) <= limit: return True
     long = f"{clip.name}: its transcript has {n} tokens, max_transcript_tokens is {limit} ({text.strip()[:50]!r}...)"
@@ -297,12 +276,11 @@ class _Example:
 @patch
 def _example(self:VoxtralDataCollator,
     language:str|None, # that the prompt names
-    clips:list[_Clip], # of the row, with `tokens`
+    clip:_Clip, # of the row, with `tokens`
 ) -> _Example:
     "What is given and learned of one row."
-    heard, w, (head, tail) = self._heard(clips), self.prompt.windows, self.prompt.around(language)
-    learned = clips[0].tokens or []
-    if clips[0].packed and clips[0].text: learned = self.prompt.transcript_ids(" ".join(c.text.strip() for c in clips))
+    heard, w, (head, tail) = self._heard(clip), self.prompt.windows, self.prompt.around(language)
+    learned = clip.tokens or []
     kept, at, whole = self.kept_audio(heard.samples), len(head), w.count(heard.samples)*w.tokens
     given, rest = head + [self.prompt.audio_id]*len(kept) + tail, len(tail) + len(learned)
     return _Example(ids=given + learned, labels=[-100]*len(given) + learned, heard=heard, kept=kept,
@@ -398,8 +376,8 @@ def __call__(self:VoxtralDataCollator,
     rows:list[dict], # each with audio, text, and perhaps language
 ) -> dict: # of a `VoxtralBatch`
     "A batch to learn from: padded on the right; labels are -100 on prompt and padding."
-    found = ((self._language(row), [c for c in _clips_of(row, i) if self._fits(c)]) for i,row in enumerate(rows))
-    examples = [self._example(language, clips) for language,clips in found if clips]
+    found = ((self._language(row), _clip_of(row, i)) for i,row in enumerate(rows))
+    examples = [self._example(language, clip) for language,clip in found if self._fits(clip)]
     if examples: return self._laid_out(examples)
     raise CollatorError(f"no row is left of a batch of {len(rows)}: every transcript is longer than "
                         f"max_transcript_tokens={self.max_transcript_tokens}; raise it, or remove these rows")
@@ -410,7 +388,8 @@ def prompt_batch(self:VoxtralDataCollator,
     rows:list[dict], # each with audio, and perhaps language
 ) -> dict: # of a `VoxtralBatch` without labels
     "A batch to generate from: prompts only, in whole windows, padded on the left."
-    audio = [self._audio_of(_clips_of(row, i)) for i,row in enumerate(rows)]
+    sr = self.prompt.windows.sampling_rate
+    audio = [read_audio(_clip_of(row, i).audio, sr) for i,row in enumerate(rows)]
     ids = [self.prompt.ids(self._language(row), self.prompt.windows.count(len(x))) for row,x in zip(rows, audio)]
     return VoxtralBatch(input_ids=_pad(ids, self.prompt.pad_id, left=True),
                         attention_mask=_pad([[1]*len(o) for o in ids], 0, left=True),
@@ -422,7 +401,7 @@ def prompts(self:VoxtralDataCollator,
     rows:list[dict], # each with audio, and perhaps language
 ) -> dict: # of a `VoxtralBatch`: no label is learned
     "A batch to transcribe, laid out as in training."
-    return self._laid_out([self._example(self._language(row), _clips_of(row | dict(text=None), i))
+    return self._laid_out([self._example(self._language(row), _clip_of(row | dict(text=None), i))
                            for i,row in enumerate(rows)])
 
 # %% ../../nbs/model/05_collator.ipynb #drawable
@@ -638,83 +617,3 @@ def token_batches(
         if out and lengths[out[-1][0]]*(len(out[-1]) + 1) <= budget: out[-1].append(i)
         else: out.append([i])
     return out
-
-# %% ../../nbs/model/05_collator.ipynb #fill
-_SLACK = .005 # s a clip; durations in a jsonl are often rounded to hundredths
-
-def _fill(
-    clips, # numbers of clips, in the order to place them
-    durations, # of all clips, s
-    window:float, # s
-    gap:float, # s between clips
-) -> list[list[int]]: # windows
-    "Put each clip into the fullest window that still has room for it."
-    windows, room = [], [] # room: (what is left, number of the window), sorted
-    for i in clips:
-        need = durations[i]+_SLACK
-        k = bisect.bisect_left(room, (need+gap,))
-        if k < len(room):
-            left, w = room.pop(k)
-            windows[w].append(i)
-            left -= need+gap
-        else:
-            w, left = len(windows), window-need
-            windows.append([i])
-        if left > 0: bisect.insort(room, (left, w))
-    return windows
-
-# %% ../../nbs/model/05_collator.ipynb #pack_check
-def _by_voice(
-    durations, # of the clips, s
-    languages, # one a clip, or None
-    speakers, # one a clip, or None
-    order, # in which to place them
-) -> dict: # (language, speaker) -> clips
-    "Check the columns, and sort the clips by who speaks what."
-    n = len(durations)
-    for name,col in dict(languages=languages, speakers=speakers).items():
-        if col is not None and len(col) != n: raise CollatorError(f"{n} durations but {len(col)} {name}")
-    if bad := [i for i,d in enumerate(durations) if d is None or not math.isfinite(d) or d <= 0]:
-        raise CollatorError(
-            f"clip {bad[0]} has duration {durations[bad[0]]}; packing needs the length of every clip, in seconds")
-    groups = defaultdict(list)
-    for i in order: groups[languages and languages[i], speakers and speakers[i]].append(int(i))
-    return groups
-
-# %% ../../nbs/model/05_collator.ipynb #pack_windows
-def pack_windows(
-    durations:list[float], # of the clips, s
-    languages:list|None=None, # one a clip: windows are of one language
-    speakers:list|None=None, # one a clip: windows are of one speaker, those without a name being one more
-    window_seconds:float=30, # length of a window
-    gap_seconds:float=.3, # silence between two clips
-    single_share:float=.3, # share of the windows that hold one clip
-    seed:int=42, # another seed, another packing
-) -> list[list[int]]: # clips of each window, every clip once
-    "Group short clips into windows."
-    rng = np.random.default_rng(seed)
-    voices = _by_voice(durations, languages, speakers, rng.permutation(len(durations)))
-    windows = [w for clips in voices.values() for w in _fill(clips, durations, window_seconds, gap_seconds)]
-    single, packed = [w for w in windows if len(w) == 1], [w for w in windows if len(w) > 1]
-    packed = [packed[i] for i in rng.permutation(len(packed))]
-    while packed and len(single) < single_share*(len(single)+len(packed)): single += [[i] for i in packed.pop()]
-    windows = single+packed
-    return [windows[i] for i in rng.permutation(len(windows))]
-
-# %% ../../nbs/model/05_collator.ipynb #packed_dataset
-class PackedDataset(torch.utils.data.Dataset):
-    "The rows of `dataset`, several in one where `groups` says so."
-    def __init__(self,
-        dataset, # rows by number, e.g. a `datasets.Dataset`
-        groups:list[list[int]], # from `pack_windows`
-    ):
-        self.dataset, self.groups = dataset, groups
-    def __len__(self): return len(self.groups)
-    def __getitem__(self, i):
-        rows = [self.dataset[int(j)] for j in self.groups[i]]
-        if len(rows) == 1: return rows[0]
-        if len({o.get("language") for o in rows}) > 1:
-            raise CollatorError(
-                f"window {i} mixes languages ({', '.join(str(o.get('language')) for o in rows)}); a prompt names one")
-        return dict(audio=[o["audio"] for o in rows], text=[o["text"] for o in rows], language=rows[0].get("language"),
-                    id=[o.get("id", f"clip {j}") for o,j in zip(rows, self.groups[i])])

@@ -609,7 +609,7 @@ def _setting_rows(
             "trainable parameters": f"{r['trainable_parameters']:,} of {r['parameters']:,} ({share:.1%})",
             "base quantization": "4-bit NF4" if c.quantization == "4bit" else None, "dtype": m.get("dtype"),
             "training": f"{r['steps']:,} steps, {r['epochs']:.2f} epochs{early}",
-            "batch": f"{c.batch_size}{batch} ({'windows' if c.packing == 'window' else 'clips'})",
+            "batch": f"{c.batch_size}{batch} (clips)",
             "packing": c.packing, "seed": str(c.seed),
             "resumed": "at step " + ", ".join(map(str, resumed)) if resumed else None,
             "weights": f"{which} (step {run.step})",

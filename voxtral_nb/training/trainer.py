@@ -40,7 +40,7 @@ from ..model.models import load_voxtral, pick_device, pick_dtype, require_packag
 from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, fresh_run,
                                              is_first_process, link_model, run_lock, whole_folder)
-from .order import StreamSampler, WindowStream, check_texts, training_stream
+from .order import ClipStream, StreamSampler, check_texts, training_stream
 from .records import (TRACKERS, ProgressCallback, RunLog, RunResult, best_evaluation, evaluations,
     evaluations_since_best, log_warnings, mean_train_loss, perplexity, read_before, write_eval_results,
     write_results, write_run_record)
@@ -144,14 +144,13 @@ class VoxtralTrainer(transformers.Trainer):
         *,
         cfg:RunConfig, # the run
         processor, # the model's VoxtralProcessor; saved with each model
-        stream:WindowStream, # the training data
+        stream:ClipStream, # the training data
         eval_dataset=None, # datasets.Dataset to evaluate on; None: no evaluation
         eval_rows=None, # the same rows as returned by `cache_rows`; None: `eval_dataset` itself
         log:Callable=print, # receives the lines of the run
         callbacks:Sequence=(), # additional callbacks
     ):
-        packing = "none" if cfg.packing == "window" else cfg.packing
-        self.eval_collator, self.eval_rows = collator_for(cfg, processor, packing=packing), eval_rows
+        self.eval_collator, self.eval_rows = collator_for(cfg, processor), eval_rows
         self.cfg, self.processor, self.run_log = cfg, processor, log
         self.primary = primary_metric([] if eval_dataset is None
                                       else [o or cfg.language for o in eval_dataset["language"]])
