@@ -310,6 +310,7 @@ class _RunFiles:
     log:dict # from `_read_log`, made exact
     lines:list # the last ones of training.log
     checkpoints:int # how many folders, whole or not
+    torn:bool # is the note of who trains in it left over from a process that is gone?
     problem:str|None # which file is damaged
 
 def _read_files(
@@ -325,6 +326,7 @@ def _read_files(
     log = _exact(_read_log(text), (found["trainer_state.json"] or {}).get("log_history") or [])
     return _RunFiles(config=found["training_config.json"], results=found["train_results.json"], log=log,
                      lines=log_tail(folder/"training.log"), checkpoints=len([*folder.glob("checkpoint-*")]),
+                     torn=(folder/".lock.json").exists(),
                      problem=problem)
 
 # %% ../../nbs/studio/01_project.ipynb #run-holder
@@ -351,6 +353,7 @@ def _how(
     if job and job.state == "running" or holder is not None: return "running"
     done = f.results is not None and not f.results.get("interrupted")
     if job and job.state in ("failed", "killed"): return job.state
+    if f.torn: return "killed"
     if job and job.state == "stopped": return "stopped"
     if done: return "done"
     if f.results is not None: return "stopped"
