@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network; one that asks for it shall fail at once
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("VOXTRAL_NB_HISTORY", "off")  # what tests run is nobody's history
 if "VOXTRAL_NB_CACHE" not in os.environ: # nobody's own cache is read or filled by a test
     os.environ["VOXTRAL_NB_CACHE"] = tempfile.mkdtemp(prefix="voxtral_nb_cache_")
     atexit.register(shutil.rmtree, os.environ["VOXTRAL_NB_CACHE"], True)

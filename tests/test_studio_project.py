@@ -5,6 +5,7 @@ import json, os, shutil, signal, time
 import pytest
 
 from conftest import BIN, sh
+from voxtral_nb.studio.history import history
 from voxtral_nb.studio.jobs import StudioError
 from voxtral_nb.studio.project import PRESETS, Project, SettingsError
 from voxtral_nb.testing.fake_hub import FakeHub
@@ -43,6 +44,7 @@ def until(ready, timeout=120): # s
 def stopped(tmp_path_factory):
     "A project whose run was started by an interpreter that is gone, and stopped by another one."
     p = Project(tmp_path_factory.mktemp("studio")/"voice")
+    os.environ["VOXTRAL_NB_HISTORY"] = str(p.folder.parent/"history.jsonl")
     python(START, p.folder, json.dumps(TINY | dict(max_steps=400, eval_every=200)), "a")
     r = until(lambda: (r := p.run("a")).step >= 3 and r)
     assert (r.state, r.total, r.resumable, r.error) == ("running", 400, False, None) and r.eta > 0
@@ -53,7 +55,8 @@ def stopped(tmp_path_factory):
     python("import sys; from voxtral_nb.studio.project import Project; Project(sys.argv[1]).stop('a')", p.folder)
     assert p.run("a").stopping or p.run("a").state == "stopped"
     until(lambda: p.run("a").state != "running")
-    return p
+    yield p
+    os.environ["VOXTRAL_NB_HISTORY"] = "off"
 
 
 def test_a_run_outlives_its_page_and_stops_with_a_checkpoint(stopped):
@@ -75,6 +78,9 @@ def test_resumed_and_killed(stopped):
     assert (r.state, r.resumable) == ("killed", True)
     assert "memory ran out" in r.error and "Resume continues" in r.next_step
     assert [o.state for o in p.jobs("train", "a")] == ["killed", "stopped"]
+    killed, first = history()
+    assert (killed.state, first.state, first.languages, first.model) == ("killed", "stopped", ["en"], "tiny")
+    assert first.run == "a" and first.minutes > 0 and first.seconds > 0 and "memory" in killed.error
     (p.folder/"runs"/"half").mkdir()
     (p.folder/"runs"/"half"/"training_config.json").write_text('{"config": {"model')
     half = next(o for o in p.runs() if o.name == "half")
@@ -131,7 +137,8 @@ def test_publishing_without_a_token_without_scope_and_offline(tmp_path, monkeypa
                     offline=publish(HF_TOKEN=hub.token("me"), HF_ENDPOINT="http://127.0.0.1:9"),
                     done=publish(HF_ENDPOINT=hub.endpoint))
         jobs = {k: until(lambda: (o := p.job(v.id)).state != "running" and o) for k, v in jobs.items()}
-        assert {k: o.state for k, o in jobs.items()} == dict(none="failed", read="failed", offline="failed", done="done")
+        states = {k: o.state for k, o in jobs.items()}
+        assert states == dict(none="failed", read="failed", offline="failed", done="done")
         assert "there is no token" in jobs["none"].error and "hf auth login" in jobs["none"].next_step
         assert "write" in jobs["read"].error + jobs["read"].next_step
         assert "cannot be reached" in jobs["offline"].error and "network" in jobs["offline"].next_step

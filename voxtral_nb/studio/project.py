@@ -516,6 +516,7 @@ def _start_train(self:Project, cfg:RunConfig, run:str, resume:str) -> Job:
 def _start(self:Project, script, args, kind, **how) -> Job:
     "Start a command in the project's folder."
     self.check()
+    how["entry"] = "voxtral_nb.studio.history:run_recorded"
     try: return start_job(self.folder/"jobs", script, args, kind=kind, cwd=self.folder, **how)
     except OSError as e:
         raise StudioError(
