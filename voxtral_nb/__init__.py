@@ -10,6 +10,7 @@ _HOMES = {
     "model.models": ["load_voxtral"], "measure.evaluation": ["evaluate", "transcribe"],
     "training.trainer": ["train"], "training.plan": ["dry_run"], "run.notebooks": ["run_notebook"],
     "share.publish": ["publish_model", "publish_dataset"], "share.demo": ["launch_demo", "deploy_demo"],
+    "studio.studio": ["Studio"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = list(_HOME)

@@ -79,31 +79,40 @@ class Page:
     def summary(self) -> str: # a few lines of text
         "The page in words, where nobody can use it."
         return self.title
+    def action(self,
+        name:str, # of an action
+    ): # a function of its arguments; None: there is none of that name
+        "The method that does what a page asks for."
+        return getattr(self, f"_do_{name}", None)
 
 # %% ../../nbs/studio/00_sheet.ipynb #act
 @patch
 def act(self:Page,
-    name:str, # of the action
+    do:str, # name of the action
     data=None, # bytes that came with it, such as a recording
     **args # of the action
 ) -> dict|None: # what the action has for the browser besides the page
     "Do what a click does. What goes wrong is said in the page."
     self.trouble = None
-    f = getattr(self, f"_do_{name}", None)
     try:
-        if f is None: raise VoxtralNBError(f"the page asks for {name!r}, which this version does not know")
+        if (f := self.action(do)) is None:
+            raise VoxtralNBError(f"the page asks for {do!r}, which this version does not know")
         try: call = inspect.signature(f).bind(**args, **({} if data is None else dict(data=data)))
         except TypeError as e:
-            raise VoxtralNBError(f"the page asks for {name!r} in a way that does not fit: {e}") from None
+            raise VoxtralNBError(f"the page asks for {do!r} in a way that does not fit: {e}") from None
         return f(*call.args, **call.kwargs)
-    except VoxtralNBError as e: self.trouble = dict(kind="error", text=redact(str(e)))
-    except OSError as e:
-        self.trouble = dict(kind="error", text=f"The disk did not do what was asked: {e.strerror or e}.",
-                            then="Free some space, or check the folder's permissions, then try again.")
-    except Exception as e:
-        self.errors.append(redact("".join(traceback.format_exception(e))))
-        self.trouble = dict(kind="error", text=f"{type(e).__name__}: {redact(str(e))}", details=self.errors[-1],
-                            then="This is a bug of the page. What you did before is saved; Details tell where it was.")
+    except Exception as e: self.trouble = self._explain(e)
+
+@patch
+def _explain(self:Page, e:Exception) -> dict: # as `notice` takes it
+    "What went wrong, in words."
+    if isinstance(e, VoxtralNBError): return dict(kind="error", text=redact(str(e)))
+    if isinstance(e, OSError):
+        return dict(kind="error", text=f"The disk did not do what was asked: {e.strerror or e}.",
+                    then="Free some space, or check the folder's permissions, then try again.")
+    self.errors.append(redact("".join(traceback.format_exception(e))))
+    return dict(kind="error", text=f"{type(e).__name__}: {redact(str(e))}", details=self.errors[-1],
+                then="This is a bug of the page. What you did before is saved; Details tell where it was.")
 
 # %% ../../nbs/studio/00_sheet.ipynb #sheet
 class Sheet(anywidget.AnyWidget):
@@ -138,7 +147,9 @@ def refresh(self:Page,
 ):
     "Show what has changed, if anything has."
     if self._sheet is None: return
-    page,more = str(self.html()),dict(more or {})
+    try: page = str(self.html())
+    except Exception as e: page = str(notice(**self._explain(e)))
+    more = dict(more or {})
     data = more.pop("data", None)
     if page != self._sent: more["html"] = page
     if answer is not None: more["answer"] = answer
@@ -167,8 +178,12 @@ async def _tick(
 
 # %% ../../nbs/studio/00_sheet.ipynb #show
 @patch(as_prop=True)
-def widget(self:Page) -> Sheet:
+def widget(self:Page): # a subclass may show more than the sheet
     "What a notebook shows; made when it is first needed."
+    return self._made_sheet()
+
+@patch
+def _made_sheet(self:Page) -> Sheet:
     if self._sheet is None: self._sheet = Sheet(self)
     return self._sheet
 

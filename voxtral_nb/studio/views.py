@@ -66,13 +66,13 @@ def setting_row(
 
 # %% ../../nbs/studio/01_views.ipynb #form
 def settings_form(
-    values:dict, # name -> text in the field
+    values:dict, # name -> text in the field; a setting that is missing has none
     wrong:dict, # name -> what is wrong with it
     find:str="", # only settings with this word in their name or help
 ) -> Markup: # HTML
     "Every setting, in its groups; a group with an error, or with a change, is open."
     def group(key, g):
-        some = [f for f in config_fields().values() if f.group == key
+        some = [f for f in config_fields().values() if f.group == key and f.name in values
                 and find.lower() in f"{f.name} {f.about}".lower().replace("_", " ") + f.name]
         changed = sum(values[f.name] != setting_text(f, f.default) for f in some)
         bad = sum(f.name in wrong for f in some)
@@ -87,7 +87,7 @@ def settings_form(
 
 # %% ../../nbs/studio/01_views.ipynb #curve
 _W, _H, _LEFT, _TOP, _BOTTOM = 420, 190, 44, 12, 24 # of a curve, in px
-_COLORS = ("var(--vs-accent)", "var(--vs-red)", "var(--vs-green)")
+_COLORS = [f"var(--vs-{o})" for o in ("accent", "red", "green", "amber", "violet", "text")]
 
 def _ticks(low:float, high:float) -> list: # three numbers
     return [low, (low + high)/2, high]
@@ -127,7 +127,7 @@ def table(
 ) -> Markup: # HTML
     "A table; on a narrow page each row becomes a block."
     def title(o):
-        if not isinstance(o, tuple): return el("th", o, scope="col")
+        if not isinstance(o, tuple): return el("th", o, scope="col") if o else el("td")
         sort = el("button", o[0], cls="vs-sort", type="button", data_do="sort", data_args=dict(by=o[1]))
         return el("th", sort, scope="col", aria_sort="descending" if by == o[1] else None)
     names = [o[0] if isinstance(o, tuple) else o for o in head]
