@@ -6,8 +6,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "core.config": ["RunConfig"], "core.assets": ["sample_speech"],
     "data.dataset": ["SpeechDataset"], "data.sources": ["load_speech"],
-    "record.uploads": ["Uploads"], "record.recorder": ["Recorder"],
-    "model.models": ["load_voxtral"], "measure.evaluation": ["evaluate", "transcribe"],
+    "record.uploads": ["Uploads"], "record.recorder": ["Recorder"], "record.review": ["Review"],
+    "model.models": ["load_voxtral"], "measure.evaluation": ["evaluate", "transcribe"], "measure.drafting": ["draft_transcripts"],
     "training.trainer": ["train"], "training.plan": ["dry_run"], "run.notebooks": ["run_notebook"],
     "share.publish": ["publish_model", "publish_dataset"], "share.demo": ["launch_demo", "deploy_demo"],
     "studio.studio": ["Studio"],

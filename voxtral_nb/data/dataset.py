@@ -26,7 +26,7 @@ from fastcore.basics import patch
 from .audio import LFS_POINTER, AudioError, audio_info, pcm_sha256, printable, read_audio, write_wav
 from ..core.words import counted, duration, first_of, markdown_table, short
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..core.files import atomic_write, is_inside, strict_json, sync_folder
+from ..core.files import append_bytes, atomic_write, is_inside, strict_json
 
 # %% ../../nbs/data/02_dataset.ipynb #error
 class DatasetError(VoxtralNBError, ValueError):
@@ -599,22 +599,6 @@ def _line(row:dict) -> bytes: # JSON and a line end, in UTF-8
     except (TypeError, ValueError) as e:
         raise DatasetError(f"row {short(str(row))} cannot be written as JSON: {e}") from None
 
-def _append_bytes(
-    path:Path, # file that ends with a whole line
-    data:bytes, # one line
-):
-    "Append `data` to `path` and force it to disk; on failure `path` is as before."
-    new = not path.exists()
-    with open(path, "ab", buffering=0) as f:
-        size = f.tell()
-        try:
-            if f.write(data) != len(data): raise OSError(28, "No space left on device")
-            os.fsync(f.fileno())
-        except BaseException:
-            f.truncate(size)
-            raise
-    if new: sync_folder(path.parent)
-
 # %% ../../nbs/data/02_dataset.ipynb #mend
 def _is_whole(path:Path) -> bool: # is there nothing, or a line end, at the end of `path`?
     "Does `path` end with a whole line?"
@@ -629,7 +613,7 @@ def _repair_tail(path:Path): # jsonl of ours
     at = data.rfind(b"\n")+1
     tail = data[at:]
     if not tail: return
-    if not _is_torn(tail): return _append_bytes(path, b"\n")
+    if not _is_torn(tail): return append_bytes(path, b"\n")
     warnings.warn(f"{path} ended in half a row, as a crash leaves it; removed: {_half(tail)!r}", stacklevel=4)
     with open(path, "r+b") as f:
         f.truncate(at)
@@ -644,7 +628,7 @@ def _repair(self:SpeechDataset):
     self.refresh()
     paths = {r["audio_path"] for r in read_rows(rec, "skip")} if rec.exists() else set()
     for row in self:
-        if row.get("source") == "recording" and row["audio_path"] not in paths: _append_bytes(rec, _line(row))
+        if row.get("source") == "recording" and row["audio_path"] not in paths: append_bytes(rec, _line(row))
     self._repaired = True
 
 # %% ../../nbs/data/02_dataset.ipynb #samples
@@ -704,8 +688,8 @@ def _commit(self:SpeechDataset, row, x, sr, line, recorded):
     wav.parent.mkdir(exist_ok=True)
     try:
         write_wav(wav, x, sr)
-        _append_bytes(self.jsonl, line)
-        if recorded: _append_bytes(self.folder/"recorded_data.jsonl", line)
+        append_bytes(self.jsonl, line)
+        if recorded: append_bytes(self.folder/"recorded_data.jsonl", line)
     except BaseException:
         os.truncate(self.jsonl, size)
         wav.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ class Decoded:
     "What a model makes of one row of a batch."
     tokens:list[int] # that it writes, without `</s>`
     cut:bool # was it stopped by the limit?
+    sure:list[float] = field(default_factory=list) # probability of each token written, and of `</s>` unless cut off
     losses:list[float] = field(default_factory=list) # of each token of the transcript, `</s>` included; nats
 
 # %% ../../nbs/model/07_decoding.ipynb #prompt_pass
@@ -45,12 +46,22 @@ def _prompt_ends(b:VoxtralBatch) -> torch.Tensor: # (rows,)
     "The length of each prompt."
     return (b.attention_mask*(b.labels == -100)).sum(1)
 
+# %% ../../nbs/model/07_decoding.ipynb #most-likely
+def _most_likely(
+    logits:torch.Tensor, # float32, (rows, vocabulary)
+    total:torch.Tensor|None=None, # their logsumexp, where the loss has computed it
+) -> tuple: # tokens; their probabilities
+    "The token of each row that the model would write."
+    best, tokens = logits.max(-1)
+    return tokens.tolist(), (best - (logits.logsumexp(-1) if total is None else total)).exp().tolist()
+
 # %% ../../nbs/model/07_decoding.ipynb #write
 def _write(
     base, # a model in evaluation mode
     b:VoxtralBatch, # that `cache` was made of
     cache:DynamicCache, # from `_read`
     texts:list[list[int]], # of each row: the first tokens, to be continued
+    sure:list[list[float]], # probabilities of these tokens, to be continued
     limits:Sequence[int], # tokens of each row, at most
     end:int, # the token that ends a text
 ):
@@ -73,8 +84,9 @@ def _write(
         out = base(input_ids=ids, attention_mask=keys[:, None, None].to(dtype), position_ids=position[:, None],
                    past_key_values=cache, use_cache=True)
         position, alive = position + 1, []
-        for k,(i,token) in enumerate(zip(rows, out.logits[:, -1].argmax(-1).tolist())):
+        for k,(i,token,p) in enumerate(zip(rows, *_most_likely(out.logits[:, -1].float()))):
             texts[i].append(token)
+            sure[i].append(p)
             if token != end and len(texts[i]) < limits[i]: alive.append(k)
         if not alive: return
         rows, keep = [rows[k] for k in alive], torch.tensor(alive, device=device)
@@ -100,20 +112,24 @@ def decode(
     "Greedy texts, and the loss of the transcripts, of one batch."
     base = base_voxtral(model)
     b = VoxtralBatch(**{k: v.to(next(base.parameters()).device) for k,v in batch.items()})
-    texts, out = [[] for _ in b.input_ids], [Decoded(tokens=[], cut=False) for _ in b.input_ids]
+    texts, sure, out = [[] for _ in b.input_ids], [[] for _ in b.input_ids], [Decoded(tokens=[], cut=False)
+                                                                              for _ in b.input_ids]
     with _reads_batches(base):
         cache, logits, rows = _read(base, b)
-        choice, wanted, right = logits.argmax(-1).tolist(), [None]*len(rows), [True]*len(out)
+        wanted, right, total = [None]*len(rows), [True]*len(out), None
         if len(b.learned_at):
             losses, wanted = torch.nn.functional.cross_entropy(logits, b.learned, reduction="none"), b.learned.tolist()
             for i,loss in zip(rows, losses.tolist()): out[i].losses.append(loss)
-        for i,token,reference in zip(rows, choice, wanted):
-            if right[i]: texts[i].append(token)
+            total = losses + logits.gather(1, b.learned[:, None])[:, 0] # no second pass over a vocabulary of 131,072
+        for i,token,p,reference in zip(rows, *_most_likely(logits, total), wanted):
+            if right[i]:
+                texts[i].append(token)
+                sure[i].append(p)
             right[i] &= token == reference
-        _write(base, b, cache, texts, limits, end)
-    for o,text,limit in zip(out, texts, limits):
+        _write(base, b, cache, texts, sure, limits, end)
+    for o,text,p,limit in zip(out, texts, sure, limits):
         n = text.index(end) if end in text else len(text)
-        o.tokens, o.cut = text[:min(n, limit)], n >= limit > 0
+        o.tokens, o.sure, o.cut = text[:min(n, limit)], p[:min(n + 1, limit)], n >= limit > 0
     return out
 
 # %% ../../nbs/model/07_decoding.ipynb #merged

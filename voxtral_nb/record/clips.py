@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/record/clips.html.md"""
 
 # %% auto #0
 __all__ = ['MUCH_SILENCE', 'SHOWS', 'clean_text', 'clip_name', 'Clips', 'row_seconds', 'silence_problem', 'row_doubts',
-           'wav_bytes']
+           'samples_wav', 'wav_bytes']
 
 # %% ../../nbs/record/04_clips.ipynb #imports-std
 import csv, io, math, os, re, secrets, shutil, unicodedata, zipfile
@@ -257,6 +257,15 @@ def empty_trash(self:Clips) -> int: # clips deleted for good
     return len(trash)
 
 # %% ../../nbs/record/04_clips.ipynb #clip-bytes
+def samples_wav(
+    x, # samples at 16 kHz, shape (n,)
+) -> bytes: # a WAV file
+    "Samples as a file that a browser plays."
+    import soundfile as sf
+    b = io.BytesIO()
+    sf.write(b, x, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    return b.getvalue()
+
 def wav_bytes(
     ds:SpeechDataset, # that holds it
     row:dict, # of it
@@ -264,10 +273,7 @@ def wav_bytes(
     "A clip as a WAV: its file if it is one, else its samples at 16 kHz."
     file = ds.audio_file(row)
     if file.suffix.lower() == ".wav" and not is_part(row): return file.read_bytes()
-    import soundfile as sf
-    b = io.BytesIO()
-    sf.write(b, ds.audio(row), SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    return b.getvalue()
+    return samples_wav(ds.audio(row))
 
 # %% ../../nbs/record/04_clips.ipynb #write-export
 def _write_zip(f, ds):

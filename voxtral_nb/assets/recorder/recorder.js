@@ -2,10 +2,11 @@
 
 const SPARE = 0.3; // s of silence at the ends of a take from which trimming is offered
 
-class App {
+class App extends Page {
   constructor(model, el) {
-    Object.assign(this, { state: null, rev: -1, phase: "idle", view: "record", outbox: new Map(), loudness: 0, live: [], selected: null, shown: {}, silence: 0, closed: false, leaving: new AbortController() });
-    this.kernel = new Kernel(model, (s) => this.learn(s), (s) => this.wait(s));
+    super(model);
+    const safe = "What you recorded is safe in this browser";
+    Object.assign(this, { view: "record", outbox: new Map(), loudness: 0, live: [], selected: null, leaving: new AbortController(), safe: [`${safe} and will come back.`, `${safe} and is sent when the kernel answers; after a restart, run this cell again.`] });
     this.mic = new Microphone((b) => this.block(b), () => this.ended(), () => this.lost());
     this.shelf = new Shelf();
     Object.assign(this, { check: new SoundCheck(this), prompts: new PromptList(this), uploads: new UploadPage(this), saved: new Saved(this), meter: new Meter() });
@@ -15,8 +16,6 @@ class App {
       else this.kernel.request("hello").catch(() => {}); // somebody else may have recorded meanwhile
     };
     document.addEventListener("visibilitychange", this.hidden);
-    this.keydown = (e) => this.root.contains(e.target) && this.key(e); // on its way down, at the window: Notebook 7 listens at the document and heeds no attribute
-    window.addEventListener("keydown", this.keydown, true);
     this.sizes = new ResizeObserver(() => (this.root.clientWidth ? this.paint() : this.release("The microphone was switched off while the recorder was hidden.")));
     this.sizes.observe(this.root);
     this.start();
@@ -32,45 +31,24 @@ class App {
     } catch (e) { this.say(e.message, "error"); }
   }
 
-  close() { // the cell was run again, cleared or deleted, or the page closes: the shelf has what has not arrived
-    this.closed = true;
+  close() { // the shelf has what has not arrived
+    super.close();
     this.sizes.disconnect();
-    window.removeEventListener("keydown", this.keydown, true);
     this.leaving.abort();
     this.mic.close();
     this.check.stop();
-    this.sound?.pause();
-    this.kernel.close();
-    for (const o of this.hints || []) o.hidden = false;
     for (const out of this.outbox.values()) out.release?.();
     document.removeEventListener("visibilitychange", this.hidden);
     cancelAnimationFrame(this.frame);
   }
 
   // -- talking to Python
-  learn(s) {
-    if (s.broken) { this.broken = s.broken; return this.paint(); }
-    if (s.rev <= this.rev) return;
-    this.broken = null;
-    this.rev = s.rev;
-    this.state = s;
-    this.paint();
-  }
-  promptShown() { return this.reading?.prompt || this.state?.prompt; } // while a take is on its way, what it was read from: the state may be further already
   wait(seconds) {
-    this.silence = seconds;
     if (this.kernel.gone && !this.out) for (const o of this.outbox.values()) o.release?.(); // the next view may bring them back
-    this.paintStatus();
+    super.wait(seconds);
   }
-  async ask(op, args, said) { // a request whose failure is shown
-    try {
-      const request = this.kernel.request(op, args);
-      this.moving = Promise.allSettled([this.moving, request]); // the prompt may change: recording waits
-      const a = await request;
-      this.say(typeof said === "function" ? said(a) : said || "", "ok");
-      return a;
-    } catch (e) { this.say(e.message, "error"); return null; }
-  }
+  soundOf(bytes, what) { return what.take ? wav(bytes, this.state.takes.find((t) => t.id === what.take)?.rate || 48000) : super.soundOf(bytes); }
+  promptShown() { return this.reading?.prompt || this.state?.prompt; } // while a take is on its way, what it was read from: the state may be further already
 
   // -- a take, from the microphone to the folder
   async toggle() {
@@ -273,41 +251,7 @@ class App {
     await this.pump(out);
   }
 
-  // -- hearing
-  stopSound() { this.hearing = (this.hearing || 0) + 1; if (this.sound) { this.sound.pause(); this.sound = null; this.paint(); } }
-  async hear(what, key) {
-    if (this.phase !== "idle") return;
-    const same = this.sound?.key === key;
-    this.stopSound();
-    if (same) return;
-    const run = this.hearing;
-    try {
-      const parts = [];
-      for (let have = 0, size = 1; have < size; ) {
-        const a = await this.kernel.request("audio", { ...what, offset: have });
-        size = a.size;
-        if (!a.buffers[0]?.byteLength) break;
-        parts.push(a.buffers[0]);
-        have += a.buffers[0].byteLength;
-      }
-      const pcm = await new Blob(parts).arrayBuffer();
-      if (run !== this.hearing || this.phase !== "idle" || this.closed) return; // something else began meanwhile
-      const url = URL.createObjectURL(what.take ? wav(pcm, this.state.takes.find((t) => t.id === what.take)?.rate || 48000) : new Blob([pcm], { type: "audio/wav" }));
-      const sound = (this.sound = Object.assign(new Audio(url), { key }));
-      sound.onended = sound.onpause = () => { URL.revokeObjectURL(url); if (this.sound === sound) this.sound = null; this.paint(); };
-      await sound.play();
-      this.paint();
-    } catch (e) { this.sound = null; this.say(`It could not be played: ${e.message}`, "error"); }
-  }
-
   // -- the page
-  button(name, key, label, act, more = {}) {
-    const keyed = key ? { "aria-keyshortcuts": key.toUpperCase() } : {};
-    const b = h("button", { type: "button", class: `vx-button vx-${name}`, "data-vx": name, ...keyed, ...more, onclick: () => (b.getAttribute("aria-disabled") !== "true" ? act() : this.explain(name)) },
-      icon(ICONS[name] ? name : "record"), h("span", { class: "vx-label" }, label), key ? h("kbd", {}, key.toUpperCase()) : null);
-    if (key) this.keys[key] = b;
-    return b;
-  }
   explain(name) { // why a button does nothing now
     if (this.phase !== "idle" || !this.state) return;
     const take = this.take();
@@ -317,8 +261,7 @@ class App {
     this.say(...(take ? this.verdict(take) : [`There is no take to ${name}: press R to record.`, "info"]));
   }
   build(el) {
-    this.keys = {};
-    const field = (name, tag, props, ...kids) => (this[name] = h(tag, { "data-vx": name, ...props }, ...kids));
+    const field = (...a) => this.field(...a);
     const tab = (name, label) => h("button", { type: "button", role: "tab", class: "vx-tab", "data-vx": `tab-${name}`, onclick: () => { this.view = name; if (this.phase === "idle") this.say(""); this.paint(); } }, label);
     this.tabs = { record: tab("record", "Record"), upload: tab("upload", "Upload"), saved: tab("saved", "Saved") };
     this.device = h("select", { "data-vx": "device", "aria-label": "Microphone", onchange: () => this.mic.on && this.phase === "idle" && this.openMic() }, h("option", { value: "" }, "Default microphone"));
@@ -380,56 +323,18 @@ class App {
     if (document.activeElement !== this.goal) this.goal.value = s.settings.goal ?? "";
     this.speakers.replaceChildren(...s.speakers.map((o) => h("option", { value: o, selected: o === s.speaker }, o)));
   }
-  hideHint() { // what the output says while no recorder is alive
-    if (this.hints?.length || !this.root.isConnected) return;
-    const outputs = this.root.closest(".jp-OutputArea, .jp-Cell, .output, #output-area");
-    this.hints = [...(outputs?.querySelectorAll(".vx-hint") || [])];
-    for (const o of this.hints) o.hidden = true;
-  }
   key(e) {
-    if ((e.ctrlKey || e.metaKey) && e.key === "s") return; // the notebook may save itself
-    e.stopPropagation();
-    if (e.ctrlKey || e.metaKey) return;
-    if (e.key === "Escape" && this.prompts.root.contains(e.target)) { // a search field would also be emptied
-      e.preventDefault();
-      return this.prompts.toggle(false);
-    }
-    if (e.target.matches("textarea, select, input:not([type=checkbox]):not([type=radio])")) { if (e.key === "Escape") this.root.focus(); return; }
-    if (e.altKey || e.repeat) return;
-    const k = /^[a-z]$/i.test(e.key) ? e.key.toLowerCase() : e.code?.startsWith("Key") ? e.code[3].toLowerCase() : "";
-    if (this.view !== "record" || !this.keys[k] || !this.state || this.state.consent) return;
+    if (e.key !== "Escape" || e.ctrlKey || e.metaKey || !this.prompts.root.contains(e.target)) return super.key(e);
+    e.stopPropagation(); // a search field would also be emptied
     e.preventDefault();
-    this.keys[k].click();
+    this.prompts.toggle(false);
   }
-  say(text, kind = "info") {
-    this.message = { text, kind };
-    this.paintStatus();
-  }
-  paintStatus() {
-    const safe = "What you recorded is safe in this browser";
-    const waiting = this.kernel.gone ? `The kernel was restarted and no longer knows this recorder: run this cell again. ${safe} and will come back.` : this.silence > 3 ? `The kernel does not answer: it is busy, or the connection is gone. ${safe} and is sent when the kernel answers; after a restart, run this cell again.` : "";
-    const m = this.broken ? { text: this.broken, kind: "error" } : waiting ? { text: waiting, kind: "warn" } : this.message || { text: "", kind: "info" };
-    if (this.status.textContent === m.text && this.status.dataset.kind === m.kind) return;
-    this.status.textContent = m.text;
-    this.status.dataset.kind = m.kind;
-    this.status.setAttribute("aria-live", m.kind === "error" ? "assertive" : "polite");
-  }
+  keysWork() { return this.view === "record" && !this.state.consent; }
   async devices() {
     const all = (await navigator.mediaDevices.enumerateDevices()).filter((d) => d.kind === "audioinput" && d.deviceId !== "default" && d.deviceId !== "communications");
     const was = this.device.value;
     this.device.replaceChildren(h("option", { value: "" }, "Default microphone"), ...all.map((d, i) => h("option", { value: d.deviceId }, d.label || `Microphone ${i + 1}`)));
     this.device.value = all.some((d) => d.deviceId === was) ? was : "";
-  }
-  refill(box, nodes) { // rebuild a list; the focus stays where it was in it
-    const all = () => [...box.querySelectorAll("input, button")], at = all().indexOf(document.activeElement);
-    box.replaceChildren(...nodes);
-    if (at >= 0) all()[Math.min(at, all().length - 1)]?.focus({ preventScroll: true });
-  }
-  changed(name, value) { // has what `name` shows changed? Lists are rebuilt only then, and never under a typing hand
-    const s = JSON.stringify(value), box = { takes: this.takes, uploads: this.uploads.table }[name];
-    if (this.shown[name] === s || (box?.contains(document.activeElement) && document.activeElement.matches("input"))) return false;
-    this.shown[name] = s;
-    return true;
   }
   paint() {
     if (this.closed) return;
@@ -519,7 +424,7 @@ class App {
       s.clips ? h("p", { class: "vx-dim" }, "Or train on it, in a cell: ", h("code", { "data-vx": "train-next" }, `from voxtral_nb import RunConfig, train; train(RunConfig(train_data=${JSON.stringify(s.path)}))`)) : null].filter(Boolean));
   }
   paintTakes(s, take) {
-    if (this.changed("takes", [s.takes.map((t) => [t.id, t.seconds, t.interrupted, t.flagged]), take?.id]))
+    if (this.changed("takes", [s.takes.map((t) => [t.id, t.seconds, t.interrupted, t.flagged]), take?.id], this.takes))
       this.takes.replaceChildren(...(s.takes.length > 1 || s.takes.some((t) => t.interrupted) ? s.takes : []).map((t, i) =>
         h("button", { type: "button", role: "radio", class: "vx-take", "data-vx": "take", "aria-checked": String(t.id === take?.id), onclick: () => { this.selected = t.id; this.paint(); } },
           `Take ${i + 1} · ${t.seconds.toFixed(1)} s${t.interrupted ? " · interrupted" : ""}${t.flagged ? " · flagged" : ""}`)));
@@ -529,18 +434,13 @@ class App {
     this.diff.replaceChildren(...(!heard ? [] : heard.diff ? [h("span", { class: "vx-dim" }, "Heard: "), ...heard.diff.flatMap(([k, t]) => [h({ same: "span", missing: "del", extra: "ins" }[k], {}, t), " "])] : [heard.text]));
   }
   paintWave(take) {
-    const c = this.wave, live = this.phase === "recording" || this.phase === "stopping", ratio = devicePixelRatio || 1, w = c.clientWidth, hgt = c.clientHeight;
+    const c = this.wave, live = this.phase === "recording" || this.phase === "stopping", w = c.clientWidth;
     const bars = live ? this.live.slice(-Math.floor(w / 3)).map((p) => 100 * p) : take?.peaks || [];
     this.time.textContent = live && this.out ? clock(this.out.seconds) : take && this.phase === "idle" ? `${take.seconds.toFixed(1)} s` : "";
     c.setAttribute("aria-label", live ? "Waveform of the recording" : take ? `Waveform of a take of ${take.seconds.toFixed(1)} seconds` : "No take yet");
     if (!w) return;
-    if (c.width !== Math.round(w * ratio) || c.height !== Math.round(hgt * ratio)) { c.width = Math.round(w * ratio); c.height = Math.round(hgt * ratio); }
-    const g = c.getContext("2d"), step = live ? 3 : w / Math.max(1, bars.length);
-    g.setTransform(ratio, 0, 0, ratio, 0, 0);
-    g.clearRect(0, 0, w, hgt);
-    g.fillStyle = getComputedStyle(this.root).getPropertyValue(live ? "--vx-red" : "--vx-accent");
     const inside = (i) => live || !take?.trimmed || (i / bars.length >= take.edges[0] / take.whole && i / bars.length <= take.edges[1] / take.whole);
-    bars.forEach((p, i) => { g.globalAlpha = inside(i) ? 1 : 0.25; const y = Math.max(1, (Math.min(100, p) / 100) * (hgt - 4)); g.fillRect(i * step, (hgt - y) / 2, Math.max(1, step * 0.7), y); });
+    this.bars(c, bars, live ? "--vx-red" : "--vx-accent", live ? 3 : 0, inside);
   }
   animate() {
     if (this.frame) return;

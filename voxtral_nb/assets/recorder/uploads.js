@@ -43,7 +43,7 @@ class UploadPage {
     this.save.textContent = s.uploads.length ? `Save ${good} of ${s.uploads.length} files` : "Save";
     this.save.setAttribute("aria-disabled", String(!good));
     this.pasted.parentElement.hidden = this.use.hidden = this.save.hidden = !s.uploads.length;
-    if (!this.app.changed("uploads", [s.uploads, s.notices])) return;
+    if (!this.app.changed("uploads", [s.uploads, s.notices], this.table)) return;
     this.app.refill(this.table, [...s.notices.map((t) => h("div", { class: "vx-warn" }, t)), ...(s.uploads.length ? [h("table", {}, h("thead", {}, h("tr", {}, ["File", "Length", "Transcript"].map((t) => h("th", { scope: "col" }, t)), h("td", {}))),
       h("tbody", {}, s.uploads.map((o) => h("tr", { class: o.problems.length ? "vx-bad" : "" }, h("td", { class: "vx-name" }, o.name), h("td", {}, o.seconds ? `${o.seconds.toFixed(1)} s` : "–"),
         h("td", {}, h("input", { type: "text", value: o.text || "", dir: "auto", "data-vx": "upload-text", "aria-label": `Transcript of ${o.name}`, onchange: (e) => this.app.ask("upload_text", { upload: o.id, text: e.target.value }) }),
