@@ -37,8 +37,14 @@ class Step:
     below = None # a widget to show below the page, such as the recorder
     def __init__(self,
         project:Project, # that it is a step of
+        steps:dict|None=None, # name -> the steps of the page, this one among them
         go=lambda step: None, # called with the name of a step to show
-    ): self.project,self.go = project,go
+    ): self.project,self.steps,self.go = project,{} if steps is None else steps,go
+    def sound(self,
+        key:str, # of a clip, as the page of the step names it
+    ) -> bytes: # a WAV file
+        "A clip to play."
+        raise NotImplementedError
     @property
     def state(self) -> StepState: raise NotImplementedError
     def html(self) -> Markup: # what the step shows
