@@ -31,12 +31,12 @@ class Peak(TrainerCallback):
         calls = sorted((o.start_ns(), o.nbytes()) for o in events if o.name() == "[memory]")
         self.gb = (self.weights + int(np.cumsum([n for _,n in calls]).max()))/1e9
 
-shapes, call = [], VoxtralDataCollator.__call__
-def recorded(self, rows):
-    batch = call(self, rows)
-    shapes.append((self.packing, BatchShape.of(batch)))
-    return batch
-VoxtralDataCollator.__call__ = recorded
+shapes, parts_of = [], VoxtralDataCollator.micro_batches
+def recorded(self, rows, **how): # of a training step
+    parts = parts_of(self, rows, **how)
+    shapes.extend(map(BatchShape.of, parts))
+    return parts
+VoxtralDataCollator.micro_batches = recorded
 
 def clips(folder, seconds):
     rng, folder = np.random.default_rng(0), Path(folder)
@@ -54,8 +54,7 @@ def one(folder, data, i, o):
     shapes.clear()
     peak = Peak()
     with contextlib.redirect_stdout(io.StringIO()): train(cfg, verbose=False, callbacks=[peak])
-    trained = (o for packing,o in shapes if packing == cfg.packing and o.rows == cfg.batch_size) # not of an evaluation
-    shape = max(trained, key=lambda o: o.rows*o.length)
+    shape = max(shapes, key=lambda o: o.rows*o.length)
     return peak.gb, estimate_memory(cfg, shape).total
 
 model, seconds, runs = map(json.loads, sys.argv[1:])
@@ -76,7 +75,7 @@ MODELS = {
         NONE | FULL | dict(batch_size=2), SPLIT | FULL | CHECK | dict(batch_size=8),
         SPLIT | dict(batch_size=8, cache="encoder"), NONE | CHECK | dict(batch_size=8),
         NONE | dict(batch_size=8, train_audio_tower=True),
-        SPLIT | dict(batch_size=4, gradient_accumulation_steps=2, train_projector=True, cache="encoder"),
+        SPLIT | dict(batch_size=8, batch_tokens=350, train_projector=True, cache="encoder"),
         NONE | dict(batch_size=4, attention="eager"),
         SPLIT | FULL | dict(batch_size=2, optimizer="adafactor"), SPLIT | FULL | dict(batch_size=2, optimizer="sgd")]),
     "131k words, 8 s windows": (dict(vocab_size=131_072, window_seconds=8), 3,

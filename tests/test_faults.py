@@ -650,7 +650,7 @@ def test_full_memory_names_the_phase_and_what_needs_less(tmp_path, monkeypatch, 
     said = str(e.value)
     assert re.search(f"out of memory while {'training' if phase == 'dry run' else phase}", said), said
     less = dict(loading="precision", caching="cache='none'", evaluating="eval_batch_size=4",
-                verifying="packing='none'").get(phase, "batch_size=1")
+                verifying="packing='none'").get(phase, "batch_tokens=")
     assert "To reduce memory: " in said and less in said, said
 
 

@@ -393,8 +393,12 @@ class _Training:
         "Stop after this many optimizer steps, regardless of epochs.", unset="as many as the epochs take", low=1)
     batch_size:int = setting(4, "Clips in a batch, on each device.", low=1, fixed_on_resume=True)
     gradient_accumulation_steps:int = setting(1,
-        "Batches accumulated into one optimizer step: a larger batch in the same memory, in more time.",
+        "Batches in one optimizer step: the clips of a step are batch_size times this, on each device.",
         low=1, fixed_on_resume=True)
+    batch_tokens:int|None = setting(None,
+        "Tokens computed at once, padding included. The clips of a step are computed in parts of at most so many "
+        "tokens, whose gradients are added: memory and speed depend on it, the steps do not. 0 computes batch_size "
+        "clips at once.", unset="as many as fit on the device, found before training", low=0)
     learning_rate:float|None = setting(None,
         "Peak learning rate of the schedule.", unset="2e-4 with lora, 1e-5 with full, more for the tiny model",
         above=0, high=1, repeated=False)

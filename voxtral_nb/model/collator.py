@@ -372,15 +372,22 @@ def _laid_out(self:VoxtralDataCollator,
         audio_at=(ids.flatten() == self.prompt.audio_id).nonzero().flatten(), **more).to_dict()
 
 @patch
+def _examples(self:VoxtralDataCollator,
+    rows:list[dict], # each with audio, text, and perhaps language
+) -> list[_Example]:
+    "The rows, without those whose transcripts are too long."
+    found = ((self._language(row), _clip_of(row, i)) for i,row in enumerate(rows))
+    examples = [self._example(language, clip) for language,clip in found if self._fits(clip)]
+    if examples: return examples
+    raise CollatorError(f"no row is left of a batch of {len(rows)}: every transcript is longer than "
+                        f"max_transcript_tokens={self.max_transcript_tokens}; raise it, or remove these rows")
+
+@patch
 def __call__(self:VoxtralDataCollator,
     rows:list[dict], # each with audio, text, and perhaps language
 ) -> dict: # of a `VoxtralBatch`
     "A batch to learn from: padded on the right; labels are -100 on prompt and padding."
-    found = ((self._language(row), _clip_of(row, i)) for i,row in enumerate(rows))
-    examples = [self._example(language, clip) for language,clip in found if self._fits(clip)]
-    if examples: return self._laid_out(examples)
-    raise CollatorError(f"no row is left of a batch of {len(rows)}: every transcript is longer than "
-                        f"max_transcript_tokens={self.max_transcript_tokens}; raise it, or remove these rows")
+    return self._laid_out(self._examples(rows))
 
 # %% ../../nbs/model/05_collator.ipynb #prompt_batch
 @patch
@@ -617,3 +624,16 @@ def token_batches(
         if out and lengths[out[-1][0]]*(len(out[-1]) + 1) <= budget: out[-1].append(i)
         else: out.append([i])
     return out
+
+# %% ../../nbs/model/05_collator.ipynb #micro_batches
+@patch
+def micro_batches(self:VoxtralDataCollator,
+    rows:list[dict], # of one optimizer step
+    tokens:int|None=None, # of each batch, padding included; a longer clip gets its own batch
+    clips:int=1, # of each batch, if `tokens` is None
+) -> list[dict]: # of a `VoxtralBatch`
+    "The batches of a step."
+    examples = self._examples(rows)
+    if tokens is None: groups = [range(len(examples))[i:i+clips] for i in range(0, len(examples), clips)]
+    else: groups = map(sorted, token_batches({i: len(o.ids) for i,o in enumerate(examples)}, tokens))
+    return [self._laid_out([examples[i] for i in group]) for group in groups]

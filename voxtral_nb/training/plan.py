@@ -25,39 +25,18 @@ from ..model.family import collator_for
 from . import trainer as t
 from .checkpoints import RunError
 from .estimate import BatchShape, MemoryEstimate, estimate_memory, free_memory, planned_device
-from .order import ClipStream, training_stream
+from .order import ClipStream, row_tokens, training_stream
 from .records import RunLog
 
 # %% ../../nbs/training/05_plan.ipynb #dry-steps
-def _first_epoch(
-    cfg:RunConfig, # the run
-    stream:ClipStream, # the training data
-) -> list[list[int]]: # per step its rows
-    "The clips of each step of the first epoch."
-    n, size = len(stream), cfg.batch_size*cfg.gradient_accumulation_steps
-    return [[stream.row(g) for g in range(i, min(n, i + size))] for i in range(0, n, size)]
-
-def _lengths_of(
-    collate:VoxtralDataCollator, # of the run
-    ds, # the training rows
-) -> list[tuple[int,int]]: # audio tokens and characters of each row
-    "Lengths of the rows, in the units that determine the time of a step."
-    audio = [len(collate.kept_audio(round(o*collate.prompt.windows.sampling_rate))) for o in ds["duration"]]
-    return list(zip(audio, map(len, ds["text"])))
-
-# %% ../../nbs/training/05_plan.ipynb #dry-pick
 def _steps_to_try(
-    cfg:RunConfig, # batch_size
-    steps:list[list[int]], # from `_first_epoch`
-    lengths:list[tuple[int,int]], # of each row
+    steps:list[list[int]], # of the first epoch: their rows
+    lengths:list[int], # tokens of each row
 ) -> list[list[int]]: # five steps: a medium one; a short, a medium and a long one; the longest
     "Choose the steps to try."
-    def longest(step):
-        batches = [step[i:i+cfg.batch_size] for i in range(0, len(step), cfg.batch_size)]
-        return max(len(o)*max(sum(lengths[i]) for i in o) for o in batches)
     if len(steps) > 1: # the last step may be smaller, and hold the longest clip
         steps = [*steps[:-1], (steps[-2] + steps[-1])[-len(steps[0]):]]
-    by_length = sorted(steps, key=longest)
+    by_length = sorted(steps, key=lambda rows: len(rows)*max(lengths[i] for i in rows))
     return [by_length[len(steps)*k//6] for k in (3, 1, 3, 5)] + [by_length[-1]]
 
 # %% ../../nbs/training/05_plan.ipynb #dry-rehearse
@@ -78,6 +57,8 @@ def _try_steps(
     processor, # its processor
     ds, # the training rows
     steps:list[list[int]], # from `_steps_to_try`
+    tokens:int|None, # at once, from `pick_tokens`
+    fewer:int|None, # to advise
 ) -> tuple: # the trainer; seconds of each step; seconds to cache a clip
     "Run the chosen steps."
     rows, n = sorted({i for step in steps for i in step}), len(steps[0])
@@ -96,22 +77,23 @@ def _try_steps(
         args.save_strategy = transformers.trainer_utils.SaveStrategy.NO
         times.trainer = trainer = t.VoxtralTrainer(model, args, cfg=c, processor=processor, stream=stream, log=silent,
                                                    callbacks=[times])
+        trainer.tokens_at_once = tokens
         try:
-            with explain_memory("training", t.memory_advice(cfg), RunError): trainer.train()
+            with explain_memory("training", t.memory_advice(cfg, fewer), RunError): trainer.train()
         finally: trainer.end_workers()
     return trainer, times.seconds, a_clip
 
 # %% ../../nbs/training/05_plan.ipynb #dry-batch
 def _largest_batch(
     collate:VoxtralDataCollator, # of the run
-    ds, # the training rows
-    step:list[int], # the longest step
-    size:int, # clips per batch
+    rows:list[dict], # of the longest step
+    tokens:int|None, # at once, from `pick_tokens`
+    clips:int, # at once if `tokens` is None
     audio_token_id:int, # of the model
 ) -> BatchShape:
-    "The shape of the largest batch."
-    batches = [[ds[o] for o in step[i:i+size]] for i in range(0, len(step), size)]
-    return max((BatchShape.of(collate(o), audio_token_id) for o in batches), key=lambda o: o.rows*o.length)
+    "The shape of the largest batch that is computed at once."
+    shapes = [BatchShape.of(o, audio_token_id) for o in collate.micro_batches(rows, tokens, clips)]
+    return max(shapes, key=lambda o: o.rows*o.length)
 
 # %% ../../nbs/training/05_plan.ipynb #dry-words
 def _fit_text(
@@ -162,8 +144,10 @@ class _PlannedRun:
         self.collate = collator_for(cfg, self.processor)
         self.audio = self.collate.prompt.windows
         stream = training_stream(cfg, self.ds, self.audio)
-        steps = _first_epoch(cfg, stream)
-        self.tried = _steps_to_try(cfg, steps, _lengths_of(self.collate, self.ds))
+        lengths = row_tokens(self.ds, self.collate)
+        self.tokens = t.pick_tokens(cfg, self.model, self.collate, stream, lengths)
+        self.fewer = t.fewer_tokens(self.tokens, lengths)
+        self.tried = _steps_to_try(stream.steps(cfg.batch_size*cfg.gradient_accumulation_steps), lengths)
         self.cache = plan_cache(self.ds, self.model, self.processor, cfg)
         self.epoch_steps = t.steps_per_epoch(cfg, len(stream))
         self.total, self.done = t.total_steps(cfg, self.epoch_steps), int(self.ckpt.name[11:]) if self.ckpt else 0
@@ -195,13 +179,14 @@ def describe(self:_PlannedRun):
 @patch
 def memory(self:_PlannedRun) -> MemoryEstimate:
     "Estimate the memory of the largest batch. Refuse what does not fit on the CPU: the system would kill a process."
-    batch = _largest_batch(self.collate, self.ds, self.tried[-1], self.cfg.batch_size, self.model.config.audio_token_id)
+    batch = _largest_batch(self.collate, [self.ds[i] for i in self.tried[-1]], self.tokens, self.cfg.batch_size,
+                           self.model.config.audio_token_id)
     if self.cache.level == "encoder": batch = replace(batch, windows=0)
     e = estimate_memory(self.cfg, batch)
     fit = _fit_text(1e9*e.total, self.free)
     self.log(f"memory    {fit}\n" + re.sub("^", "  ", str(e), flags=re.M))
     if self.free is not None and 1e9*e.total > self.free and e.device != "cuda":
-        less = "; ".join(t.memory_advice(self.cfg))
+        less = "; ".join(t.memory_advice(self.cfg, self.fewer))
         raise RunError(f"probably out of memory: the run {fit}. To reduce memory: {less}")
     return e
 
@@ -231,7 +216,8 @@ def dry_run(
     run = _PlannedRun(cfg, log)
     run.describe()
     memory = run.memory()
-    trainer, seconds, a_clip = _try_steps(run.cfg, run.cache.level, run.model, run.processor, run.ds, run.tried)
+    trainer, seconds, a_clip = _try_steps(run.cfg, run.cache.level, run.model, run.processor, run.ds, run.tried,
+                                          run.tokens, run.fewer)
     evaluation = run.evaluation_seconds(trainer)
     r = DryRun(clips=len(run.ds), hours=run.hours[0], eval_clips=len(run.eval_ds or ()), windows=run.windows,
                epoch_steps=run.epoch_steps, steps=run.steps, epochs=run.steps/run.epoch_steps,
