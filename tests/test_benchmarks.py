@@ -55,6 +55,16 @@ def test_commit(tmp_path):
     assert commit() == "0123456789ab"
 
 
+def test_presets(tmp_path):
+    "Ours and the recipe are run, and what is done is not done again."
+    smoke("presets", "--out", tmp_path/"runs.jsonl")
+    rows = [json.loads(l) for l in (tmp_path/"runs.jsonl").read_text().splitlines()]
+    assert [(r["how"], r["steps"] > 0, r["nll"] > 0) for r in rows] == [("recipe lora", True, True),
+                                                                      ("lora lm max_steps=2", True, True)]
+    again = smoke("presets", "--out", tmp_path/"runs.jsonl").stdout
+    assert "lora lm max_steps=2" in again and len((tmp_path/"runs.jsonl").read_text().splitlines()) == 2
+
+
 def test_base30(tmp_path):
     from voxtral_nb.model.collator import AudioWindows
     from voxtral_nb.model.models import load_voxtral

@@ -73,11 +73,11 @@ def _train_config(
 ) -> RunConfig:
     "The settings of a voxtral-train."
     flags = {k: v for k,v in vars(a).items() if k in config_fields()}
-    try: base = RunConfig.load(a.config).to_dict() if a.config else {}
+    try: base = RunConfig.load(a.config) if a.config else None
     except ConfigError as e: p.fail(e)
     if a.config and flags.get("resume", "never") != "never" and "output_dir" not in flags:
-        _check_home(Path(a.config), base["output_dir"])
-    return with_tiny_defaults(RunConfig.from_dict({**base, **flags}))
+        _check_home(Path(a.config), base.output_dir)
+    return with_tiny_defaults(base.replace(**flags) if base else RunConfig.from_dict(flags))
 
 # %% ../../nbs/run/04_commands.ipynb #voxtral-train
 def _train(
