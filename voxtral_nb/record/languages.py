@@ -16,6 +16,7 @@ from pathlib import Path
 # %% ../../nbs/record/01_languages.ipynb #imports-other
 from ..core.assets import ASSETS
 from ..core.config import VoxtralNBError, check_language, language_names
+from .coverage import cover_order, known_texts
 
 # %% ../../nbs/record/01_languages.ipynb #direction
 def text_direction(
@@ -252,11 +253,27 @@ def _as_prompt(
     text = _clean(o)
     return Prompt.of(text, language) if any(c.isalnum() for c in text) else None
 
+# %% ../../nbs/record/01_languages.ipynb #by-coverage
+def _by_coverage(
+    prompts:list, # of `Prompt`
+    cover, # see `read_prompts`
+    names:list, # see `read_prompts`
+    language:str|None, # of the names
+) -> list: # of `Prompt`
+    "Prompts in the order of what data lacks; names that no prompt has come before them."
+    spoken = {p.language for p in prompts}
+    language = language if language or len(spoken) > 1 else next(iter(spoken))
+    texts = known_texts([] if cover is None else cover, language)
+    order, missing = cover_order([p.text for p in prompts], texts, language, names)
+    return [Prompt.of(o, language) for o in missing] + [prompts[i] for i in order]
+
 # %% ../../nbs/record/01_languages.ipynb #read
 def read_prompts(
     source, # path of a text file (also as a str that ends in .txt or .md), or a list of texts or of `Prompt`s
     language:str|None=None, # ISO 639-1 code of the texts; a `Prompt` keeps its own
     split:str="lines", # "lines", "sentences" of paragraphs, or "phrases": sentences, cut at commas if they are long
+    cover=None, # dataset, its folder, or a list of texts: prompts come in the order of what it lacks. None: as they are
+    names:list=(), # names and numbers of one's own that come first; those that no prompt has become prompts
 ) -> list[Prompt]: # in order, each once
     "Prompts from a file or a list."
     if split not in ("lines", "sentences", "phrases"):
@@ -276,7 +293,8 @@ def read_prompts(
     if not found:
         raise PromptError(
             f"{source if isinstance(source, (str, os.PathLike)) else 'the list'} holds no text to read aloud")
-    return [p for _,p in found.values()]
+    prompts = [p for _,p in found.values()]
+    return prompts if cover is None and not names else _by_coverage(prompts, cover, names, language)
 
 # %% ../../nbs/record/01_languages.ipynb #phrases
 _PHRASES = ASSETS/"phrases"

@@ -103,6 +103,8 @@ class Reading:
         speaker:str|None=None, # pseudonym; None draws one and keeps it with the dataset
         n:int=10, # prompts on offer at first, and more each time
         consent:str=CONSENT, # what the speaker agrees to
+        cover:bool=False, # prompts in the order of what the dataset lacks, rather than their own
+        names:list=(), # names and numbers that are read first: see `read_prompts`
     ):
         if language is not None: check_language(language)
         self.folder,self.private,self.language,self.n = folder,folder/".recorder",language,max(1, n)
@@ -110,6 +112,17 @@ class Reading:
         self._texts = None,[] # what the file looked like, and what it said
         self.free = None if self.prompts is not None else _free_prompt(language)
         self._open(speaker)
+        if cover or names: self.prompts = self._covering(cover, names)
+
+# %% ../../nbs/record/05_reading.ipynb #covering
+@patch
+def _covering(self:Reading, cover, names) -> list: # of `Prompt`
+    "The prompts by what the dataset lacks; what was read of them does not count, so that the order stays."
+    if self.prompts is None: raise RecorderError("cover and names order prompts; free speech has none")
+    own = {p.id for p in self.prompts}
+    rows = SpeechDataset.open(self.folder/"data.jsonl") if cover else []
+    return read_prompts(self.prompts, self.language, names=list(names),
+                        cover=[r["text"] for r in rows if r.get("prompt_id") not in own] if cover else None)
 
 # %% ../../nbs/record/05_reading.ipynb #state-file
 @patch(as_prop=True)

@@ -54,12 +54,14 @@ class Recorder(Answering):
         longest:float=900, # a take ends by itself after so many seconds
         license:str|None=None, # license of the clips, such as "CC-BY-4.0", written in their rows
         consent:str=CONSENT, # what the speaker agrees to
+        cover:bool=False, # prompts in the order of what the dataset lacks, rather than their own
+        names:list=(), # names and numbers of your own that are read first
     ):
         self.folder,self.language,self.license,self.check = dataset_folder(dataset),language,license,check
         self.gate = gate or TAKES
         self.settings = dict(auto_stop=auto_stop, auto_keep=auto_keep, longest=longest, check=check is not None,
                              goal=goal, trim=False, transcript=True, size=1)
-        self.reading = Reading(self.folder, prompts, language, speaker, n, consent)
+        self.reading = Reading(self.folder, prompts, language, speaker, n, consent, cover, names)
         self.clips = Clips(self.folder)
         self._open()
 
