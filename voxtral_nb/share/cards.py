@@ -25,7 +25,7 @@ from .. import __version__
 from ..core.assets import ASSETS, TINY, requirement, tiny_path
 from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
 from ..core.files import strict_json
-from ..core.hub import check_repo_id, license_metadata
+from ..core.hub import check_repo_id, license_conflicts, license_metadata
 from ..core.secrets import holds_token
 from ..core.words import counted, duration, markdown_table, one_line, percent
 from ..data.dataset import SpeechDataset
@@ -854,6 +854,7 @@ def _dataset_facts(
         rates=", ".join(f"{k/1000:g} kHz ({counted(n, 'clip')})" for k,n in rates.most_common(6)),
         consents=consents, consent_texts=consent_texts, no_consent=no_consent,
         licenses=_counts(Counter(r.get("license") or license for r in rows)),
+        license_conflicts=[str(o) for o in license_conflicts(r.get("license") or license for r in rows)],
         examples=[[rows[i].get("language"), Markdown(f"{d[i]:.1f}"), _escape_markdown(rows[i]["text"], 200)]
                   for i in some],
         card_version=__version__)

@@ -456,7 +456,8 @@ def write_eval_results(
     best, loss = best_evaluation(history, primary), after and after.loss
     same = after and before and len(before.table) == len(after.table)
     d = dict(loss=plain_value(loss), perplexity=plain_value(after and perplexity(loss)), weights=weights)
-    d |= {k: after and after.to_dict(clips=False)[k] for k in ("rates", "rtfx", "primary", "normalizer", "n_clips",
+    d |= {k: after and after.to_dict(clips=False)[k] for k in ("rates", "rtfx", "primary", "normalizer", "rules",
+                                                               "n_clips",
                                                                "truncated")}
     d["best"] = best and dict(step=best["step"], rates=rates_of(best), eval_loss=plain_value(best["eval_loss"]),
                               eval_clips=best["eval_clips"])

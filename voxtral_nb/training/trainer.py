@@ -156,8 +156,8 @@ class VoxtralTrainer(transformers.Trainer):
     ):
         self.eval_collator, self.eval_rows = collator_for(cfg, processor), eval_rows
         self.cfg, self.processor, self.run_log = cfg, processor, log
-        self.primary = primary_metric([] if eval_dataset is None
-                                      else [o or cfg.language for o in eval_dataset["language"]])
+        langs,texts = ([], []) if eval_dataset is None else (eval_dataset["language"], eval_dataset["text"][:])
+        self.primary = primary_metric([o or cfg.language for o in langs], texts)
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
         self.waited, self.stepped = 0., 0. # s spent waiting for batches, and computing steps
         self.tokens_at_once, self.lengths = cfg.batch_tokens or None, [0] # None: batch_size clips at once
