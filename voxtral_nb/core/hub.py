@@ -19,7 +19,7 @@ from pathlib import Path
 from .config import VoxtralNBError
 from .files import atomic_write, is_inside, staged_folder, strict_json
 from .secrets import holds_token, redact
-from .words import data_size, first_of, one_line
+from .words import data_size, first_of, one_line, short
 
 # %% ../../nbs/core/03_hub.ipynb #error
 class HubError(VoxtralNBError, RuntimeError):
@@ -248,8 +248,10 @@ def local_path(
 ) -> Path|None: # None: it can only be a Hub id
     "The file or folder that `source` names; an error if it looks like one and is not there."
     text, path = str(source), Path(source).expanduser()
-    if "\0" not in text and path.exists(): return path
     shown = redact(text)
+    try:
+        if "\0" not in text and path.exists(): return path
+    except OSError as e: raise error(f"{short(shown)} cannot be a file or folder: {e.strerror}") from None
     if isinstance(source, Path) or not _HUB_ID.fullmatch(text) or path.suffix.lower() in _FILE_ENDINGS:
         if "://" in text: raise error(f"{shown} is an address; give a file or folder here, or a Hub id (user/name)")
         gone = "" if path.parent.exists() else f", nor does the folder {redact(path.parent)}"
@@ -273,10 +275,10 @@ def license_metadata(
     name:str|None, # as somebody wrote it
 ) -> dict: # `license`, and `license_name` where the Hub does not know it; empty for None
     "A license as a card's front matter has it."
-    short = re.sub(r"[\s_]+", "-", one_line(name or "").lower())
-    short = {"cc0": "cc0-1.0", "apache-2": "apache-2.0", "apache2": "apache-2.0"}.get(short, short)
-    if not short or short in LICENSES: return dict(license=short) if short else {}
-    return dict(license="other", license_name=re.sub(r"[^a-z0-9.+-]+", "-", short).strip("-") or "other")
+    key = re.sub(r"[\s_]+", "-", one_line(name or "").lower())
+    key = {"cc0": "cc0-1.0", "apache-2": "apache-2.0", "apache2": "apache-2.0"}.get(key, key)
+    if not key or key in LICENSES: return dict(license=key) if key else {}
+    return dict(license="other", license_name=re.sub(r"[^a-z0-9.+-]+", "-", key).strip("-") or "other")
 
 # %% ../../nbs/core/03_hub.ipynb #license-conflicts
 _SHARE_ALIKE = {"cc-by-sa": "cc-by-sa", "cc-by-nc-sa": "cc-by-nc-sa", "gpl": "gpl", "agpl": "gpl", "odbl": "odbl",

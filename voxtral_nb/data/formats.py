@@ -150,6 +150,7 @@ def _decoded(
     except UnicodeDecodeError as e:
         raise ValueError(f"it is not UTF-8 (byte {e.start + 1}): save it as UTF-8 (in Excel: CSV UTF-8)") from None
 
+# %% ../../nbs/data/03_formats.ipynb #doc-whole-text
 @patch(as_prop=True)
 def text(self:Doc) -> str:
     "All of a file's text; `ValueError` if it is too large or empty."
@@ -181,6 +182,7 @@ class Format:
 
 FORMATS = {} # name -> `Format`, in the order in which they are tried
 
+# %% ../../nbs/data/03_formats.ipynb #format-decorators
 def _format(
     name:str, # what it is called
     about:str, # what it is
@@ -211,6 +213,7 @@ def _first_row(doc) -> dict: # empty if it is something else
 
 def _supervised(doc): return not doc.path.is_dir() and "supervisions" in _first_row(doc)
 
+# %% ../../nbs/data/03_formats.ipynb #lhotse
 def _cut_rows(
     cut:dict, # a MonoCut
 ): # yields rows
@@ -242,6 +245,7 @@ def _is_jsonl(doc): return doc.ends(".jsonl", ".ndjson") or doc.head.lstrip(code
 
 def _is_own(doc): return doc.name in ("data.jsonl", "recorded_data.jsonl") and "audio_path" in _first_row(doc)
 
+# %% ../../nbs/data/03_formats.ipynb #read-jsonl
 @_format("jsonl", "JSON lines", _is_jsonl) # the last one: decorators are applied from below
 @_format("nemo", "NeMo manifest", lambda doc: _is_jsonl(doc) and "audio_filepath" in _first_row(doc))
 @_format("dataset", "dataset folder (data.jsonl)", _is_own)
@@ -280,6 +284,7 @@ def _span(start, end) -> dict: # s
     if not 0 <= start < end: raise ValueError(f"it lasts from {start:.3f} to {end:.3f} s, which is not a time span")
     return dict(offset=round(start, 6), duration=round(end - start, 6))
 
+# %% ../../nbs/data/03_formats.ipynb #words-in
 def _words_in(words, start, end) -> dict: # of {word, start, end} with the recording's times
     "The words whose middle lies in a clip, with the clip's times."
     found = [dict(word=w["word"], start=round(max(0, w["start"] - start), 4), end=round(min(end, w["end"]) - start, 4))
@@ -332,6 +337,7 @@ def _cues(
             yield n,_clock(m[1] if m else lines[n - 1]),_clock(m[2]),body
         except ValueError as e: yield n,e,None,[]
 
+# %% ../../nbs/data/03_formats.ipynb #spoken
 def _spoken(line) -> str: return " ".join(_unescaped(_TAGS.sub("", line)).split())
 
 def _unescaped(text):
@@ -379,6 +385,7 @@ def _read_audacity(doc, names):
                                    **_span(*(float(o.replace(",", ".")) for o in (start, end))))
         except ValueError as e: yield doc.path,n,ValueError(f"not a label: {e}")
 
+# %% ../../nbs/data/03_formats.ipynb #ctm
 @_format("ctm", "CTM (a word a line, with its time)",
          lambda doc: doc.ends(".ctm") or _all_lines(doc, r"\S+\s+\S+\s+\d+\.\d+\s+\d+\.\d+\s+\S+(\s+[\d.]+)?"))
 def _read_ctm(doc, names):
@@ -519,6 +526,7 @@ def _header(
     "Do these cells name the columns?"
     return all(find_key(cells, _known(doc, k, o)) for k,o in (("audio_key", AUDIO_KEYS), ("text_key", TEXT_KEYS)))
 
+# %% ../../nbs/data/03_formats.ipynb #open-table
 _LONGEST = 1 << 22 # characters of a line that are read; a longer one cannot be a row, and is named
 
 def _open_table(doc): # lines with their ends
@@ -544,6 +552,7 @@ def _cell_row(names, cells) -> dict: # times as numbers, empty cells left out
         except (KeyError, ValueError): pass
     return {k: v for k,v in row.items() if v not in (None, "") or k not in PART_KEYS}
 
+# %% ../../nbs/data/03_formats.ipynb #read-table-rows
 def _read_table(doc, names):
     sep,skip = _separator(doc)
     first = next(iter(re.split(r"\r\n|\r|\n", doc.start.lstrip("\r\n"))[skip:]), "")
@@ -581,6 +590,7 @@ def _columns(doc) -> set: # names in small letters; empty if the file has no hea
 
 def _has(*names): return lambda doc: {*names} <= _columns(doc)
 
+# %% ../../nbs/data/03_formats.ipynb #table-kinds
 def _is_lj(doc): # id|text|normalised text, without a header
     lines = [s for s in doc.start.splitlines() if s.strip()]
     return doc.ends(".csv") and bool(lines) and all(s.count("|") in (1, 2) for s in lines) and not _header(
@@ -689,6 +699,7 @@ def _kaldi_path(text) -> str:
     if re.search(r"\.ark(:\d+)?$", text): raise ValueError(f"{text} is an archive of Kaldi: extract its audio")
     return text
 
+# %% ../../nbs/data/03_formats.ipynb #read-kaldi
 @_format("kaldi", "Kaldi folder (wav.scp, text, segments)", lambda doc: (doc.path/"wav.scp").is_file())
 def _read_kaldi(doc, names):
     scp,spk,lang = (_kaldi_table(doc.path/o) for o in ("wav.scp", "utt2spk", "utt2lang"))
@@ -772,6 +783,7 @@ def _list_of(
                            f"{first_of([str(o) for o in lists], 5)}")
     return lists[0] if lists else folder
 
+# %% ../../nbs/data/03_formats.ipynb #find-format
 def _find_format(
     path:str|Path, # a file with transcripts, or a folder
     **keys # names of foreign keys, as `named_row` takes them
@@ -893,6 +905,7 @@ def _named_clips(rows, folder, where): # yields (row, name without suffix, path 
         used.add(name.casefold())
         yield row,name,"/".join(filter(None, [where, _store(row["audio"], folder/where, name)]))
 
+# %% ../../nbs/data/03_formats.ipynb #one-line
 def _one_line(text, *without): # text without characters that the format uses itself
     text = re.sub(r"[\t\r\n\v\f]+", " ", text).strip()
     for c in without:
@@ -914,6 +927,7 @@ def _write_lines(path, rows):
     with open(path, "w", encoding="utf-8") as f:
         for r in rows: f.write(json.dumps({k: v for k,v in r.items() if v is not None}, ensure_ascii=False) + "\n")
 
+# %% ../../nbs/data/03_formats.ipynb #write-lines
 @_writes("jsonl")
 def _write_jsonl(rows, folder):
     _write_lines(folder/"metadata.jsonl", (dict(file_name=p, text=r["text"], language=r.get("language"),
@@ -933,6 +947,7 @@ def _write_table(path, head, rows, sep=",", quote=csv.QUOTE_MINIMAL):
 
 def _plain_columns(row): return [row.get("language") or "", row.get("speaker") or "", row["duration"]]
 
+# %% ../../nbs/data/03_formats.ipynb #write-plain-tables
 @_writes("csv")
 def _write_csv(rows, folder):
     _write_table(folder/"metadata.csv", ["file_name", "text", "language", "speaker", "duration"],
@@ -944,6 +959,7 @@ def _write_tsv(rows, folder):
                  ([p, _one_line(r["text"]), *_plain_columns(r)] for r,_,p in _named_clips(rows, folder, "wavs")),
                  "\t", csv.QUOTE_NONE)
 
+# %% ../../nbs/data/03_formats.ipynb #write-corpora
 @_writes("commonvoice")
 def _write_commonvoice(rows, folder):
     _write_table(folder/"validated.tsv", ["client_id", "path", "sentence", "locale"],
@@ -955,6 +971,7 @@ def _write_coqui(rows, folder):
     _write_table(folder/"train.csv", ["wav_filename", "wav_filesize", "transcript"],
                  ([p, (folder/p).stat().st_size, r["text"]] for r,_,p in _named_clips(rows, folder, "wavs")))
 
+# %% ../../nbs/data/03_formats.ipynb #write-lj
 @_writes("ljspeech")
 def _write_ljspeech(rows, folder):
     clips = ((name, _one_line(r["text"], "|")) for r,name,_ in _named_clips(rows, folder, "wavs"))
@@ -995,6 +1012,7 @@ def _by_recording(rows, folder) -> dict: # name of the recording -> rows in orde
     for r in _kept(rows, folder): found.setdefault(r["audio_path"], []).append(r)
     return {k: sorted(v, key=lambda r: r["offset"]) for k,v in found.items()}
 
+# %% ../../nbs/data/03_formats.ipynb #words-of
 def _words_of(row) -> list: # of {word, start, end}, in times of the recording
     return [w | dict(start=w["start"] + row["offset"], end=w["end"] + row["offset"]) for w in row.get("words") or []]
 
@@ -1011,6 +1029,7 @@ def _times_writer(name, suffix, text): # `text`: function of the rows of one rec
 
 def _end(row): return row["offset"] + row["duration"]
 
+# %% ../../nbs/data/03_formats.ipynb #write-subtitles
 _times_writer("srt", ".srt", lambda rows: "\n".join(
     f"{i}\n{_stamp(r['offset'], ',')} --> {_stamp(_end(r), ',')}\n{_one_line(r['text'])}\n" for i,
     r in enumerate(rows, 1)))
@@ -1045,6 +1064,7 @@ def _tiers(rows) -> list: # of (name, speaker, [(start, end, text)]), without ov
             tiers.setdefault(key, (None, []))[1].extend((w["start"], w["end"], w["word"]) for w in _words_of(r))
     return [(k, who, said) for k,(who,said) in tiers.items()]
 
+# %% ../../nbs/data/03_formats.ipynb #write-textgrid
 def _textgrid(rows):
     length,parts = rows[0]["length"],[]
     for name,_,said in (tiers := _tiers(rows)):
@@ -1060,6 +1080,7 @@ def _textgrid(rows):
     return (f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n{length:.6f}\n<exists>\n{len(tiers)}\n'
             + "".join(parts))
 
+# %% ../../nbs/data/03_formats.ipynb #write-elan
 def _elan(rows):
     root = ET.Element("ANNOTATION_DOCUMENT", AUTHOR="", DATE="2000-01-01T00:00:00+00:00", FORMAT="3.0", VERSION="3.0")
     head = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
@@ -1114,6 +1135,20 @@ def _write_lhotse(rows, folder):
     with gzip.open(folder/"cuts.jsonl.gz", "wt", encoding="utf-8") as f:
         for i,r in enumerate(_kept(rows, folder), 1): f.write(json.dumps(cut(i, r), ensure_ascii=False) + "\n")
 
+# %% ../../nbs/data/03_formats.ipynb #write-whole
+def _write_whole(folder, write):
+    "Fill a folder under another name, and rename it when it is complete."
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", dir=folder.parent))
+    try:
+        write(place)
+        if folder.exists(): folder.rmdir()
+        place.chmod(0o755)
+        os.replace(place, folder)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+
 # %% ../../nbs/data/03_formats.ipynb #convert
 @dataclass
 class Converted:
@@ -1130,6 +1165,7 @@ class Converted:
         return "\n".join([s, *([f"{counted(len(self.skipped), 'row')} skipped:"] if self.skipped else []),
                           *map(str, self.skipped[:20])])
 
+# %% ../../nbs/data/03_formats.ipynb #convert-fn
 def convert(
     source:str|Path, # a file with transcripts, or a folder
     folder:str|Path, # to make
@@ -1165,16 +1201,3 @@ def convert(
     return Converted(folder=folder, source=f"{listing.doc.path} ({listing.format.about})", format=form.about,
                      clips=good,
                      seconds=seconds, skipped=bad)
-
-def _write_whole(folder, write):
-    "Fill a folder under another name, and rename it when it is complete."
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", dir=folder.parent))
-    try:
-        write(place)
-        if folder.exists(): folder.rmdir()
-        place.chmod(0o755)
-        os.replace(place, folder)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise

@@ -120,6 +120,7 @@ def _fingerprint(
     grows = np.diff(np.diff(bands, axis=1), axis=0) > 0 # (32, 16)
     return np.packbits(grows).tobytes(),len(part)
 
+# %% ../../nbs/data/10_quality.ipynb #difference
 def _difference(a, b): # share of the bits that differ
     return float(np.bitwise_count(np.frombuffer(a, np.uint64) ^ np.frombuffer(b, np.uint64)).sum()/512)
 
@@ -177,6 +178,7 @@ def _plain(text): return _PUNCTUATION.sub(" ", text.casefold()).split()
 
 def _hash(o): return hash(o) & 0xffff_ffff_ffff_ffff
 
+# %% ../../nbs/data/10_quality.ipynb #one-less
 def _one_less(
     words:list, # of a sentence
 ) -> list: # hashes of the sentence without one of its words; none of a short or very long sentence
@@ -266,6 +268,7 @@ class _Renamed:
     def __getitem__(self, i): return (o := self.data[int(i)]) | dict(audio_path=o.get("id") or f"row {i}")
     def __iter__(self): return (self[i] for i in range(len(self)))
 
+# %% ../../nbs/data/10_quality.ipynb #open-source
 def _source(
     data, # `SpeechDataset`, `SpeechData`, or where speech lies
 ) -> _Source:
@@ -560,6 +563,7 @@ def histogram(self:QualityReport,
     v = v[np.isfinite(v)]/_COLUMNS[name][2]
     return np.histogram(v, bins=bins) if len(v) else (np.zeros(0, int), np.zeros(0))
 
+# %% ../../nbs/data/10_quality.ipynb #bars
 def _bars(counts): # such as "▁▃█▂"
     return "".join(" ▁▂▃▄▅▆▇█"[int(np.ceil(8*c/max(1, max(counts))))] for c in counts)
 
@@ -586,6 +590,7 @@ def summary(self:QualityReport) -> str: # one line
         [f"languages detected in one row of {self.detected}"] if self.detected > 1 else [])
     return "; ".join([f"{self.name}: {', '.join(parts)}", *notes])
 
+# %% ../../nbs/data/10_quality.ipynb #text-str
 @patch
 def __str__(self:QualityReport):
     lines = [f"{self.light.upper()}  {self.summary()}"]
@@ -622,6 +627,7 @@ def _cells(self:QualityReport, i, kinds): # HTML of one row
     return [str(i), text(row["audio_path"], 60), number("seconds", 1), number("level", 0), number("snr", 0),
             number("characters", 1), text(what, 160), text(row["text"], 90)]
 
+# %% ../../nbs/data/10_quality.ipynb #worst-table
 _HEAD = ["row", "file", "seconds", "dBFS", "SNR", "chars/s", "problems", "transcript"]
 
 @patch
@@ -671,6 +677,7 @@ def _above(self:QualityReport) -> str: # HTML: light, what to do first, counts, 
             + f'<p><img alt="Histograms of length, level, noise, bandwidth and rates" '
               f'src="data:image/png;base64,{png}" style="max-width:100%"></p>')
 
+# %% ../../nbs/data/10_quality.ipynb #html-repr
 @patch
 def _repr_html_(self:QualityReport) -> str: return self.worst()._repr_html_()
 

@@ -259,7 +259,7 @@ def decode_clips(
     learn:bool=False, # the transcripts are there: compute their loss, and use them as drafts
     write:Sequence[int]|None=None, # numbers of the rows whose text is wanted; None: all
     verbose:bool=False, # show a progress bar?
-    after:Callable=lambda: None, # called after each batch
+    after:Callable=lambda done: None, # called after each batch, with the number of clips so far
 ) -> dict[int,Decoded]: # one for each of `ids`
     "Texts, and perhaps losses, of many clips."
     from tqdm.auto import tqdm
@@ -275,7 +275,7 @@ def decode_clips(
         for some, batch in _prefetched(prepare, batches):
             out |= zip(some, decode(model, batch, [limits[i] for i in some], collate.prompt.eos_id))
             bar.update(len(some))
-            after()
+            after(len(out))
     return out
 
 def _transcripts(model, processor, clips, languages, durations, batch_size, max_new_tokens, packing,

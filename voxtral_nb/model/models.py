@@ -171,6 +171,7 @@ def locate_model(
 ) -> str: # an absolute folder, or the Hub id
     "Where `from_pretrained` has to look."
     if str(model_id) == TINY: return str(tiny_path())
+    if str(model_id).strip().casefold() == TINY: raise ModelError(f"model_id {model_id!r}: did you mean {TINY!r}?")
     folder = local_path(model_id, ModelError)
     if folder is None: return str(model_id)
     if folder.is_dir():

@@ -161,6 +161,8 @@ class PageWidget(anywidget.AnyWidget):
         super().__init__()
         self.on_msg(lambda _,content,buffers: self.send(*answering.handle(content, buffers)))
 
+    def __repr__(self): return "The page appears here." # where nothing can show it
+
 Answering.widget_class = PageWidget
 
 # %% ../../nbs/record/06_page.ipynb #headless

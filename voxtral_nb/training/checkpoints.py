@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from ..core.config import RunConfig, VoxtralNBError, config_fields
 from ..core.files import atomic_write, clear_temporary, is_inside, strict_json
+from ..core.words import short
 
 # %% ../../nbs/training/01_checkpoints.ipynb #run-error
 class RunError(VoxtralNBError, RuntimeError):
@@ -216,8 +217,9 @@ def _holder(
     run:Path, # folder of a run
 ) -> dict: # pid, host, since; empty if unknown
     "Which process has locked a run."
-    try: return strict_json((run/_HOLDER).read_text(encoding="utf-8"))
+    try: o = strict_json((run/_HOLDER).read_text(encoding="utf-8"))
     except (OSError, ValueError): return {}
+    return o if isinstance(o, dict) and type(o.get("pid")) is int and 0 < o["pid"] < 2**31 else {}
 
 def _is_dead(
     holder:dict, # from `_holder`
@@ -242,9 +244,11 @@ def run_lock(
     try: lock.acquire(timeout=wait if _is_dead(_holder(run)) else 0)
     except Timeout:
         o = _holder(run)
-        who = f"process {o['pid']} on {o['host']}, since {o['since']}" if o else "another process"
+        who = f"process {o['pid']} on {o.get('host')}, since {o.get('since')}" if o else "another process"
         raise RunError(f"output_dir {run} is in use by another run ({who}): wait for it, or name another "
                        "folder") from None
+    except OSError as e:
+        raise RunError(f"{run/_LOCK} cannot be locked ({e.strerror}): remove it, or name another output_dir") from None
     try:
         atomic_write(run/_HOLDER, json.dumps(dict(pid=os.getpid(), host=platform.node(),
                                                   since=time.strftime("%Y-%m-%d %H:%M:%S"))))
@@ -269,7 +273,8 @@ def _check_writable(
     run:Path, # folder of the run; may not exist
 ):
     "Raise unless `run` is a writable folder, or can be created."
-    at = next(o for o in (run.absolute(), *run.absolute().parents) if o.exists())
+    try: at = next(o for o in (run.absolute(), *run.absolute().parents) if o.exists())
+    except OSError as e: raise RunError(f"output_dir {short(str(run))} cannot be created: {e.strerror}") from None
     why = "is a file" if at == run.absolute() else f"cannot be created: {at} is a file"
     if not at.is_dir(): raise RunError(f"output_dir {run} {why}; name a folder")
     if not os.access(at, os.W_OK|os.X_OK):

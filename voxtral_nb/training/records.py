@@ -41,7 +41,9 @@ class RunLog:
     def __init__(self,
         path:Path|None, # file to append to; None: keep the lines until `write_to` names one
         verbose:bool=True, # print at all?
-    ): self.path, self.verbose, self.early = path, verbose and is_first_process(), []
+    ):
+        self.path, self.verbose, self.early = path, verbose and is_first_process(), []
+        self.evaluated = 0, 0 # clips of the evaluation that goes on: done, all
     def __call__(self,
         text:str, # one or more lines
         verbose:bool|None=None, # print it? None: the log's own setting
@@ -331,6 +333,9 @@ class ProgressCallback(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if control.should_evaluate: self.draw(state, "evaluating")
         elif time.perf_counter() - self.drawn > .5: self.draw(state, self.left(state))
+    def on_prediction_step(self, args, state, control, **kwargs):
+        if time.perf_counter() - self.drawn > .5:
+            self.draw(state, "evaluating: {} of {} clips".format(*self.log.evaluated))
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         if self.began: self.paused += metrics["eval_runtime"]
     def on_log(self, args, state, control, **kwargs):

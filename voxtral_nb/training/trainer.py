@@ -270,9 +270,12 @@ def report(self:VoxtralTrainer,
     c, a, n = self.cfg, self.args, len(dataset)
     rows = self.eval_rows if self.eval_rows is not None and dataset is self.eval_dataset else dataset
     write, seconds = pick_clips(n, max_clips), dataset["duration"][:]
-    def step_done(): self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+    mine = range(a.process_index, n, a.world_size)
+    def step_done(done):
+        self.run_log.evaluated = done, len(mine)
+        self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
     with self.enough_memory_to_evaluate(), self.accelerator.autocast():
-        out = decode_clips(self.model, self.eval_collator, rows, seconds, range(a.process_index, n, a.world_size),
+        out = decode_clips(self.model, self.eval_collator, rows, seconds, mine,
                            batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, learn=True, write=write,
                            verbose=self.run_log.verbose and not IN_NOTEBOOK, after=step_done)
     out = _gathered(out, a.world_size)
