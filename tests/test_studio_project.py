@@ -6,7 +6,7 @@ import pytest
 
 from conftest import BIN, sh
 from voxtral_nb.studio.history import history
-from voxtral_nb.studio.jobs import StudioError, stop_job
+from voxtral_nb.studio.jobs import StudioError, is_held, stop_job
 from voxtral_nb.studio.project import PRESETS, Project, SettingsError
 from voxtral_nb.testing.fake_hub import FakeHub
 from voxtral_nb.training.checkpoints import checkpoint_problem, checkpoints
@@ -97,6 +97,18 @@ def test_a_large_project_opens_in_seconds(stopped, tmp_path):
     assert (runs, state, clips, heavy) == ("20", "killed", "2000", "False") and float(seconds) < 3
 
 
+def test_what_a_run_needs(tmp_path):
+    "Other settings end the dry run; its answer is found again by another page."
+    p, settings = Project(tmp_path/"voice"), TINY | dict(max_steps=5)
+    first = p.needs(settings | dict(max_steps=7))
+    assert first.state == "running"
+    n = p.needs(settings)
+    assert p.job(first.job.id).state == "killed" and n.job.id != first.job.id
+    n = until(lambda: (n := p.needs(settings)).state != "running" and n)
+    assert (n.state, n.steps, n.fits) == ("done", 5, True) and n.seconds > 0 and n.memory_gb > 0
+    assert Project(p.folder).needs(settings).job.id == n.job.id and not [*(p.folder/"runs").iterdir()]
+
+
 def test_wrong_settings_start_nothing(tmp_path):
     p = Project(tmp_path/"voice")
     wrong = dict(learning_rate="fast", lora_r="0", epochs="-1", batch_size="many", language="English", method="lorra",
@@ -117,6 +129,13 @@ def test_no_space(tmp_path):
         p.start("train", TINY | dict(max_steps=1, eval_before=False), name="a")
         r = until(lambda: (r := p.run("a")).state != "running" and r)
         assert r.state == "failed" and "Free some space" in r.next_step and r.details
+        until(lambda: not is_held(r.job.folder)) # it writes its end before it ends
+        sh("mount", "-o", "remount,ro", disk, check=True)
+        p = Project(disk/"voice")
+        assert p.run("a").state == "failed" and p.choices == {}, "what is there can be read"
+        with pytest.raises(StudioError, match="Read-only"): p.set(language="pt")
+        with pytest.raises(StudioError, match="Read-only"): p.start("check", dict(data="speech"))
+        with pytest.raises(StudioError, match="needs a folder that you may write to"): Project(disk/"other")
     finally: sh("umount", "-l", disk, check=True)
 
 

@@ -57,7 +57,7 @@ def test_it_is_the_wheel_that_is_imported(run, venv):
 
 
 @pytest.mark.parametrize("script", ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run", "voxtral-demo",
-                                    "voxtral-data"])
+                                    "voxtral-data", "voxtral-studio"])
 def test_help(run, script):
     assert "examples:" in run(script, "--help", check=True).stdout
 

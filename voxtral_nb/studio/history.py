@@ -18,7 +18,7 @@ from pathlib import Path
 from ..core.files import strict_json
 from ..core.secrets import redact
 from ..core.words import one_line
-from .jobs import StudioError, read_job, run_job
+from .jobs import StudioError, explain, read_job, run_job
 
 # %% ../../nbs/studio/01_history.ipynb #file
 def history_file() -> Path|None: # None: it is switched off
@@ -114,6 +114,14 @@ def _run_facts(
         out |= {f"wer_{k}": (r.get(f"rates_{k}") or {}).get("wer") for k in ("before", "after")}
     return out
 
+# %% ../../nbs/studio/01_history.ipynb #cause
+def _cause(
+    end:dict, # from `run_job`
+) -> str|None: # None: all is well
+    "What went wrong, in one line and without advice, so that equal failures count as equal."
+    if not end.get("message"): return None
+    return one_line(explain(end["message"], end.get("kind", ""), end.get("ours", False))[0], 300)
+
 # %% ../../nbs/studio/01_history.ipynb #run-recorded
 def run_recorded(
     folder:str, # of the job, absolute
@@ -127,7 +135,7 @@ def run_recorded(
         with EnergyMeter() as meter: end = command()
         energy = meter.wh and round(meter.wh, 3)
         _note(event="end", job=folder, state={0: "done", 130: "stopped"}.get(end["code"], "failed"),
-              error=one_line(end.get("message") or "", 300) or None, seconds=round(time.time() - job["started"], 1),
+              error=_cause(end), seconds=round(time.time() - job["started"], 1),
               energy_wh=energy, **_run_facts(path, job.get("run") if job["kind"] == "train" else None))
         return end | dict(energy_wh=energy)
     run_job(folder, lock, around)

@@ -213,7 +213,7 @@ def run_job(
     "Do the work of a job, in a process made for it by `start_job`."
     folder, end = Path(folder), dict(code=130) # Ctrl-C before the command
     if lock >= 0: os.set_inheritable(lock, False)
-    if hasattr(os, "nice"): os.nice(5) # the page comes first
+    if hasattr(os, "nice"): os.nice(10) # the page comes first
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler) # a shell that runs in the background ignores it
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

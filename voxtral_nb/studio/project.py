@@ -9,7 +9,7 @@ __all__ = ['PRESETS', 'VERSION', 'Preset', 'setting_value', 'check_settings', 'S
            'Needs', 'Login', 'whoami']
 
 # %% ../../nbs/studio/01_project.ipynb #imports
-import json, os, platform, re, signal, time
+import json, os, platform, re, shutil, signal, time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -466,9 +466,9 @@ def _located(self:Project,
     value, # of a setting that may name a file or folder
 ): # relative to the project if it is in it, absolute if it is elsewhere, unchanged if there is nothing of that name
     "A path as the job understands it, which runs in the project's folder."
-    if not isinstance(value, (str, os.PathLike)) or not str(value): return value
+    if not isinstance(value, (str, os.PathLike)) or str(value) in ("", TINY) or "\0" in str(value): return value
     here, there = Path(value).expanduser(), self.folder/str(value)
-    p = here.absolute() if here.exists() else there if there.exists() else None
+    p = there if there.exists() else here.absolute() if here.exists() else None
     if p is None: return str(value)
     return str(p.relative_to(self.folder)) if p.is_relative_to(self.folder) else str(p)
 
@@ -489,6 +489,15 @@ def config(self:Project,
     if wrong: raise SettingsError(wrong)
     return RunConfig.from_dict({k: setting_value(k, v) for k,v in s.items()})
 
+# %% ../../nbs/studio/01_project.ipynb #config-text
+def _config_text(cfg:RunConfig) -> str: # JSON
+    return json.dumps(cfg.to_dict(), indent=1, ensure_ascii=False)
+
+def _for_dry_run(cfg:RunConfig) -> RunConfig: return cfg.replace(output_dir="runs/.dry-run", resume="never")
+
+def _config_of(job:Job) -> str|None: # None: it has none
+    with suppress(OSError): return (job.folder/"config.json").read_text(encoding="utf-8")
+
 # %% ../../nbs/studio/01_project.ipynb #start-train
 @patch
 def _free_run(self:Project,
@@ -508,7 +517,7 @@ def _free_run(self:Project,
 def _start_train(self:Project, cfg:RunConfig, run:str, resume:str) -> Job:
     "Start the training of a run in its folder."
     cfg = cfg.replace(output_dir=f"runs/{run}", resume=resume)
-    text = json.dumps(cfg.to_dict(), indent=1, ensure_ascii=False)
+    text = _config_text(cfg)
     return self._start("voxtral-train", ["--config", "{job}/config.json"], "train", run=run,
                        files={"config.json": text})
 
@@ -543,12 +552,19 @@ def _flags(
     return out
 
 @patch
+def _run_of(self:Project,
+    name, # a run of this project, "runs/NAME", or something else
+) -> str|None: # its name
+    "Which run is meant, if one is."
+    n = str(name).removeprefix("runs/")
+    return n if name != TINY and Path(n).name == n and (self.folder/"runs"/n).is_dir() else None
+
+@patch
 def _model_of(self:Project,
     name, # a run of this project, a folder, a Hub id, or "tiny"
 ) -> str:
-    "What a command takes for a model."
-    return f"runs/{name}" if name and Path(
-        str(name)).name == str(name) and (self.folder/"runs"/str(name)).is_dir() else self._located(name)
+    "What a command takes for a model or for data."
+    return f"runs/{run}" if (run := self._run_of(name)) else self._located(name)
 
 # %% ../../nbs/studio/01_project.ipynb #start
 @patch
@@ -562,25 +578,29 @@ def start(self:Project,
         cfg = self.config(settings)
         if kind == "train":
             return self._start_train(cfg, self._free_run(name or f"{cfg.language or 'run'}-{cfg.method}"), "never")
-        text = json.dumps(cfg.replace(output_dir="runs/.dry-run", resume="never").to_dict(), ensure_ascii=False)
+        text = _config_text(_for_dry_run(cfg))
         return self._start("voxtral-train", ["--config", "{job}/config.json", "--dry-run"], kind,
                            files={"config.json": text})
-    if kind not in _ARGS:
-        raise StudioError(f"{kind!r} is not something to start: {', '.join(['train', 'dry-run', *_ARGS])}")
-    (script, first), s = _ARGS[kind], dict(settings)
-    run = next((str(s[k]) for k in ("model", "model_id", "folder") if s.get(k)
-                and (self.folder/"runs"/str(s[k])).is_dir()), None)
-    for k in ("model", "model_id", "folder", "data", "eval_data", "held"):
-        if s.get(k): s[k] = self._model_of(s[k])
+    if kind in _ARGS: return self._start_other(kind, dict(settings))
+    raise StudioError(f"{kind!r} is not something to start: {', '.join(['train', 'dry-run', *_ARGS])}")
+
+# %% ../../nbs/studio/01_project.ipynb #start-other
+@patch
+def _start_other(self:Project, kind:str, s:dict) -> Job:
+    "Start a command other than training: a run of the project may stand for its folder or its model."
+    script, first = _ARGS[kind]
+    names = [o for o in ("model", "model_id", "folder", "data", "eval_data", "held") if s.get(o)]
+    run = next((n for o in names if (n := self._run_of(s[o]))), None)
+    s |= {o: self._model_of(s[o]) for o in names}
     if kind == "eval":
         if run and (self.folder/s["model_id"]/"final-model").is_dir(): s["model_id"] += "/final-model"
         s.setdefault("output", "{job}/report.json")
     if kind == "check": s = dict(data="speech", json="{job}/report.json", html="{job}/report.html") | s
-    before = ["check"] if kind == "check" else ["deploy_demo", "--output-dir={job}"] if kind == "space" else []
     missing = {o: "is missing" for o in first if not s.get(o) and o != "repo"}
     if missing: raise SettingsError(missing)
-    args = [str(s.pop(o)) for o in first if s.get(o) or s.pop(o, None)]
-    return self._start(script, [*before, *args, *_flags(s)], kind, run=run)
+    before = ["check"] if kind == "check" else ["deploy_demo", "--output-dir={job}"] if kind == "space" else []
+    args = [str(s[o]) for o in first if s.get(o)]
+    return self._start(script, [*before, *args, *_flags({k: v for k,v in s.items() if k not in first})], kind, run=run)
 
 # %% ../../nbs/studio/01_project.ipynb #stop
 @patch
@@ -627,6 +647,8 @@ def delete(self:Project,
     "Move a run and its jobs to the trash of the project."
     r = self.run(run)
     if r.state == "running": raise StudioError(f"{run} is running: stop it first")
+    if busy := [o.kind for o in self.jobs(run=run) if o.state == "running"]:
+        raise StudioError(f"{run} is in use: {first_of(busy)} is running; stop it first")
     if not confirm: raise StudioError(f"{run} is not deleted without confirm=True")
     to = self.folder/".trash"/f"{run}-{datetime.now():%Y%m%d-%H%M%S-%f}"
     (to/"jobs").mkdir(parents=True)
@@ -658,16 +680,19 @@ class Needs:
 def needs(self:Project,
     settings:Mapping, # of `RunConfig`
 ) -> Needs: # at once; ask again with the same settings for news
-    "Memory, time and steps of a run. Other settings than the last time end that dry run and begin another."
-    cfg = self.config(settings)
-    speech = self.folder/"speech"/"data.jsonl"
-    key = json.dumps([cfg.to_dict(), _stamp(speech)], sort_keys=True, default=str)
-    job, last = None, self._seen.get("needs")
-    if last and last[0] == key: job = self.job(last[1])
-    else:
-        if last and self.job(last[1]).state == "running": stop_job(self.folder/"jobs"/last[1], kill=True)
+    "Memory, time and steps of a run. Other settings than the last time end that dry run; a reload finds its answer."
+    text, speech = _config_text(_for_dry_run(self.config(settings))), self.folder/"speech"/"data.jsonl"
+    past, since = self.jobs("dry-run"), speech.stat().st_mtime if speech.exists() else 0.
+    job = next((o for o in past if o.started > since and _config_of(o) == text
+                and o.state in ("running", "done", "failed")), None)
+    for o in past: # this page's last one has another answer than is wanted now; old answers are not kept
+        if o.id == self._seen.get("needs") and (job is None or o.id != job.id) and o.state == "running":
+            stop_job(o.folder, kill=True)
+    if job is None:
+        for o in past[4:]:
+            if o.state != "running": shutil.rmtree(o.folder, ignore_errors=True)
         job = self.start("dry-run", settings)
-        self._seen["needs"] = key, job.id
+    self._seen["needs"] = job.id
     r = job.result or {}
     if job.state == "done" and "steps" in r:
         return Needs(state="done", steps=r["steps"], seconds=r["seconds"], memory_gb=r["memory_gb"],
