@@ -500,9 +500,51 @@ def _add_retention(
         print(json.dumps(dict(clips=r.clips, old=[i for i,*_ in r.old], undated=len(r.undated))))
     return command
 
+# %% ../../nbs/run/04_commands.ipynb #data-draft
+_DRAFT_HELP = """Transcribe the recordings in a folder into drafts.jsonl, with a confidence for each word. Run again, it
+goes on where it was; with another model, what nobody has decided on is drafted anew. Correct drafts in a notebook:
+Review("talks").
+
+examples:
+  voxtral-data draft talks --model-id runs/pt/final-model --language pt
+  voxtral-data draft talks --model-id runs/pt/final-model --accept-sure 0.98
+      also accept drafts whose words are all that sure; their rows say that nobody looked"""
+
+def _add_draft(
+    p:Parser, # of voxtral-data draft
+): # function of the parser and the parsed flags
+    "Add the flags of voxtral-data draft."
+    p.description, p.usage = _DRAFT_HELP, "voxtral-data draft FOLDER --model-id MODEL [flags]"
+    p.add_argument("folder", metavar="FOLDER", help="A folder with recordings.")
+    fields = config_fields()
+    p.add_argument("--model-id", required=True, metavar="MODEL",
+                   help="The model that drafts: a Hub id, the folder of a model or of a run's adapter, or 'tiny'.")
+    for k in ("language", "on_bad"): add_setting(p, fields[k])
+    p.add_argument("--vad", choices=["auto", "silero", "energy"], default="auto",
+                   help="What finds the speech. Default: silero-vad where it is installed, else the level.")
+    p.add_argument("--longest", type=float, metavar="SECONDS",
+                   help="Longest clip. Default: 20, or the model's window if that is shorter.")
+    p.add_argument("--accept-sure", type=float, metavar="SHARE",
+                   help="Accept drafts whose words are all at least this sure, from 0 to 1. Default: none.")
+    return _draft
+
+def _draft(
+    p:Parser, # the command's
+    a:argparse.Namespace, # parsed flags
+):
+    "Draft, and say what there is."
+    from voxtral_nb.measure.drafting import draft_transcripts
+    a = vars(a)
+    sure = a.pop("accept_sure")
+    with redirect_stdout(sys.stderr): drafts = draft_transcripts(a.pop("folder"), a.pop("model_id"), **a)
+    unseen = len(drafts.accept_sure(sure)) if sure else 0
+    left = drafts.queue()
+    print(json.dumps(dict(drafts=len(drafts.rows), left=len(left), accepted=len(drafts.accepted()), unseen=unseen)))
+
 # %% ../../nbs/run/04_commands.ipynb #voxtral-data
 _DATA_COMMANDS = dict(convert=("Write speech in another format.", _add_convert), # name -> (help, adds the flags)
                       check=("Find the problems in a dataset before training.", _add_check),
+                      draft=("Transcribe long recordings, to be corrected.", _add_draft),
                       **{k: (o[0], _add_care(k)) for k,o in _CARE.items()},
                       retention=("List clips that are kept for too long.", _add_retention))
 
