@@ -517,6 +517,17 @@ def __getitem__(self:SpeechDataset,
     if not -len(self) <= i < len(self): raise IndexError(f"row {i} of {len(self)}")
     return next(self._rows([i]))
 
+# %% ../../nbs/data/02_dataset.ipynb #lines-with
+@patch
+def lines_with(self:SpeechDataset,
+    text:str, # part of a value
+): # yields numbers of rows
+    "The rows whose lines may hold `text`, without parsing them."
+    needle = json.dumps(text, ensure_ascii=False)[1:-1].encode(errors="replace")
+    with _open_jsonl(self.jsonl) as f:
+        for i in range(len(self)):
+            if needle in (raw := self._raw(f, i)) or b"\\u" in raw: yield i
+
 # %% ../../nbs/data/02_dataset.ipynb #ds_audio
 @patch
 def audio_file(self:SpeechDataset,
@@ -620,14 +631,22 @@ def _repair_tail(path:Path): # jsonl of ours
         os.fsync(f.fileno())
 
 # %% ../../nbs/data/02_dataset.ipynb #mend-dataset
+def _path_in(raw:bytes) -> str|None: # of a line that this module wrote
+    "The audio path in a line, without checking the rest of it."
+    try: return json.loads(raw).get("audio_path")
+    except (ValueError, AttributeError): return None
+
 @patch
 def _repair(self:SpeechDataset):
     "Repair what a crash left; called once a session, with the lock held."
     rec = self.folder/"recorded_data.jsonl"
     for p in (self.jsonl, rec): _repair_tail(p)
     self.refresh()
-    paths = {r["audio_path"] for r in read_rows(rec, "skip")} if rec.exists() else set()
-    for row in self:
+    paths = {_path_in(raw) for *_,raw in jsonl_lines(rec)} if rec.exists() else set()
+    with _open_jsonl(self.jsonl) as f:
+        missing = [i for i in range(len(self)) if b'"recording"' in (raw := self._raw(f, i))
+                   and _path_in(raw) not in paths]
+    for row in self._rows(missing):
         if row.get("source") == "recording" and row["audio_path"] not in paths: append_bytes(rec, _line(row))
     self._repaired = True
 
@@ -696,12 +715,11 @@ def _commit(self:SpeechDataset, row, x, sr, line, recorded):
         raise
     self._next += 1
 
-# %% ../../nbs/data/02_dataset.ipynb #rewrite
+# %% ../../nbs/data/02_dataset.ipynb #changing
 @patch
-def rewrite(self:SpeechDataset,
-    rows, # the new rows, in order; made from this dataset's
-) -> SpeechDataset: # itself, with the new rows
-    "Replace all rows by `rows`, or none if one of them is wrong."
+@contextmanager
+def _changing(self:SpeechDataset): # yields the bytes of recorded_data.jsonl, or None
+    "Keep others out, and see that the rows are still those that were read."
     with self._writing():
         n = len(self)
         self.refresh()
@@ -713,7 +731,28 @@ def rewrite(self:SpeechDataset,
             raise DatasetError(
                 f"{self.jsonl} has {len(self.bad)} bad rows, which a rewrite would delete; fix them in an editor first")
         rec = self.folder/"recorded_data.jsonl"
-        paths = {r["audio_path"] for r in read_rows(rec)} if rec.exists() else set()
+        yield rec.read_bytes() if rec.exists() else None
+
+@patch
+def _replace(self:SpeechDataset,
+    lines:bytes, # of data.jsonl
+    recorded:bytes|None, # of recorded_data.jsonl; None: it is not there
+):
+    "Write the files, each whole or not at all."
+    try:
+        atomic_write(self.jsonl, lines)
+        if recorded is not None: atomic_write(self.folder/"recorded_data.jsonl", recorded)
+    except OSError as e:
+        raise DatasetError(f"{self.folder}: the rows could not be written ({e.strerror or e})") from e
+
+# %% ../../nbs/data/02_dataset.ipynb #rewrite
+@patch
+def rewrite(self:SpeechDataset,
+    rows, # the new rows, in order; made from this dataset's
+) -> SpeechDataset: # itself, with the new rows
+    "Replace all rows by `rows`, or none if one of them is wrong."
+    with self._changing() as rec:
+        paths = {r["audio_path"] for r in read_rows(self.folder/"recorded_data.jsonl")} if rec is not None else set()
         lines,recorded = bytearray(),bytearray() # text only: some 300 bytes a clip
         bad = []
         for i,row in enumerate(rows, 1):
@@ -724,16 +763,21 @@ def rewrite(self:SpeechDataset,
             lines += _line(row)
             if row["audio_path"] in paths: recorded += _line(row)
         raise_bad_rows(bad, "Nothing was written.")
-        try:
-            atomic_write(self.jsonl, bytes(lines))
-            if rec.exists(): atomic_write(rec, bytes(recorded))
-        except OSError as e:
-            raise DatasetError(f"{self.folder}: the rows could not be written ({e.strerror or e})") from e
+        self._replace(bytes(lines), None if rec is None else bytes(recorded))
         self._forget()
         self.refresh()
     return self
 
 # %% ../../nbs/data/02_dataset.ipynb #update
+def _with_line(
+    data:bytes, # of a jsonl
+    path:str, # audio path of a row in it
+    line:bytes, # new line of this row
+) -> bytes:
+    "Replace the lines of a row."
+    needle, lines = json.dumps(path, ensure_ascii=False).encode(), data.splitlines(keepends=True)
+    return b"".join(line if (needle in o or b"\\u" in o) and _path_in(o) == path else o for o in lines)
+
 @patch
 def update(self:SpeechDataset,
     i:int, # which row
@@ -741,8 +785,19 @@ def update(self:SpeechDataset,
 ) -> dict: # the changed row
     "Change one row."
     i = range(len(self))[i]
-    rows = [{k: v for k,v in (r | changes).items() if v is not None} if j == i else r for j,r in enumerate(self)]
-    return self.rewrite(rows)[i]
+    with self._changing() as rec:
+        with _open_jsonl(self.jsonl) as f: old = self._raw(f, i)
+        row = to_row(parse_line(old), self.folder, own=True)
+        new = {k: v for k,v in (row | changes).items() if v is not None}
+        try: new = to_row(new, self.folder, own=True)
+        except ValueError as e:
+            raise_bad_rows([BadRow(str(self.jsonl), self._lineno[i], str(e), str(new))], "Nothing was written.")
+        data, at, line = self.jsonl.read_bytes(), self._at[i], _line(new)
+        self._replace(data[:at] + line + data[at + len(old):], rec and _with_line(rec, row["audio_path"], line))
+        self._sums[i], more = _sum(line), len(line) - len(old)
+        for k in range(i + 1, len(self)): self._at[k] += more
+        self._end, self._ino, self.generation = self._end + more, self.jsonl.stat().st_ino, self.generation + 1
+    return self[i]
 
 # %% ../../nbs/data/02_dataset.ipynb #progress_bar
 def progress_bar(

@@ -107,9 +107,10 @@ def find(self:Clips,
 # %% ../../nbs/record/04_clips.ipynb #find
 def _find(ds, clip):
     "The row of a clip in an open dataset."
-    found = next(((i,r) for i,r in enumerate(ds) if clip_name(r) == clip), None)
-    if found is None: raise _gone()
-    return found
+    key = clip.rpartition("#")[0] or clip # its path or its take: both stand in the line
+    for i in ds.lines_with(key):
+        if clip_name(row := ds[i]) == clip: return i,row
+    raise _gone()
 
 def _gone(): return RecorderError("this clip is not in the dataset any more; what is there by now was left alone")
 
@@ -122,9 +123,17 @@ def update(self:Clips,
     "Change the row of a clip."
     def change(ds):
         i,old = _find(ds, clip)
-        ds.update(i, **changes)
+        self._note(ds, old, ds.update(i, **changes))
         return {k: old.get(k) for k in changes}
     return self.change(change)
+
+@patch
+def _note(self:Clips, ds, old, new):
+    "Keep what `index` knows through the change of a row, so that it need not count all of them again."
+    s,same = self._seen,all(old.get(k) == new.get(k) for k in ("prompt_id", "take", "speaker", "duration"))
+    if s is None or not same or s["of"] != (ds, ds.generation - 1): return
+    s["of"],self._looks = (ds, ds.generation),self._looks + 1
+    s["flagged"] += bool(new.get("flagged")) - bool(old.get("flagged"))
 
 # %% ../../nbs/record/04_clips.ipynb #doubts
 MUCH_SILENCE = .6 # share of a recording; a read sentence has a tenth to a third
