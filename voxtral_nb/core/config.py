@@ -427,9 +427,10 @@ class _Training:
     warmup_fraction:float = setting(.05,
         "Share of the steps in which the learning rate rises from 0, while the optimizer's averages settle.",
         low=0, below=1)
-    optimizer:str = setting("adamw_torch",
-        "Optimizer, by its name in transformers. The 8-bit ones save memory and need CUDA and bitsandbytes.",
-        choices=("adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit", "paged_adamw_8bit", "adafactor", "sgd"),
+    optimizer:str = setting("auto",
+        "Optimizer, by its name in transformers. 'auto' is AdamW: fused on CUDA, and there with 8-bit state for full "
+        "fine-tuning, if bitsandbytes is installed. The 8-bit ones save memory and need CUDA and bitsandbytes.",
+        choices=("auto", "adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit", "paged_adamw_8bit", "adafactor", "sgd"),
         fixed_on_resume=True)
     weight_decay:float = setting(.01, "How strongly weights are pulled to 0 at each step.", low=0)
     max_grad_norm:float = setting(1.,
@@ -438,6 +439,13 @@ class _Training:
                                     low=0, below=1)
     gradient_checkpointing:bool = setting(False,
         "Recompute activations instead of keeping them: less memory, for one more forward pass a step.")
+    kernels:str = setting("auto",
+        "On CUDA, 'auto' computes LoRA layers with fewer kernels, and norms and MLPs with Liger's where liger-kernel "
+        "is installed; results agree to rounding. 'plain' is the code of transformers and peft.",
+        choices=("auto", "plain"), repeated=False)
+    compile:str = setting("auto",
+        "Compile the layers of the language model with torch.compile. 'auto' does not: no gain has been measured yet.",
+        choices=("auto", "on", "off"), repeated=False)
     num_workers:int|None = setting(None,
         "Processes that read and prepare audio; 0 does it in the main process.", low=0, repeated=False,
         unset="0 on CPU (workers would compete with training), otherwise cores - 1, at most 8")

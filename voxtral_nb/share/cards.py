@@ -614,7 +614,7 @@ def _setting_rows(
             "resumed": "at step " + ", ".join(map(str, resumed)) if resumed else None,
             "weights": f"{which} (step {run.step})",
             "learning rate": f"{c.effective_learning_rate:g}, {c.lr_scheduler}, warm-up {c.warmup_fraction:.0%}",
-            "optimizer": f"{c.optimizer}, weight decay {c.weight_decay:g}",
+            "optimizer": f"{'adamw_torch' if c.optimizer == 'auto' else c.optimizer}, weight decay {c.weight_decay:g}",
             "label smoothing": f"{c.label_smoothing:g}" if c.label_smoothing else None,
             "mean training loss": None if r["train_loss"] is None else f"{r['train_loss']:.3f} nats per token"}
     return [(k, v) for k,v in rows.items() if v is not None]

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import transformers
 from fastcore.basics import patch
 
-from ..core.assets import with_tiny_defaults
 from ..core.config import RunConfig
 from ..core.memory import explain_memory
 from ..core.words import data_size, duration
@@ -212,7 +211,7 @@ def dry_run(
 ) -> DryRun:
     "Do everything up to the first steps and predict the rest; write to a temporary folder only."
     log = RunLog(None, verbose)
-    cfg = t.fresh_run(with_tiny_defaults(cfg, log.verbose), log)
+    cfg = t.ready_run(cfg, log)
     run = _PlannedRun(cfg, log)
     run.describe()
     memory = run.memory()

@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/training/trainer.html.md"""
 
 # %% auto #0
 __all__ = ['steps_per_epoch', 'total_steps', 'training_arguments', 'VoxtralTrainer', 'pick_tokens', 'memory_advice',
-           'fewer_tokens', 'load_run', 'train']
+           'fewer_tokens', 'load_run', 'ready_run', 'train']
 
 # %% ../../nbs/training/04_trainer.ipynb #imports
 import filecmp, gc, json, math, os, random, shutil, signal, sys, threading, time
@@ -37,12 +37,14 @@ from ..measure.verdict import few_clips
 from ..model.cache import cache_rows
 from ..model.collator import VoxtralBatch, VoxtralDataCollator
 from ..model.family import AudioWindows, attention_dtype, collator_for
+from ..model.kernels import compile_layers, use_kernels
 from ..model.models import (base_voxtral, load_voxtral, pick_device, pick_dtype, require_package,
                                      trainable_summary)
 from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, fresh_run,
                                              is_first_process, link_model, run_lock, whole_folder)
-from .estimate import BatchShape, free_memory, most_step_bytes, optimizer_bytes, tokens_that_fit
+from .estimate import (BatchShape, free_memory, most_step_bytes, optimizer_bytes, pick_optimizer,
+                                          tokens_that_fit)
 from .order import ClipStream, StreamSampler, check_texts, row_tokens, training_stream
 from .records import (TRACKERS, ProgressCallback, RunLog, RunResult, best_evaluation, evaluations,
     evaluations_since_best, log_warnings, mean_train_loss, perplexity, read_before, write_eval_results,
@@ -114,7 +116,7 @@ def training_arguments(
         per_device_eval_batch_size=cfg.eval_batch_size,
         learning_rate=cfg.effective_learning_rate, lr_scheduler_type=schedule,
         warmup_steps=min(math.ceil(cfg.warmup_fraction*total), total - 1),
-        weight_decay=cfg.weight_decay, max_grad_norm=cfg.max_grad_norm, optim=cfg.optimizer, seed=cfg.seed,
+        weight_decay=cfg.weight_decay, max_grad_norm=cfg.max_grad_norm, optim=pick_optimizer(cfg), seed=cfg.seed,
         data_seed=cfg.seed,
         logging_steps=cfg.logging_steps, logging_first_step=True, logging_nan_inf_filter=False,
         eval_strategy="steps" if has_eval else "no", eval_steps=every, save_strategy="steps", save_steps=every,
@@ -679,7 +681,8 @@ def _try_part(self:VoxtralTrainer, part:dict):
     rng, learned = _rng_state(), [(n, p) for n,p in self.model.named_parameters() if p.requires_grad]
     device = next(self.model.parameters()).device
     try:
-        held = torch.empty(sum(optimizer_bytes(self.cfg.optimizer, learned, device)), dtype=torch.uint8, device=device)
+        state = sum(optimizer_bytes(pick_optimizer(self.cfg), learned, device))
+        held = torch.empty(state, dtype=torch.uint8, device=device)
         with self.compute_loss_context_manager():
             loss = self.compute_loss(self.model.train(), self._prepare_inputs(part))
         loss.backward()
@@ -715,16 +718,18 @@ def _plan_parts(
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled: # processes must compute equally many parts
         cfg = cfg.replace(batch_tokens=0)
         log(f"batch: {cfg.batch_size} clips at once, since the model is divided between processes", verbose=False)
-    trainer.tokens_at_once = pick_tokens(cfg, trainer.model, trainer.data_collator, stream, lengths)
-    if trainer.tokens_at_once is None: return
+    trainer.tokens_at_once = own = pick_tokens(cfg, trainer.model, trainer.data_collator, stream, lengths)
     state = TrainerState.load_from_json(str(ckpt/"trainer_state.json")) if ckpt and not cfg.batch_tokens else None
     if state and (was := state.stateful_callbacks.get("pending_loss", {}).get("tokens_at_once")):
-        trainer.tokens_at_once = min(was, trainer.tokens_at_once)
+        trainer.tokens_at_once = own and min(was, own)
     step = max(stream.steps(size), key=lambda rows: len(rows)*max(lengths[i] for i in rows))
     if trainer.args.device.type == "cuda" and cfg.batch_tokens is None:
         trainer.try_tokens([stream.dataset[i] for i in step])
+    if cfg.compile == "on":
+        few = trainer.data_collator([stream.dataset[i] for i in step[:1]])
+        compile_layers(trainer.model, lambda: trainer._try_part(few), log)
     most = len(step)*max(lengths[i] for i in step)
-    if trainer.tokens_at_once < most:
+    if own and trainer.tokens_at_once < most:
         log(f"batch: {trainer.tokens_at_once:,} tokens at once; the largest of the first steps has {most:,}")
 
 # %% ../../nbs/training/04_trainer.ipynb #make-trainer
@@ -814,6 +819,7 @@ def load_run(
     texts = [check_texts(o, prompt, cfg, log) for o in data]
     with explain_memory("preparing the model for training", memory_advice(cfg), RunError):
         model = prepare_model(model, cfg, verbose=log.verbose)
+    use_kernels(model, cfg, log)
     return ckpt, data, model, processor, *texts
 
 # %% ../../nbs/training/04_trainer.ipynb #folder-of
@@ -832,6 +838,18 @@ def _locked_folder(
                            "start this run again")
         yield
 
+# %% ../../nbs/training/04_trainer.ipynb #ready-run
+def ready_run(
+    cfg:RunConfig, # as the user gave it
+    log:RunLog, # receives the lines of the run
+) -> RunConfig: # with what is picked for the model, the device and the folder
+    "The settings of a run, complete; they are recorded with it."
+    cfg = with_tiny_defaults(cfg, log.verbose)
+    if cfg.optimizer == "auto" and (kind := pick_optimizer(cfg)) != "adamw_torch": # recorded: its state is of this kind
+        log(f"optimizer: {kind}")
+        cfg = cfg.replace(optimizer=kind)
+    return fresh_run(cfg, log)
+
 # %% ../../nbs/training/04_trainer.ipynb #train
 def train(
     cfg:RunConfig, # the run
@@ -840,7 +858,7 @@ def train(
 ) -> RunResult:
     "Fine-tune Voxtral as configured; everything worth keeping is in `cfg.output_dir`."
     log, began = RunLog(None, verbose), time.perf_counter()
-    cfg = fresh_run(with_tiny_defaults(cfg, log.verbose), log)
+    cfg = ready_run(cfg, log)
     ckpt, data, model, processor, train_ds, eval_ds = load_run(cfg, log)
     asked, cfg = cfg, with_verified_silence(cfg, model, processor, train_ds, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
