@@ -722,5 +722,6 @@ def whoami(
         return Login(error=what, next_step=step)
     may = a.role == "write" or a.may_write(f"{a.name}/voxtral", "model")
     step = None if may else "Make a token of type write, then run `hf auth login`, or set HF_TOKEN"
+    little = "read only" if a.role == "read" else "not make new repositories"
     return Login(name=a.name, orgs=a.orgs, role=a.role, may_write=may, next_step=step,
-                 error=None if may else f"the token of {a.name} may read only")
+                 error=None if may else f"the token of {a.name} may {little}")
