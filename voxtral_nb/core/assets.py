@@ -10,7 +10,7 @@ __all__ = ['ASSETS', 'TINY', 'requirement', 'tiny_path', 'sample_speech', 'with_
 # %% ../../nbs/core/02_assets.ipynb #imports
 from pathlib import Path
 import voxtral_nb
-from .config import ConfigError, RunConfig
+from .config import ConfigError, PRESETS, RunConfig
 
 # %% ../../nbs/core/02_assets.ipynb #assets
 ASSETS = Path(voxtral_nb.__file__).parent/"assets"
@@ -47,7 +47,7 @@ def with_tiny_defaults(
     cfg:RunConfig, # a run on any model
     verbose:bool=True, # print what was filled in?
 ) -> RunConfig: # complete for the tiny model; unchanged for any other
-    "For the tiny model, fill in the sample speech and the learning rate where they are not given."
+    "For the tiny model, fill in the sample speech, the learning rate and the reach of LoRA where they are not given."
     if cfg.model_id != TINY: return cfg
     given, said = {}, []
     if not cfg.train_data:
@@ -57,6 +57,10 @@ def with_tiny_defaults(
     if cfg.learning_rate is None:
         given["learning_rate"] = _TINY_RATES[cfg.method]
         said.append(f"learning_rate not given; using one for a model of this size: {given['learning_rate']:g}")
+    if (cfg.method, cfg.train_projector, cfg.train_audio_tower) == ("lora", None, None) and cfg.cache != "encoder":
+        given |= PRESETS["voice"]
+        said.append("train_projector and train_audio_tower not given; LoRA reaches the small encoder too, as with "
+                    "preset='voice'")
     if verbose:
         for o in said: print(f"{TINY}: {o}")
     return cfg.replace(**given)
