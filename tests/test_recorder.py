@@ -70,7 +70,8 @@ def test_story(desk, source, tmp_path):
     rec.shot("review")
     rec.key("p")
     wait_for(lambda: rec.seen("played") == 1, 10, "the take to be played")
-    assert abs(rec.page.evaluate("() => window.seen.sound.duration") - seconds) < .25
+    length = wait_for(lambda: rec.page.evaluate("() => window.seen.sound.duration || 0"), 10, "the take to be loaded")
+    assert abs(length - seconds) < .25
     rec.key("p")
     long[rec.keep()] = seconds
     rec.shot("kept")
