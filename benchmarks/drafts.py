@@ -1,7 +1,7 @@
 """What drafts save: keystrokes of correcting against typing, and clips to a word error rate (WER) in the order of
 expected gain against a random one.
 
-    python benchmarks/drafts.py [--seeds 0 1 2] [--start 16] [--clips 16 32 48 64 96] [--steps 80] [--smoke]
+    python benchmarks/drafts.py [--orders sure random] [--clips 16 32 64 96] [--seeds 0 1 2] [--steps 80] [--smoke]
 
 The tiny Voxtral, the sample speech (300 clips of an accent that it never heard, 80 others to measure). The first clips
 are typed by hand, at random; a model is trained on them and drafts the rest. Then clips are corrected in three orders:
@@ -15,16 +15,6 @@ from pathlib import Path
 from measure import RESULTS, setting, table, write
 
 ORDERS = ("sure", "errors", "random")
-
-
-def edits(a, b):
-    "Levenshtein distance."
-    row = list(range(len(b) + 1))
-    for i,x in enumerate(a, 1):
-        last, row[0] = row[0], i
-        for j,y in enumerate(b, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j-1] + 1, last + (x != y))
-    return row[-1]
 
 
 def trained(rows, steps, seed, out):
@@ -59,9 +49,6 @@ def drafted(model, rows):
             for i,(o,(text, words)) in enumerate(zip(rows, texts))]
 
 
-def keys(draft, text): return edits(draft, text) + 1 # and the one to accept
-
-
 def in_order(order, rows, drafts, known, seed):
     "The rows in the order of correcting."
     from voxtral_nb.record.drafts import review_order
@@ -77,6 +64,7 @@ def one_seed(result, seed, a, save):
     "Start, draft, correct in each order, measure."
     from voxtral_nb.core.assets import sample_speech
     from voxtral_nb.data.dataset import SpeechDataset
+    from voxtral_nb.measure.drafting import keystrokes as keys
     ds = SpeechDataset.open(sample_speech("accent_train"))
     rows = [dict(audio_path=str(ds.audio_file(o)), text=o["text"], duration=o["duration"], language="en") for o in ds]
     rows = random.Random(seed).sample(rows, len(rows))[:a.pool]
