@@ -34,6 +34,7 @@ def card_html(
     else: # headings begin below those of the page
         html = MarkdownIt("commonmark", {"html": False}).enable("table").render(body)
         html = re.sub(r"<img [^>]*alt=\"([^\"]*)\"[^>]*>", r"<em>[picture: \1]</em>", html)
+        html = re.sub(r"<th([^>]*)></th>", r"<td\1></td>", html.replace("<pre>", '<pre tabindex="0">'))
         shown = Markup(re.sub(r"<(/?)h([1-4])>", lambda m: f"<{m[1]}h{int(m[2]) + 2}>", html))
     meta = el("details", el("summary", "Metadata"), el("pre", front, tabindex=0), id="vs-card-meta") if front else None
     return el("div", meta, shown, cls="vs-paper", tabindex=0, role="region", aria_label="Card")

@@ -72,7 +72,7 @@ class Page:
     title = "" # for the hint where nobody can use the page
     every = 1. # s between two looks at what may have changed by itself
     def __init__(self):
-        self.trouble,self.errors,self._sheet,self._sent,self._clock = None,[],None,None,None
+        self.trouble,self.errors,self._sheet,self._sent,self._clock,self._rev = None,[],None,None,None,0
     def html(self) -> str: # of all that is shown now
         "The page."
         raise NotImplementedError
@@ -135,8 +135,9 @@ def receive(self:Page,
     "Run an action of the browser, and send it the page."
     name,args = str(message.get("do")),message.get("args")
     more = None
-    if name == "hello": self._sent = None
-    else: more = self.act(name, bytes(buffers[0]) if buffers else None, **(args if isinstance(args, dict) else {}))
+    if name == "hello" or name == "seen" and args != dict(rev=self._rev): self._sent = None
+    elif name != "seen":
+        more = self.act(name, bytes(buffers[0]) if buffers else None, **(args if isinstance(args, dict) else {}))
     self.refresh(answer=message.get("id"), more=more)
     self._start_clock()
 
@@ -151,7 +152,9 @@ def refresh(self:Page,
     except Exception as e: page = str(notice(**self._explain(e)))
     more = dict(more or {})
     data = more.pop("data", None)
-    if page != self._sent: more["html"] = page
+    if page != self._sent:
+        self._rev += 1
+        more |= dict(html=page, rev=self._rev)
     if answer is not None: more["answer"] = answer
     self._sent = page
     if more: self._sheet.send(more, [data] if data is not None else None)

@@ -19,6 +19,7 @@ from ..core.words import counted, duration, first_of
 from ..measure.verdict import GOOD_CLIPS, GOOD_WORDS
 from ..record.languages import LANGUAGES, LanguageError, phrases_path
 from ..record.recorder import Recorder
+from ..record.review import Review
 from .jobs import Job
 from .project import Project
 from .sheet import button, el, lines, notice
@@ -103,7 +104,8 @@ def enough_text(
 class SpeechStep(Step):
     "Collect speech: the recorder, which also takes files, or a dataset that exists."
     name, title = "speech", "Speech"
-    _recorder = None # made when a language is known
+    _recorder = _review = None # made when they are needed
+    correcting = False # are drafts shown in place of the recorder?
     @property
     def language(self) -> str|None: return self.project.choices.get("language")
     @property
@@ -129,8 +131,21 @@ def recorder(self:SpeechStep) -> Recorder|None: # None: no language is chosen
     return self._recorder[1]
 @patch(as_prop=True)
 def below(self:SpeechStep): # a widget
-    "What stands below the page."
+    "What stands below the page: the recorder, or the drafts to correct."
+    if self.correcting: return self.review.widget
     return self.recorder and self.recorder.widget
+
+# %% ../../nbs/studio/02_speech_step.ipynb #drafts
+@patch(as_prop=True)
+def review(self:SpeechStep) -> Review|None: # None: there are no drafts
+    "The drafts in the folder of the speech, to correct."
+    if not (self.project.folder/"speech"/"drafts.jsonl").exists(): return None
+    license = self.project.choices.get("license")
+    if self._review is None: self._review = Review(self.project.folder/"speech", license=license)
+    return self._review
+
+@patch
+def _do_correct_drafts(self:SpeechStep, on:bool): self.correcting = bool(on) and self.review is not None
 
 # %% ../../nbs/studio/02_speech_step.ipynb #actions
 @patch
@@ -165,6 +180,17 @@ def _dataset_html(self:SpeechStep):
     return el("details", el("summary", "Use a dataset that exists"),
               el("div", el("label", "Dataset ", field, cls="vs-grow"), cls="vs-row"),
               el("p", about, id="vs-dataset-help", cls="vs-dim"), open=bool(now), id="vs-dataset-fold")
+
+# %% ../../nbs/studio/02_speech_step.ipynb #drafts-html
+@patch
+def _drafts_html(self:SpeechStep):
+    "A way to the drafts, if there are any."
+    if self.review is None: return None
+    left = len(self.review.drafts.refresh().queue())
+    says = f"{counted(left, 'draft')} of a model to correct." if left else "All drafts are decided."
+    other = button("Back to the recorder", "correct_drafts", on=False) if self.correcting else \
+        button("Correct the drafts", "correct_drafts", on=True)
+    return el("div", el("span", says), other, cls="vs-row")
 
 # %% ../../nbs/studio/02_speech_step.ipynb #html
 @patch
@@ -203,4 +229,4 @@ def html(self:SpeechStep) -> Markup: # what the step shows
     on = button("Check the speech", "step", "main", step="check") if f["clips"] else None
     return lines(el("h2", self.title), say, self._language_html(), count if f["clips"] else None,
                  el("p", enough_text(f["clips"], f["minutes"])), bad, self._license_html(), self._dataset_html(),
-                 el("div", on, cls="vs-row") if on else None)
+                 self._drafts_html(), el("div", on, cls="vs-row") if on else None)

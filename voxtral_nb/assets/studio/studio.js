@@ -1,6 +1,7 @@
 // The Studio's page. Python writes its HTML; this file shows it, keeps what a person is typing, and reports what they do.
 // Nothing is kept in the notebook: HTML and sound come as messages, never as the widget's state.
 const LATE = 8000; // ms without an answer before the page says so
+const SEEN = 5000; // ms between two notes of what the page has; what a lost connection swallowed is sent again then
 
 function sameKind(a, b) {
   return a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
@@ -57,7 +58,7 @@ function render({ model, el }) {
   const body = document.createElement("div");
   root.append(late, body); el.append(root);
   const waiting = new Map(), audio = new Audio();
-  let next = 1, url = null, playing = null, speech = null, ready = false;
+  let next = 1, rev = 0, url = null, playing = null, speech = null, ready = false;
 
   function watch() {
     const now = performance.now(), old = [...waiting.values()].some((t) => now - t > LATE);
@@ -65,18 +66,19 @@ function render({ model, el }) {
     if (old && late.hidden) late.textContent = text;
     late.hidden = !old;
   }
-  const clock = setInterval(watch, 1000);
+  const clock = setInterval(watch, 1000), seen = setInterval(() => send("seen", { rev }), SEEN);
 
   function send(name, args = {}, buffers = undefined) {
     const id = next++;
     waiting.set(id, performance.now());
-    root.dataset.busy = "true";
+    if (name !== "seen") root.dataset.busy = "true";
     model.send({ id, do: name, args }, undefined, buffers);
   }
   function received(message, buffers) {
     waiting.clear(); // whatever comes, Python is there
     if (message.answer !== undefined) root.dataset.busy = "false";
     if (message.html !== undefined) {
+      rev = message.rev;
       const t = document.createElement("template");
       t.innerHTML = message.html;
       morph(body, t.content);
@@ -166,7 +168,7 @@ function render({ model, el }) {
 
   model.on("msg:custom", received);
   send("hello");
-  return () => { clearInterval(clock); stopSound(); if (speech) endSpeech(false); model.off("msg:custom", received); if (url) URL.revokeObjectURL(url); };
+  return () => { clearInterval(clock); clearInterval(seen); stopSound(); if (speech) endSpeech(false); model.off("msg:custom", received); if (url) URL.revokeObjectURL(url); };
 }
 
 export default { render };
