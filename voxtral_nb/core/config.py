@@ -90,6 +90,7 @@ class ConfigField:
     fixed_on_resume:bool = False # would a change make a resumed run another run?
     names_data:bool = False # does it name a part of the data, which a card hides when the data is private?
     for_eval:bool = False # does it apply to an evaluation without training (voxtral-eval)?
+    family:str|None = None # the only model family that has it; None: all have
     repeated:bool = True # does a card's command repeat it? False: no effect on the result, or given there otherwise
 
     @property
@@ -369,14 +370,45 @@ class _Windows:
     packing:str = setting("split",
         "'split' leaves out most of the silence that fills a clip's window: one token in eight stands for the rest. "
         "'none' pads each clip to whole windows, as in inference.",
-        choices=("none", "split"), fixed_on_resume=True)
+        choices=("none", "split"), family="Voxtral", fixed_on_resume=True)
     packing_gap_seconds:float = setting(.3,
-        "With packing='split': silence after each clip that is kept whole.", low=0, fixed_on_resume=True)
+        "With packing='split': silence after each clip that is kept whole.", low=0, family="Voxtral",
+        fixed_on_resume=True)
     max_transcript_tokens:int = setting(448,
         "Longest transcript, in tokens. It is never cut: a cut transcript teaches the model to stop early. See "
         "on_long.", low=1)
     on_long:str = setting("error", "What to do with a longer transcript: stop, or drop the clip and count it.",
                           choices=("error", "drop"))
+
+# %% ../../nbs/core/01_config.ipynb #realtime
+def _realtime(default, help, unset, **facts): # a setting that only Voxtral Realtime has
+    return setting(default, help + " Voxtral Realtime only.", unset=unset, family="Voxtral Realtime", **facts)
+
+def _check_delay(ms): # raises `ConfigError`
+    if ms is not None and not (type(ms) is int and 80 <= ms <= 2400 and ms%80 == 0):
+        raise ConfigError(f"{ms!r} is not allowed; allowed: a multiple of 80 from 80 to 2400")
+
+@_group("Voxtral Realtime")
+class _Realtime:
+    "How the streaming model is trained; other models have no such settings."
+    delay_ms:int|None = _realtime(None,
+        "Time from the end of a word to its first token, in ms; evaluations use it too.", unset="480",
+        verify=_check_delay, means="a multiple of 80 from 80 to 2400", fixed_on_resume=True, for_eval=True)
+    delays:str|None = _realtime(None,
+        "'fixed' trains with delay_ms; 'random' draws a delay from 80 to 2400 ms for each clip, as pretraining did.",
+        unset="'fixed'", choices=("fixed", "random"), fixed_on_resume=True)
+    z_loss:float|None = _realtime(None,
+        "Weight of the squared log-sum-exp of the logits, which keeps the tied output layer from drifting.",
+        unset="1e-4 with full, 0 with lora", low=0)
+    learn_tail:bool|None = _realtime(None, "Learn that nothing is written after the last word.", unset="no",
+                                     fixed_on_resume=True)
+    teach_eos:bool|None = _realtime(None, "End each clip on the end token; a stream goes on.", unset="no",
+                                    fixed_on_resume=True)
+    word_again:bool|None = _realtime(None,
+        "Write another [STREAMING_WORD] for a word that is due while the one before is still written.", unset="no",
+        fixed_on_resume=True)
+    frame_shift:int|None = _realtime(None, "Frames of 80 ms by which words are taught later than they end.",
+                                     unset="0", low=-5, high=30, fixed_on_resume=True)
 
 # %% ../../nbs/core/01_config.ipynb #lora
 @_group("LoRA")
@@ -516,7 +548,8 @@ class _Tracking:
 
 # %% ../../nbs/core/01_config.ipynb #runconfig
 @_group("settings")
-class RunConfig(_Tracking, _Saving, _Evaluation, _Cache, _Training, _Parts, _Lora, _Windows, _Rows, _Data, _Model):
+class RunConfig(_Tracking, _Saving, _Evaluation, _Cache, _Training, _Parts, _Lora, _Realtime, _Windows, _Rows, _Data,
+                _Model):
     "Every setting of a run, checked when made; `replace` makes a changed copy, `config_fields()` describes each."
     def __post_init__(self):
         problems = []

@@ -1036,12 +1036,15 @@ HF_COLUMNS = ("audio", "text", "language", "speaker", "duration", "id") # column
 
 def hf_features(
     parts:bool=False, # are some rows parts of files?
+    words:bool=False, # do some rows have the times of their words?
 ): # `datasets.Features`
-    "The types of `HF_COLUMNS`."
-    from datasets import Audio, Features, Value
+    "The types of `HF_COLUMNS`, and of `words`."
+    from datasets import Audio, Features, List, Value
     span = dict(bytes=Value("binary"), path=Value("string"), start=Value("float64"), end=Value("float64"))
     return Features({"audio": span if parts else Audio(decode=False),
-                     **{k: Value("float64" if k == "duration" else "string") for k in HF_COLUMNS[1:]}})
+                     **{k: Value("float64" if k == "duration" else "string") for k in HF_COLUMNS[1:]},
+                     **({"words": List(dict(word=Value("string"), start=Value("float64"), end=Value("float64")))}
+                        if words else {})})
 
 def clip_id(
     path:str, # of the audio, as the row has it
@@ -1051,12 +1054,20 @@ def clip_id(
     return path if clip.get("end") is None else f"{path}#{clip['start']:.3f}-{clip['end']:.3f}"
 
 # %% ../../nbs/data/02_dataset.ipynb #hf_row
+def _timed_words(row) -> list|None: # of {word, start, end}, s; None: the row has none, or something else by that name
+    "The times of the words of a row."
+    words = row.get("words")
+    if not isinstance(words, list) or not all(isinstance(o, dict) and "word" in o for o in words): return None
+    def number(v): return float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else None
+    return [dict(word=str(o["word"]), start=number(o.get("start")), end=number(o.get("end"))) for o in words] or None
+
 def _hf_row(row, root):
     "One row for `rows_to_hf`."
     voice,clip = row.get("speaker"),row["audio"]
     seconds = _seconds(row, root) if clip.get("end") is None else clip["end"] - clip["start"]
     return dict(audio=clip, text=row["text"], language=row.get("language") or None,
-                speaker=None if voice is None else str(voice), duration=seconds, id=clip_id(row["audio_path"], clip))
+                speaker=None if voice is None else str(voice), duration=seconds, id=clip_id(row["audio_path"], clip),
+                words=_timed_words(row))
 
 # %% ../../nbs/data/02_dataset.ipynb #rows_to_hf
 def rows_to_hf(
@@ -1068,12 +1079,14 @@ def rows_to_hf(
     from itertools import islice
     from datasets import Dataset, DatasetInfo
     from datasets.table import InMemoryTable
-    schema = hf_features(parts=True).arrow_schema
+    schema = hf_features(parts=True, words=True).arrow_schema
     it,parts = (_hf_row(r, Path(root)) for r in rows),[]
     while part := list(islice(it, 2000)): parts.append(pa.RecordBatch.from_pylist(part, schema=schema))
     table = pa.Table.from_batches(parts, schema=schema)
     flat = table.column("audio").combine_chunks()
-    features = hf_features(parts=(some := len(flat) > flat.field("end").null_count))
+    timed = table.column("words").null_count < len(table)
+    if not timed: table = table.drop_columns(["words"])
+    features = hf_features(parts=(some := len(flat) > flat.field("end").null_count), words=timed)
     if not some:
         plain = pa.StructArray.from_arrays([flat.field(o) for o in ("bytes", "path")], ["bytes", "path"])
         table = table.set_column(0, features.arrow_schema.field("audio"), plain)

@@ -22,6 +22,7 @@ from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 
 # %% ../../nbs/measure/02_evaluation.ipynb #imports-own
+from ..core.config import RunConfig
 from ..core.files import atomic_write
 from ..core.memory import explain_memory
 from ..core.words import html_table, plain_value
@@ -29,9 +30,9 @@ from ..data.audio import SAMPLE_RATE, audio_info
 from .metrics import (METRICS, ErrorCounts, EvaluationError, diff_html, get_normalizer,
                                         normalizer_record,
                                         primary_metric, word_errors)
-from ..model.collator import VoxtralDataCollator, token_batches
-from ..model.decoding import Decoded, adapter_merged, decode
-from ..model.family import family_of
+from ..model.collator import token_batches
+from ..model.decoding import Decoded, adapter_merged
+from ..model.family import collator_for, family_of
 
 # %% ../../nbs/measure/02_evaluation.ipynb #report
 @dataclass(kw_only=True)
@@ -249,7 +250,7 @@ _TOKENS_A_SECOND = 8 # of text, at most, in what a batch is expected to need
 
 def decode_clips(
     model, # a Voxtral, with or without a LoRA adapter
-    collate:VoxtralDataCollator, # its packing says how much of the silence the model gets
+    collate, # of the model's family; Voxtral's packing says how much of the silence the model gets
     rows:Sequence, # by number: dicts with audio or a `ClipAudio`, and perhaps text and language
     seconds:Sequence[float], # length of each clip
     ids:Sequence[int], # numbers of the rows
@@ -263,7 +264,8 @@ def decode_clips(
 ) -> dict[int,Decoded]: # one for each of `ids`
     "Texts, and perhaps losses, of many clips."
     from tqdm.auto import tqdm
-    w, wanted = collate.prompt.windows, set(ids if write is None else write)
+    w, family, wanted = collate.prompt.windows, family_of(collate.prompt.processor), set(ids if write is None
+        else write)
     samples = {i: round(seconds[i]*w.sampling_rate) for i in ids}
     lengths = {i: len(collate.kept_audio(n)) + round(_TOKENS_A_SECOND*seconds[i]) for i,n in samples.items()}
     limits, out = {i: max_new_tokens*w.count(n)*(i in wanted) for i,n in samples.items()}, {}
@@ -273,15 +275,16 @@ def decode_clips(
     with evaluation_mode(model), adapter_merged(model), \
             tqdm(total=len(ids), desc="Transcribing", unit="clip", disable=hidden, leave=False) as bar:
         for some, batch in _prefetched(prepare, batches):
-            out |= zip(some, decode(model, batch, [limits[i] for i in some], collate.prompt.eos_id))
+            out |= zip(some, family.decode(model, batch, [limits[i] for i in some], collate.prompt.eos_id))
             bar.update(len(some))
             after(len(out))
     return out
 
-def _transcripts(model, processor, clips, languages, durations, batch_size, max_new_tokens, packing,
+def _transcripts(model, processor, clips, languages, durations, batch_size, max_new_tokens, packing, delay_ms,
                  verbose) -> list[tuple[str,bool]]:
     "The texts of `transcribe`, each with whether it was cut off."
-    collate = family_of(processor).collator_class()(processor, packing=packing)
+    own = RunConfig(**dict(delay_ms=delay_ms) if delay_ms else dict(packing=packing))
+    collate = collator_for(family_of(processor).configured(own), processor, evaluate=True)
     class Rows:
         def __getitem__(self, i): return dict(audio=clips[i], language=languages[i])
     with explain_memory("transcribing", less_memory(batch_size, max_new_tokens)):
@@ -297,6 +300,7 @@ def transcribe(
     language:str|None|Sequence[str|None]=None, # ISO 639-1 for all clips, or one per clip; None: the model detects it
     batch_size:int=8, # maximum windows per batch; a longer clip gets its own batch
     packing:str="none", # "split": without most of the silence, as in training; see `verify_silence`
+    delay_ms:int|None=None, # of a Voxtral Realtime, which has no windows and no packing; None: 480
     max_new_tokens:int=256, # limit per window of audio, so that long clips may have long texts
     verbose:bool=True, # show a progress bar?
 ) -> list[str]: # one text per clip, in the given order
@@ -306,7 +310,7 @@ def transcribe(
     languages = list(language) if isinstance(language, (list, tuple)) else [language]*len(clips)
     if len(languages) != len(clips): raise EvaluationError(f"{len(clips)} clips and {len(languages)} languages")
     out = _transcripts(model, processor, clips, languages, [_seconds(o) for o in clips], batch_size, max_new_tokens,
-                       packing, verbose)
+                       packing, delay_ms, verbose)
     if n := sum(cut for _,cut in out):
         print(f"{n} of {len(out)} answers were cut off at {max_new_tokens} tokens per window: "
               "raise max_new_tokens, unless the model is just rambling")
@@ -350,6 +354,7 @@ def evaluate(
     *,
     batch_size:int=8, # maximum windows per batch
     packing:str="none", # "split": without most of the silence, as in training; see `verify_silence`
+    delay_ms:int|None=None, # of a Voxtral Realtime; None: 480
     max_new_tokens:int=256, # limit per window of audio
     normalizer:str="basic", # one of `NORMALIZERS`
     language:str|None=None, # ISO 639-1 for rows without one; None: the model detects it
@@ -360,7 +365,8 @@ def evaluate(
     get_normalizer(normalizer)
     audio, texts, langs, secs = _columns(dataset, max_clips, language)
     start = time.perf_counter()
-    out = _transcripts(model, processor, audio, langs, secs, batch_size, max_new_tokens, packing, verbose)
+    out = _transcripts(model, processor, audio, langs, secs, batch_size, max_new_tokens, packing, delay_ms,
+                       verbose)
     hyps, cut = zip(*out)
     return score(texts, hyps, normalizer, langs, secs, time.perf_counter() - start, cut)
 

@@ -95,7 +95,7 @@ def with_verified_silence(
     log:Callable=print, # called with a line
 ): # `cfg`, or a copy with packing="none"
     "The settings of a run, with whole windows if the model needs them."
-    if cfg.packing != "split" or not len(clips): return cfg
+    if cfg.packing != "split" or not len(clips) or not family_of(processor).encode_kept: return cfg
     large = sum(p.numel() for p in model.parameters()) > 5e8
     n = 2 if large and next(model.parameters()).device.type == "cpu" else 8
     with explain_memory("verifying what silence costs", ["packing='none'", "max_seconds, to leave out long clips"]):

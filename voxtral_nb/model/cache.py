@@ -23,8 +23,8 @@ from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 
 from ..data.audio import audio_info, content_key, read_audio
-from .collator import ClipAudio, VoxtralDataCollator, token_batches
-from .family import SILENCE_STEP, WINDOW_END, collator_for, family_of
+from .collator import ClipAudio, token_batches
+from .family import collator_for, family_of
 from ..core.words import data_size, short_path
 from ..core.config import RunConfig, VoxtralNBError
 from ..core.memory import explain_memory, usable_cores
@@ -346,7 +346,7 @@ def check(self:FeatureStore,
 class _FeatureSpec:
     "What is cached of each clip."
     level:str # "mel", "states" or "embeds"
-    collate:VoxtralDataCollator # defines windows, mel and packing
+    collate:object # of the run: defines windows, mel and packing
     dtype:torch.dtype # of the entries
     width:int # of an entry: mel bins, or width of the encoder's output
 
@@ -359,7 +359,7 @@ class _FeatureSpec:
         samples:int, # length of a clip
     ) -> int: # bytes
         "The size of a clip's entry."
-        n = self.collate.prompt.windows.mel_frames(samples) if self.level == "mel" else self.tokens(samples)
+        n = self.collate.mel_frames(samples) if self.level == "mel" else self.tokens(samples)
         return n*self.width*self.dtype.itemsize
 
     @property
@@ -368,7 +368,7 @@ class _FeatureSpec:
         return dict(mel="log-mel", states="encoder output before the projector", embeds="encoder output")[self.level]
     def title(self, cfg:RunConfig) -> str:
         "The title of a set in listings."
-        part = "audio tokens of the clips" if self.collate.packing == "split" else "whole windows"
+        part = dict(split="audio tokens of the clips", stream="streams").get(self.collate.packing, "whole windows")
         return f"{self.what} of {cfg.model_id}" + ("" if self.level == "mel" else f", {part}")
 
 # %% ../../nbs/model/06_cache.ipynb #kept-of
@@ -400,17 +400,16 @@ def _settings(
            for k in ("n_fft", "hop_length", "dither", "padding_value")}
     d = dict(format=_FORMAT, transformers=transformers.__version__, kept=kept.level, dtype=str(kept.dtype)[6:],
              windows=asdict(p.windows), mel=mel)
-    if kept.level == "mel": return d
+    if kept.level == "mel": return d | (dict(silence=kept.collate.silence) if kept.collate.packing == "stream" else {})
     used = ("audio_tower", "projector") if kept.level == "embeds" else ("audio_tower",)
     parts = {o: family_of(base).module(base, o) for o in used}
     tower, c = parts["audio_tower"], base.config.audio_config
     # the parts of the architecture that names and shapes of the weights do not show
-    arch = dict(heads=c.num_attention_heads, activation=c.activation_function,
+    arch = dict(heads=c.num_attention_heads, activation=getattr(c, "activation_function", None) or c.hidden_act,
                 scaled=getattr(c, "scale_embedding", None), projector=base.config.projector_hidden_act)
-    silence = [kept.collate.tail_seconds, SILENCE_STEP, WINDOW_END] if kept.collate.packing == "split" else "whole"
     return d | dict(weights=weights_fingerprint(parts), architecture=arch,
                     attention=tower.config._attn_implementation,
-                    device=next(tower.parameters()).device.type, silence=silence)
+                    device=next(tower.parameters()).device.type, silence=kept.collate.silence)
 
 # %% ../../nbs/model/06_cache.ipynb #frozen
 @contextmanager

@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/collator.html.md"""
 
 # %% auto #0
 __all__ = ['CollatorError', 'processor_kwargs', 'TranscriptionPrompt', 'VoxtralDataCollator', 'ClipAudio', 'VoxtralBatch',
-           'show_batch', 'token_batches']
+           'show_batch', 'token_batches', 'in_parts']
 
 # %% ../../nbs/model/05_collator.ipynb #imports
 import functools, io, math, wave
@@ -18,7 +18,7 @@ from fastcore.basics import patch
 
 from ..core.config import RunConfig, VoxtralNBError, check_language
 from ..data.audio import read_audio
-from .family import NEVER, AudioWindows
+from .family import NEVER, SILENCE_STEP, WINDOW_END, AudioWindows
 
 # %% ../../nbs/model/05_collator.ipynb #error
 class CollatorError(VoxtralNBError, ValueError):
@@ -200,13 +200,21 @@ class VoxtralDataCollator:
     def of(cls,
         cfg:RunConfig, # a run
         processor, # a `VoxtralProcessor`
-        **changes, # arguments that differ from the run's, such as packing="none" for evaluation
+        evaluate:bool=False, # to evaluate with? The same, for this family
+        **changes, # arguments that differ from the run's
     ) -> "VoxtralDataCollator":
         "The collator of a run."
         own = dict(language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
                    gap_seconds=cfg.packing_gap_seconds, packing=cfg.packing)
         return cls(processor, **own | changes)
 
+    @property
+    def silence(self): # what of it is left out, for the key of cached features
+        return [self.tail_seconds, SILENCE_STEP, WINDOW_END] if self.packing == "split" else "whole"
+    def mel_frames(self, n_samples:int) -> int: return self.prompt.windows.mel_frames(n_samples)
+    @property
+    def batch_class(self) -> type: return VoxtralBatch
+    def checked(self, ds, *args): return ds # see `RealtimeCollator.checked`
 
 # %% ../../nbs/model/05_collator.ipynb #heard
 @dataclass(frozen=True, kw_only=True)
@@ -633,7 +641,16 @@ def micro_batches(self:VoxtralDataCollator,
     clips:int=1, # of each batch, if `tokens` is None
 ) -> list[dict]: # of a `VoxtralBatch`
     "The batches of a step."
-    examples = self._examples(rows)
+    return in_parts(self, rows, tokens, clips)
+
+def in_parts(
+    collate, # a collator of any family
+    rows:list[dict], # of one optimizer step
+    tokens:int|None, # of each batch, padding included
+    clips:int, # of each batch, if `tokens` is None
+) -> list[dict]:
+    "The batches of a step."
+    examples = collate._examples(rows)
     if tokens is None: groups = [range(len(examples))[i:i+clips] for i in range(0, len(examples), clips)]
     else: groups = map(sorted, token_batches({i: len(o.ids) for i,o in enumerate(examples)}, tokens))
-    return [self._laid_out([examples[i] for i in group]) for group in groups]
+    return [collate._laid_out([examples[i] for i in group]) for group in groups]

@@ -7,7 +7,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/models.html.md"""
 # %% auto #0
 __all__ = ['DTYPES', 'PartCount', 'TrainableSummary', 'trainable_summary', 'pick_device', 'pick_dtype', 'require_package',
            'locate_model', 'load_processor', 'load_weights', 'base_voxtral', 'base_of_adapter', 'put_adapter',
-           'find_base', 'load_voxtral']
+           'find_base', 'with_family_settings', 'load_voxtral']
 
 # %% ../../nbs/model/03_models.ipynb #imports
 import contextlib, importlib.util, json, os, re, warnings
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..core.assets import TINY, requirement, tiny_path
+from ..core.assets import TINY, TINY_REALTIME, requirement, shipped_model, tiny_path
 from ..core.files import strict_json
 from ..core.hub import causes, hub_answer, local_path
 from ..core.memory import explain_memory, is_out_of_memory
@@ -167,11 +167,12 @@ def _models_below(
     return sorted(o.name for o in folder.iterdir() if any((o/f).is_file() for f in files))
 
 def locate_model(
-    model_id, # "tiny", a folder or a Hub id
+    model_id, # "tiny", "tiny-realtime", a folder or a Hub id
 ) -> str: # an absolute folder, or the Hub id
     "Where `from_pretrained` has to look."
-    if str(model_id) == TINY: return str(tiny_path())
-    if str(model_id).strip().casefold() == TINY: raise ModelError(f"model_id {model_id!r}: did you mean {TINY!r}?")
+    if str(model_id) in (TINY, TINY_REALTIME): return str(tiny_path(str(model_id)))
+    if (name := str(model_id).strip().casefold()) in (TINY, TINY_REALTIME):
+        raise ModelError(f"model_id {model_id!r}: did you mean {name!r}?")
     folder = local_path(model_id, ModelError)
     if folder is None: return str(model_id)
     if folder.is_dir():
@@ -338,11 +339,11 @@ def base_of_adapter(
     name = config.get("base_model_name_or_path")
     if not name: raise ModelError(f"{where}: this adapter does not say which model it belongs to; {_NAME_BASE}")
     if os.path.isabs(name) and not os.path.isdir(name):
-        if Path(name).parts[-3:] != ("voxtral_nb", "assets", TINY):
+        if (shipped := shipped_model(name)) is None:
             raise ModelError(f"{where}: this adapter belongs to the model in {name}, which is not there; "
                              f"if it moved, {_NAME_BASE}")
         print("the adapter was made on the tiny model of another installation; using the tiny model of this one")
-        name = TINY
+        name = shipped
     return locate_model(name), config.get("revision")
 
 # %% ../../nbs/model/03_models.ipynb #put_adapter
@@ -399,6 +400,14 @@ def find_base(
     root, root_revision = base_of_adapter(adapter, where, base)
     _check_files(root)
     return root, root_revision, _read_config(root, root_revision), adapter
+
+# %% ../../nbs/model/03_models.ipynb #with_family
+def with_family_settings(
+    cfg, # a run's `RunConfig`
+): # with the own settings of its model's family
+    "The settings of a run, checked against its model's config; `ConfigError` if some are of another family."
+    root, _, config, _ = find_base(locate_model(cfg.model_id), cfg.model_revision)
+    return family_of(config, root).configured(cfg)
 
 # %% ../../nbs/model/03_models.ipynb #describe
 def _describe(

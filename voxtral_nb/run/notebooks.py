@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # %% ../../nbs/run/01_notebooks.ipynb #imports-ours
-from ..core.assets import ASSETS, TINY, sample_speech, with_tiny_defaults
+from ..core.assets import ASSETS, TINY, TINY_REALTIME, sample_speech, with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, VoxtralNBError, config_fields
 from ..core.files import atomic_write
 from ..core.memory import explain_memory
@@ -206,7 +206,7 @@ def eval_config(
     if (Path(folder)/"training_config.json").exists():
         raise ConfigError(f"output_dir: {folder} holds a training run, whose results would be replaced; "
                           "name another folder")
-    if not given.get("eval_data") and given.get("model_id") == TINY:
+    if not given.get("eval_data") and given.get("model_id") in (TINY, TINY_REALTIME):
         given["eval_data"] = str(sample_speech("accent_eval"))
         print("tiny: eval_data not given; using the sample speech: English digits with a German accent")
     return RunConfig.from_dict(given)
@@ -231,11 +231,12 @@ def evaluate_run(
 ): # EvalReport
     "Load a model and evaluate it on speech."
     from voxtral_nb.measure.evaluation import evaluate, less_memory
-    from voxtral_nb.model.models import load_voxtral
+    from voxtral_nb.model.models import load_voxtral, with_family_settings
+    cfg = with_family_settings(cfg)
     data = eval_speech(cfg) if data is None else data
     how = {k: getattr(cfg, k) for k in ("device", "precision", "attention", "quantization")}
     model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, **how)
-    how = {k: getattr(cfg, k) for k in ("max_new_tokens", "normalizer", "language")}
+    how = {k: getattr(cfg, k) for k in ("max_new_tokens", "normalizer", "language", "delay_ms")}
     with explain_memory("evaluating", less_memory(cfg.eval_batch_size, cfg.max_new_tokens, "eval_batch_size")):
         return evaluate(model, processor, data.dataset, batch_size=cfg.eval_batch_size, **how)
 

@@ -22,7 +22,7 @@ import yaml
 
 # %% ../../nbs/share/01_cards.ipynb #imports-own
 from .. import __version__
-from ..core.assets import ASSETS, TINY, requirement, tiny_path
+from ..core.assets import ASSETS, TINY, TINY_REALTIME, requirement, shipped_model, tiny_path
 from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
 from ..core.files import strict_json
 from ..core.hub import check_repo_id, license_conflicts, license_metadata
@@ -373,16 +373,17 @@ _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 def base_facts(
     run:RunFacts, # from `read_run`
-) -> dict: # base (Markdown), base_id, base_is_tiny, base_is_local, base_on_hub (Hub id or None), base_revision
+) -> dict: # base (Markdown), base_id, base_is_tiny, base_tiny (its id), base_is_local, base_on_hub, base_revision
     "The model that the run started from."
     made, given = run.record.get("base") or {}, run.config.model_id
     said = (run.adapter or {}).get("base_model_name_or_path") or given # an adapter names its base
-    tiny = said == TINY or PurePosixPath(said).parts[-3:] == ("voxtral_nb", "assets", TINY)
+    tiny = shipped_model(said)
     local = tiny or not _HUB_ID.fullmatch(said) or (made["local"] if made and said == given else Path(said).is_dir())
     name = PurePosixPath(said.replace("\\", "/").rstrip("/")).name
-    if tiny: shown = "the tiny Voxtral of voxtral_nb"
+    if tiny: shown = f"the tiny Voxtral{' Realtime'*(tiny == TINY_REALTIME)} of voxtral_nb"
     else: shown = f"{_escape_markdown(name)} (a local model)" if local else f"[{said}](https://huggingface.co/{said})"
-    return dict(base=Markdown(shown), base_id=name if local else said, base_is_tiny=tiny, base_is_local=local,
+    return dict(base=Markdown(shown), base_id=name if local else said, base_is_tiny=bool(tiny), base_tiny=tiny,
+                base_is_local=bool(local),
                 base_on_hub=None if local else said,
                 base_revision=None if local else (run.adapter or {}).get("revision") or run.config.model_revision)
 
@@ -610,7 +611,8 @@ def _setting_rows(
             "base quantization": "4-bit NF4" if c.quantization == "4bit" else None, "dtype": m.get("dtype"),
             "training": f"{r['steps']:,} steps, {r['epochs']:.2f} epochs{early}",
             "batch": f"{c.batch_size}{batch} (clips)",
-            "packing": c.packing, "seed": str(c.seed),
+            "packing": None if c.delay_ms else c.packing, "seed": str(c.seed),
+            "delay": f"{c.delays}, evaluated at {c.delay_ms} ms" if c.delay_ms else None,
             "resumed": "at step " + ", ".join(map(str, resumed)) if resumed else None,
             "weights": f"{which} (step {run.step})",
             "learning rate": f"{c.effective_learning_rate:g}, {c.lr_scheduler}, warm-up {c.warmup_fraction:.0%}",
@@ -664,7 +666,7 @@ def _local_name(path:str) -> str: # a path of the run's machine, without its fol
 def _is_sample(c:RunConfig) -> bool: # is it the speech that voxtral-train uses for the tiny model by default?
     def end(path): return PurePosixPath(str(path).replace("\\", "/")).parts[-4:]
     ours = [("voxtral_nb", "assets", "speech", f"accent_{o}.jsonl") for o in ("train", "eval")]
-    return c.model_id == TINY and [end(c.train_data), end(c.eval_data)] == ours
+    return c.model_id in (TINY, TINY_REALTIME) and [end(c.train_data), end(c.eval_data)] == ours
 
 # %% ../../nbs/share/01_cards.ipynb #command-2
 def repeat_command(
@@ -675,7 +677,7 @@ def repeat_command(
     c, made = run.config, run.record.get("base") or {}
     def data(kind, given):
         return f"{kind}.jsonl" if private_data else given if _set(run, kind, False)["hub"] else _local_name(given)
-    on_hub = c.model_id == TINY or not made.get("local") and _HUB_ID.fullmatch(c.model_id)
+    on_hub = c.model_id in (TINY, TINY_REALTIME) or not made.get("local") and _HUB_ID.fullmatch(c.model_id)
     out = ["voxtral-train", "--model-id", c.model_id if on_hub else _local_name(c.model_id)]
     if not _is_sample(c): out += ["--train-data", data("train", c.train_data)]
     if not _is_sample(c) and (c.eval_data is not None or private_data and c.eval_split):
@@ -742,6 +744,7 @@ def _model_facts(
         speech="speech" if unnamed else speech, unnamed=unnamed, speech_languages=speech.removesuffix(" speech"),
         codes=list(codes), language=codes[0] if codes else None,
         dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, usage=run.usage,
+        delay_ms=cfg.delay_ms, delays="80 to 2400 ms" if cfg.delays == "random" else f"{cfg.delay_ms} ms",
         max_new_tokens=cfg.max_new_tokens,
         install=_install(run, adapter) + [requirement()]*(adapter and f["base_is_tiny"]),
         measured=_measured(run, private), examples=examples, worst=worst,

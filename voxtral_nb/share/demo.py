@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 # %% ../../nbs/share/03_demo.ipynb #imports-own
 from .cards import (RunFacts, check_weights, eval_results, language_name, read_run, space_card,
                                     trained_languages)
-from ..core.assets import ASSETS, TINY, requirement, sample_speech, tiny_path
+from ..core.assets import ASSETS, requirement, sample_speech, shipped_model, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write, is_inside, staged_folder, strict_json
 from ..core.hub import (Changes, account, ask, check_target, commit_files, file_hashes, file_inside,
@@ -138,7 +138,7 @@ def _base_in(folder:Path) -> dict: # model: the folder; name, revision, weights
     kind, weights = _weight_files(folder)
     if kind != "full":
         raise DemoError(f"{folder} is an adapter itself, so it cannot be the base of another; merge it first")
-    return dict(model=str(folder), name=TINY if folder == tiny_path() else folder.name, revision=None, weights=weights)
+    return dict(model=str(folder), name=shipped_model(folder) or folder.name, revision=None, weights=weights)
 
 def _local_base(
     folder:Path, # of an adapter
@@ -168,7 +168,7 @@ def _trained_base(
     run:RunFacts|None, # of the adapter
 ) -> tuple[dict|None,bool]: # base at the commit that it was trained on; is that known?
     "Pin a base to what the run recorded."
-    if base is None or base["model"] == str(tiny_path()): return base, True
+    if base is None or shipped_model(base["model"]): return base, True
     if base.get("weights"): return base, False # a folder has no commit
     commit = base["revision"] or ((run.record.get("base") or {}).get("commit") if run else None)
     return base | dict(revision=commit), bool(commit)
@@ -181,14 +181,14 @@ def _local_source(
     model, # "tiny", the folder of a run, or of a model
 ) -> DemoSource:
     "What a folder on this machine holds."
-    path = tiny_path() if str(model) == TINY else Path(model).expanduser().resolve()
+    path = tiny_path(str(model)) if shipped_model(model) == str(model) else Path(model).expanduser().resolve()
     run = _run_of(path)
     folder = run.model_dir.resolve() if run else Path(locate_model(path))
     kind, weights = _weight_files(folder)
     if run: check_weights(run, weights)
     base, known = _trained_base(_local_base(folder) if kind == "adapter" else None, run)
-    tiny = folder == tiny_path()
-    return DemoSource(model=str(folder), name=TINY if tiny else _run_name(run) if run else path.name, commit=None,
+    tiny = shipped_model(folder)
+    return DemoSource(model=str(folder), name=tiny if tiny else _run_name(run) if run else path.name, commit=None,
                       kind=kind, weights=weights, base=base,
                       languages=tuple(trained_languages(run)) if run else ("en",) if tiny else (),
                       figures=_figures(eval_results(run)) if run else (), base_known=known, run=run)
@@ -255,7 +255,7 @@ def _hub_base(
     "The base of an adapter on the Hub, at the commit that it was trained on, or else today's."
     d = _adapter_config(_download(api, info, "adapter_config.json"), info.id)
     name = d.get("base_model_name_or_path")
-    if PurePosixPath(name or "").parts[-3:] == ("voxtral_nb", "assets", TINY): return _base_in(tiny_path()), True
+    if shipped := shipped_model(name or ""): return _base_in(tiny_path(shipped)), True
     if not name or not _HUB_ID.fullmatch(name):
         shown = one_line(name or "no model that it names", 200)
         raise DemoError(
@@ -287,7 +287,7 @@ def demo_source(
     api=None, # huggingface_hub.HfApi; None: of the stored login
 ) -> DemoSource:
     "Find out what a demo of `model` would serve."
-    if str(model) == TINY or local_path(model, DemoError):
+    if shipped_model(model) == str(model) or local_path(model, DemoError):
         if revision is not None:
             raise DemoError(f"revision {revision!r}: only a model on the Hub has revisions; {model} is on this machine")
         return _local_source(model)
@@ -366,7 +366,7 @@ def _examples(
     if isinstance(examples, int) and not isinstance(examples, bool):
         if examples < 0:
             raise DemoError(f"examples: {examples} is not allowed; give a number from 0, or a list of audio files")
-        tiny = source.model == str(tiny_path())
+        tiny = shipped_model(source.model)
         clips = _run_clips(source.run, examples) if source.run else _tiny_clips(examples) if tiny else []
         return [o for o in clips if not _unfit(o, limits)]
     if not isinstance(examples, (list, tuple)):
@@ -401,7 +401,7 @@ def _about_text(
     "The line under the title; it says fine-tuned only where that is known."
     tuned = "a LoRA adapter" if source.kind == "adapter" else "a full model" if source.run else None
     what = f", Voxtral fine-tuned as {tuned}" if tuned else ""
-    if source.model == str(tiny_path()): what = ", the tiny Voxtral that ships with voxtral_nb"
+    if shipped_model(source.model): what = ", the tiny Voxtral that ships with voxtral_nb"
     more = ""
     if source.figures and not source.base_known:
         more = (f" The figures below may be for another version of its base model, {source.base['name']}: "
@@ -433,7 +433,8 @@ def _write_demo(
                 figures=list(source.figures), language=chosen,
                 languages=_choices(source.languages + ((chosen,) if chosen else ())),
                 examples=_put_examples(dest, clips, chosen), limits=asdict(limits),
-                max_new_tokens=source.run.config.max_new_tokens if source.run else 256, **more)
+                max_new_tokens=source.run.config.max_new_tokens if source.run else 256,
+                **({"delay_ms": ms} if source.run and (ms := source.run.config.delay_ms) else {}), **more)
 
 # %% ../../nbs/share/03_demo.ipynb #seal
 def _fingerprint(d:dict) -> str: return hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:16]

@@ -31,7 +31,7 @@ from ..data.audio import read_audio, write_wav
 from ..data.dataset import DatasetError, SpeechDataset, is_part
 from ..measure.evaluation import EvalReport, evaluate, score
 from ..measure.metrics import METRICS
-from ..core.assets import TINY, tiny_path
+from ..core.assets import shipped_model, tiny_path
 
 # %% ../../nbs/share/02_publish.ipynb #error
 class PublishError(HubError):
@@ -104,7 +104,7 @@ def _without_names(
     return {**d, "config": config, "command": None, "data": data}
 
 # %% ../../nbs/share/02_publish.ipynb #base
-_TINY_BASE = f"/voxtral_nb/assets/{TINY}" # `load_voxtral` takes the tiny model of its own installation for this
+_SHIPPED = "/voxtral_nb/assets/" # `load_voxtral` takes the model of its own installation for what lies here
 _NAME_BASE = "name {} (base='user/name')"
 _OR_MERGE = "or publish the full model (merge=True)"
 
@@ -115,7 +115,7 @@ def _adapter_base(
 ) -> str: # what adapter_config.json shall say
     "The base of an adapter as others can find it; `PublishError` if they cannot."
     known, said = base_facts(run), run.adapter.get("base_model_name_or_path")
-    if base is None and known["base_is_tiny"]: return _TINY_BASE
+    if base is None and known["base_is_tiny"]: return _SHIPPED + known["base_tiny"]
     if base is None and not said:
         raise PublishError(f"{run.model_dir/'adapter_config.json'} does not say which model the adapter belongs to: "
                            + _NAME_BASE.format("it"))
@@ -383,7 +383,8 @@ def _claim(
     from voxtral_nb.model.models import load_voxtral
     model, processor = load_voxtral(run.model_dir, verbose=False)
     return evaluate(model, processor, rows, batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens,
-                    normalizer=c.normalizer, language=c.language, verbose=False)
+                    normalizer=c.normalizer, language=c.language, delay_ms=c.delay_ms,
+                    verbose=False)
 
 # %% ../../nbs/share/02_publish.ipynb #last-error
 class _NotLoaded(PublishError):
@@ -447,19 +448,20 @@ def _load_back(
     if a["base"] is None:
         model = model_class.from_pretrained(a["repo"], dtype=dtype, **ours, **how)
     else:
-        base = str(tiny_path()) if a["base"] == _TINY_BASE else a["base"]
+        shipped = shipped_model(a["base"])
+        base = str(tiny_path(shipped)) if shipped else a["base"]
         model = model_class.from_pretrained(base, revision=a["base_revision"], dtype=dtype, **ours)
         model = PeftModel.from_pretrained(model, a["repo"], **how)
     return model.to(device).eval(), processor
 
 def _transcribe_back(
-    a:dict, # for `_load_back`, and rows, batch_size, max_new_tokens, normalizer, language
+    a:dict, # for `_load_back`, and rows, batch_size, max_new_tokens, normalizer, language, delay_ms
 ) -> dict: # an EvalReport; empty without rows
     "What a fresh process does to verify a model."
     model, processor = _load_back(a)
     if not a["rows"]: return {}
-    return evaluate(model, processor, a["rows"], verbose=False,
-                    **{k: a[k] for k in ("batch_size", "max_new_tokens", "normalizer", "language")}).to_dict()
+    how = {k: a[k] for k in ("batch_size", "max_new_tokens", "normalizer", "language", "delay_ms")}
+    return evaluate(model, processor, a["rows"], verbose=False, **how).to_dict()
 
 # %% ../../nbs/share/02_publish.ipynb #judge
 _TOLERANCE = .01 # of an error rate
@@ -501,7 +503,8 @@ def _verify_model(
         what = dict(repo=repo_id, commit=commit, base=d.get("base_model_name_or_path"), base_revision=d.get("revision"),
                     rows=rows,
             dtype=(run.record.get("machine") or {}).get("dtype"), batch_size=c.eval_batch_size,
-            max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language)
+            max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language,
+            delay_ms=c.delay_ms)
         none = Verification(ok=True, at=_now(), commit=commit, clips=0, rates={}, equal=0, claimed={})
         try: back = _fresh("_transcribe_back", what, api)
         except _NotLoaded as e: return replace(none, ok=False, error=str(e))

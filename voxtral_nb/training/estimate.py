@@ -38,14 +38,16 @@ class BatchShape:
     @classmethod
     def of(cls,
         batch:dict, # from `VoxtralDataCollator`
-        audio_token_id:int=24, # from the model's config
+        audio_token_id:int|None=24, # from the model's config; not used for Voxtral Realtime
     ) -> "BatchShape":
         "The shape of a real batch."
         ids, mel, thinned = batch["input_ids"], batch.get("input_features"), batch.get("audio_tokens")
+        streams = "num_delay_tokens" in batch
+        audio = ids.numel() if streams else int((ids == audio_token_id).sum())
         return cls(rows=ids.shape[0], length=ids.shape[1], labels=int((batch["labels"] != -100).sum()),
-                   windows=0 if mel is None else len(mel), audio_tokens=int((ids == audio_token_id).sum()),
+                   windows=0 if mel is None else len(mel), audio_tokens=audio,
                    window_tokens=None if thinned is None else thinned.shape[1],
-                   frames=None if thinned is None else mel.shape[2])
+                   frames=mel.shape[2] if thinned is not None or mel is not None and streams else None)
 
 # %% ../../nbs/training/03_estimate.ipynb #assumed
 @patch(cls_method=True)
@@ -56,6 +58,7 @@ def assumed(cls:BatchShape,
     tokens:int|None=None, # of its transcript; None: four per second, as for English in Voxtral's vocabulary
 ) -> BatchShape:
     "A batch of clips of equal length: of those of a step as many as `batch_tokens` allows, or all if that is None."
+    if family_of(config).encode_kept is None: return _assumed_streams(cls, cfg, config, seconds)
     w, gap = AudioWindows(config), cfg.packing_gap_seconds
     samples, tokens = round(seconds*w.sampling_rate), 1 + math.ceil(4*seconds) if tokens is None else tokens
     windows = w.count(samples)
@@ -69,6 +72,14 @@ def assumed(cls:BatchShape,
     return cls(rows=n, length=length, labels=n*tokens,
                windows=0 if cfg.cache == "encoder" else n*windows, audio_tokens=n*audio, window_tokens=thinned,
                frames=frames)
+
+def _assumed_streams(cls, cfg, config, seconds):
+    "A batch of streams of equal length, for Voxtral Realtime."
+    w, step = AudioWindows(config), cfg.batch_size*cfg.gradient_accumulation_steps
+    length = family_of(config).prompt_tokens + math.ceil(seconds*w.sampling_rate/w.token_samples)
+    n = cfg.batch_size if cfg.batch_tokens == 0 else min(step, max(1, (cfg.batch_tokens or step*length)//length))
+    return cls(rows=n, length=length, labels=n*(length - 39), windows=0 if cfg.cache == "encoder" else n,
+               audio_tokens=n*length, frames=w.frames//w.tokens*length)
 
 # %% ../../nbs/training/03_estimate.ipynb #planned
 def planned_device(
@@ -176,6 +187,9 @@ def _fake_inputs(
     else:
         width = family_of(c).widths(c)[projected]
         audio = {"audio_embeds" if projected else "audio_states": torch.empty(shape.audio_tokens, width)}
+    if family_of(c).encode_kept is None:
+        audio["audio_delays"] = torch.empty(shape.rows, dtype=long)
+        return dict(input_ids=torch.empty(shape.rows, shape.length, dtype=long), input_features=audio)
     audio["audio_at"] = torch.empty(shape.audio_tokens, dtype=long)
     if shape.windows and shape.window_tokens:
         each = torch.empty(shape.windows, shape.window_tokens)
@@ -230,9 +244,12 @@ def _evaluation_peak(
     base, n = base_voxtral(model.eval()), cfg.eval_batch_size
     room, prompt = AudioWindows(base.config).tokens, family_of(base).prompt_tokens
     loss = BatchShape(rows=n, length=prompt+room+labels, labels=n*labels, windows=n, audio_tokens=n*room)
+    if family_of(base).encode_kept is None: # 30 s, with a token for each 80 ms
+        w, length = AudioWindows(base.config), prompt + room
+        loss = replace(loss, length=length, audio_tokens=n*length, frames=w.frames//w.tokens*length)
     peak = []
     with torch.no_grad():
-        for shape in (loss, replace(loss, length=prompt+room, labels=0)):
+        for shape in (loss, replace(loss, length=min(loss.length, prompt+room), labels=0)):
             inputs = _fake_inputs(base, shape, False)
             with _LiveBytes([*model.parameters(), *model.buffers()]) as live, \
                     torch.autocast("cpu", mixed, enabled=mixed is not None):

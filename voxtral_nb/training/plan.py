@@ -179,7 +179,7 @@ def describe(self:_PlannedRun):
 def memory(self:_PlannedRun) -> MemoryEstimate:
     "Estimate the memory of the largest batch. Refuse what does not fit on the CPU: the system would kill a process."
     batch = _largest_batch(self.collate, [self.ds[i] for i in self.tried[-1]], self.tokens, self.cfg.batch_size,
-                           self.model.config.audio_token_id)
+                           getattr(self.model.config, "audio_token_id", None))
     if self.cache.level == "encoder": batch = replace(batch, windows=0)
     e = estimate_memory(self.cfg, batch)
     fit = _fit_text(1e9*e.total, self.free)

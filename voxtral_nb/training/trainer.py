@@ -35,11 +35,11 @@ from ..measure.metrics import METRICS, primary_metric
 from ..measure.silence import with_verified_silence
 from ..measure.verdict import few_clips
 from ..model.cache import cache_rows
-from ..model.collator import VoxtralBatch, VoxtralDataCollator
-from ..model.family import AudioWindows, attention_dtype, collator_for
+from ..model.collator import VoxtralDataCollator
+from ..model.family import AudioWindows, attention_dtype, collator_for, family_of
 from ..model.kernels import compile_layers, use_kernels
 from ..model.models import (base_voxtral, load_voxtral, pick_device, pick_dtype, require_package,
-                                     trainable_summary)
+                                     trainable_summary, with_family_settings)
 from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, fresh_run,
                                              is_first_process, link_model, run_lock, whole_folder)
@@ -156,7 +156,7 @@ class VoxtralTrainer(transformers.Trainer):
         log:Callable=print, # receives the lines of the run
         callbacks:Sequence=(), # additional callbacks
     ):
-        self.eval_collator, self.eval_rows = collator_for(cfg, processor), eval_rows
+        self.eval_collator, self.eval_rows = collator_for(cfg, processor, evaluate=True), eval_rows
         self.cfg, self.processor, self.run_log = cfg, processor, log
         langs,texts = ([], []) if eval_dataset is None else (eval_dataset["language"], eval_dataset["text"][:])
         self.primary = primary_metric([o or cfg.language for o in langs], texts)
@@ -207,11 +207,12 @@ def compute_loss(self:VoxtralTrainer,
     num_items_in_batch=None, # transcript tokens of all batches of this step; None: those of this batch
 ):
     "Mean cross entropy over the transcript tokens."
-    batch = VoxtralBatch(**inputs)
+    batch = self.eval_collator.batch_class(**inputs)
     out = model(**batch.model_inputs(attention_dtype(next(self.model.parameters()))), use_cache=False)
     logits = out.logits[0].float() # (learned tokens, vocabulary)
     smoothing = self.cfg.label_smoothing if model.training else 0.
     total = F.cross_entropy(logits, batch.learned, reduction="sum", label_smoothing=smoothing)
+    if self.cfg.z_loss and model.training: total = total + self.cfg.z_loss*logits.logsumexp(-1).square().sum()
     loss = total/(len(logits) if num_items_in_batch is None else num_items_in_batch)
     if num_items_in_batch is not None and self.args.average_tokens_across_devices:
         loss = loss*self.accelerator.num_processes
@@ -308,7 +309,8 @@ def transcription_speed(self:VoxtralTrainer,
     c = self.cfg
     with self.enough_memory_to_evaluate(), self.accelerator.autocast():
         return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size, language=c.language,
-                              max_new_tokens=c.max_new_tokens, max_clips=clips, verbose=False).rtfx
+                              max_new_tokens=c.max_new_tokens, max_clips=clips, delay_ms=c.delay_ms,
+                              verbose=False).rtfx
 
 @patch
 def enough_memory_to_evaluate(self:VoxtralTrainer): # a context manager
@@ -815,8 +817,9 @@ def load_run(
         model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, device=cfg.device,
                                         precision="fp32" if cfg.method == "full" else cfg.precision,
                                         attention=cfg.attention, quantization=cfg.quantization, verbose=log.verbose)
-    prompt = collator_for(cfg, processor).prompt
-    texts = [check_texts(o, prompt, cfg, log) for o in data]
+    collate = collator_for(cfg, processor)
+    texts = [check_texts(o, collate.prompt, cfg, log) for o in data]
+    texts = [collate.checked(ds, o and o.source, cfg.on_bad, log) for ds,o in zip(texts, data)]
     with explain_memory("preparing the model for training", memory_advice(cfg), RunError):
         model = prepare_model(model, cfg, verbose=log.verbose)
     use_kernels(model, cfg, log)
@@ -844,7 +847,7 @@ def ready_run(
     log:RunLog, # receives the lines of the run
 ) -> RunConfig: # with what is picked for the model, the device and the folder
     "The settings of a run, complete; they are recorded with it."
-    cfg = with_tiny_defaults(cfg, log.verbose)
+    cfg = with_family_settings(with_tiny_defaults(cfg, log.verbose))
     if cfg.optimizer == "auto" and (kind := pick_optimizer(cfg)) != "adamw_torch": # recorded: its state is of this kind
         log(f"optimizer: {kind}")
         cfg = cfg.replace(optimizer=kind)
@@ -883,6 +886,7 @@ def _cached_to_evaluate(
     log:RunLog, # receives the lines of the run
 ): # what `cache_rows` returns
     "The evaluation clips, from the same cache: they are used in each evaluation."
+    if not family_of(model).encode_kept: return eval_ds # a stream's own `generate` encodes the sound again
     per_epoch = steps_per_epoch(cfg, clips, int(os.environ.get("WORLD_SIZE", 1)))
     times = cfg.eval_before + math.ceil(total_steps(cfg, per_epoch)/(cfg.eval_every or per_epoch))
     def say(line):
