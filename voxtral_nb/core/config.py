@@ -335,6 +335,14 @@ class _Data:
     eval_split:str|None = setting(None,
         "Split of a Hub dataset to evaluate on, such as 'validation'.", unset="a part of train_data is held out",
         names_data=True, for_eval=True)
+    streaming:bool = setting(False,
+        "Read Hub datasets row by row, and download only the clips that max_train_clips and max_eval_clips ask for. "
+        "train_data may mix several by weight: 'me/en=2,me/sv=1'.", fixed_on_resume=True)
+    shuffle_buffer:int = setting(1000,
+        "With streaming: rows that are shuffled at a time, in memory.", low=1, fixed_on_resume=True)
+    mix_temperature:float = setting(1.,
+        "With streaming, for datasets without a weight: 1 mixes them by size, more gives small ones more.",
+        above=0, fixed_on_resume=True)
     audio_column:str|None = _column("the audio", "audio, audio_path, audio_filepath, file_name, path")
     text_column:str|None = _column("the transcript", "text, sentence, transcription, transcript")
     language_column:str|None = _column("the language code; '-' uses none", "language, lang, locale")
@@ -596,6 +604,10 @@ def _conflicts(
          "train_language_model, train_projector, train_audio_tower: nothing is left to train; set one of them to True"),
         (c.max_seconds is not None and c.max_seconds <= c.min_seconds,
          f"max_seconds: {c.max_seconds} must be above min_seconds, which is {c.min_seconds}"),
+        (c.streaming and c.max_train_clips is None,
+         "streaming: needs max_train_clips, the number of clips to download; without it, set streaming=False"),
+        (c.streaming and c.split_by == "speaker",
+         "split_by: 'speaker' needs all rows at hand; with streaming=True clips are held out by a hash of their sound"),
         (c.early_stopping_patience and not c.has_eval,
          "early_stopping_patience: needs speech to evaluate on; set eval_data, eval_split or an eval_fraction above 0"),
     ]

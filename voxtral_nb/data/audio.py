@@ -427,6 +427,19 @@ def _looks_like(
     return "WAV, FLAC, MP3, OGG, Opus, M4A, AAC and WebM can be read; convert it to one of them"
 
 # %% ../../nbs/data/01_audio.ipynb #open
+def _aiff_streamed(
+    data:bytes, # an AIFF
+) -> bytes|None: # with its sizes; None: it holds no sound
+    "Fill in the sizes of an AIFF that was written to a pipe: its sound chunk says that it ends at once."
+    comm,sound = data.find(b"COMM", 12),data.find(b"SSND", 12)
+    if min(comm, sound) < 0 or len(data) <= sound + 16: return None
+    channels,_,bits = struct.unpack(">hIh", data[comm + 8:comm + 16])
+    n = (len(data) - sound - 16)//max(1, channels*(-(-bits//8)))
+    fixed = bytearray(data)
+    for at,value in ((4, len(data) - 8), (comm + 10, n), (sound + 4, len(data) - sound - 8)):
+        fixed[at:at + 4] = struct.pack(">I", value)
+    return bytes(fixed)
+
 def _parts(
     s, # open soundfile.SoundFile
     f, # what it was opened from: path or BytesIO
@@ -445,6 +458,7 @@ def _parts(
                 f"is cut off, or its header is wrong: it says {said/s.samplerate:.1f} s, but the last frame "
                              f"ends at {end/s.samplerate:.1f} s; copy or record it again")
         if said < end: return [_Patched(f, 21, bytes([_peek(f, 22)[21] & 0xf0]) + end.to_bytes(4, "big"))]
+    if s.format == "AIFF" and not s.frames and (whole := _aiff_streamed(_peek(f, None))): return [io.BytesIO(whole)]
     missing = re.search(r"^\s*SSND\s*: (\d+) \(should be (\d+)\)", s.extra_info, re.M) # AIFF
     if missing and 64 < int(missing[1]) - int(missing[2]) and int(missing[1]) < _UNKNOWN:
         raise AudioError("is cut off: samples that its header promises are missing; copy or record it again")

@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/sources.html.md"""
 
 # %% auto #0
 __all__ = ['HELD_OUT', 'SpeechData', 'stored_undecoded', 'hub_dataset', 'hub_columns', 'hub_name', 'hub_value', 'part_columns',
-           'part_named', 'load_speech', 'load_run_data']
+           'part_named', 'load_speech', 'load_run_data', 'with_official_split']
 
 # %% ../../nbs/data/04_sources.ipynb #imports-std
 import hashlib, io, json, os, re, warnings
@@ -451,6 +451,7 @@ def load_run_data(
     if not cfg.train_data.strip():
         raise ConfigError("train_data: is empty; name a data.jsonl, a dataset folder, or a Hub dataset id")
     def load(source, split): return load_speech(source, split=split, **{k: getattr(cfg, k) for k in _LOAD_SETTINGS})
+    if cfg.streaming: raise ConfigError("streaming: stream_run_data of data.streams loads such a run")
     if cfg.eval_split and cfg.eval_data is None and _data_path(cfg.train_data):
         raise ConfigError(f"eval_split: {cfg.eval_split!r} is a split of a Hub dataset, but train_data is a local one "
                           f"({cfg.train_data}); name the evaluation data with eval_data")
@@ -477,3 +478,27 @@ def _limited(data, n, seed, name):
     if res is not data:
         res = replace(res, skipped=data.skipped, source=f"{data.source} ({len(res)} of {len(data)} drawn: {name})")
     return res
+
+# %% ../../nbs/data/04_sources.ipynb #official
+def _is_local(source) -> bool: # is it speech on disk?
+    try: return _data_path(source) is not None
+    except DatasetError: return False
+
+_OFFICIAL = ("validation", "valid", "dev", "eval") # what Hub datasets call it
+
+def with_official_split(
+    cfg:RunConfig, # a run
+    log=print, # called with a line
+) -> RunConfig: # the same, or one with `eval_split`
+    "Evaluate on the official validation split of a Hub dataset, unless the run says otherwise."
+    if any(o is not None for o in (cfg.eval_data, cfg.eval_split, cfg.eval_fraction)): return cfg
+    source = cfg.train_data.strip()
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) or _is_local(source): return cfg
+    from datasets import get_dataset_split_names
+    try: names = get_dataset_split_names(source, cfg.hub_config)
+    except Exception as e: # loading it says what is wrong, if it matters
+        log(f"the splits of {source} could not be listed ({type(e).__name__}): a part of it is held out")
+        return cfg
+    if (name := next((o for o in _OFFICIAL if o in names and o != cfg.train_split), None)) is None: return cfg
+    log(f"evaluating on the official split {name!r} of {source}; eval_fraction=0.1 would hold out a part instead")
+    return cfg.replace(eval_split=name)

@@ -348,9 +348,9 @@ def _eval_rows(
 ) -> tuple: # rows for `evaluate`, their numbers in the evaluation set, its size; ([], [], 0): nothing was measured
     "The clips to verify with; `PublishError` if they are not those of the run."
     import numpy as np
-    from voxtral_nb.data.sources import load_run_data
+    from voxtral_nb.data.streams import run_data
     if measured_rates(run) is None: return [], [], 0
-    try: speech = load_run_data(run.config, verbose=False)[1]
+    try: speech = run_data(run.config, verbose=False)[1]
     except (VoxtralNBError, OSError) as e:
         raise PublishError(f"the evaluation clips are needed to verify, but {e}; go where the run was started, or "
                            "skip verification (verify=False)") from None

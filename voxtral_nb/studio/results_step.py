@@ -124,12 +124,12 @@ def evaluation_rows(
     project:Path, # folder that its paths count from
 ) -> list|None: # rows with audio and text; None: not on this machine
     "The evaluation clips of a run, in the order of its report."
-    from voxtral_nb.data.sources import load_run_data
+    from voxtral_nb.data.streams import run_data
     s = dict(run.settings)
     for k in ("train_data", "eval_data"):
         if s.get(k) and (p := project/s[k]).exists(): s[k] = str(p)
         elif s.get(k) and not Path(s[k]).exists(): return None
-    held = load_run_data(RunConfig.from_dict(s), verbose=False)[1]
+    held = run_data(RunConfig.from_dict(s), verbose=False)[1]
     return held and held.dataset
 
 @patch

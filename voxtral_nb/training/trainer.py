@@ -28,7 +28,8 @@ from ..core.config import RunConfig
 from ..core.files import atomic_write
 from ..core.memory import explain_memory, is_out_of_memory, usable_cores
 from ..core.words import counted
-from ..data.sources import load_run_data
+from ..data.sources import with_official_split
+from ..data.streams import run_data
 from ..measure.evaluation import (EvalReport, decode_clips, evaluate as evaluate_model, less_memory,
                                                pick_clips, score)
 from ..measure.metrics import METRICS, primary_metric
@@ -810,7 +811,7 @@ def load_run(
     ckpt = find_start(cfg, log, repair)
     _check_optimizer(cfg)
     transformers.set_seed(cfg.seed)
-    data = load_run_data(cfg, verbose=log.verbose)
+    data = run_data(cfg, verbose=log.verbose)
     _warn_few_clips(data[1], log)
     _free_earlier_models()
     with _no_progress_bars(IN_NOTEBOOK or not log.verbose): # a saved notebook would show a dead widget
@@ -851,7 +852,7 @@ def ready_run(
     if cfg.optimizer == "auto" and (kind := pick_optimizer(cfg)) != "adamw_torch": # recorded: its state is of this kind
         log(f"optimizer: {kind}")
         cfg = cfg.replace(optimizer=kind)
-    return fresh_run(cfg, log)
+    return with_official_split(fresh_run(cfg, log), log)
 
 # %% ../../nbs/training/04_trainer.ipynb #train
 def train(
