@@ -3,6 +3,7 @@ import re, shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import sync_playwright
 
 from conftest import BIN, sh
@@ -12,10 +13,16 @@ FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-bac
 
 
 @pytest.fixture(scope="module")
-def site(tree):
-    r = sh(BIN/"python", "tools/docs.py", "site", cwd=tree, check=True)
-    assert not [l for l in r.stderr.splitlines() if l.startswith("warning:")], r.stderr
-    return tree/"_docs"
+def site(tree, tmp_path_factory, worker_id):
+    "The site, built once by the first of pytest's processes that needs it; a failed build is tried by each."
+    own = tmp_path_factory.getbasetemp()
+    shared = (own if worker_id == "master" else own.parent)/"site"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            r = sh(BIN/"python", "tools/docs.py", "site", cwd=tree, check=True)
+            assert not [l for l in r.stderr.splitlines() if l.startswith("warning:")], r.stderr
+            (tree/"_docs").rename(shared)
+    return shared
 
 
 @pytest.fixture(scope="module")

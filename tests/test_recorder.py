@@ -827,7 +827,7 @@ def test_headless(tmp_path):
     out = json.loads((tmp_path/"out.ipynb").read_text())
     data = out["cells"][0]["outputs"][0]["data"]
     assert "application/vnd.jupyter.widget-view+json" not in data, data
-    assert "rec.show() shows it" in "".join(data["text/plain"]), data
+    assert "its .show() shows it" in "".join(data["text/plain"]), data
     for k, v in data.items(): assert not re.search(r"\d", "".join(v)), f"a saved output holds figures, {k}: {v}"
     no_audio_in(tmp_path/"out.ipynb")
 

@@ -176,7 +176,7 @@ def test_the_page_in_a_browser_tab_asks_for_its_token_and_leaves_what_runs(tmp_p
         try: return opener.open(urllib.request.Request(url, headers=headers), timeout=60).read().decode()
         except urllib.error.HTTPError as e: return e.code
     p = Project(tmp_path/"voice")
-    job = p.start("train", TINY | dict(max_steps=1), name="a")
+    job = p.start("train", TINY | dict(max_steps=5000), name="a")
     server = serve("--on-exit", "leave")
     url = server.stdout.readline().strip()
     assert url.startswith("http://127.0.0.1:") and "token=" in url

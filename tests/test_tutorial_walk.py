@@ -68,7 +68,7 @@ def trained(walk, n, run):
     else: assert verdict.startswith("better" if n > 40 else ("better", "no clear difference")), verdict
 
 
-@pytest.mark.parametrize("n", map(int, os.environ.get("VOXTRAL_NB_WALK", "5").split()))
+@pytest.mark.parametrize("n", [int(o) for o in os.environ.get("VOXTRAL_NB_WALK", "5").split()])
 def test_walk(tmp_path, n):
     folder, name = tmp_path/"notebooks", "record_your_voice.ipynb"
     folder.mkdir()

@@ -271,7 +271,7 @@ def collator_class(self:Family) -> type:
 
 @patch
 def decode(self:Family, *args, **kwargs) -> list:
-    "Transcribe a batch: `decode` of [Decoding](07_decoding.ipynb), or what this family has in its place."
+    "Transcribe a batch: `model.decoding.decode`, or what this family has in its place."
     return _named(self.decoder)(*args, **kwargs)
 
 def _named(path:str): # what lies there

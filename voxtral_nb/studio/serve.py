@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/studio/serve.html.md"""
 __all__ = ['open_studio', 'voxtral_studio']
 
 # %% ../../nbs/studio/11_serve.ipynb #imports
-import argparse, html, json, os, secrets, sys, tempfile, threading, webbrowser
+import argparse, html, json, os, secrets, signal, sys, tempfile, threading, webbrowser
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
@@ -172,6 +172,7 @@ def voxtral_studio(
 ):
     "Console script: the Studio in a browser tab."
     def serve(p:Parser, a:argparse.Namespace):
+        signal.signal(signal.SIGINT, signal.default_int_handler) # a shell that starts it in the background ignores it
         folders = [str(Project(o).folder) for o in a.folders or ["my_voice"]]
         _serve(folders, a.port, a.browser)
         _leave(folders, a.on_exit)
