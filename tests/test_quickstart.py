@@ -22,6 +22,13 @@ def test_quickstart(tmp_path):
                 if o["output_type"] == "error"]
 
 
+def test_realtime(tmp_path):
+    r = run_notebook("train_realtime", output_dir=str(tmp_path/"run"), max_train_clips=24, max_eval_clips=6,
+                     verbose=False)
+    assert {"wer"} <= set(r["rates_after"])
+    assert "RunConfig" in (tmp_path/"run"/"train_realtime.ipynb").read_text()
+
+
 def test_full_fine_tuning(tmp_path):
     r = run_notebook("train_full", output_dir=str(tmp_path/"run"))
     assert r["rates_before"]["wer"] > .40 and r["rates_after"]["wer"] < .04, r

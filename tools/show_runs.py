@@ -26,7 +26,8 @@ def kept(o):
 
 def main(names):
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or ["train_lora", "train_full", "evaluate", "publish", "deploy_demo", "record_your_voice"]:
+        for name in names or ["train_lora", "train_full", "evaluate", "publish", "deploy_demo", "train_realtime",
+                              "record_your_voice"]:
             path = next(p for d in ("runs", "tutorials") if (p := root/"nbs"/d/f"{name}.ipynb").exists())
             nb = nbformat.read(path, 4)
             NotebookClient(nb, kernel_name="python3", resources=dict(metadata=dict(path=folder)),
