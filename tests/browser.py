@@ -61,8 +61,10 @@ class Server:
         app="lab", # or "notebook"
         hosts=(), # names other than localhost under which a browser may ask for it
         settings=None, # of JupyterLab's plugins, besides SETTINGS: {plugin: {name: value}}
+        env=None, # environment of the server and its kernels, in place of this process's
     ):
         self.folder, self.app, self.hosts, self.settings = Path(folder), app, hosts, SETTINGS | (settings or {})
+        self.env = dict(os.environ if env is None else env)
 
     def __enter__(self):
         module, section, self.page = APPS[self.app]
@@ -77,18 +79,19 @@ class Server:
                 "--ServerApp.disable_check_xsrf=True", f"--{section}.expose_app_in_browser=True",
                 f"--ServerApp.local_hostnames={['localhost', *self.hosts]}"]
         # JUPYTER_PREFER_ENV_PATH: the kernel `python3` is the one of this environment, whatever the machine has besides
-        env = {**{k: v for k, v in os.environ.items() if not k.startswith("JUPYTER_")},
+        env = {**{k: v for k, v in self.env.items() if not k.startswith("JUPYTER_")},
                "JUPYTER_CONFIG_DIR": self.home/"config", "JUPYTER_DATA_DIR": self.home/"data",
                "JUPYTER_RUNTIME_DIR": self.home/"runtime", "IPYTHONDIR": self.home/"ipython",
                "JUPYTER_PREFER_ENV_PATH": "1",
-               "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+               "PATH": f"{Path(sys.executable).parent}{os.pathsep}{self.env['PATH']}"}
         with open(self.log, "w") as log:
             self.process = subprocess.Popen([sys.executable, "-m", module, *args], cwd=self.folder,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                             env={k: str(v) for k, v in env.items()}, start_new_session=True,
                                             preexec_fn=_end_with_parent)
         try: wait_for(self._answers, 60, "the Jupyter server", .2)
-        except BaseException:
+        except BaseException as e:
+            e.add_note(f"the server's log ends:\n{self.log.read_text()[-2000:]}")
             self.__exit__()
             raise
         return self

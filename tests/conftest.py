@@ -1,6 +1,6 @@
 """What the tests share. They hold what a notebook cell cannot: processes, the installed wheel, a browser, end to end
 runs."""
-import atexit, gc, json, os, shutil, subprocess, sys, tempfile, time
+import atexit, gc, json, os, shutil, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,9 @@ os.environ.setdefault("VOXTRAL_NB_HISTORY", "off")  # what tests run is nobody's
 if "VOXTRAL_NB_CACHE" not in os.environ: # nobody's own cache is read or filled by a test
     os.environ["VOXTRAL_NB_CACHE"] = tempfile.mkdtemp(prefix="voxtral_nb_cache_")
     atexit.register(shutil.rmtree, os.environ["VOXTRAL_NB_CACHE"], True)
+
+# urllib keeps the proxies that it finds at its first request; the tests ask servers of this machine only
+urllib.request.install_opener(urllib.request.build_opener(urllib.request.ProxyHandler({})))
 
 
 def tracked(): # paths relative to the root: tracked files, and new ones that git does not ignore

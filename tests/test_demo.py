@@ -594,8 +594,8 @@ def space_python(run, tmp_path_factory):
     (tmp/"requirements.txt").write_text("\n".join(o for o in lines if not o.startswith("--extra-index-url")) + "\n")
     sh(sys.executable, "-m", "venv", tmp/"v", check=True)
     sh(tmp/"v"/"bin"/"python", "-m", "pip", "install", "-q", "--no-compile", "-r", tmp/"requirements.txt", check=True,
-       timeout=900)
-    assert sh(tmp/"v"/"bin"/"python", "-c", "import voxtral_nb", cwd=tmp).returncode == 1
+       timeout=900, env=dict(PYTHONPATH=""))
+    assert sh(tmp/"v"/"bin"/"python", "-c", "import voxtral_nb", cwd=tmp, env=dict(PYTHONPATH="")).returncode == 1
     yield tmp/"v"/"bin"/"python"
     shutil.rmtree(tmp, ignore_errors=True)  # a gigabyte and a half
 

@@ -1,6 +1,6 @@
 """The Studio as a person uses it, in JupyterLab in a real Chromium: from a language to a demo, on the tiny model, the
 fake Hub and the fake microphone, without typing code."""
-import json, os, time
+import json, time
 
 import pytest
 from browser import (Server, browser, new_notebook, open_notebook, read_notebook, reload, restart_kernel, run_cell,
@@ -63,13 +63,9 @@ def hub():
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, hub):
     "JupyterLab whose kernels know the fake Hub only; their history is their own."
-    home, patch = tmp_path_factory.mktemp("studio"), pytest.MonkeyPatch()
-    for k in [k for k in os.environ if k.startswith("HF_") or k.lower().endswith("_proxy")]: patch.delenv(k)
+    home = tmp_path_factory.mktemp("studio")
     env = hub.env(HF_TOKEN=hub.token("me"), VOXTRAL_NB_HISTORY=str(home/"history.jsonl"))
-    for k, v in env.items(): patch.setenv(k, v)
-    with Server(home/"nb") as server:
-        patch.undo()
-        yield server
+    with Server(home/"nb", env=env) as server: yield server
 
 
 def test_from_a_language_to_a_demo(lab, hub, tmp_path):

@@ -26,7 +26,7 @@ def venv(wheel, tmp_path_factory):
     # a path only: its own .pth files, and so the editable install, are not followed
     (packages/"dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     sh(BIN/"python", "-m", "pip", "--python", new/"bin"/"python", "install", "--no-deps", "--no-index", wheel,
-       check=True)
+       env=dict(PYTHONPATH=""), check=True)  # pip counts what a PYTHONPATH shows as installed
     return new
 
 
