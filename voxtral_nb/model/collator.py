@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/collator.html.md"""
 
 # %% auto #0
 __all__ = ['CollatorError', 'processor_kwargs', 'TranscriptionPrompt', 'VoxtralDataCollator', 'ClipAudio', 'VoxtralBatch',
-           'show_batch', 'token_batches', 'in_parts']
+           'show_batch', 'token_batches']
 
 # %% ../../nbs/model/05_collator.ipynb #imports
 import functools, io, math, wave
@@ -641,16 +641,7 @@ def micro_batches(self:VoxtralDataCollator,
     clips:int=1, # of each batch, if `tokens` is None
 ) -> list[dict]: # of a `VoxtralBatch`
     "The batches of a step."
-    return in_parts(self, rows, tokens, clips)
-
-def in_parts(
-    collate, # a collator of any family
-    rows:list[dict], # of one optimizer step
-    tokens:int|None, # of each batch, padding included
-    clips:int, # of each batch, if `tokens` is None
-) -> list[dict]:
-    "The batches of a step."
-    examples = collate._examples(rows)
+    examples = self._examples(rows)
     if tokens is None: groups = [range(len(examples))[i:i+clips] for i in range(0, len(examples), clips)]
     else: groups = map(sorted, token_batches({i: len(o.ids) for i,o in enumerate(examples)}, tokens))
-    return [collate._laid_out([examples[i] for i in group]) for group in groups]
+    return [self._laid_out([examples[i] for i in group]) for group in groups]

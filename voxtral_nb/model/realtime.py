@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from ..core.words import counted
 from ..data.audio import read_audio
 from .align import AlignError, word_ends
-from .collator import ClipAudio, in_parts
+from .collator import ClipAudio, VoxtralDataCollator
 from .decoding import Decoded
 from .family import AudioWindows, REALTIME
 from .models import base_voxtral
@@ -259,6 +259,7 @@ def _examples(self:RealtimeCollator, rows:list[dict]) -> list[_StreamExample]:
     if made: return made
     raise TargetsError(f"none of the {len(rows)} rows of the batch can be learned; see what was printed")
 
+# %% ../../nbs/model/13_realtime.ipynb #call-learn
 @patch
 def __call__(self:RealtimeCollator,
     rows:list[dict], # with audio, text and words
@@ -266,15 +267,9 @@ def __call__(self:RealtimeCollator,
     "A batch to learn from."
     return self._laid_out(self._examples(rows))
 
-@patch
-def micro_batches(self:RealtimeCollator,
-    rows:list[dict], # of one optimizer step
-    tokens:int|None=None, # of each batch, padding included; a longer clip gets its own batch
-    clips:int=1, # of each batch, if `tokens` is None
-) -> list[dict]: # of a `RealtimeBatch`
-    "The batches of a step, as `VoxtralDataCollator.micro_batches`."
-    return in_parts(self, rows, tokens, clips)
+RealtimeCollator.micro_batches = VoxtralDataCollator.micro_batches
 
+# %% ../../nbs/model/13_realtime.ipynb #prompts
 @patch
 def prompts(self:RealtimeCollator,
     rows:list[dict], # with audio

@@ -163,8 +163,10 @@ def state(self:CheckStep) -> StepState:
     if r is None: return StepState("attention" if job.state != "stopped" else "ready", f"check {job.state}")
     if job.argv[2] != self.data or self.data == "speech" and not self._is_current(job):
         return StepState("ready", "changed since the check")
-    n = sum(p["n"] for p in r["problems"] if p["severity"] == "error")
-    return StepState("attention", counted(n, "error")) if n else StepState("done", r["light"])
+    for kind in ("error", "warning"):
+        n = sum(p["n"] for p in r["problems"] if p["severity"] == kind)
+        if n: return StepState("attention", counted(n, kind))
+    return StepState("done", "nothing to fix")
 
 # %% ../../nbs/studio/04_check_step.ipynb #worst-html
 @patch
