@@ -14,7 +14,7 @@ from pathlib import Path
 # %% ../../nbs/record/08_drafts.ipynb #imports-other
 from fastcore.basics import patch
 from ..core.files import append_lines
-from ..core.words import short
+from ..core.words import counted, short
 from ..data.dataset import (BadRow, DatasetError, SpeechDataset, clip_id, jsonl_lines, parse_line,
                                      raise_bad_rows, to_row)
 from .clips import Clips, clean_text, clip_name
@@ -66,7 +66,7 @@ class Drafts:
 
     @property
     def version(self) -> tuple: return self._seen[:2] # changes when lines were added
-    def __repr__(self): return f"Drafts({self.folder.name}: {len(self.refresh().rows)} clips, {len(self.queue())} left)"
+    def __repr__(self): return f"Drafts({self.folder.name}: {counted(len(self.refresh().rows), 'clip')}, {len(self.queue())} left)"
 
 # %% ../../nbs/record/08_drafts.ipynb #refresh
 @patch
