@@ -66,7 +66,9 @@ class Drafts:
 
     @property
     def version(self) -> tuple: return self._seen[:2] # changes when lines were added
-    def __repr__(self): return f"Drafts({self.folder.name}: {counted(len(self.refresh().rows), 'clip')}, {len(self.queue())} left)"
+    def __repr__(self):
+        n = len(self.refresh().rows)
+        return f"Drafts({self.folder.name}: {counted(n, 'clip')}, {len(self.queue())} left)"
 
 # %% ../../nbs/record/08_drafts.ipynb #refresh
 @patch
