@@ -3,56 +3,11 @@ fake Hub and the fake microphone, without typing code."""
 import json, time
 
 import pytest
-from browser import (Server, browser, new_notebook, open_notebook, read_notebook, reload, restart_kernel, run_cell,
-                     save, screenshot, wait_for)
-from recorder_page import HOOKS, RecorderPage, axe, no_errors, speech_wav
+from browser import Server, browser, read_notebook, reload, restart_kernel, save, wait_for
+from recorder_page import RecorderPage, no_errors, speech_wav
+from studio_page import STEPS, LabStudio
 from voxtral_nb.studio.project import Project
 from voxtral_nb.testing.fake_hub import FakeHub
-
-CELL = "from voxtral_nb import Studio\nstudio = Studio('voice')\nstudio"
-STEPS = "Speech Check Train Results Publish Demo".split() + ["My runs"]
-
-
-class StudioPage:
-    "The page of a Studio, as the person in front of it uses it."
-    def __init__(self, context, server):
-        new_notebook(server.folder, "studio.ipynb", [CELL])
-        self.server, self.page = server, context.new_page()
-        self.page.add_init_script(HOOKS)
-        open_notebook(self.page, server, "studio.ipynb")
-        self.run_cell()
-
-    def run_cell(self):
-        run_cell(self.page, 0, 0)
-        self.root.and_(self.page.locator("[data-ready=true]")).wait_for(timeout=90_000)
-    @property
-    def root(self): return self.page.locator(".jp-CodeCell .vs")
-    def state(self, step):
-        "What stands under the name of a step."
-        return self.tab(step).locator(".vs-state").inner_text()
-    def tab(self, step): return self.root.locator(".vs-step").filter(has=self.page.locator("b", has_text=step))
-    def go(self, step):
-        self.tab(step).click()
-        self.root.locator(f".vs-step[aria-current] b:text-is('{step}')").wait_for()
-    def press(self, name, exact=True): self.root.get_by_role("button", name=name, exact=exact).first.click()
-    def wait(self, step, words, timeout=90):
-        "Wait until a step says something."
-        try: return wait_for(lambda: words in self.state(step) and self.state(step), timeout, every=.2)
-        except AssertionError:
-            now = self.state(step), self.page.context.log[-5:], self.root.inner_text()[:1500]
-            raise AssertionError(f"waited {timeout} s for {step} to say {words!r}; it says {now}") from None
-    def says(self, text, timeout=60): self.root.get_by_text(text).first.wait_for(timeout=1000*timeout)
-    def set(self, group, name, value):
-        "Type a setting, in the form of all settings."
-        fold = self.root.locator(f"#vs-group-{group}")
-        for o in (self.root.locator("#vs-settings"), fold):
-            if o.get_attribute("open") is None: o.locator("> summary").click()
-        self.root.locator(f"#vs-{name}").fill(value)
-        self.page.keyboard.press("Tab")
-    def look(self, name):
-        "Nothing that axe-core finds; a picture for people."
-        screenshot(self.root, f"studio_{name}")
-        assert axe(self.root) == [], name
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +25,7 @@ def lab(tmp_path_factory, hub):
 
 def test_from_a_language_to_a_demo(lab, hub, tmp_path):
     with browser(speech_wav(tmp_path/"mic.wav"), height=1400) as context:
-        s = StudioPage(context, lab)
+        s = LabStudio(context, lab)
         folder = lab.folder/"voice"
         assert all(s.state(o).startswith("empty:") for o in STEPS)
         record(s)

@@ -23,6 +23,11 @@ from .project import Project
 # %% ../../nbs/studio/11_serve.ipynb #page
 _FOLDERS = "VOXTRAL_STUDIO_FOLDERS" # environment variable for the kernels: a JSON list of project folders
 
+_STYLE = """<meta name="viewport" content="width=device-width"><style>
+:root { color-scheme: light dark; font: 16px/1.6 system-ui, sans-serif }
+main { max-width: 40rem; margin: 2rem auto; padding: 0 1rem }
+</style>"""
+
 def _chosen(
     folders:list[str], # of the projects
     query:str, # of the address
@@ -43,17 +48,30 @@ def _listed(
     s = summary(history())
     past = f"<p>On this machine so far: {counted(s['runs'], 'run')}, {duration(s['seconds'], rough=True)}.</p>" if s[
         "runs"] else ""
-    return f"<h1>Projects</h1><ul>{''.join(one(i, f) for i,f in enumerate(folders))}</ul>{past}"
+    body = f"<main><h1>Projects</h1><ul>{''.join(one(i, f) for i,f in enumerate(folders))}</ul>{past}</main>"
+    return f'<!doctype html><html lang="en"><title>Studio: projects</title>{_STYLE}{body}</html>'
+
+# %% ../../nbs/studio/11_serve.ipynb #refused
+def _refused(
+    why:str, # the project cannot be opened
+    several:bool, # are there others?
+) -> str: # HTML
+    "A project that cannot be opened: why, and what to do."
+    back = '<p>The other projects are not affected: go back to their list.</p>' if several else ""
+    return (f'<h1>This project cannot be opened</h1><p role="alert">{html.escape(why)}.</p>'
+            f"<p>Nothing was changed. Fix it, then reload this page.</p>{back}")
 
 # %% ../../nbs/studio/11_serve.ipynb #open-studio
-def open_studio(): # the Studio of a project, or a list of projects to display
-    "What the page of `voxtral-studio` shows."
+def open_studio(): # the Studio of a project, or why it cannot be opened
+    "What the page of a project shows."
     from IPython.display import HTML
     folders = json.loads(os.environ[_FOLDERS])
-    folder = _chosen(folders, os.environ.get("QUERY_STRING", ""))
-    if folder is None: return HTML(_listed(folders))
+    folder, several = _chosen(folders, os.environ.get("QUERY_STRING", "")), len(folders) > 1
     from voxtral_nb.studio.studio import Studio
-    return Studio(folder)
+    try: studio = Studio(folder)
+    except StudioError as e: return HTML(_refused(str(e), several))
+    studio.home = "/" if several else None
+    return studio
 
 # %% ../../nbs/studio/11_serve.ipynb #notebook
 def _page_notebook() -> dict: # a notebook
@@ -63,14 +81,39 @@ def _page_notebook() -> dict: # a notebook
     kernel = dict(name="python3", display_name="Python 3", language="python")
     return dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
 
+# %% ../../nbs/studio/11_serve.ipynb #handler
+_BY_SYSTEM = """<!doctype html><title>Studio</title><script>
+const a = new URLSearchParams(location.search), dark = matchMedia("(prefers-color-scheme: dark)").matches;
+a.delete("token"); a.set("theme", dark ? "dark" : "light"); location.replace("?" + a);
+</script><noscript>The Studio needs JavaScript.</noscript>"""
+
+def _page_handler():
+    "What answers a request for the page."
+    from tornado.web import authenticated
+    from voila.tornado.handler import TornadoVoilaHandler
+    class StudioHandler(TornadoVoilaHandler):
+        "Sets the cookie that ends a kernel with its tab, and takes the token out of the address."
+        @authenticated
+        async def get(self, path=None):
+            self.xsrf_token # asking for it sets the cookie
+            folders = json.loads(os.environ[_FOLDERS])
+            if _chosen(folders, self.request.query) is None: return self.finish(_listed(folders))
+            if self.get_argument("theme", None) is None: return self.finish(_BY_SYSTEM)
+            return await super().get(path)
+    return StudioHandler
+
+# %% ../../nbs/studio/11_serve.ipynb #server
 def _server_class():
     "Voilà, for this machine only."
     try: from voila.app import Voila
     except ImportError:
         raise StudioError(f"voxtral-studio needs Voilà: pip install '{requirement('studio')}'") from None
+    page = _page_handler()
     class StudioServer(Voila):
         "Refuses requests that name another host, as a page elsewhere could make a browser send them."
         def init_settings(self): return super().init_settings() | dict(allow_remote_access=False)
+        def init_handlers(self):
+            return [(at, page if issubclass(page, o) else o, *how) for at,o,*how in super().init_handlers()]
     return StudioServer
 
 # %% ../../nbs/studio/11_serve.ipynb #settings

@@ -41,7 +41,7 @@ class Studio(Page):
         self.project = Project(folder, repair=repair)
         self.steps = {}
         for o in STEPS: self.steps[o.name] = o(self.project, self.steps, self.show)
-        self._frame = None
+        self._frame, self.home = None, None # home: address of the list of projects, where there are several
         if step is not None: self.show(step)
     @property
     def title(self) -> str: return self.project.folder.name
@@ -93,7 +93,8 @@ def _nav_html(self:Studio):
 @patch
 def html(self:Studio) -> str: # of all that is shown now
     "The page."
-    head = el("div", el("span", self.title, cls="vs-name"), el("small", "Studio"), cls="vs-head")
+    head = el("div", el("span", self.title, cls="vs-name"), el("a", "All projects", href=self.home) if self.home
+              else el("small", "Studio"), cls="vs-head")
     return lines(head, self._nav_html(), notice(**self.trouble) if self.trouble else None, self.step.html())
 
 # %% ../../nbs/studio/10_studio.ipynb #widget

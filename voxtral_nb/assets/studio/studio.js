@@ -72,7 +72,8 @@ function render({ model, el }) {
     const id = next++;
     waiting.set(id, performance.now());
     if (name !== "seen") root.dataset.busy = "true";
-    model.send({ id, do: name, args }, undefined, buffers);
+    try { model.send({ id, do: name, args }, undefined, buffers); }
+    catch (e) { console.warn(`the Studio could not ask Python for ${name}: ${e.message}`); } // no kernel: `watch` says so
   }
   function received(message, buffers) {
     waiting.clear(); // whatever comes, Python is there
