@@ -396,6 +396,12 @@ def _check_delay(ms): # raises `ConfigError`
     if ms is not None and not (type(ms) is int and 80 <= ms <= 2400 and ms%80 == 0):
         raise ConfigError(f"{ms!r} is not allowed; allowed: a multiple of 80 from 80 to 2400")
 
+def _check_align(text): # raises `ConfigError`
+    if text not in (None, "auto") and not all(o in ("self", "energy") or re.fullmatch(r"ctc:\S+", o)
+                                              for o in text.split(",")):
+        raise ConfigError(f"{text!r} is not allowed; allowed: 'auto', 'self', 'ctc:MODEL', 'energy', or several of "
+                          "them with commas between")
+
 @_group("Voxtral Realtime")
 class _Realtime:
     "How the streaming model is trained; other models have no such settings."
@@ -405,6 +411,11 @@ class _Realtime:
     delays:str|None = _realtime(None,
         "'fixed' trains with delay_ms; 'random' draws a delay from 80 to 2400 ms for each clip, as pretraining did.",
         unset="'fixed'", choices=("fixed", "random"), fixed_on_resume=True)
+    align:str|None = _realtime(None,
+        "How to find word times for rows that have none, in the order to try: 'self' (by the model that is trained), "
+        "'ctc:MODEL' (by a CTC model of transformers), 'energy' (pauses and letters).",
+        unset="'self,energy'", verify=_check_align, means="'self', 'ctc:MODEL', 'energy', with commas between",
+        fixed_on_resume=True)
     z_loss:float|None = _realtime(None,
         "Weight of the squared log-sum-exp of the logits, which keeps the tied output layer from drifting.",
         unset="1e-4 with full, 0 with lora", low=0)

@@ -36,6 +36,7 @@ class SpeechData:
     source:str # where it came from, as it was given
     keys:list # for each row, what keeps it together with its copies in a split
     marks:list # for each row, the hash that goes into the fingerprint
+    word_times:dict|None = None # of a training of Voxtral Realtime: how they were found; None: not asked
 
     def __len__(self): return len(self.dataset)
     def __repr__(self):

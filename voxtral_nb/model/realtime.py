@@ -18,7 +18,6 @@ from fastcore.basics import patch
 # %% ../../nbs/model/13_realtime.ipynb #imports-own
 from ..core.words import counted
 from ..data.audio import read_audio
-from .align import AlignError, word_ends
 from .collator import ClipAudio, VoxtralDataCollator
 from .decoding import Decoded
 from .family import AudioWindows, REALTIME
@@ -346,69 +345,27 @@ def decode_streams(
 # %% ../../nbs/model/13_realtime.ipynb #checked
 _SHOWN = 5 # clips named in a message
 
-def _timed(
-    row:dict, # of a dataset, with audio, text and perhaps words
-    layout:StreamLayout, # of the model
-) -> tuple: # its words; how they were found, or None if the row brings them
-    "The times of a row's words."
-    if row.get("words"): return row["words"], None
-    found = word_ends(read_audio(row["audio"], layout.sampling_rate), row["text"], layout.sampling_rate)
-    return found.words, found
-
 @patch
 def checked(self:RealtimeCollator,
     ds, # `datasets.Dataset` of a run, or None
     source:str, # where it comes from, for messages
     on_bad:str, # "error" or "skip", for rows that cannot be learned
     log=print, # called with a line
-): # the dataset with `words`, and `alignment` (how they were found) where some had to be found; None for None
-    "Give every row its word times, and find what cannot be learned."
+): # the dataset without what cannot be learned; None for None
+    "Find what cannot be learned."
     if ds is None: return None
-    words, how, keep, bad, doubtful = [], [], [], [], []
+    keep, bad = [], []
     for i,row in enumerate(ds):
-        name, n = row.get("id") or f"row {i}", round(row["duration"]*self.layout.sampling_rate)
-        try:
-            timed, found = _timed(row, self.layout)
-            if found and not found.confidence:
-                doubtful.append(f"{name}: the times of its words, found by {found.method}, cannot be trusted")
-                continue
-            stream_targets(self.layout, n, timed, text=row["text"], rules=self.rules)
-        except (AlignError, TargetsError) as e: bad.append(f"{name}: {e}")
-        else:
-            keep.append(i)
-            words.append(timed)
-            how.append(found and dict(method=found.method, confidence=found.confidence))
+        try: self.targets(row, round(row["duration"]*self.layout.sampling_rate), 480) # any delay would do
+        except TargetsError as e: bad.append(f"{row.get('id') or f'row {i}'}: {e}")
+        else: keep.append(i)
+    listed = "\n- ".join(["", *bad[:_SHOWN]] + ["..."]*(len(bad) > _SHOWN))
     if bad and on_bad == "error":
-        raise TargetsError(
-            f"{counted(len(bad), 'clip')} of {source} cannot be learned; fix them, or set on_bad='skip':\n- "
-                           + "\n- ".join(bad[:_SHOWN] + ["..."]*(len(bad) > _SHOWN)))
-    if not keep: raise TargetsError(f"no clip of {source} can be learned, e.g. {(bad + doubtful)[0]}")
-    return _with_words(ds.select(keep), words, how, source, bad + doubtful, log)
-
-# %% ../../nbs/model/13_realtime.ipynb #with-words
-def _with_words(
-    ds, # the rows that are kept
-    words:list, # of each
-    how:list, # how they were found; None: the row brought them
-    source:str, # for messages
-    left_out:list[str], # of the others, why
-    log, # called with a line
-): # `datasets.Dataset`
-    "Put the times beside the rows, and say how they were found."
-    from datasets import List, Value
-    aligned = [o for o in how if o]
-    if aligned:
-        log(f"word times: {counted(len(aligned), 'clip')} of {source} had none and were aligned by "
-            f"{aligned[0]['method']}, mean confidence {np.mean([o['confidence'] for o in aligned]):.2f}; exact times "
-            "train a better model")
-    if left_out:
-        log(f"word times: left out {counted(len(left_out), 'clip')} of {source}:\n- "
-            + "\n- ".join(left_out[:_SHOWN] + ["..."]*(len(left_out) > _SHOWN)))
-    number, text = Value("float64"), Value("string")
-    if "words" in ds.column_names: ds = ds.remove_columns(["words"])
-    clean = [[{k: o.get(k) for k in ("word", "start", "end")} for o in row] for row in words]
-    ds = ds.add_column("words", clean, feature=List(dict(word=text, start=number, end=number)))
-    return ds.add_column("alignment", how, feature=dict(method=text, confidence=number)) if aligned else ds
+        raise TargetsError(f"{counted(len(bad), 'clip')} of {source} cannot be learned; fix them, or set "
+                           f"on_bad='skip':{listed}")
+    if not keep: raise TargetsError(f"no clip of {source} can be learned, e.g. {bad[0]}")
+    if bad: log(f"word times: left out {counted(len(bad), 'clip')} of {source}:{listed}")
+    return ds.select(keep) if bad else ds
 
 # %% ../../nbs/model/13_realtime.ipynb #join
 def join_clips(

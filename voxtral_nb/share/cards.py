@@ -579,6 +579,9 @@ def _data_rows(
     def langs(counts):
         def one(k, n): return ("not named" if k == "detected" else language_name(k)) + f" ({n})"*(len(counts) > 1)
         return ", ".join(one(*o) for o in counts.items())
+    def times(o): # how word times were found
+        left = [f"{counted(o['left_out'], 'clip')} left out"] if o["left_out"] else []
+        return ", ".join([f"{n} {'given' if m == 'given' else 'by ' + m}" for m,n in o["methods"].items()] + left)
     rows = {"name": lambda k: _set_words(run, private) if k == "eval"
             else _escape_markdown(_set(run, k, private)["name"]),
             "clips": lambda k: d[k]["clips"],
@@ -587,7 +590,8 @@ def _data_rows(
             "words": lambda k: d[k].get("words"),
             "languages": lambda k: langs(d[k]["languages"]) if d[k].get("languages") else None,
             "voices": lambda k: d[k].get("speakers") or None,
-            "unusable rows skipped": lambda k: d[k].get("skipped") or None}
+            "unusable rows skipped": lambda k: d[k].get("skipped") or None,
+            "word times": lambda k: times(d[k]["word_times"]) if d[k].get("word_times") else None}
     out = [[label, *map(f, kinds)] for label,f in rows.items()]
     titles = dict(train="training", eval="evaluation")
     return [o for o in out if any(x is not None for x in o[1:])], [titles[k] for k in kinds]

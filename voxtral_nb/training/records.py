@@ -134,11 +134,12 @@ def _data_record(
     def one(d):
         if d is None: return None
         s, c = d.stats(), d.dataset
+        times = dict(word_times=d.word_times) if d.word_times else {}
         n = dict(languages={k or "detected": n for k,n in s.languages.most_common()},
                  speakers=len(set(s.speakers) - {None}), words=s.words)
         return dict(source=d.source, fingerprint=d.fingerprint, clips=len(c),
                     hours=round(float(s.durations.sum())/3600, 6), skipped=len(d.skipped), **n,
-                    longest=round(float(s.durations.max()), 2))
+                    longest=round(float(s.durations.max()), 2), **times)
     e = one(evaluation)
     return dict(train=one(train), eval=e and e | dict(speakers_heard=len(heard & set(evaluation.dataset["speaker"]))))
 

@@ -50,6 +50,7 @@ from .order import ClipStream, StreamSampler, check_texts, row_tokens, training_
 from .records import (TRACKERS, ProgressCallback, RunLog, RunResult, best_evaluation, evaluations,
     evaluations_since_best, log_warnings, mean_train_loss, perplexity, read_before, write_eval_results,
     write_results, write_run_record)
+from ..model.word_times import with_word_times
 
 # %% ../../nbs/training/04_trainer.ipynb #quiet-bars
 @contextmanager
@@ -820,6 +821,10 @@ def load_run(
                                         attention=cfg.attention, quantization=cfg.quantization, verbose=log.verbose)
     collate = collator_for(cfg, processor)
     texts = [check_texts(o, collate.prompt, cfg, log) for o in data]
+    for k,o in enumerate(data):
+        texts[k], found = with_word_times(texts[k], cfg, model, processor, o and o.source, log, evaluating=k > 0,
+                                          verbose=log.verbose)
+        if found: o.word_times = found.to_dict()
     texts = [collate.checked(ds, o and o.source, cfg.on_bad, log) for ds,o in zip(texts, data)]
     with explain_memory("preparing the model for training", memory_advice(cfg), RunError):
         model = prepare_model(model, cfg, verbose=log.verbose)
