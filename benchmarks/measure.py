@@ -126,10 +126,16 @@ def words(
     texts = (base64.b64decode(o["token_bytes"]) for o in d["vocab"][1000:size])
     return [t.decode() for t in texts if re.fullmatch(rb" [a-z]{2,}", t)]
 
+def mixed(n, seed=0): # s
+    "Lengths of clips as in collections of read speech: many short ones, few long ones."
+    import numpy as np
+    x = np.random.default_rng((n, seed)).beta(1.2, 3, n)
+    return (1 + 14*(x/x.mean()*2/7).clip(0, 1)).round(2).tolist()
+
 def make_data(
     folder, # where
     n, # clips
-    seconds, # length of each
+    seconds, # length of each; "mix": 1 to 15 s, 5 on average
     seed=0,
     tokens_a_second=4, # of transcript: about 2.5 English words
 ): # data.jsonl
@@ -138,7 +144,7 @@ def make_data(
     rng, folder, known = np.random.default_rng(seed), Path(folder), words()
     (folder/"wavs").mkdir(parents=True, exist_ok=True)
     with open(folder/"data.jsonl", "w") as f:
-        for i in range(n):
+        for i,seconds in enumerate(mixed(n, seed) if seconds == "mix" else [seconds]*n):
             x = (3000*rng.standard_normal(round(seconds*16000))).clip(-32768, 32767).astype("<i2")
             with wave.open(str(folder/"wavs"/f"{i:05}.wav"), "wb") as w:
                 w.setnchannels(1)

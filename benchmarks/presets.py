@@ -12,8 +12,11 @@ to its trained model, caches included and evaluation excluded. Each model is the
 trained on, in whole windows. A line is appended for each run, and what is there is not run again.
 
 Tasks: `digits-VOICE` is one speaker's single digits through a room and a telephone, 400 clips (`digits-fr@50`: 50);
-`prompts` a real speaker's digits, joined to strings; `accent` the sample speech of the package; `words` twelve words
-that the tiny model never heard, in a voice that it knows; `noise` known voices at 0 to 10 dB."""
+`prompts` a real speaker's digits, joined to strings (`prompts-fr`, `prompts-it`, `prompts-es`: other speakers and
+languages, from the Debian packages asterisk-core-sounds-fr-wav and so on; all of them under "en", which is what the
+tiny model knows); `recorded` that speaker's telephone prompts, open vocabulary, for the ear; `accent` the sample speech
+of the package; `words` twelve words that the tiny model never heard, in a voice that it knows; `noise` known voices at
+0 to 10 dB. `--model ear` is the ear of ear.py."""
 import argparse, json, random, statistics, tempfile, time
 from pathlib import Path
 
@@ -23,6 +26,10 @@ from measure import HERE, setting, table, read_data
 
 OUT = HERE/"out"/"presets"
 DIGITS = "zero one two three four five six seven eight nine".split()
+NUMBERS = dict(en=DIGITS, fr="zéro un deux trois quatre cinq six sept huit neuf".split(),
+               it="zero uno due tre quattro cinque sei sette otto nove".split(),
+               es="cero uno dos tres cuatro cinco seis siete ocho nueve".split())
+SOUNDS = Path("/usr/share/asterisk/sounds")
 WORDS = "window river garden yellow mountain paper silver candle bottle hammer doctor winter".split()
 # voice and variants of espeak-ng, pitch, words a minute, room (s until the echo is 60 dB down), speech over noise (dB)
 SPEAKERS = dict(es=("es", ("f2", "steph"), 60, 160, .3, 20), fr=("fr-fr", ("m3", "m5"), 45, 150, .2, 20),
@@ -55,21 +62,34 @@ def disturbed(x, rng, room=0., noise=None, telephone=False):
     return (x/np.abs(x).max()*rng.uniform(.2, .9)).astype(np.float32)
 
 
+def recorded_digits(lang): # samples of 0 to 9
+    "One speaker's digits, of Debian's telephone prompts."
+    from voxtral_nb.data.audio import read_audio
+    folder = next(iter(sorted(SOUNDS.glob(f"{lang}_*_*/digits"))), None)
+    if folder is None: raise SystemExit(f"no recorded digits: apt-get install asterisk-core-sounds-{lang}-wav")
+    return [read_audio(next(o for o in (folder/f"{k}.wav", folder/f"{k}M.wav") if o.exists())) for k in range(10)]
+
+
+def recorded_prompts(n, part, rng): # yields samples and text
+    "Other clips to train on than to evaluate on; of up to 6 s."
+    from ear_make import prompts
+    clips = [c for c in prompts("held" if part == "eval" else "train") if len(c.audio) <= 6*16000]
+    if len(clips) < n: raise SystemExit(f"there are {len(clips)} recorded prompts, not {n}")
+    for c in rng.sample(clips, n): yield c.audio, c.text
+
+
 def clips_of(task, n, seed): # yields samples and text
     "The clips of a task."
-    rng = random.Random(f"{task}{seed}")
-    if task == "prompts":
-        from voxtral_nb.data.audio import read_audio
-        from voxtral_nb.testing.speech import asterisk_prompts
-        recorded = {p.stem: read_audio(p) for p,_ in asterisk_prompts("en") if p.parent.name == "digits"
-                    and len(p.stem) == 1 and p.stem.isdigit()}
+    rng, (kind, _, lang) = random.Random(f"{task}{seed}"), task.partition("-")
+    if task == "recorded": return (yield from recorded_prompts(n, seed, rng))
+    if kind == "prompts": recorded, names = recorded_digits(lang or "en"), NUMBERS[lang or "en"]
     for _ in range(n):
-        if task == "prompts":
+        if kind == "prompts":
             ks, parts = [rng.randrange(10) for _ in range(rng.choice([1, 1, 2, 3, 4]))], []
             for k in ks:
-                x = soxr.resample(recorded[str(k)], 16000, 16000*rng.uniform(.9, 1.1))
+                x = soxr.resample(recorded[k], 16000, 16000*rng.uniform(.9, 1.1))
                 parts += [x*rng.uniform(.3, 1), np.zeros(int(rng.uniform(0, .3)*16000), np.float32)]
-            yield disturbed(np.concatenate(parts), rng, noise=rng.uniform(25, 40)), " ".join(DIGITS[k] for k in ks)
+            yield disturbed(np.concatenate(parts), rng, noise=rng.uniform(25, 40)), " ".join(names[k] for k in ks)
         elif task == "words":
             text = rng.choice(WORDS)
             yield disturbed(spoken(text, "en-us", 50, 150, rng), rng, noise=35), text
@@ -91,7 +111,7 @@ def data_of(task, folder=OUT/"data", few=None): # manifests to train and to eval
     if task == "accent": return sample_speech("accent_train"), sample_speech("accent_eval")
     name, _, size = task.partition("@")
     made = []
-    for part,n in (("train", few or int(size or 400)), ("eval", few or 150)):
+    for part,n in (("train", few or int(size or 400)), ("eval", few or (48 if name == "recorded" else 150))):
         at = folder/f"{name}-{part}-{n}"
         if not (at/"done").exists():
             ds = SpeechDataset.create(at)
@@ -145,8 +165,9 @@ def parsed(words):
         for k,v in (o.split("=", 1) for o in words if o not in reach)}
 
 
-def one_run(model_id, task, how, seed, folder=OUT/"data", few=None, max_new_tokens=48): # a line of the results
+def one_run(model_id, task, how, seed, folder=OUT/"data", few=None, max_new_tokens=64): # a line of the results
     "Train on a task with some settings, and evaluate."
+    name, model_id = Path(model_id).name, ear_folder() if model_id == "ear" else model_id
     who, *words = how.split()
     train_data, eval_data = data_of(task, folder, few)
     began, took = time.process_time(), None
@@ -158,7 +179,7 @@ def one_run(model_id, task, how, seed, folder=OUT/"data", few=None, max_new_toke
         model, processor, steps, loss = recipe(_folder(model_id), train_data, seed, method, **parsed(words))
     else: model, processor, steps, loss, took = ours(model_id, train_data, seed, method=who, **parsed(words))
     took = (took or time.process_time())-began
-    return dict(model=Path(model_id).name, task=task, how=how, seed=seed, cpu=round(took, 1), steps=steps,
+    return dict(model=name, task=task, how=how, seed=seed, cpu=round(took, 1), steps=steps,
                 loss=round(loss, 4), **judged(model, processor, eval_data, max_new_tokens))
 
 
@@ -177,6 +198,18 @@ def judged(model, processor, manifest, max_new_tokens): # wer, nll of a token
     said = [collate.prompt.decode(out[i].tokens).strip() for i in range(len(rows))]
     losses = [x for o in out.values() for x in o.losses]
     return dict(wer=round(score(texts, said).rates["wer"], 4), nll=round(statistics.mean(losses), 4))
+
+
+def ear_folder(folder=OUT/"ear"): # where `from_pretrained` finds it
+    "The ear as a model like any other."
+    from ear_model import CONTROL, VOCABULARY, load_ear
+    from measure import cut_tekken
+    from voxtral_nb.model.tiny import make_processor
+    if not (folder/"processor_config.json").exists():
+        load_ear()[0].save_pretrained(folder)
+        cut_tekken(folder/"tekken", VOCABULARY+CONTROL, n_mels=80, n_control=CONTROL)
+        make_processor(folder/"tekken").save_pretrained(folder)
+    return str(folder)
 
 
 def _folder(model_id):
@@ -205,9 +238,11 @@ def main():
     p.add_argument("--settings", nargs="+", default=["recipe lora lr=2e-3", "lora"])
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--out", type=Path, default=OUT/"presets.jsonl", help="lines are appended to it")
+    p.add_argument("--sounds", type=Path, default=SOUNDS, help="where Debian's telephone prompts are")
     p.add_argument("--table", action="store_true", help="show what has been measured")
     p.add_argument("--smoke", action="store_true", help="four clips and two steps, to see that it works")
     a = p.parse_args()
+    globals()["SOUNDS"] = a.sounds
     if a.smoke: a.tasks, a.settings, a.seeds = ["prompts"], ["recipe lora", "lora lm max_steps=2"], [0]
     a.out.parent.mkdir(parents=True, exist_ok=True)
     read = lambda: [json.loads(l) for l in a.out.read_text().splitlines()] if a.out.exists() else []

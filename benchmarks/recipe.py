@@ -4,7 +4,10 @@ Plain, and not crippled: each clip goes through the processor (`apply_transcript
 the transcript and `</s>` are appended, the loss is the one transformers computes (logits at every position), LoRA's
 targets are named by their endings and so also land in the audio encoder, as in the published scripts; every epoch runs
 the encoder again. The loop is what transformers' Trainer does (AdamW, warm-up and cosine, gradients clipped at 1)
-without its bookkeeping. `</s>` is learned here; in the best-known script it is not, and its models do not stop."""
+without its bookkeeping. `</s>` is learned here; the best-known script learns it since September 2025.
+
+Two peers are what a careful user makes of the recipe: LoRA in the language model only (`lm_only`), so that nothing is
+backpropagated through the encoder, and with that, logits of the transcript only (`few_logits`)."""
 import math, time
 
 import numpy as np, torch
@@ -46,14 +49,30 @@ def recipe_model(
     model, # from `from_pretrained`
     method="lora", # "lora" or "full": all weights
     r=16, alpha=32, dropout=.05, # of the adapter
+    lm_only=False, # LoRA in the language model only
 ): # model in training mode
     "What learns in the recipe."
     if method == "full":
         model.requires_grad_(True)
         return model.train()
     from peft import LoraConfig, get_peft_model
+    where = r".*\.language_model\..*\.(" + "|".join(TARGETS) + ")" if lm_only else TARGETS
     return get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, bias="none",
-                                            target_modules=TARGETS, task_type="CAUSAL_LM")).train()
+                                            target_modules=where, task_type="CAUSAL_LM")).train()
+
+
+def loss_of(
+    model, # from `recipe_model`
+    batch, # of `RecipeCollator`, on the model's device
+    few_logits=False, # by `logits_to_keep`, as far as the transcripts of a batch reach
+): # mean over the transcripts' tokens
+    "The loss that transformers computes, or the same from fewer logits."
+    if not few_logits: return model(**batch).loss
+    labels = batch["labels"]
+    first = (labels != -100).int().argmax(1).min().item() # of the tokens to learn
+    inputs = {k: v for k,v in batch.items() if k != "labels"}
+    logits = model(**inputs, logits_to_keep=labels.shape[1]-first+1).logits[:, :-1]
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels[:, first:].flatten())
 
 
 def order_of(
@@ -89,6 +108,7 @@ def recipe_steps(
     language="en", # of the clips
     seed=42, # of their order
     max_grad_norm=1., # gradients are clipped to it
+    few_logits=False, # see `loss_of`
 ): # yields (loss, seconds) of each step, everything from the clip to the update included
     "Train, one step at a time."
     collate, order = RecipeCollator(processor, language), order_of(len(clips), seed)
@@ -98,7 +118,7 @@ def recipe_steps(
     for _ in range(steps):
         began = time.perf_counter()
         batch = collate([dict(audio=clips[i], text=texts[i]) for i in (next(order) for _ in range(batch_size))])
-        loss = model(**{k: v.to(device) for k,v in batch.items()}).loss
+        loss = loss_of(model, {k: v.to(device) for k,v in batch.items()}, few_logits)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(params, max_grad_norm)
         opt.step()

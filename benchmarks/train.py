@@ -1,13 +1,14 @@
 """How fast a run trains, and in how much memory: the public recipe (recipe.py) against `voxtral_nb.train`, on the same
 model and the same clips.
 
-    python benchmarks/train.py [--only throughput scaling equal] [--seconds 1 3 10 28] [--methods lora full] [--rounds
-    3] [--smoke]
+    python benchmarks/train.py [--only throughput scaling equal] [--seconds 1 3 10 28 mix] [--methods lora full]
+    [--rounds 3] [--smoke]
 
 The model: a Voxtral of random weights of some 24 M parameters, vocabulary of 32,768 tokens, windows of 30 s; the clips:
-noise, with transcripts of four tokens a second. Each figure comes from a process of its own; recipe and ours take
-turns, and change order each round. Both do the same number of clips a step and the same steps; both load the model, and
-ours also makes its feature cache, on the clock.
+noise, with transcripts of four tokens a second; "mix" are clips of 1 to 15 s, 5 s on average. With LoRA two peers run
+too: the recipe with LoRA in the language model only (`lm`), and that with `logits_to_keep` (`lm-logits`). Each figure
+comes from a process of its own; they take turns, and change order each round. All do the same number of clips a step
+and the same steps; all load the model, and ours also makes its feature cache, on the clock.
 
 A run's time is counted from the call to the end of its last step. The recipe does the same work each step, so some of
 its steps are timed and the others are estimated; ours runs all three epochs. Peak memory is that of the process from
@@ -15,27 +16,30 @@ before the model is loaded; "over" is what it is more than the process held then
 import argparse, json, statistics, tempfile, time
 from pathlib import Path
 
-from measure import (RESULTS, answer_parent, child, make_data, peak, read_data, reset_peak, save_model, setting,
-                     spread, table, write)
+from measure import (RESULTS, answer_parent, child, make_data, peak, mixed, read_data, reset_peak, save_model,
+                     setting, spread, table, write)
 
 EPOCHS = 3 # of a usual run
-CLIPS = {1: 96, 3: 64, 10: 32, 28: 16} # clips of each length, s: some minutes of audio for all
+PEERS = {"recipe": {}, "lm": dict(lm_only=True), "lm-logits": dict(lm_only=True, few_logits=True)} # see recipe.py
+CLIPS = {1: 96, 3: 64, 10: 32, 28: 16, "mix": 64} # clips of each length, s: some minutes of audio for all
 
 
 # -- in processes of their own
 
-def recipe(model_dir, data, method, batch_size, steps, warm=1):
+def recipe(model_dir, data, method, batch_size, steps, warm=1, lm_only=False, few_logits=False):
     "Seconds of `steps` steps of the recipe, after `warm` that are not counted."
     import torch, transformers
     from recipe import recipe_model, recipe_steps
     from transformers import AutoProcessor, VoxtralForConditionalGeneration
     transformers.set_seed(42)
     base, began = reset_peak(), time.perf_counter()
-    model = recipe_model(VoxtralForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32), method)
+    model = recipe_model(VoxtralForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32), method,
+                         lm_only=lm_only)
     processor = AutoProcessor.from_pretrained(model_dir)
     clips, texts = read_data(data)
     ready = time.perf_counter()-began
-    times = [t for _,t in recipe_steps(model, processor, clips, texts, steps=warm+steps, batch_size=batch_size)]
+    times = [t for _,t in recipe_steps(model, processor, clips, texts, steps=warm+steps, batch_size=batch_size,
+                                       few_logits=few_logits)]
     return dict(ready=ready, first=times[0], steps=times[warm:], peak=peak(), over=peak()-base)
 
 
@@ -115,43 +119,46 @@ def throughput(model_dir, work, seconds, methods, rounds, batch_size, steps, cli
         n = clips[s]
         data = str(make_data(work/f"clips-{s}", n, s))
         per_epoch = -(-n//batch_size)
+        audio = sum(mixed(n)) if s == "mix" else n*s
         for method in methods:
-            got = dict(recipe=[], ours=[])
+            got = {who: [] for who in (*PEERS, "ours")} if method == "lora" else dict(recipe=[], ours=[])
             for k in range(rounds):
-                for who in ("recipe", "ours")[::1 if k%2 == 0 else -1]:
+                for who in [*got][::1 if k%2 == 0 else -1]:
                     args = dict(model_dir=str(model_dir), data=data, method=method, batch_size=batch_size)
-                    if who == "recipe": r = child(recipe, inline=inline, steps=steps, **args)
-                    else: r = child(ours, inline=inline, **args)
+                    timed = dict(steps=per_epoch if s == "mix" else steps, **PEERS[who]) if who != "ours" else {}
+                    r = child(recipe if timed else ours, inline=inline, **timed, **args)
                     got[who].append(r)
-                    rate = batch_size*s/statistics.median(r["steps"])
-                    say(f"{method}, clips of {s} s, round {k+1}: {who:6} {rate:8.2f} audio-s/s, "
+                    rate = batch_size*audio/n/statistics.mean(r["steps"])
+                    say(f"{method}, clips of {s} s, round {k+1}: {who:9} {rate:8.2f} audio-s/s, "
                         f"ready after {r['ready']:.1f} s, peak {r['peak']:.0f} MB")
                 row = dict(method=method, seconds=s, clips=n, clips_a_step=batch_size)
-                row |= compared(got, s, n, batch_size, per_epoch)
+                row |= compared(got, audio, batch_size*audio/n, per_epoch)
                 rows = [r for r in rows if (r["method"], r["seconds"]) != (method, s)] + [row]
                 keep(rows)
     return rows
 
 
 def compared(
-    got, # results of `recipe` and of `ours`
-    s, n, batch_size, per_epoch, # seconds of a clip, clips, clips a step, steps of an epoch
+    got, # results of `recipe` for each peer, and of `ours`
+    audio, step_audio, per_epoch, # seconds of all clips and of a step's, steps of an epoch
 ) -> dict:
-    "Audio-seconds trained per second: in later epochs, in the first, in a run; memory; ours over the recipe's."
-    audio, step = n*s, lambda r: statistics.median(r["steps"])
-    until = lambda r, steps: r["ready"] + r["first"] + (steps-1)*step(r) # s until the end of a step of the recipe
-    one = dict(recipe=dict(steady=[batch_size*s/step(r) for r in got["recipe"]],
-                           first_pass=[audio/until(r, per_epoch) for r in got["recipe"]],
-                           run=[EPOCHS*audio/until(r, EPOCHS*per_epoch) for r in got["recipe"]]),
-               ours=dict(steady=[(EPOCHS-1)*audio/(r["ends"][-1]-r["ends"][per_epoch-1]) for r in got["ours"]],
-                         first_pass=[audio/r["ends"][per_epoch-1] for r in got["ours"]],
-                         run=[EPOCHS*audio/r["ends"][-1] for r in got["ours"]]))
+    "Audio-seconds trained per second: in later epochs, in the first, in a run; memory; ours over the others'."
+    def plain(rs):
+        step = [statistics.mean(r["steps"]) for r in rs] # of the mix all steps of an epoch are timed
+        until = lambda n: [r["ready"] + r["first"] + (n-1)*t for r,t in zip(rs, step)]
+        return dict(steady=[step_audio/t for t in step], first_pass=[audio/t for t in until(per_epoch)],
+                    run=[EPOCHS*audio/t for t in until(EPOCHS*per_epoch)])
+    one = {who: plain(rs) for who,rs in got.items() if who != "ours"}
+    one["ours"] = dict(steady=[(EPOCHS-1)*audio/(r["ends"][-1]-r["ends"][per_epoch-1]) for r in got["ours"]],
+                       first_pass=[audio/r["ends"][per_epoch-1] for r in got["ours"]],
+                       run=[EPOCHS*audio/r["ends"][-1] for r in got["ours"]])
     for who,rs in got.items():
         rest = {k: [r[k] for r in rs] for k in ("peak", "over", "ready")}
         one[who] = {k: spread(v) for k,v in (one[who] | rest).items()}
-    ratio = lambda what, digits: round(one["ours"][what]["median"]/one["recipe"][what]["median"], digits)
+    ratio = lambda what, digits, who="recipe": round(one["ours"][what]["median"]/one[who][what]["median"], digits)
     return one | dict(times={k: ratio(k, 2) for k in ("steady", "first_pass", "run")},
-                      memory={k: ratio(k, 3) for k in ("peak", "over")})
+                      memory={k: ratio(k, 3) for k in ("peak", "over")},
+                      peers={who: ratio("run", 2, who) for who in got if who not in ("recipe", "ours")})
 
 
 def scaling(work, counts, say, batch_size=32, inline=False, keep=lambda rows: None):
@@ -177,14 +184,15 @@ def show(result): # text
     out = []
     if rows := result.get("throughput"):
         head = ["method", "clip s", "recipe, a run", "ours, a run", "first epoch", "later epochs", "faster, a run",
-                "later", "recipe MB", "ours MB", "share", "over libraries"]
+                "later", "LoRA in the LM only", "and logits_to_keep", "recipe MB", "ours MB", "share"]
         cell = lambda o: f"{o['median']:.1f} ({o['low']:.1f}-{o['high']:.1f})"
         out += [f"audio-seconds trained per second, median (range); a run: {EPOCHS} epochs, loading and cache included",
                 table(head, [[r["method"], r["seconds"], cell(r["recipe"]["run"]),
                               *(cell(r["ours"][k]) for k in ("run", "first_pass", "steady")),
                               f"{r['times']['run']:.1f}x", f"{r['times']['steady']:.1f}x",
+                              *(f"{r['peers'][w]:.1f}x" if w in r.get("peers", {}) else "" for w in [*PEERS][1:]),
                               *(f"{r[w]['peak']['median']:.0f}" for w in ("recipe", "ours")),
-                              f"{r['memory']['peak']:.2f}", f"{r['memory']['over']:.2f}"] for r in rows])]
+                              f"{r['memory']['peak']:.2f}"] for r in rows])]
     if rows := result.get("scaling"):
         out += ["two epochs of clips of 1 s, small model", table(list(rows[0]), [list(r.values()) for r in rows])]
     if rows := result.get("equal"):
@@ -223,7 +231,8 @@ def plot(result, file):
     axs, of = list(axs.flat), lambda k, scale=1: lambda r, who: [r[who][k][o]/scale for o in ("median", "low", "high")]
     for method in methods:
         ax, rs = axs.pop(0), [r for r in rows if r["method"] == method]
-        bars(ax, rs, of("run"), [f"{r['seconds']} s" for r in rs], f"{method}: audio-seconds per second")
+        labels = ["mix" if r["seconds"] == "mix" else f"{r['seconds']} s" for r in rs]
+        bars(ax, rs, of("run"), labels, f"{method}: audio-seconds per second")
         for i,r in enumerate(rs):
             ax.annotate(f"{r['times']['run']:.1f}×", (i+.2, r["ours"]["run"]["high"]), ha="center", va="bottom",
                         fontsize=10, xytext=(0, 1), textcoords="offset points")
@@ -253,7 +262,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--only", nargs="+", default=["throughput", "scaling", "equal"],
                    choices=["throughput", "scaling", "equal"])
-    p.add_argument("--seconds", nargs="+", type=int, default=list(CLIPS))
+    p.add_argument("--seconds", nargs="+", type=lambda o: o if o == "mix" else int(o), default=list(CLIPS))
     p.add_argument("--methods", nargs="+", default=["lora", "full"])
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--batch-size", type=int, default=8)
@@ -266,7 +275,8 @@ def main():
     say = lambda s: print(s, flush=True)
     clips, size = CLIPS | {s: 32 for s in a.seconds if s not in CLIPS}, {}
     if a.smoke:
-        a.seconds, a.rounds, a.batch_size, a.steps, a.counts, a.methods, clips = [1], 1, 2, 1, [8], ["lora"], {1: 4}
+        a.seconds, a.rounds, a.batch_size, a.steps, a.counts, a.methods = ["mix"], 1, 2, 1, [8], ["lora"]
+        clips = dict(mix=4)
         size = dict(vocab_size=2048, hidden_size=64, layers=1)
     with tempfile.TemporaryDirectory() as tmp:
         work = Path(tmp)

@@ -20,7 +20,7 @@ from .evaluation import evaluation_mode, pick_clips
 from ..model.collator import VoxtralDataCollator
 from ..model.decoding import decode
 from ..model.family import family_of
-from ..model.models import base_voxtral
+from ..model.models import base_voxtral, is_slow
 from ..model.prepare import encode_audio
 
 # %% ../../nbs/measure/04_silence.ipynb #silence-check
@@ -96,10 +96,9 @@ def with_verified_silence(
 ): # `cfg`, or a copy with packing="none"
     "The settings of a run, with whole windows if the model needs them."
     if cfg.packing != "split" or not len(clips) or not family_of(processor).encode_kept: return cfg
-    large = sum(p.numel() for p in model.parameters()) > 5e8
-    n = 2 if large and next(model.parameters()).device.type == "cpu" else 8
+    n, most = (1, 8) if is_slow(model) else (8, 64)
     with explain_memory("verifying what silence costs", ["packing='none'", "max_seconds, to leave out long clips"]):
-        check = verify_silence(model, processor, clips, n, cfg.language, cfg.packing_gap_seconds)
+        check = verify_silence(model, processor, clips, n, cfg.language, cfg.packing_gap_seconds, most)
     log(f"silence: {check}")
     if check.ok: return cfg
     log(f"silence: whole windows are used instead (packing='none'): the loss differs by more than {SILENCE_LIMIT} "

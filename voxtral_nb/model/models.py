@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/models.html.md"""
 
 # %% auto #0
 __all__ = ['DTYPES', 'PartCount', 'TrainableSummary', 'trainable_summary', 'pick_device', 'pick_dtype', 'require_package',
-           'locate_model', 'load_processor', 'load_weights', 'base_voxtral', 'base_of_adapter', 'put_adapter',
-           'find_base', 'with_family_settings', 'load_voxtral']
+           'locate_model', 'load_processor', 'load_weights', 'base_voxtral', 'is_slow', 'base_of_adapter',
+           'put_adapter', 'find_base', 'with_family_settings', 'load_voxtral']
 
 # %% ../../nbs/model/03_models.ipynb #imports
 import contextlib, importlib.util, json, os, re, warnings
@@ -311,6 +311,12 @@ def base_voxtral(
 ): # the `VoxtralForConditionalGeneration` in it
     "The model under its adapter."
     return model.get_base_model() if hasattr(model, "peft_config") else model
+
+def is_slow(
+    model, # with or without an adapter
+) -> bool:
+    "Does a pass over one clip take many seconds? True for more than half a billion parameters on a CPU."
+    return next(model.parameters()).device.type == "cpu" and sum(map(_numel, model.parameters())) > 5e8
 
 # %% ../../nbs/model/03_models.ipynb #adapter_config
 def _read_adapter_config(
