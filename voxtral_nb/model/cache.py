@@ -519,6 +519,7 @@ def _why_no_cache(
     cfg:RunConfig, # the run
 ) -> str|None: # None: "auto" may cache the encoder's output
     "Why the encoder's output cannot be cached."
+    if cfg.augmentations: return f"augment={cfg.augment!r} makes another version of each clip in each epoch"
     if "audio_tower" in cfg.trained_parts: return "the audio encoder is trained"
 
 # %% ../../nbs/model/06_cache.ipynb #folder

@@ -133,11 +133,25 @@ def _heard(self:RealtimeCollator,
 ) -> ClipAudio: # its mel, or what is cached
     "The audio of a row."
     audio, sr = row["audio"], self.layout.sampling_rate
-    if isinstance(audio, ClipAudio): return audio
+    def masked(o):
+        first = 8*self.layout.left # 8 frames of mel a position
+        return o.masked(row.get("mask"), first, first + 8*self.layout.frames(o.samples))
+    if isinstance(audio, ClipAudio): return masked(audio)
     x = read_audio(audio, sr)
     padded = _stream_audio(self.processor, x, delay_ms)[1]
     mel = self.processor.feature_extractor([padded], sampling_rate=sr, padding=True, return_tensors="pt")
-    return ClipAudio(kind="mel", data=mel["input_features"][0], samples=len(x))
+    return masked(ClipAudio(kind="mel", data=mel["input_features"][0], samples=len(x)))
+
+# %% ../../nbs/model/13_realtime.ipynb #fits
+@patch
+def fits(self:RealtimeCollator,
+    row:dict, # with text and words
+    n_samples:int, # length of its clip
+) -> bool:
+    "Can the model learn this row?"
+    try: self.targets(row, n_samples, self.layout.frame_ms*self.longest)
+    except TargetsError: return False
+    return True
 
 # %% ../../nbs/model/13_realtime.ipynb #example-one
 @dataclass(kw_only=True)

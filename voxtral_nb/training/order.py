@@ -26,8 +26,10 @@ class ClipStream(torch.utils.data.Dataset):
         dataset, # rows by index
         draw:Callable, # number of a pass -> its order: row indices
         durations=None, # of the rows, s
+        change:Callable|None=None, # row and number of the pass -> the row as it is heard in this pass
     ):
         self.dataset, self.draw, self.durations, self.last = dataset, draw, durations, (0, draw(0))
+        self.change = change
         self.n = len(self.last[1])
     def __len__(self): return self.n # clips in a pass: what counts as an epoch
     def row(self,
@@ -47,7 +49,9 @@ class ClipStream(torch.utils.data.Dataset):
     ) -> list[list[int]]: # rows
         "The steps of the first pass."
         return [[self.row(g) for g in range(i, min(i + size, self.n))] for i in range(0, self.n, size)]
-    def __getitem__(self, g): return self.dataset[self.row(g)]
+    def __getitem__(self, g):
+        row = self.dataset[self.row(g)]
+        return row if self.change is None else self.change(row, g//self.n)
 
 # %% ../../nbs/training/03_order.ipynb #shuffle-draw
 def _shuffled(
@@ -92,13 +96,14 @@ def training_stream(
     ds, # datasets.Dataset to train on
     windows:AudioWindows, # the model's windows
     rows=None, # the same rows as returned by `cache_rows`; None: `ds` itself
+    change:Callable|None=None, # see `ClipStream`
 ) -> ClipStream:
     "The training data in the order in which the run reads it."
     seconds = ds["duration"][:]
     samples = [round(o*windows.sampling_rate) for o in seconds]
     length = windows.tokens_of if cfg.packing == "split" else windows.count
     size = cfg.batch_size*cfg.gradient_accumulation_steps*int(os.environ.get("WORLD_SIZE", 1))
-    return ClipStream(ds if rows is None else rows, _draw_clips([length(o) for o in samples], cfg.seed, size), seconds)
+    return ClipStream(ds if rows is None else rows, _draw_clips([length(o) for o in samples], cfg.seed, size), seconds, change)
 
 # %% ../../nbs/training/03_order.ipynb #row-tokens
 def row_tokens(

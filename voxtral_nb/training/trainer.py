@@ -9,7 +9,7 @@ __all__ = ['steps_per_epoch', 'total_steps', 'training_arguments', 'VoxtralTrain
            'fewer_tokens', 'load_run', 'ready_run', 'train']
 
 # %% ../../nbs/training/04_trainer.ipynb #imports
-import filecmp, gc, json, math, os, random, shutil, signal, sys, threading, time
+import filecmp, functools, gc, json, math, os, random, shutil, signal, sys, threading, time
 from collections.abc import Sequence, Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,6 +28,7 @@ from ..core.config import RunConfig
 from ..core.files import atomic_write
 from ..core.memory import explain_memory, is_out_of_memory, usable_cores
 from ..core.words import counted
+from ..data.augment import Augmentation
 from ..data.sources import with_official_split
 from ..data.streams import run_data
 from ..measure.evaluation import (EvalReport, decode_clips, evaluate as evaluate_model, less_memory,
@@ -750,7 +751,9 @@ def _make_trainer(
     callbacks:Sequence, # the user's
 ) -> VoxtralTrainer:
     "The trainer of a run, with its callbacks."
-    stream = training_stream(cfg, train_ds, AudioWindows(processor), rows)
+    change = (a := Augmentation.of(cfg)) and functools.partial(a, fits=collator_for(cfg, processor).fits)
+    if a: log(f"augmentation of the training clips: {a}")
+    stream = training_stream(cfg, train_ds, AudioWindows(processor), rows, change)
     args = training_arguments(cfg, len(stream), eval_ds is not None, int(os.environ.get("WORLD_SIZE", 1)))
     if (n := args.dataloader_num_workers) < (cfg.num_workers or 0):
         log(f"num_workers: {n} instead of {cfg.num_workers}, limited to the number of cores and batches")
@@ -872,6 +875,7 @@ def train(
     asked, cfg = cfg, with_verified_silence(cfg, model, processor, train_ds, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", verbose=False)
+    Augmentation.of(cfg) # a folder that cannot be used, and
     # an impossible cache is refused before anything is written
     rows = cache_rows(train_ds, model, processor, cfg, log=log, verbose=log.verbose)
     eval_rows = eval_ds and _cached_to_evaluate(cfg, model, processor, eval_ds, len(train_ds), log)
@@ -897,6 +901,7 @@ def _cached_to_evaluate(
     times = cfg.eval_before + math.ceil(total_steps(cfg, per_epoch)/(cfg.eval_every or per_epoch))
     def say(line):
         if not line.startswith("cache: none"): log(f"evaluation: {line}")
+    cfg = cfg.replace(augment=None, augment_noise=None, augment_rooms=None)
     return cache_rows(eval_ds, model, processor, cfg, log=say, passes=times, verbose=log.verbose)
 
 def _train_and_log(
