@@ -642,9 +642,9 @@ def _conflicts(
         (c.cache == "encoder" and "audio_tower" in c.trained_parts,
          "cache: 'encoder' keeps the output of the audio encoder, but this run trains the encoder; set cache='mel' or "
          "train_audio_tower=False"),
-        (bool({*c.augmentations} - {"mask"} and c.cache in ("mel", "encoder") or c.augmentations and c.cache == "encoder"),
-         f"cache: {c.cache!r} keeps one version of each clip, but augment={c.augment!r} makes another in each epoch; set "
-         "cache='none'" + (" or 'mel'" if c.augmentations == ("mask",) else "") + ", or augment=None"),
+        (c.cache in ("mel", "encoder") and {*c.augmentations} - ({"mask"} if c.cache == "mel" else set()),
+         f"cache: {c.cache!r} keeps one version of each clip, but augment={c.augment!r} makes another in each epoch; "
+         "set cache='none'" + (" or 'mel'" if c.augmentations == ("mask",) else "") + ", or augment=None"),
         *((getattr(c, f"augment_{k}") is not None and name not in c.augmentations,
            f"augment_{k}: is used by {name!r} only; add it to augment, or leave augment_{k} out")
           for k,name in (("noise", "noise"), ("rooms", "room"))),

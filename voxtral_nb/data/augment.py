@@ -81,7 +81,8 @@ class SoundFolder:
         root = Path(folder).expanduser()
         if not root.is_dir(): raise AugmentError(f"{setting}: {root} is not a folder")
         found = sorted(p for p in root.rglob("*") if p.name.casefold().endswith(AUDIO_SUFFIXES) and p.is_file())
-        if not found: raise AugmentError(f"{setting}: {root} holds no audio files; give a folder with WAV, FLAC, ... files")
+        if not found:
+            raise AugmentError(f"{setting}: {root} holds no audio files; give a folder with WAV, FLAC, ... files")
         try: return cls(tuple((str(p), audio_info(p).duration) for p in found))
         except AudioError as e: raise AugmentError(f"{setting}: {e}") from None
 
@@ -95,8 +96,9 @@ class SoundFolder:
         "A random part of a random file."
         path, there = self.files[rng.integers(len(self.files))]
         start = rng.uniform(0, max(there - seconds, 0))
-        x = _part(path, None, None, sr) if there <= 60 else _part.__wrapped__(path, start, min(start + seconds, there), sr)
-        at, n = (round(start*sr) if there <= 60 else 0), round(seconds*sr)
+        short, n = there <= 60, round(seconds*sr)
+        x = _part(path, None, None, sr) if short else _part.__wrapped__(path, start, min(start + seconds, there), sr)
+        at = round(start*sr) if short else 0
         return np.resize(x[at:] if len(x) - at >= n else x, n)
 
 @functools.lru_cache(maxsize=64)
@@ -167,8 +169,8 @@ def _as_long(y:np.ndarray, n:int) -> np.ndarray: return np.pad(y[:n], (0, max(0,
 CODECS = dict(opus=("libopus", "ogg", (6, 24), dict(compression_level="0")), # encoder, container, kbit/s, options
               mp3=("libmp3lame", "mp3", (16, 32), dict(compression_level="7", reservoir="0"))) # that save time
 
-def _decoded(data:bytes) -> np.ndarray: # by FFmpeg, which starts at the first sample; libsndfile starts Opus 6.5 ms late
-    import av
+def _decoded(data:bytes) -> np.ndarray:
+    import av # its decoder starts at the first sample; libsndfile starts Opus 6.5 ms late
     with av.open(io.BytesIO(data)) as box:
         to = av.AudioResampler("flt", "mono", SAMPLE_RATE)
         parts = [o for f in (*box.decode(audio=0), None) for o in to.resample(f)]

@@ -615,6 +615,7 @@ def _setting_rows(
             "base quantization": "4-bit NF4" if c.quantization == "4bit" else None, "dtype": m.get("dtype"),
             "training": f"{r['steps']:,} steps, {r['epochs']:.2f} epochs{early}",
             "batch": f"{c.batch_size}{batch} (clips)",
+            "training clips changed while loading": run.record.get("augmentation"),
             "packing": None if c.delay_ms else c.packing, "seed": str(c.seed),
             "delay": f"{c.delays}, evaluated at {c.delay_ms} ms" if c.delay_ms else None,
             "resumed": "at step " + ", ".join(map(str, resumed)) if resumed else None,

@@ -103,7 +103,8 @@ def training_stream(
     samples = [round(o*windows.sampling_rate) for o in seconds]
     length = windows.tokens_of if cfg.packing == "split" else windows.count
     size = cfg.batch_size*cfg.gradient_accumulation_steps*int(os.environ.get("WORLD_SIZE", 1))
-    return ClipStream(ds if rows is None else rows, _draw_clips([length(o) for o in samples], cfg.seed, size), seconds, change)
+    draw = _draw_clips([length(o) for o in samples], cfg.seed, size)
+    return ClipStream(ds if rows is None else rows, draw, seconds, change)
 
 # %% ../../nbs/training/03_order.ipynb #row-tokens
 def row_tokens(
