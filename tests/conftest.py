@@ -44,10 +44,13 @@ atexit.register(warm.close)
 
 def command(script, *args, **how):
     "Run one of the console scripts in a process that has loaded the package; see `warm`."
-    function = script.replace("-", "_")
-    code = (f"import sys\nsys.argv[0] = {str(BIN/script)!r}\n"
-            f"from voxtral_nb.run.commands import {function}\nsys.exit({function}())")
-    return warm(code, *args, **how)
+    return warm.run(BIN/script, *args, **how)
+
+
+@pytest.fixture
+def warm_kernels(monkeypatch):
+    "Kernels of this test begin where the package is loaded."
+    monkeypatch.setenv("JUPYTER_PATH", warm.kernels)
 
 
 def last_json(text):

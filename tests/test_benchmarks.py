@@ -1,12 +1,12 @@
 """The benchmarks still run: the smallest check of each, not their figures."""
 import json, sys
 
-from conftest import ROOT, sh
+from conftest import ROOT, sh, warm
 
 
-def smoke(name, *args):
-    return sh(sys.executable, ROOT/"benchmarks"/f"{name}.py", "--smoke", *args, cwd=ROOT, check=True,
-              env=dict(PYTHONWARNINGS="ignore"))
+def benchmark(name, *args): return warm.run(ROOT/"benchmarks"/f"{name}.py", *args, cwd=ROOT, check=True)
+
+def smoke(name, *args): return benchmark(name, "--smoke", *args)
 
 
 def test_train(tmp_path):
@@ -121,6 +121,5 @@ def test_ear_is_voxtral(tmp_path):
 
 
 def test_collator_speed():
-    r = sh(sys.executable, ROOT/"benchmarks"/"collator.py", "--repeats", 2, "--clips", 2, "--seconds", 1, cwd=ROOT,
-           check=True)
+    r = benchmark("collator", "--repeats", 2, "--clips", 2, "--seconds", 1)
     assert json.loads(r.stdout.strip().splitlines()[-1])["ratio"] > 0

@@ -6,7 +6,7 @@ import pytest
 from filelock import FileLock
 from playwright.sync_api import sync_playwright
 
-from conftest import BIN, sh
+from conftest import warm
 
 FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
          "--disable-component-update --disable-sync").split()
@@ -19,7 +19,7 @@ def site(tree, tmp_path_factory, worker_id):
     shared = (own if worker_id == "master" else own.parent)/"site"
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
-            r = sh(BIN/"python", "tools/docs.py", "site", cwd=tree, check=True)
+            r = warm.run("tools/docs.py", "site", cwd=tree, check=True)
             assert not [l for l in r.stderr.splitlines() if l.startswith("warning:")], r.stderr
             (tree/"_docs").rename(shared)
     return shared

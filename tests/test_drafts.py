@@ -1,15 +1,15 @@
 """A round of drafting and correcting, headless; drafting that is killed goes on where it was."""
-import json, os, signal, subprocess, sys, time
+import json, os, signal, subprocess, time
 
 import numpy as np
-from conftest import sh
+from conftest import warm
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.data.audio import write_wav
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.record.drafts import Drafts
 from voxtral_nb.run.notebooks import run_notebook
 
-DRAFT = [sys.executable, "-c", "from voxtral_nb.run.commands import voxtral_data as run; run()", "draft"]
+DRAFT = ["-c", "from voxtral_nb.run.commands import voxtral_data as run; run()", "draft"]
 FLAGS = ["--model-id", "tiny", "--language", "en", "--vad", "energy"]
 
 
@@ -21,7 +21,7 @@ def make_talk(folder, n):
         sum(map(len, parts))).astype(np.float32))
 
 
-def test_a_round(tmp_path):
+def test_a_round(tmp_path, warm_kernels):
     r = run_notebook("draft_and_correct", output_dir=str(tmp_path/"run"), correct=16, verbose=False,
                      more=dict(max_steps=6))
     assert (r["trained"], r["drafts"], r["accepted"], r["left"]) == (True, 120, 16, 104)
@@ -34,7 +34,7 @@ def test_a_round(tmp_path):
 def test_killed(tmp_path):
     "SIGKILL while drafts are written: none is lost or doubled, and the next run does only what is left."
     make_talk(tmp_path, 40)
-    p = subprocess.Popen([*DRAFT, str(tmp_path), *FLAGS], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p = subprocess.Popen([*warm.python, *DRAFT, str(tmp_path), *FLAGS], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     file = tmp_path/"drafts.jsonl"
     end = time.monotonic() + 120
     while not (file.exists() and file.stat().st_size) and p.poll() is None and time.monotonic() < end: time.sleep(.005)
@@ -43,7 +43,7 @@ def test_killed(tmp_path):
     first = file.read_bytes()
     there = len(Drafts(tmp_path).refresh().rows)
     assert 0 < there <= 40
-    said = json.loads(sh(*DRAFT, tmp_path, *FLAGS, "--accept-sure", "0.9", check=True).stdout)
+    said = json.loads(warm.run(*DRAFT, tmp_path, *FLAGS, "--accept-sure", "0.9", check=True).stdout)
     assert said["drafts"] == 40 and said["unseen"] == said["accepted"] > 20
     whole = file.read_bytes()
     assert whole.startswith(first[:first.rfind(b"\n") + 1]) # what was there stays

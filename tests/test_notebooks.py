@@ -18,7 +18,7 @@ def test_notebook(name):
 
 
 @pytest.mark.parametrize("name", TUTORIALS, ids=str)
-def test_tutorial(name, tmp_path, monkeypatch):
+def test_tutorial(name, tmp_path, monkeypatch, warm_kernels):
     """From beginning to end, in a folder of its own: a person's data lies beside the notebook. test_tutorial_walk comes
     back the next day."""
     import papermill

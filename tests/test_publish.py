@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np, pytest
 
-from conftest import BIN, command, last_json
+from conftest import BIN, command, last_json, warm
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.testing.fake_hub import FakeHub
 
@@ -23,7 +23,9 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def hub():
-    with FakeHub() as h: yield h
+    with FakeHub() as h:
+        h.python = warm.python
+        yield h
 
 
 def contents(folder): # what lies in it, and when it was written
@@ -31,63 +33,14 @@ def contents(folder): # what lies in it, and when it was written
             for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def publish(hub, token, *args, cwd=None, **env):
-    "voxtral-publish as a process that knows only this Hub."
-    return subprocess.run([BIN/"voxtral-publish", *map(str, args)],
-                          env=hub.env(**({"HF_TOKEN": token} if token else {}), **env), cwd=cwd, capture_output=True,
-                          text=True, timeout=300, stdin=subprocess.DEVNULL)
-
-
-FORKS = """
-import gc, json, os, sys, traceback
-import peft, voxtral_nb.share.publish, voxtral_nb.training.trainer
-from huggingface_hub import constants
-from voxtral_nb.run.commands import voxtral_publish
-gc.collect()
-gc.freeze() # see warm.py
-for line in sys.stdin:
-    o = json.loads(line)
-    if not (pid := os.fork()):
-        for fd, f in ((1, o["out"]), (2, o["err"])): os.dup2(os.open(f, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
-        constants.ENDPOINT = o["endpoint"]
-        if o["token"]: os.environ["HF_TOKEN"] = o["token"]
-        status = 0
-        try: voxtral_publish(o["args"])
-        except SystemExit as e: status = e.code or 0
-        except BaseException:
-            status = 99
-            traceback.print_exc()
-        for f in (sys.stdout, sys.stderr): f.flush()
-        os._exit(status)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-class Forks:
-    "voxtral-publish many times over, each in a process of its own that need not import torch first."
-    def __init__(self, folder):
-        self.folder = folder
-        with FakeHub() as h: env = h.env()
-        self.process = subprocess.Popen([sys.executable, "-c", FORKS], env=env, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-
-    def __call__(self, hub, token, *args, started=None):
-        o = dict(args=[str(a) for a in args], endpoint=hub.endpoint, token=token, out=str(self.folder/"out"),
-                 err=str(self.folder/"err"))
-        self.process.stdin.write(json.dumps(o) + "\n")
-        self.process.stdin.flush()
-        pid = int(self.process.stdout.readline())
-        if started: started(pid)
-        status = int(self.process.stdout.readline())
-        return subprocess.CompletedProcess(o["args"], status, (self.folder/"out").read_text(),
-                                           (self.folder/"err").read_text())
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    f = Forks(tmp_path_factory.mktemp("forks"))
-    yield f
-    f.process.stdin.close()
-    f.process.wait(60)
+def publish(hub, token, *args, cwd=None, started=None, python=None, **env):
+    "voxtral-publish as a process that knows only this Hub; `started` gets its id."
+    with subprocess.Popen([*(python or warm.python), BIN/"voxtral-publish", *map(str, args)], cwd=cwd, text=True,
+                          env=hub.env(**({"HF_TOKEN": token} if token else {}), **env), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+        if started: started(p.pid)
+        out, err = p.communicate(timeout=300)
+    return subprocess.CompletedProcess(p.args, p.returncode, out, err)
 
 
 def good(r):
@@ -126,7 +79,7 @@ def test_a_published_run_is_what_the_run_measured(run, hub, flags, library):
     """In another process, by plain from_pretrained: same transcripts; the card is read, validated, and its figures are
     the run's."""
     token, before = hub.token("me"), contents(run)
-    done = good(publish(hub, token, run, "accent", "--license", "apache-2.0", *flags))
+    done = good(publish(hub, token, run, "accent", "--license", "apache-2.0", *flags, python=[sys.executable]))
     assert done["verified"] is True and done["private"] is True and done["repo_id"] == "me/accent"
     seen = last_json(hub.run(LOAD, "me/accent", run/"training_config.json", HF_TOKEN=token))
     results = json.loads((run/"eval_results.json").read_text())
@@ -148,10 +101,10 @@ def test_a_published_run_is_what_the_run_measured(run, hub, flags, library):
     assert not [f for f, v in files.items() if any(p in v for p in private)], "a folder of this machine is published"
 
 
-def test_a_push_killed_anywhere_and_repeated_ends_the_same(run, quick):
+def test_a_push_killed_anywhere_and_repeated_ends_the_same(run):
     "SIGKILL when the n-th request arrives, for ten n spread over the push; what was uploaded whole is not sent again."
     with FakeHub() as hub:
-        good(quick(hub, hub.token("me"), run, "--no-verify"))
+        good(publish(hub, hub.token("me"), run, "--no-verify"))
         whole, n, before = hub.files("me/accent"), len(hub.requests), contents(run)
         title = [c.title for c in hub.repos["models", "me/accent"].history()]
     assert n >= 10, n
@@ -167,10 +120,10 @@ def test_a_push_killed_anywhere_and_repeated_ends_the_same(run, quick):
             def start(p):
                 pid.append(p)
                 started.set()
-            killed = quick(hub, token, run, "--no-verify", started=start)
+            killed = publish(hub, token, run, "--no-verify", started=start)
             assert killed.returncode == -signal.SIGKILL, f"not killed at request {at}"
             first = len(hub.requests)
-            good(quick(hub, token, run, "--no-verify"))
+            good(publish(hub, token, run, "--no-verify"))
             assert hub.files("me/accent") == whole, f"killed at request {at}: another repository"
             assert [c.title for c in hub.repos["models", "me/accent"].history()] == title, f"killed at request {at}"
             sent = [r.path for r in hub.requests if r.method == "PUT" and r.status == 200]
@@ -190,10 +143,10 @@ PASSING = dict(
     commit_answer_lost=lambda h: h.cut("/commit/", "answer"), slow=lambda h: h.slow("/commit/", 3))
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_passing_errors_are_retried(run, hub, quick, fault):
+def test_passing_errors_are_retried(run, hub, fault):
     "One commit, the same files, whatever went wrong on the way."
     f = PASSING[fault](hub)
-    good(quick(hub, hub.token("me"), run, "--no-verify"))
+    good(publish(hub, hub.token("me"), run, "--no-verify"))
     assert f.hits >= 1
     assert len(list(hub.repos["models", "me/accent"].history())) == 2
     assert {"README.md", "adapter_model.safetensors"} <= set(hub.files("me/accent"))
@@ -212,15 +165,15 @@ REFUSED = dict( # what goes wrong, words of the message
     card=(lambda h: h.fail("validate-yaml", 400, times=99, message="license is odd"), ["400", "license is odd"]))
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_permanent_errors_say_what_to_do(run, hub, quick, fault):
+def test_permanent_errors_say_what_to_do(run, hub, fault):
     "One line, exit status 2, the run as it was; and when the fault is gone, the same command ends well."
     token, before = hub.token("me"), contents(run)
     REFUSED[fault][0](hub)
-    r = quick(hub, token, run, "--no-verify")
+    r = publish(hub, token, run, "--no-verify")
     refused(r, token, REFUSED[fault][1])
     assert contents(run) == before
     hub.heal()
-    good(quick(hub, token, run, "--no-verify"))
+    good(publish(hub, token, run, "--no-verify"))
 
 
 def refused(r, token, words):
@@ -230,7 +183,7 @@ def refused(r, token, words):
     assert "Traceback" not in r.stderr and (not token or token not in r.stdout + r.stderr)
 
 
-def test_refused_before_anything_is_sent(run, hub, quick, tmp_path):
+def test_refused_before_anything_is_sent(run, hub, tmp_path):
     token = hub.token("me")
     half = shutil.copytree(run, tmp_path/"half")
     (half/"train_results.json").unlink()
@@ -263,7 +216,7 @@ def test_refused_before_anything_is_sent(run, hub, quick, tmp_path):
             ((run,), ["may only read", "settings/tokens"], reader),
             ((run,), ["may not write"], other),
             ((run,), ["that no token has"], "hf_bad token")]:
-        refused(quick(hub, who, *args), who, words)
+        refused(publish(hub, who, *args), who, words)
     assert not [r for r in hub.requests if r.method not in ("GET", "HEAD")], "something was sent"
     refused(publish(hub, token, run, HF_ENDPOINT="http://127.0.0.1:9"), token, ["cannot be reached", "network"])
     refused(publish(hub, token, run, HF_HUB_OFFLINE="1"), token, ["HF_HUB_OFFLINE"])
@@ -291,8 +244,8 @@ def test_the_token_is_written_nowhere(run, hub, tmp_path):
     notebook = ("import sys; from voxtral_nb.run.notebooks import run_notebook; "
                 "print(run_notebook('publish', run_dir=sys.argv[1], dry_run=False, repo='from-notebook', "
                 "output_dir='nb'))")
-    said.append(subprocess.run([sys.executable, "-c", notebook, run],
-                               env=hub.env(HF_TOKEN=token, HF_HUB_DISABLE_PROGRESS_BARS="1"), cwd=out,
+    said.append(subprocess.run([*warm.python, "-c", notebook, run],
+                               env=hub.env(HF_TOKEN=token, JUPYTER_PATH=warm.kernels), cwd=out,
                                capture_output=True, text=True, timeout=600))
     assert [o.returncode for o in said] == [0, 0, 0], "".join(o.stdout + o.stderr for o in said)
     assert json.loads((out/"nb"/"result.json").read_text())["ok"] is True
@@ -369,7 +322,7 @@ def test_a_dataset_comes_back_row_by_row(voices, hub, format):
     assert not [r for r in hub.requests if "/commit/" in r.path and r.method == "POST"]
 
 
-def test_the_run_notebook_as_it_stands(tmp_path):
+def test_the_run_notebook_as_it_stands(tmp_path, warm_kernels):
     "It makes a run, writes what would be sent, and sends nothing."
     from voxtral_nb.run.notebooks import run_notebook
     r = run_notebook("publish", output_dir=str(tmp_path/"out"), verbose=False)

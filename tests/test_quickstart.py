@@ -22,20 +22,20 @@ def test_quickstart(tmp_path):
                 if o["output_type"] == "error"]
 
 
-def test_realtime(tmp_path):
+def test_realtime(tmp_path, warm_kernels):
     r = run_notebook("train_realtime", output_dir=str(tmp_path/"run"), max_train_clips=24, max_eval_clips=6,
                      verbose=False)
     assert {"wer"} <= set(r["rates_after"])
     assert "RunConfig" in (tmp_path/"run"/"train_realtime.ipynb").read_text()
 
 
-def test_full_fine_tuning(tmp_path):
+def test_full_fine_tuning(tmp_path, warm_kernels):
     r = run_notebook("train_full", output_dir=str(tmp_path/"run"))
     assert r["rates_before"]["wer"] > .40 and r["rates_after"]["wer"] < .04, r
     assert (tmp_path/"run"/"final-model"/"model.safetensors").is_file()
 
 
-def test_evaluate_notebook(tmp_path):
+def test_evaluate_notebook(tmp_path, warm_kernels):
     "One model, and two side by side."
     r = run_notebook("evaluate", output_dir=str(tmp_path/"one"), max_eval_clips=10)
     assert r["n_clips"] == 10 and r["wer"] > .2 and r["baseline_wer"] is None

@@ -1,9 +1,9 @@
 """Tracking writes to the local disk and talks to nobody; without it, trackio is not even imported."""
-import json, sqlite3, sys
+import json, sqlite3
 
 import pytest
 
-from conftest import sh
+from conftest import warm
 
 # every connection that is not to this machine is written down and refused
 CODE = """
@@ -32,8 +32,8 @@ print([asked, "trackio" in sys.modules])
 
 @pytest.mark.parametrize("tracking", ["none", "trackio"])
 def test_no_network(tmp_path, tracking):
-    r = sh(sys.executable, "-c", CODE, tmp_path/"run", tracking, check=True,
-           env={"OMP_NUM_THREADS": "1", "TRACKIO_DIR": str(tmp_path/"trackio"), "HF_HUB_OFFLINE": "0"})
+    r = warm(CODE, tmp_path/"run", tracking, check=True,
+             env=dict(TRACKIO_DIR=tmp_path/"trackio", HF_HUB_OFFLINE="0"))
     assert r.stdout.splitlines()[-1] == str([[], tracking == "trackio"])
     assert "* " not in r.stdout  # trackio's page of hints
     if tracking == "none": return

@@ -1,91 +1,208 @@
-"""Processes that begin where the package is loaded already: a script starts in one as `python -c` starts it, without
-the seconds that torch and transformers take to import.
+"""A Python that has loaded the package: scripts begin in it without the seconds that torch and transformers take to
+import.
 
     r = warm("import sys; print(sys.argv[1:])", "a") # r.returncode, r.stdout, r.stderr
+    p = subprocess.Popen([*warm.python, script, "a"]) # as python script a
 
 One process imports, and forks for each script. A script has a process of its own: it may be killed, fail and change
 what it likes. What depends on how Python starts (imports, workers that are spawned) is for `sh`."""
-import atexit, gc, json, os, select, signal, subprocess, sys, tempfile, threading
+import atexit, gc, importlib, json, os, runpy, select, shutil, signal, socket, subprocess, sys, tempfile, threading
 from pathlib import Path
+
+# What stands for a script where it was started: it hands over its files, passes signals on, and ends as the script does
+CLIENT = """import json, os, signal, socket, sys
+passed = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+signal.pthread_sigmask(signal.SIG_BLOCK, passed)
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+job = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(s, [len(job).to_bytes(4, "big")], [0, 1, 2])
+s.sendall(job)
+pid = int.from_bytes(s.recv(4), "big")
+for o in passed: signal.signal(o, lambda n, _: os.kill(pid, n))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, passed)
+if not (end := s.recv(4)): sys.exit("warm: the process that forks has ended")
+if (status := int.from_bytes(end, "big", signed=True)) < 0:
+    if -status != signal.SIGKILL: signal.signal(-status, signal.SIG_DFL)
+    os.kill(os.getpid(), -status)
+os._exit(status)"""
 
 
 class Warm:
     "The process that forks; it starts with the first script."
-    def __init__(self): self.process, self.cpu = None, 0. # s of processor time, with that of the scripts that ended
+    def __init__(self): self.process = None
+
+    @property
+    def python(self):
+        "What stands in place of `python` in a command."
+        if self.process is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="voxtral_nb_warm_"))
+            self.process = subprocess.Popen([sys.executable, __file__, self.folder/"socket"], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, start_new_session=True,
+                                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+            (self.folder/"client.py").write_text(CLIENT)
+            if not (select.select([self.process.stdout], [], [], 180)[0] and self.process.stdout.readline()):
+                raise AssertionError("the process that forks did not begin within 180 s")
+        return [sys.executable, "-I", "-S", str(self.folder/"client.py"), str(self.folder/"socket")]
+
+    @property
+    def kernels(self):
+        "A `JUPYTER_PATH` with which kernels named python3 begin in it too."
+        spec = dict(argv=[*self.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python",
+                    display_name="Python 3")
+        (f := self.folder/"kernels"/"python3"/"kernel.json").parent.mkdir(parents=True, exist_ok=True)
+        f.write_text(json.dumps(spec))
+        return str(self.folder)
 
     def __call__(self, code, *args, cwd=None, env=None, timeout=300, check=False):
         "Run a script with these arguments, without standard input: its exit status and what it printed."
-        if self.process is None:
-            self.process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                            text=True, start_new_session=True,
-                                            env={**os.environ, "OMP_NUM_THREADS": "1"})
-            self.answer(120)
-        with tempfile.TemporaryDirectory() as d:
-            out, err = Path(d)/"out", Path(d)/"err"
-            job = dict(code=code, args=[str(o) for o in args], cwd=str(cwd or os.getcwd()), out=str(out), err=str(err),
-                       env={**os.environ, **{k: str(v) for k, v in (env or {}).items()}})
-            self.process.stdin.write(json.dumps(job) + "\n")
-            self.process.stdin.flush()
-            status = self.answer(timeout)
-            r = subprocess.CompletedProcess(["python", "-c", code, *job["args"]], status,
-                                            *(o.read_text(encoding="utf-8") for o in (out, err)))
-        assert not check or status == 0, f"it ended with {status}\n{r.stdout[-4000:]}\n{r.stderr[-4000:]}"
+        return self.run("-c", code, *args, cwd=cwd, env=env, timeout=timeout, check=check)
+
+    def run(self, *args, cwd=None, env=None, timeout=300, check=False):
+        "The same for what follows `python`: `-m` and a module, or a file."
+        env = {**os.environ, **{k: str(v) for k, v in (env or {}).items()}}
+        r = subprocess.run([*self.python, *map(str, args)], cwd=cwd, env=env, timeout=timeout, capture_output=True,
+                           text=True, encoding="utf-8", stdin=subprocess.DEVNULL)
+        assert not check or r.returncode == 0, f"it ended with {r.returncode}\n{r.stdout[-4000:]}\n{r.stderr[-4000:]}"
         return r
 
-    def answer(self, timeout): # s
-        "The exit status that the process sends."
-        if select.select([self.process.stdout], [], [], timeout)[0] and (line := self.process.stdout.readline()):
-            status, self.cpu = json.loads(line)
-            return status
-        self.close()
-        raise AssertionError(f"no answer within {timeout} s")
+    @property
+    def cpu(self): # s of processor time, with that of the scripts that ended
+        "What it took so far."
+        if self.process is None: return 0.
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15]))/os.sysconf("SC_CLK_TCK")
 
     def close(self):
         "End the process, and what it is running."
         if self.process is None: return
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self.process.stdin.close()
+        try: self.process.wait(10)
+        except subprocess.TimeoutExpired: os.killpg(self.process.pid, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
         self.process = None
 
 
-def job():
-    "Fork for each job that comes, and return it in the new process."
-    answer = os.dup(1)
+def load():
+    "Import what scripts use."
     os.dup2(2, 1) # what an import prints is no answer
-    import matplotlib, jiwer # noqa: F401
+    import gradio, ipykernel.kernelapp, jiwer, matplotlib, peft # noqa: F401
     from transformers import VoxtralForConditionalGeneration # noqa: F401
     from voxtral_nb.core.assets import tiny_path
     from voxtral_nb.model.models import load_processor
+    from voxtral_nb.share import publish # noqa: F401
     from voxtral_nb.training import trainer # noqa: F401
     matplotlib.use("agg")
     import matplotlib.pyplot # noqa: F401
     load_processor(tiny_path())
     gc.collect()
     gc.freeze() # each later collection would look through all that was imported: a third of a short run's time
-    say = lambda status: os.write(answer, b"%s\n" % json.dumps([status, sum(os.times()[:4])]).encode())
-    say(0)
-    while line := sys.stdin.readline():
-        if not (pid := os.fork()):
-            os.close(answer)
-            return json.loads(line)
-        say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    os._exit(0)
+
+
+def received(conn): # a connection of a client
+    "The job that comes, arguments, folder and environment, and the files that it reads and writes."
+    size, fds, *_ = socket.recv_fds(conn, 4, 3)
+    data, n = b"", int.from_bytes(size, "big")
+    while len(data) < n and (more := conn.recv(n - len(data))): data += more
+    return json.loads(data) if n and len(data) == n else None, fds
+
+
+def kill(pid): # of a job, which leads a group
+    for how in (os.killpg, os.kill): # it may not lead it yet, or have ended
+        try: return how(pid, signal.SIGKILL)
+        except ProcessLookupError: pass
+
+
+def serve(path): # of the socket
+    "Fork for each job that comes, and return it in the new process."
+    answer = os.dup(1)
+    load()
+    server, (wake, woken), jobs = socket.socket(socket.AF_UNIX), socket.socketpair(), {} # jobs: process -> its client
+    wake.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake.fileno())
+    server.bind(path)
+    server.listen()
+    os.write(answer, b"ready\n")
+    while True:
+        ready = select.select([0, server, woken, *filter(None, jobs.values())], [], [])[0]
+        if 0 in ready: # who started it has closed it, or has ended
+            for pid in jobs: kill(pid)
+            os._exit(0)
+        if woken in ready: woken.recv(4096)
+        for pid, client in list(jobs.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended and (client := jobs.pop(pid)):
+                try: client.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "big", signed=True))
+                except OSError: pass
+                client.close()
+            elif client in ready: # a client says nothing: it was killed
+                client.close()
+                jobs[pid] = None
+                kill(pid)
+        if server in ready:
+            client, _ = server.accept()
+            job, fds = received(client)
+            if job and not (pid := os.fork()):
+                os.setsid()
+                signal.set_wakeup_fd(-1)
+                for o in (server, wake, woken, client, *filter(None, jobs.values())): o.close()
+                os.close(answer)
+                return job, fds
+            for o in fds: os.close(o)
+            if job:
+                jobs[pid] = client
+                client.sendall(pid.to_bytes(4, "big"))
+
+
+def begin(args, cwd, env, fds): # of a job
+    "Make this process what `python` would be: its folder, environment, files, signals and path."
+    for i,o in enumerate(fds): os.dup2(o, i)
+    for o in fds: os.close(o)
+    for o in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP): signal.signal(o, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    hub = {k: v for k, v in os.environ.items() if k.startswith("HF_")}
+    os.environ.clear()
+    os.environ.update(env)
+    if "JPY_PARENT_PID" in env: os.environ["JPY_PARENT_PID"] = str(os.getppid()) # a kernel ends with it
+    if hub != {k: v for k, v in env.items() if k.startswith("HF_")}: # they are read at import
+        import datasets.config, huggingface_hub
+        from huggingface_hub import constants
+        old = dict(vars(constants))
+        for o in (constants, datasets.config): importlib.reload(o)
+        changed = {k: v for k, v in vars(constants).items() if k.isupper() and v != old.get(k)}
+        for o in [m for n, m in sys.modules.items() if n.startswith("huggingface_hub.")]: # those that import the value
+            vars(o).update({k: v for k, v in changed.items() if k in vars(o)})
+        huggingface_hub.hf_api.api.endpoint = constants.ENDPOINT # what the module's functions use
+    if any(o.startswith("GRADIO_") for o in env): importlib.reload(importlib.import_module("gradio.http_server"))
+    os.chdir(cwd)
+    sys.stdin = open(0, closefd=False)
+    first = dict([("-c", ""), ("-m", cwd)]).get(args[0], os.path.dirname(args[0]))
+    more = [os.path.abspath(o) for o in env.get("PYTHONPATH", "").split(os.pathsep) if o]
+    sys.path[:] = [first, *more, *(o for o in sys.path[1:] if o not in more)]
+
+
+def script(args):
+    "Run what follows `python`: its exit status."
+    try:
+        if args[0] == "-c":
+            sys.argv = ["-c", *args[2:]]
+            exec(compile(args[1], "<string>", "exec"), {"__name__": "__main__"})
+        else:
+            sys.argv = args[args[0] == "-m":]
+            if args[0] == "-m": runpy.run_module(args[1], run_name="__main__", alter_sys=True)
+            else: runpy.run_path(args[0], run_name="__main__")
+    except BaseException as e:
+        if not isinstance(e, SystemExit): sys.excepthook(*sys.exc_info())
+        status = e.code if isinstance(e, SystemExit) else 1
+        return status if isinstance(status, int | None) else print(status, file=sys.stderr) or 1
+    return 0
 
 
 if __name__ == "__main__":
-    j = job()
-    os.chdir(j["cwd"])
-    os.environ.clear()
-    os.environ.update(j["env"])
-    for path, fd, how in ((os.devnull, 0, os.O_RDONLY), (j["out"], 1, os.O_WRONLY | os.O_CREAT),
-                          (j["err"], 2, os.O_WRONLY | os.O_CREAT)): os.dup2(os.open(path, how, 0o600), fd)
-    sys.stdin, sys.argv, sys.path[0] = open(0, closefd=False), ["-c", *j["args"]], ""
-    status = 0
-    try: exec(compile(j["code"], "<string>", "exec"), {"__name__": "__main__"})
-    except BaseException as e:
-        status = e.code if isinstance(e, SystemExit) else 1
-        if status and not isinstance(status, int): status = print(status, file=sys.stderr) or 1
-        if not isinstance(e, SystemExit): sys.excepthook(*sys.exc_info())
+    (args, cwd, env), fds = serve(sys.argv[1])
+    begin(args, cwd, env, fds)
+    status = script(args)
     threading._shutdown() # threads, then what was registered, as Python itself ends
     atexit._run_exitfuncs()
     for o in (sys.stdout, sys.stderr): o.flush()

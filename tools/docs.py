@@ -22,7 +22,7 @@ def processed(
     from nbdev.serve import proc_nbs
     refresh_quarto_yml()
     _build_modidx()
-    return proc_nbs(n_workers=2, file_glob=only)
+    return proc_nbs(n_workers=0, file_glob=only) # each worker would import torch: here that is most of the time
 
 
 def urls(): # of the published site, as nbdev writes it in links; of the files in the repository
@@ -141,4 +141,4 @@ def main():
     else: path.write_text(new, encoding="utf-8")
 
 
-if __name__ == "__main__": main()  # proc_nbs starts worker processes, which import this file
+if __name__ == "__main__": main()

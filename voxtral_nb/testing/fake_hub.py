@@ -295,6 +295,8 @@ class _Server(ThreadingHTTPServer):
 
 class FakeHub:
     "A Hugging Face Hub on this machine: models, datasets and Spaces over real HTTP."
+    python = [sys.executable] # what `run` starts
+
     def __init__(self,
         datasets:dict|None=None, # {"user/name": folder} of dataset repositories
         models:dict|None=None, # {"user/name": folder} of model repositories
@@ -499,7 +501,7 @@ def run(self:FakeHub,
     **extra:str # further environment variables, such as HF_TOKEN
 ) -> str: # what it printed
     "Run `code` in a fresh Python that knows only this Hub."
-    res = subprocess.run([sys.executable, "-c", code, *map(str, args)], env=self.env(**extra), capture_output=True,
+    res = subprocess.run([*self.python, "-c", code, *map(str, args)], env=self.env(**extra), capture_output=True,
                          text=True, timeout=timeout)
     if res.returncode: raise TestingError(f"the subprocess ended with {res.returncode}:\n{res.stderr[-4000:]}")
     return res.stdout
