@@ -66,15 +66,26 @@ def show_audio(
     return fig
 
 # %% ../../nbs/data/01_audio.ipynb #to-mono
+def _channel_products(
+    x:np.ndarray, # samples, shape (n, channels)
+) -> np.ndarray: # shape (channels + 1, channels + 1); those of blocks add up
+    "Sums of the products of each pair of channels; the last one is 1 throughout, so it holds the sums of the others."
+    y = np.column_stack([x.astype(np.float64), np.ones(len(x))])
+    return y.T @ y
+
 def _channel_weights(
-    products:np.ndarray, # sums of the products of each pair of channels, shape (channels, channels)
+    products:np.ndarray, # of `_channel_products`
 ) -> np.ndarray: # what each channel is multiplied by, shape (channels,)
-    "How to mix channels to mono, given their correlations."
-    power = np.diag(products)
-    loudest = products[power.argmax()]
+    "How to mix channels to mono, given their correlations. A constant offset is not sound."
+    raw, sums, n = products[:-1, :-1], products[:-1, -1], max(products[-1, -1], 1)
+    around = raw - np.outer(sums, sums)/n
+    power = np.diag(around).clip(0)
+    if power.max() <= 1e-9*np.diag(raw).max(): return np.ones(len(raw))/len(raw) # nothing but offsets
+    loudest = around[power.argmax()]
     heard = power >= .01*power.max() # within 20 dB
     against = loudest < -.5*np.sqrt(power*power.max()) # correlation below -0.5
     return np.where(heard, np.where(against, -1, 1), 0)/heard.sum()
+
 
 # %% ../../nbs/data/01_audio.ipynb #to-mono-fn
 def to_mono(
@@ -86,8 +97,7 @@ def to_mono(
     if x.ndim == 2 and x.shape[1] > max(32, x.shape[0]):
         raise AudioError(f"audio of shape {x.shape} looks like (channels, n); transpose it to (n, channels)")
     if x.ndim == 1: return x.astype(np.float32)
-    y = x.astype(np.float64)
-    return (y @ _channel_weights(y.T @ y)).astype(np.float32)
+    return (x.astype(np.float64) @ _channel_weights(_channel_products(x))).astype(np.float32)
 
 # %% ../../nbs/data/01_audio.ipynb #to-float
 _LOUDEST = 4. # float samples beyond +12 dB over full scale have the wrong scale
@@ -275,6 +285,29 @@ def _wav_data(
             raise AudioError(f"is cut off: {1 - there/size:.0%} of its samples are missing; copy or record it again")
         wrong = size > there or there - size > (4096 if size else 0) and not _are_chunks(h, at + size + size % 2, end)
         return at,there if wrong else size,not wrong,tag in _MPEG_IN_WAV
+
+# %% ../../nbs/data/01_audio.ipynb #wav-padding
+_CHUNKS = frozenset((b"data", b"fmt ", b"fact", b"LIST", b"bext", b"cue ", b"id3 ", b"JUNK", b"PEAK", b"smpl", b"iXML"))
+
+def _with_padding(
+    f, # path or BytesIO
+): # the same, or a BytesIO if bytes were missing
+    "Put back the padding behind odd chunks of a WAV."
+    gaps = []
+    with _reader(f) as h:
+        if (head := h.read(12))[:4] != b"RIFF" or head[8:] != b"WAVE": return f
+        at = 12
+        while len(head := (h.seek(at), h.read(8))[1]) == 8 and head[:4] != b"data":
+            at += 8 + int.from_bytes(head[4:], "little")
+            if (at & 1) != (len(gaps) & 1):
+                h.seek(at)
+                if h.read(4) in _CHUNKS: gaps.append(at)
+                else: at += 1
+        if not gaps: return f
+        h.seek(0)
+        data = h.read()
+    for at in reversed(gaps): data = data[:at] + b"\0" + data[at:]
+    return io.BytesIO(data)
 
 # %% ../../nbs/data/01_audio.ipynb #ogg-cut
 def _ogg_links(
@@ -679,6 +712,7 @@ def _open(
 ) -> _Sound:
     "See what `f` is."
     _check_file(f)
+    f = _with_padding(f)
     try: sound = _open_sf(f)
     except _NotKnown:
         if not (kind := _container(_peek(f, 512))): raise
@@ -771,7 +805,7 @@ def _converted(
     rate:int, # their rate in Hz
     sr:int, # rate wanted in Hz
     weights:np.ndarray|None=None, # what each channel is multiplied by; None averages them
-    products:np.ndarray|None=None, # gets the sums of the products of channels, for `_channel_weights`
+    products:np.ndarray|None=None, # gets what `_channel_products` says of the blocks
 ): # yields mono float32 arrays at `sr`
     "Mix, check and resample a stream of blocks."
     import soxr
@@ -780,9 +814,7 @@ def _converted(
     for b in blocks:
         x = _to_float(b)
         if x.ndim == 2:
-            if products is not None:
-                y = x.astype(np.float64)
-                products += y.T @ y
+            if products is not None: products += _channel_products(x)
             x = x.mean(1, dtype=np.float32) if weights is None else x @ weights
         _check_finite(x, rate, n)
         n += len(x)
@@ -797,7 +829,7 @@ def _read_mono(
     sr:int, # rate wanted in Hz
 ) -> np.ndarray: # shape (n,), float32
     "Decode and mix; a second time where channels are not to be averaged."
-    none,products = np.zeros(0, np.float32),np.zeros((channels, channels))
+    none,products = np.zeros(0, np.float32),np.zeros((channels + 1, channels + 1))
     y = np.concatenate([none, *_converted(blocks(), rate, sr, products=products)])
     if not len(y): raise AudioError("holds no samples, or too few to be heard; record it again")
     weights = _channel_weights(products).astype(np.float32)
