@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/word_times.html.md"""
 
 # %% auto #0
 __all__ = ['written_words', 'AlignMethod', 'align_methods', 'alignment_folder', 'forget_alignments', 'WordTimes',
-           'find_word_times', 'with_word_times']
+           'find_word_times', 'with_word_times', 'align_dataset']
 
 # %% ../../nbs/model/14_word_times.ipynb #imports
 import hashlib, json
@@ -23,12 +23,14 @@ from ..core.config import ConfigError
 from ..core.files import append_lines, atomic_write, lock_file
 from ..core.memory import usable_cores
 from ..core.words import counted
+from ..data.care import Care, Edited, write_edited
+from ..data.dataset import SpeechDataset
 from ..data.audio import AudioError, content_key, read_audio
 from .align import AlignError, Alignment, word_ends
 from .cache import cache_folder, weights_fingerprint
 from .ctc import CTCAligner
 from .family import REALTIME, family_of
-from .models import base_voxtral
+from .models import base_voxtral, load_voxtral
 from .realtime import RealtimeCollator, decode_streams
 from .targets import StreamLayout
 
@@ -312,4 +314,35 @@ def with_word_times(
     if found.found: return _with_columns(ds, found.found), found
     raise AlignError(f"no clip of {source} has word times that can be trusted:{_listed(bad, ds)}\n"
                      "Try align='ctc:MODEL', or bring `words`")
+
+
+# %% ../../nbs/model/14_word_times.ipynb #align_dataset
+def align_dataset(
+    dataset:SpeechDataset|str|Path, # a dataset, its folder, or its list of rows
+    folder:str|Path, # to make; it must not exist, or be empty
+    model_id:str|None=None, # the Voxtral Realtime of "self": Hub id, folder, or "tiny-realtime"
+    align:str="auto", # see `align_methods`
+    *,
+    device:str="auto", # of the models
+    delay_ms:int=480, # at which the model transcribes
+    batch_size:int=16, # clips that it transcribes at once
+    cache_dir:str|Path|None=None, # see `cache_folder`
+    on_bad:str="error", # "error" writes nothing if a row cannot be used, "skip" leaves such rows out
+    dry_run:bool=False, # find the times, and write no dataset?
+) -> tuple[Care,WordTimes]: # what was written, and how the times were found
+    "Write a new dataset whose rows have word times."
+    ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset, on_bad)
+    model, processor = load_voxtral(model_id, device=device, verbose=False) if model_id else (None, None)
+    methods = align_methods(align, model, processor, delay_ms, batch_size, device)
+    found = find_word_times(ds.to_hf(), methods, cache_dir, verbose=True)
+    why = found.left_out | found.broken
+    def edit(i, row, ds):
+        o = found.found.get(i)
+        if o is None: yield Edited(row=row, left=why[i])
+        elif o.method == "given": yield Edited(row=row)
+        else:
+            how = dict(method=o.method, confidence=o.confidence)
+            yield Edited(row=row | dict(words=o.words, alignment=how), change=how)
+    settings = dict(model_id=model_id, align=align, delay_ms=delay_ms)
+    return write_edited(ds, folder, "align", edit, settings=settings, on_bad=on_bad, dry_run=dry_run), found
 

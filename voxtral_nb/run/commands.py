@@ -481,7 +481,9 @@ def _erase(source, whose, dry_run) -> str:
     found = copies(source, **whose)
     if dry_run: return f"would be deleted, {found}"
     from voxtral_nb.model.cache import forget_clips
+    from voxtral_nb.model.word_times import forget_alignments
     n = forget_clips(found.clips)
+    forget_alignments(found.clips)
     return f"deleted, {erase(source, **whose)}\ncached features: {n} files"
 
 # %% ../../nbs/run/04_commands.ipynb #data-retention
@@ -541,9 +543,43 @@ def _draft(
     left = drafts.queue()
     print(json.dumps(dict(drafts=len(drafts.rows), left=len(left), accepted=len(drafts.accepted()), unseen=unseen)))
 
+# %% ../../nbs/run/04_commands.ipynb #data-align
+_ALIGN_HELP = """Find when each word ends, as training Voxtral Realtime needs it, for rows that do not say it. OUT is a
+new dataset with `words`, and for each row the method and a confidence. Run again, it goes on where it was.
+
+examples:
+  voxtral-data align my_speech my_speech-timed --model-id mistralai/Voxtral-Mini-4B-Realtime-2602
+      by the model itself, and by energy where that cannot be trusted
+  voxtral-data align my_speech my_speech-timed --align ctc:facebook/wav2vec2-base-960h,energy"""
+
+def _add_align(
+    p:Parser, # of voxtral-data align
+): # function of the parser and the parsed flags
+    "Add the flags of voxtral-data align."
+    p.description, fields = _ALIGN_HELP, config_fields()
+    p.add_argument("source", metavar="IN", help="A dataset folder, or its list of rows.")
+    p.add_argument("folder", metavar="OUT", help="The folder to make; it must not exist, or be empty.")
+    p.add_argument("--model-id", metavar="MODEL", help="The Voxtral Realtime that aligns: a Hub id or a folder, or "
+                   "'tiny-realtime'. Needed for 'self'.")
+    for k in ("align", "delay_ms", "device", "on_bad"): add_setting(p, fields[k])
+    p.add_argument("--dry-run", action="store_true", help="Find the times, and write no dataset.")
+    return _align
+
+def _align(
+    p:Parser, # the command's
+    a:argparse.Namespace, # parsed flags
+):
+    "Align, and say how."
+    from voxtral_nb.model.word_times import align_dataset
+    a = {k: v for k,v in vars(a).items() if v is not None}
+    with redirect_stdout(sys.stderr): done, found = align_dataset(a.pop("source"), a.pop("folder"), **a)
+    print(found, done, sep="\n", file=sys.stderr)
+    print(json.dumps(dict(folder=str(done.folder), clips=done.clips, **found.to_dict())))
+
 # %% ../../nbs/run/04_commands.ipynb #voxtral-data
 _DATA_COMMANDS = dict(convert=("Write speech in another format.", _add_convert), # name -> (help, adds the flags)
                       check=("Find the problems in a dataset before training.", _add_check),
+                      align=("Find when each word ends, for Voxtral Realtime.", _add_align),
                       draft=("Transcribe long recordings, to be corrected.", _add_draft),
                       **{k: (o[0], _add_care(k)) for k,o in _CARE.items()},
                       retention=("List clips that are kept for too long.", _add_retention))
