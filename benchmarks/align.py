@@ -12,7 +12,7 @@ ends with Gaussian noise of 120 ms, those of self-alignment and of energy, and t
 word error rate (WER) on 80 other clips.
 digits: the real speaker's joined digits, without word times, before and after LoRA at 480 ms with self-alignment.
 What is done is written after each model, and an interrupted benchmark goes on."""
-import argparse, json, random, statistics, sys, tempfile
+import argparse, json, random, statistics, tempfile
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,8 @@ def joined_digits(folder, n, seed):
     from voxtral_nb.data.dataset import SpeechDataset
     from voxtral_nb.testing.speech import asterisk_prompts
     rng, ds = random.Random(seed), SpeechDataset.create(folder)
-    said = {p.stem: read_audio(p) for p,_ in asterisk_prompts("en") if p.parent.name == "digits" and p.stem in "0123456789"}
+    said = {p.stem: read_audio(p) for p,_ in asterisk_prompts("en")
+            if p.parent.name == "digits" and p.stem in "0123456789"}
     for i in range(n):
         parts, words, at = [], [], 0
         for k in [rng.randrange(10) for _ in range(rng.choice([1, 1, 2, 3, 4]))]:
@@ -160,8 +161,8 @@ def trained(train_rows, eval_rows, a, seed, cache, before=False, **more):
         for name,rows in (("train", train_rows), ("eval", eval_rows)):
             (Path(tmp)/f"{name}.jsonl").write_text("".join(json.dumps(o) + "\n" for o in rows))
         cfg = RunConfig(model_id="tiny-realtime", train_data=f"{tmp}/train.jsonl", eval_data=f"{tmp}/eval.jsonl",
-                        max_steps=a.steps, eval_every=a.steps, eval_before=before, batch_size=12, seed=seed, delay_ms=480,
-                        device="cpu", tracking="none", num_workers=0, cache_dir=cache, save_total_limit=1,
+                        max_steps=a.steps, eval_every=a.steps, eval_before=before, batch_size=12, seed=seed,
+                        delay_ms=480, device="cpu", tracking="none", num_workers=0, cache_dir=cache, save_total_limit=1,
                         output_dir=f"{tmp}/run", **more)
         r = train(with_tiny_defaults(cfg, verbose=False), verbose=False)
         record = json.loads((Path(r.run_dir)/"training_config.json").read_text())
@@ -214,7 +215,8 @@ def show(result):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--parts", nargs="+", default=["errors", "training", "digits"], choices=("errors", "training", "digits"))
+    parts = ("errors", "training", "digits")
+    p.add_argument("--parts", nargs="+", default=[*parts], choices=parts)
     p.add_argument("--kinds", nargs="+", default=[*KINDS], choices=KINDS)
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--steps", type=int, default=120)
