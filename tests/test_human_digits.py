@@ -2,7 +2,7 @@
 from a few hundred strings of them."""
 import random
 
-import numpy as np, pytest, soxr
+import numpy as np, soxr
 
 from voxtral_nb.data.audio import read_audio
 from voxtral_nb.core.config import RunConfig
@@ -31,10 +31,10 @@ def strings(folder, n, seed):
     return str(folder)
 
 
-@pytest.mark.parametrize("method, rate, below", [("lora", 2e-3, .10), ("full", 1e-3, .04)])
-def test_adapts_to_a_real_voice(tmp_path, method, rate, below):
-    r = train(RunConfig(model_id="tiny", method=method, learning_rate=rate,
+def test_adapts_to_a_real_voice(tmp_path):
+    "By LoRA; test_real_speech trains in full on more of the same voice."
+    r = train(RunConfig(model_id="tiny", method="lora", learning_rate=2e-3,
                         train_data=strings(tmp_path/"train", 200, 0), eval_data=strings(tmp_path/"eval", 40, 1),
                         batch_size=12, max_steps=100, max_new_tokens=64, tracking="none",
                         output_dir=str(tmp_path/"run")), verbose=False)
-    assert r.rates_before["wer"] > .3 and r.rates_after["wer"] < below, (r.rates_before["wer"], r.rates_after["wer"])
+    assert r.rates_before["wer"] > .3 and r.rates_after["wer"] < .10, (r.rates_before["wer"], r.rates_after["wer"])

@@ -403,6 +403,7 @@ def _check_align(text): # raises `ConfigError`
         raise ConfigError(f"{text!r} is not allowed; allowed: 'auto', 'self', 'ctc:MODEL', 'energy', or several of "
                           "them with commas between")
 
+# %% ../../nbs/core/01_config.ipynb #realtime-settings
 @_group("Voxtral Realtime")
 class _Realtime:
     "How the streaming model is trained; other models have no such settings."

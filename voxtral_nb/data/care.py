@@ -167,6 +167,7 @@ def _check_free(done, ds):
     if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(ds.folder)):
         raise DatasetError(f"{folder} lies in the dataset that is read: choose a folder outside of {ds.folder}")
 
+# %% ../../nbs/data/11_care.ipynb #write-rows
 def _edited_rows(ds, edit, done, place, on_bad): # yields the new rows
     before = after = 0.
     for i,row in enumerate(progress_bar(ds, done.what)):
@@ -184,6 +185,7 @@ def _edited_rows(ds, edit, done, place, on_bad): # yields the new rows
     done.seconds = before,after
     if on_bad == "error": raise_bad_rows(done.skipped)
 
+# %% ../../nbs/data/11_care.ipynb #write-log
 def _log_lines(done, ds, settings):
     yield dict(did=done.what, source=str(ds.jsonl), rows=done.rows, clips=done.clips, settings=settings,
                at=datetime.now(timezone.utc).isoformat(timespec="seconds"))
@@ -198,6 +200,7 @@ def _moved(words, start, end): # words of a clip, in the times of its part from 
 
 def _with_words(row, words) -> dict: return row | (dict(words=words) if "words" in row else {})
 
+# %% ../../nbs/data/11_care.ipynb #trim-fn
 def trim(
     dataset:SpeechDataset|str|Path, # a dataset, its folder, or its list of rows
     folder:str|Path, # of the new dataset
@@ -229,6 +232,7 @@ def _timed(row) -> list: # words of a row with their times in the clip, in order
     if not isinstance(words, list) or not all(map(good, words)): return []
     return words if all(a["start"] <= b["start"] for a,b in zip(words, words[1:])) else []
 
+# %% ../../nbs/data/11_care.ipynb #timed-words
 def timed_words(
     row:dict, # of a dataset
 ) -> list: # of (first character, one past the last, start, end in s); empty if the times of its words are not known
@@ -253,6 +257,7 @@ def _meter(rate):
 def _true_peak(x, rate) -> float: # dBFS; of four times the samples, as ITU-R BS.1770 says
     return 20*math.log10(max(1e-9, np.abs(x).max(), np.abs(resample(x, rate, 4*rate)).max()))
 
+# %% ../../nbs/data/11_care.ipynb #loudness-fn
 def loudness(
     dataset:SpeechDataset|str|Path, # a dataset, its folder, or its list of rows
     folder:str|Path, # of the new dataset

@@ -176,6 +176,7 @@ def can_detect_language() -> bool:
     "Is py3langid, of the extra `care`, installed?"
     return _detector() is not None
 
+# %% ../../nbs/data/08_text.ipynb #detect-doubt
 def language_doubt(
     text:str, # a transcript
     language:str, # ISO 639-1 code that it should have

@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/measure/metrics.html.md"""
 
 # %% auto #0
 __all__ = ['NORMALIZER_VERSION', 'NORMALIZERS', 'NO_SPACES', 'METRICS', 'EvaluationError', 'MarkRule', 'get_normalizer',
-           'normalizer_record', 'ErrorCounts', 'word_errors', 'judged_language', 'Metric', 'rates_of', 'primary_metric',
-           'keyword_errors', 'keyword_metric', 'diff_html']
+           'normalizer_record', 'ErrorCounts', 'word_errors', 'Metric', 'rates_of', 'primary_metric', 'keyword_metric',
+           'diff_html']
 
 # %% ../../nbs/measure/01_metrics.ipynb #imports
 import functools, html, json, math, re, unicodedata
@@ -158,7 +158,7 @@ def word_errors(
 NO_SPACES = frozenset("zh ja yue th lo km my bo dz".split()) # ISO codes of languages without spaces between words
 _UNSPACED = dict(THAI="th", LAO="lo", KHMER="km", MYANMAR="my", TIBETAN="bo", CJK="zh", HIRAGANA="ja", KATAKANA="ja")
 
-def judged_language(
+def _judged_language(
     text:str, # a reference
     language:str|None=None, # ISO 639-1, if it is known
 ) -> str|None: # `language`; where it is not known, one of `NO_SPACES` if most letters are of such a script
@@ -176,7 +176,7 @@ def _char_errors(
 ) -> ErrorCounts: # in characters
     "Count the character errors of one pair of normalized texts."
     import jiwer
-    if judged_language(reference, language) in NO_SPACES:
+    if _judged_language(reference, language) in NO_SPACES:
         reference, hypothesis = ("".join(o.split()) for o in (reference, hypothesis))
     o = jiwer.process_characters(reference, hypothesis)
     return ErrorCounts(substitutions=o.substitutions, deletions=o.deletions, insertions=o.insertions,
@@ -219,12 +219,12 @@ def primary_metric(
     texts:Sequence[str]|None=None, # the references: where the language is not known, their script tells
 ) -> str: # name of a metric: "cer" if all clips are in languages without spaces, else "wer"
     "The rate by which to judge a set of clips."
-    if texts is not None: languages = [*map(judged_language, texts, languages)]
+    if texts is not None: languages = [*map(_judged_language, texts, languages)]
     first, seen = next(iter(METRICS)), set(languages)
     return next((o.name for o in METRICS.values() if seen and seen <= o.judges), first)
 
 # %% ../../nbs/measure/01_metrics.ipynb #keywords
-def keyword_errors(
+def _keyword_errors(
     reference:str, # what was said
     hypothesis:str, # the model's transcript
     language:str|None=None, # ISO 639-1
@@ -232,7 +232,7 @@ def keyword_errors(
 ) -> ErrorCounts: # in keywords
     "Count the keywords that were missed, and those that were not said."
     def said(text):
-        if judged_language(text, language) in NO_SPACES: return {k: text.count(k) for k in keywords}
+        if _judged_language(text, language) in NO_SPACES: return {k: text.count(k) for k in keywords}
         return {k: len(re.findall(rf"(?<!\\S){re.escape(k)}(?!\\S)", text)) for k in keywords}
     a,b = said(reference),said(hypothesis)
     return ErrorCounts(deletions=sum(max(0, a[k] - b[k]) for k in keywords),
@@ -247,7 +247,7 @@ def keyword_metric(
     norm = get_normalizer(normalizer)
     words = tuple(dict.fromkeys(filter(None, map(norm, keywords))))
     if not words: raise EvaluationError("keywords: there is no word in the list")
-    return Metric(name, "Keyword error rate", functools.partial(keyword_errors, keywords=words), normalizer=normalizer,
+    return Metric(name, "Keyword error rate", functools.partial(_keyword_errors, keywords=words), normalizer=normalizer,
                   color="#b279a2")
 
 # %% ../../nbs/measure/01_metrics.ipynb #diff-html
