@@ -110,7 +110,12 @@ def train(s, folder):
     s.root.get_by_role("region", name="Settings in which the runs differ").wait_for()
     s.press("Delete en-lora")
     s.press("Yes, delete")
-    wait_for(lambda: [o.name for o in Project(folder).runs()] == ["en-lora-2"], 10, "the run to go")
+    names = lambda: sorted(o.name for o in Project(folder).runs())
+    wait_for(lambda: names() == ["en-lora-2"], 10, "the run to go")
+    s.root.locator("#vs-deleted > summary").click()
+    s.press("Bring back en-lora", exact=False)
+    wait_for(lambda: names() == ["en-lora", "en-lora-2"], 10, "the run to come back")
+    Project(folder).set(run="en-lora-2") # as the list of runs does
 
 
 def results(s):
@@ -146,6 +151,7 @@ def publish(s, hub):
 
 
 def demo(s):
+    "On this machine."
     s.go("Demo")
     s.press("Start the demo here")
     frame = s.root.locator("iframe")

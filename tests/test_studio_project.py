@@ -7,11 +7,11 @@ import pytest
 from conftest import BIN, sh
 from voxtral_nb.studio.history import history
 from voxtral_nb.studio.jobs import StudioError, is_held
-from voxtral_nb.studio.project import PRESETS, Project, SettingsError
+from voxtral_nb.studio.project import MACHINES, Project, SettingsError
 from voxtral_nb.testing.fake_hub import FakeHub
 from voxtral_nb.training.checkpoints import checkpoint_problem, checkpoints
 
-TINY = PRESETS["tiny"].settings | dict(device="cpu", max_train_clips=40, max_eval_clips=4, max_new_tokens=12,
+TINY = MACHINES["tiny"].settings | dict(device="cpu", max_train_clips=40, max_eval_clips=4, max_new_tokens=12,
                                        gradient_accumulation_steps=1, cache="none")
 START = """
 import json, sys

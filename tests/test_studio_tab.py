@@ -2,14 +2,19 @@
 and a second tab during training, Ctrl-C with both of its answers."""
 import urllib.error, urllib.request
 
+import numpy as np
 import pytest
+import soundfile as sf
 from browser import browser, wait_for
 from recorder_page import no_errors, speech_wav
-from studio_page import Tab
-from voxtral_nb.studio.project import PRESETS, Project
+from studio_page import Tab, TabRecorder
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.data.audio import resample
+from voxtral_nb.data.dataset import SpeechDataset
+from voxtral_nb.studio.project import MACHINES, Project
 from voxtral_nb.testing.fake_hub import FakeHub
 
-LONG = PRESETS["tiny"].settings | dict(device="cpu", max_steps=20_000, batch_size=1, gradient_accumulation_steps=1,
+LONG = MACHINES["tiny"].settings | dict(device="cpu", max_steps=20_000, batch_size=1, gradient_accumulation_steps=1,
                                        max_eval_clips=1, max_new_tokens=12, eval_every=20_000, cache="none")
 
 
@@ -32,6 +37,35 @@ def test_it_asks_for_its_token_and_answers_to_its_name_only(tab):
     assert "login" in get(tab.url.partition("?")[0]) and "voice" not in get(tab.url.partition("?")[0])
     assert get(tab.url, Host="evil.example") == 403
     assert "voice" in get(tab.url) and "other" in get(tab.url)
+
+
+def test_a_long_recording_is_drafted_and_corrected(tab, tmp_path):
+    "It comes from the browser in parts, a model drafts it in a process, and the corrections are the speech."
+    speech = SpeechDataset.open(sample_speech("accent_eval"))
+    x = np.concatenate([np.r_[np.zeros(14_000, np.float32), speech.audio(i)] for i in range(6)])
+    sf.write(tmp_path/"my talk.wav", resample(x, 16_000, 48_000), 48_000, subtype="PCM_24")
+    Project(tab.folder/"other").set(settings=LONG, language="en")
+    with browser(height=1400) as context:
+        s = tab.open(context, 1)
+        s.root.locator("#vs-recordings > summary").click()
+        s.root.locator("#vs-recording").set_input_files(tmp_path/"my talk.wav")
+        s.says("my_talk.wav")
+        got, = (tab.folder/"other"/"speech"/"recordings").iterdir()
+        assert got.read_bytes() == (tmp_path/"my talk.wav").read_bytes() and got.stat().st_size > 1 << 20
+        s.press("Draft the transcripts")
+        s.wait("Speech", "drafts to correct", 120)
+        s.press("Correct the drafts")
+        review = TabRecorder(s.page)
+        review.part("draft").wait_for() # the recorder was there before
+        review.key("p")
+        wait_for(lambda: review.seen("played"), 20, "the clip to be played")
+        review.part("transcript").fill("seven seven")
+        s.page.keyboard.press("Control+Enter")
+        review.wait_said("Saved as ")
+        s.wait("Speech", "1 clip")
+        s.look("drafts")
+        no_errors(context)
+    assert [r["text"] for r in Project(tab.folder/"other").speech] == ["seven seven"]
 
 
 def test_from_speech_to_training_in_two_tabs(tab, tmp_path):

@@ -132,6 +132,32 @@ def sound(self:CheckStep,
     "A clip of the speech, to play."
     return wav_bytes(self._clips.rows(), self._clips.find(clip)[1])
 
+# %% ../../nbs/studio/04_check_step.ipynb #trash
+@patch
+def _do_bring_back(self:CheckStep, file:str):
+    "Bring a clip back from the trash, wherever it was left out."
+    trash = self._clips.trash(create=False)
+    rows = [r for r in trash or () if r["audio_path"] == file]
+    if not rows: raise StudioError("this clip is not in the trash any more")
+    self._clips.restore(rows)
+    texts = {name: row["text"] for o in self._seen.values() if isinstance(o, list) for name,row,_ in o}
+    back = "left out",rows[0]["text"]
+    self.handled |= {k: "brought back" for k,v in self.handled.items() if (v, texts.get(k)) == back}
+    if (rec := self.steps["speech"].recorder if "speech" in self.steps else None) is not None: rec.tell(me=True)
+
+@patch
+def _trash_html(self:CheckStep):
+    "What was left out here, or deleted in the recorder."
+    f = self.project.folder/"speech"/"trash"/"data.jsonl"
+    stamp = f.stat().st_mtime_ns if f.exists() else 0
+    if self._seen.get("trash", (None,))[0] != stamp:
+        self._seen["trash"] = stamp,[dict(r) for r in self._clips.trash(create=False) or ()][::-1]
+    if not (rows := self._seen["trash"][1]): return None
+    one = lambda r: [r["text"], r["audio_path"], button("Bring back", "bring_back", "small", file=r["audio_path"],
+                                                        about=f"Bring back: {short(r['text'], 60)}")]
+    return el("details", el("summary", f"Left out ({len(rows):,})"), table(["transcript", "file", ""],
+              map(one, rows[:100]), "Clips that were left out"), id="vs-trash")
+
 # %% ../../nbs/studio/04_check_step.ipynb #rights
 @patch
 def _rights_html(self:CheckStep):
@@ -222,16 +248,16 @@ def html(self:CheckStep) -> Markup: # what the step shows
     job,state = newest(self.project, "check"),self.state
     if state.kind == "empty":
         return lines(el("h2", self.title), el("div", el("p", "There is no speech to check yet."), el("p", button(
-            "Record or bring some", "step", step="speech")), cls="vs-empty"))
+            "Record or bring some", "step", step="speech")), cls="vs-empty"), self._trash_html())
     again = button("Check again" if job else "Check the speech", "check", "main", able=state.kind != "running")
     if job is None:
         return lines(el("h2", self.title), el("p", "Finds silent, noisy and clipped clips, transcripts that do not fit "
                      "their audio, duplicates, and evaluation data that is in the training data. Half a minute for a "
-                     "thousand short clips."), el("div", again, cls="vs-row"), self._rights_html())
+                     "thousand short clips."), el("div", again, cls="vs-row"), self._rights_html(), self._trash_html())
     r = self.report(job)
     if r is None:
         failed = lines(trouble(job.error, job.next_step, job.details), el("div", again, cls="vs-row"))
         return lines(el("h2", self.title), job_html(job, "Checking the speech") if state.kind == "running" else failed)
     old = notice("note", "The speech has changed since this check.") if state.says.startswith("changed") else None
-    return lines(el("h2", self.title), old, report_html(r), self._worst_html(job), self._rights_html(),
-                 el("div", again, button("Go on to training", "step", step="train"), cls="vs-row"))
+    return lines(el("h2", self.title), old, report_html(r), self._worst_html(job), self._trash_html(),
+                 self._rights_html(), el("div", again, button("Go on to training", "step", step="train"), cls="vs-row"))

@@ -55,7 +55,7 @@ def past_row(
     energy = "" if o.energy_wh is None else f"{o.energy_wh:.1f} Wh"
     took = duration(o.seconds, rough=True) if o.seconds else ""
     return [when, Path(o.project).name, o.kind, o.run or "", first_of(list(o.languages)), o.state,
-            short(o.error or "", 120), took, energy, rates]
+            short(o.error or "", 120), took, rates, energy]
 
 # %% ../../nbs/studio/09_runs_step.ipynb #html
 @patch
@@ -71,11 +71,13 @@ def html(self:RunsStep) -> Markup: # what the step shows
     ask = lines(el("span", "Delete the history of this machine? Projects and runs stay. ", role="alert"),
                 button("Yes, clear it", "clear", "danger"), button("No", "ask_clear", ask=False)) if self.asking else \
         button("Clear the history", "ask_clear", ask=True)
-    heads = ["when", "project", "what", "run", "languages", "state", "cause", "time", "energy", "WER"]
+    heads = ["when", "project", "what", "run", "languages", "state", "cause", "time", "WER", "energy"]
+    columns = len(heads) - (s["energy_wh"] is None) # where the machine does not count it, there is no column
     total = facts({"projects": s["projects"], "runs": s["runs"], "time": duration(s["seconds"], rough=True),
                    "speech": f"{s['minutes']:.0f} min", "energy": s["energy_wh"] and f"{s['energy_wh']:.1f} Wh",
                    "languages": first_of(list(s["languages"])) or None})
     return lines(el("h2", self.title), el("p", "It stays on this machine; nothing is sent.", cls="vs-dim"), total,
-                 table(heads, map(past_row, past[:200]), "What was run on this machine"),
+                 table(heads[:columns], [past_row(o)[:columns] for o in past[:200]],
+                       "What was run on this machine"),
                  lines(el("h3", "Why runs failed"), table(["cause", "runs"], causes, "Causes")) if causes else None,
                  el("div", ask, cls="vs-row"))

@@ -138,6 +138,7 @@ def receive(self:Page,
     if name == "hello" or name == "seen" and args != dict(rev=self._rev): self._sent = None
     elif name != "seen":
         more = self.act(name, bytes(buffers[0]) if buffers else None, **(args if isinstance(args, dict) else {}))
+        if self.trouble: more = dict(more or {}, trouble=True)
     self.refresh(answer=message.get("id"), more=more)
     self._start_clock()
 

@@ -8,22 +8,25 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/studio/speech_step.html.md"""
 __all__ = ['ENOUGH', 'StepState', 'Step', 'newest', 'trouble', 'job_html', 'enough_text', 'SpeechStep']
 
 # %% ../../nbs/studio/02_speech_step.ipynb #imports
+import re, threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastcore.basics import patch
 from markupsafe import Markup
 
 # %% ../../nbs/studio/02_speech_step.ipynb #imports-own
-from ..core.config import ConfigError, check_language, language_names
-from ..core.words import counted, duration, first_of
+from ..core.config import ConfigError, RunConfig, VoxtralNBError, check_language, language_names
+from ..core.words import counted, data_size, duration, first_of, one_line
+from ..data.formats import AUDIO_SUFFIXES
 from ..measure.verdict import GOOD_CLIPS, GOOD_WORDS
 from ..record.languages import LANGUAGES, LanguageError, phrases_path
 from ..record.recorder import Recorder
 from ..record.review import Review
-from .jobs import Job
+from .jobs import Job, StudioError
 from .project import Project
 from .sheet import button, el, lines, notice
-from .views import facts
+from .views import facts, table
 
 # %% ../../nbs/studio/02_speech_step.ipynb #state
 @dataclass(frozen=True)
@@ -106,12 +109,15 @@ class SpeechStep(Step):
     name, title = "speech", "Speech"
     _recorder = _review = None # made when they are needed
     correcting = False # are drafts shown in place of the recorder?
+    sentences = None # of Granary: "loading", "there are new ones", or a `StudioError`; None: not asked for
     @property
     def language(self) -> str|None: return self.project.choices.get("language")
     @property
     def state(self) -> StepState:
         f,other = self.project.speech_facts(),self.project.choices.get("settings", {}).get("train_data")
         if other: return StepState("done", "a dataset of yours")
+        if (job := newest(self.project, "draft")) and job.state == "running": return StepState("running", "drafting")
+        if not f["clips"] and self.review is not None: return StepState("ready", "drafts to correct")
         if not f["clips"]: return StepState("empty", "no speech yet")
         says = f"{counted(f['clips'], 'clip')}, {duration(60*f['minutes'], rough=True)}"
         return StepState("done" if f["clips"] >= ENOUGH else "ready", says)
@@ -146,6 +152,86 @@ def review(self:SpeechStep) -> Review|None: # None: there are no drafts
 
 @patch
 def _do_correct_drafts(self:SpeechStep, on:bool): self.correcting = bool(on) and self.review is not None
+
+# %% ../../nbs/studio/02_speech_step.ipynb #recordings
+_WIDE = 50_000_000_000 # bytes of a recording; more is not a recording
+
+@patch(as_prop=True)
+def recordings(self:SpeechStep) -> list[Path]:
+    "The long recordings of the project."
+    folder = self.project.folder/"speech"/"recordings"
+    return sorted(p for p in folder.glob("[!.]*") if p.name.casefold().endswith(AUDIO_SUFFIXES))
+
+@patch
+def _do_recording(self:SpeechStep, name:str, at:int, size:int, data:bytes):
+    "Take in a part of a recording; the last part gives it its name."
+    name = re.sub(r"[^\w.-]+", "_", Path(name.replace("\\", "/")).name).lstrip("._")
+    if not name.casefold().endswith(AUDIO_SUFFIXES):
+        raise StudioError(f"{name} is not an audio file that can be read: {', '.join(AUDIO_SUFFIXES)}")
+    folder = self.project.folder/"speech"/"recordings"
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder/name).exists(): raise StudioError(f"there is a recording {name} already: rename one of them")
+    part = folder/f".{name}.part"
+    with open(part, "r+b" if at else "wb") as f:
+        f.seek(at)
+        f.write(data)
+    if at + len(data) < min(size, _WIDE): return
+    if part.stat().st_size != size: raise StudioError(f"{name} did not arrive whole: choose it again")
+    part.rename(folder/name)
+
+# %% ../../nbs/studio/02_speech_step.ipynb #start-drafts
+@patch
+def drafters(self:SpeechStep) -> dict: # name for `Project.start` -> what the list says
+    "The models that can draft: those of the runs, the newest first, then the one that runs begin with."
+    base = self.project.choices.get("settings", {}).get("model_id") or RunConfig().model_id
+    return {r.name: f"{r.name}, trained here" for r in self.project.runs() if r.final_model} | {base: base}
+
+@patch
+def _do_drafter(self:SpeechStep, value:str): self.project.set(drafter=value)
+
+@patch
+def _drafter(self:SpeechStep) -> str: # as `drafters` names it
+    some, chosen = self.drafters(), self.project.choices.get("drafter")
+    return chosen if chosen in some else next(iter(some))
+
+@patch
+def _do_draft(self:SpeechStep):
+    "Begin to draft."
+    if (job := newest(self.project, "draft")) and job.state == "running": return
+    if not self.recordings: raise StudioError("there is no recording to draft: add one first")
+    how = dict(language=self.language) if self.language else {}
+    self.project.start("draft", dict(folder="speech", model_id=self._drafter()) | how)
+
+# %% ../../nbs/studio/02_speech_step.ipynb #granary
+def _granary(language:str) -> list[str]: # sentences
+    from voxtral_nb.data.granary import granary_corpora, granary_phrases
+    there = granary_corpora()
+    if language not in there: raise StudioError(f"Granary has no {language}; it has {', '.join(sorted(there))}")
+    return granary_phrases(language, there[language][0], n=100, max_chars=120)
+
+@patch
+def _do_granary(self:SpeechStep, fetch=_granary):
+    "Fetch sentences to read."
+    if (rec := self.recorder) is None: raise StudioError("choose a language first")
+    if self.sentences == "loading": return
+    self.sentences = "loading"
+    def load():
+        try: n = rec.reading.add_text("\n".join(fetch(rec.language)), "Granary")
+        except VoxtralNBError as e: self.sentences = e
+        except Exception as e: self.sentences = StudioError(f"the sentences could not be fetched: {one_line(e, 300)}")
+        else:
+            self.sentences = f"{counted(n, 'sentence')} of Granary come next in the recorder."
+            rec.tell(me=True)
+    self._thread = threading.Thread(target=load, daemon=True)
+    self._thread.start()
+
+@patch
+def _granary_html(self:SpeechStep):
+    "A way to more sentences."
+    now = self.sentences
+    said = trouble(str(now), "Check the network, or paste a text of your own in the recorder") if isinstance(
+        now, Exception) else el("span", "fetching …" if now == "loading" else now, role="status") if now else None
+    return el("div", button("More sentences, from Granary", "granary", able=now != "loading"), said, cls="vs-row")
 
 # %% ../../nbs/studio/02_speech_step.ipynb #actions
 @patch
@@ -183,14 +269,34 @@ def _dataset_html(self:SpeechStep):
 
 # %% ../../nbs/studio/02_speech_step.ipynb #drafts-html
 @patch
-def _drafts_html(self:SpeechStep):
+def _correct_html(self:SpeechStep):
     "A way to the drafts, if there are any."
     if self.review is None: return None
     left = len(self.review.drafts.refresh().queue())
     says = f"{counted(left, 'draft')} of a model to correct." if left else "All drafts are decided."
     other = button("Back to the recorder", "correct_drafts", on=False) if self.correcting else \
-        button("Correct the drafts", "correct_drafts", on=True)
+        button("Correct the drafts", "correct_drafts", "main" if left else "", on=True)
     return el("div", el("span", says), other, cls="vs-row")
+
+@patch
+def _recordings_html(self:SpeechStep):
+    "Long recordings: bring them, draft them, correct the drafts."
+    some, job, now = self.recordings, newest(self.project, "draft"), self._drafter()
+    busy = job is not None and job.state == "running"
+    pick = el("label", "Add recordings ", el("input", type="file", multiple=True, accept=",".join(AUDIO_SUFFIXES),
+                                             id="vs-recording",
+              data_upload="recording"))
+    models = el("select", *(el("option", says, value=k, selected=k == now) for k,says in self.drafters().items()),
+                data_set="drafter", id="vs-drafter")
+    draft = el("div", el("label", "Model ", models), button("Draft the transcripts", "draft", able=not busy),
+               cls="vs-row")
+    rows = [[p.name, data_size(p.stat().st_size)] for p in some]
+    doing = job_html(job, "Drafting the recordings") if job else None
+    return el("details", el("summary", "Long recordings"), el("p", "With its transcript as subtitles (.srt, .vtt, ...) "
+              "or a list with times, a recording goes into the recorder's tab for files. Without, a model drafts the "
+              "transcript, and you correct what it was not sure of.", cls="vs-dim"), el("div", pick, cls="vs-row"),
+              table(["recording", "size"], rows, "Long recordings") if some else None, draft if some else None, doing,
+              open=bool(some), id="vs-recordings", data_force="true" if busy else None)
 
 # %% ../../nbs/studio/02_speech_step.ipynb #html
 @patch
@@ -228,5 +334,6 @@ def html(self:SpeechStep) -> Markup: # what the step shows
                  "The step Check says which, and why.") if f["bad"] else None
     on = button("Check the speech", "step", "main", step="check") if f["clips"] else None
     return lines(el("h2", self.title), say, self._language_html(), count if f["clips"] else None,
-                 el("p", enough_text(f["clips"], f["minutes"])), bad, self._license_html(), self._dataset_html(),
-                 self._drafts_html(), el("div", on, cls="vs-row") if on else None)
+                 el("p", enough_text(f["clips"], f["minutes"])), bad, self._license_html(),
+                 self._granary_html() if self.language else None, self._recordings_html(), self._dataset_html(),
+                 self._correct_html(), el("div", on, cls="vs-row") if on else None)

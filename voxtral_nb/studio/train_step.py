@@ -13,10 +13,11 @@ from markupsafe import Markup
 
 # %% ../../nbs/studio/03_train_step.ipynb #imports-own
 from ..core.assets import TINY
-from ..core.config import ConfigError, config_fields
+from ..core.config import PRESETS, ConfigError, config_fields
 from ..core.words import counted, data_size, duration, percent
+from ..measure.metrics import METRICS
 from .jobs import StudioError
-from .project import PRESETS, RunState, SettingsError
+from .project import MACHINES, RunState, SettingsError
 from .sheet import button, el, lines, notice
 from .speech_step import Step, StepState, job_html, trouble
 from .views import choice, curve, facts, parse_setting, progress, setting_text, settings_form, table
@@ -37,10 +38,15 @@ class TrainStep(Step):
         s = dict(c.get("settings", {}))
         if c.get("language"): s.setdefault("language", c["language"])
         return s
+    def default(self,
+        name:str, # of a setting
+    ): # what it has where nobody chose: the preset's value, if one is chosen and says so
+        "The default of a setting."
+        return PRESETS.get(self.settings.get("preset"), {}).get(name, config_fields()[name].default)
     def texts(self) -> dict: # name -> text
         "What stands in the fields."
         s = self.settings
-        return {k: self.typed.get(k, setting_text(f, s.get(k, f.default))) for k,f in config_fields().items()
+        return {k: self.typed.get(k, setting_text(f, s.get(k, self.default(k)))) for k,f in config_fields().items()
                 if k not in _OURS}
 
 # %% ../../nbs/studio/03_train_step.ipynb #wrong
@@ -63,25 +69,28 @@ def _do_set(self:TrainStep, name:str, value:str):
     try: v = parse_setting(f, str(value))
     except ConfigError: return # the field says it
     s = dict(self.project.choices.get("settings", {})) | {name: v}
-    if v == f.default and not (name == "language" and self.project.choices.get("language")): s.pop(name)
+    if v == (f.default if name == "preset" else self.default(name)) and not (name == "language"
+        and self.project.choices.get("language")):
+        s.pop(name)
     self.project.set(settings=s)
     del self.typed[name]
 
 # %% ../../nbs/studio/03_train_step.ipynb #preset
 @patch
-def _do_preset(self:TrainStep, name:str):
-    "Start from a preset; the data and its columns stay."
-    if name not in PRESETS: raise StudioError(f"there is no preset {name!r}: {', '.join(PRESETS)}")
+def _do_machine(self:TrainStep, name:str):
+    "Start from the settings for a machine; the data and its columns stay."
+    if name not in MACHINES: raise StudioError(f"there is no machine {name!r}: {', '.join(MACHINES)}")
     stays = ("data", "rows")
     kept = {k: v for k,v in self.project.choices.get("settings", {}).items() if config_fields()[k].group in stays}
     self.typed = {}
-    self.project.set(preset=name, settings=kept | PRESETS[name].settings)
+    self.project.set(machine=name, settings=kept | MACHINES[name].settings)
 
 @patch
-def _presets_html(self:TrainStep):
-    "The presets as cards."
-    now = self.project.choices.get("preset")
-    return el("div", *(choice(p.title, p.help, "preset", k == now, name=k) for k,p in PRESETS.items()), cls="vs-cards")
+def _machines_html(self:TrainStep):
+    "The machines as cards."
+    now = self.project.choices.get("machine")
+    return el("div", *(choice(p.title, p.help, "machine", k == now, name=k) for k,p in MACHINES.items()),
+              cls="vs-cards")
 
 # %% ../../nbs/studio/03_train_step.ipynb #find
 @patch
@@ -117,7 +126,8 @@ def _needs_html(self:TrainStep,
     if n.state == "running": return job_html(n.job, "Dry run: loading the model and trying a few steps")
     if n.state == "failed": return lines(trouble(n.error, n.next_step, n.job and n.job.details),
                                          el("div", ask, cls="vs-row"))
-    fits = {True: "it fits", False: "it does not fit: choose a smaller batch_size, or a smaller preset"}.get(n.fits)
+    fits = {True: "it fits",
+            False: "it does not fit: choose a smaller batch_size, or settings for a smaller machine"}.get(n.fits)
     size = lambda gb: None if gb is None else data_size(1e9*gb)
     memory = f"{size(n.memory_gb)} of {size(n.free_gb) or 'unknown'}"
     return lines(facts({"steps": f"{n.steps:,}", "time": "about " + duration(n.seconds, rough=True), "memory": memory,
@@ -161,6 +171,18 @@ def _do_delete(self:TrainStep, run:str):
     self.compared = [o for o in self.compared if o != run]
 
 @patch
+def _do_restore(self:TrainStep, name:str): self.project.set(run=self.project.restore(name))
+
+@patch
+def _deleted_html(self:TrainStep):
+    "The runs in the trash."
+    if not (names := self.project.deleted()): return None
+    rows = [[o.rsplit("-", 3)[0], button("Bring back", "restore", "small", about=f"Bring back {o}", name=o)]
+            for o in names]
+    return el("details", el("summary", f"Deleted runs ({len(rows)})"), table(["run", ""], rows, "Deleted runs"),
+              id="vs-deleted")
+
+@patch
 def _do_compare(self:TrainStep, run:str, value:bool):
     "Take a run into the comparison, or out of it."
     self.compared = [o for o in self.compared if o != run] + [run]*bool(value)
@@ -173,7 +195,7 @@ def curves_of(
 ) -> Markup: # HTML
     "Loss and error rate over the steps of a run."
     evals = [(o["step"], o["loss"]) for o in r.evals if o.get("loss") is not None]
-    rates = {k.upper(): [(o["step"], o[k]) for o in r.evals if o.get(k) is not None] for k in ("wer", "cer")}
+    rates = {k.upper(): [(o["step"], o[k]) for o in r.evals if o.get(k) is not None] for k in METRICS}
     return el("div", curve("Loss per token", dict(training=r.loss, evaluation=evals)),
               curve("Error rate on the evaluation clips", rates, lambda v: percent(v)), cls="vs-curves")
 
@@ -282,8 +304,8 @@ def html(self:TrainStep) -> Markup: # what the step shows
     why = f"{busy.name} is running." if busy else ""
     picked = [r for r in runs if r.name in self.compared]
     return lines(el("h2", self.title), self._run_html(now) if now and busy else None,
-                 el("h3", "A new run"), self._presets_html(), self._form_html(wrong),
+                 el("h3", "A new run"), self._machines_html(), self._form_html(wrong),
                  self._needs_html(wrong, busy is not None), bad, el("div", start, el("small", why), cls="vs-row"),
                  self._run_html(now) if now and not busy else None,
                  el("h3", "Runs") if runs else None, self._runs_html(runs) if runs else None,
-                 compare_html(picked) if len(picked) > 1 else None)
+                 compare_html(picked) if len(picked) > 1 else None, self._deleted_html())

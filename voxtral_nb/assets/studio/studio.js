@@ -1,6 +1,7 @@
 // The Studio's page. Python writes its HTML; this file shows it, keeps what a person is typing, and reports what they do.
 // Nothing is kept in the notebook: HTML and sound come as messages, never as the widget's state.
 const LATE = 8000; // ms without an answer before the page says so
+const PART = 1 << 20; // bytes of a file in a message: larger ones are lost on their way
 const SEEN = 5000; // ms between two notes of what the page has; what a lost connection swallowed is sent again then
 
 function sameKind(a, b) {
@@ -57,7 +58,7 @@ function render({ model, el }) {
   late.className = "vs-late"; late.setAttribute("role", "alert"); late.hidden = true;
   const body = document.createElement("div");
   root.append(late, body); el.append(root);
-  const waiting = new Map(), audio = new Audio();
+  const waiting = new Map(), answered = new Map(), audio = new Audio();
   let next = 1, rev = 0, url = null, playing = null, speech = null, ready = false;
 
   function watch() {
@@ -74,9 +75,21 @@ function render({ model, el }) {
     if (name !== "seen") root.dataset.busy = "true";
     try { model.send({ id, do: name, args }, undefined, buffers); }
     catch (e) { console.warn(`the Studio could not ask Python for ${name}: ${e.message}`); } // no kernel: `watch` says so
+    return id;
+  }
+  async function upload(o) { // file by file, part by part, each after the answer to the one before
+    const name = o.dataset.upload;
+    for (const f of [...o.files])
+      for (let at = 0; at < f.size || at === 0; at += PART) {
+        const part = await f.slice(at, at + PART).arrayBuffer();
+        const m = await new Promise((done) => answered.set(send(name, { name: f.name, at, size: f.size }, [part]), done));
+        if (m.trouble) break; // the page says it
+      }
+    o.value = "";
   }
   function received(message, buffers) {
     waiting.clear(); // whatever comes, Python is there
+    answered.get(message.answer)?.(message); answered.delete(message.answer);
     if (message.answer !== undefined) root.dataset.busy = "false";
     if (message.html !== undefined) {
       rev = message.rev;
@@ -155,6 +168,7 @@ function render({ model, el }) {
     send(b.dataset.do, JSON.parse(b.dataset.args || "{}"));
   });
   body.addEventListener("change", (e) => {
+    if (e.target.dataset.upload) return upload(e.target);
     const o = e.target.closest("[data-set]");
     if (o) send(o.dataset.set, { ...JSON.parse(o.dataset.args || "{}"), value: value(o) });
   });
