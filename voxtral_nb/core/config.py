@@ -418,6 +418,9 @@ class _Realtime:
         "'ctc:MODEL' (by a CTC model of transformers), 'energy' (pauses and letters).",
         unset="'self,energy'", verify=_check_align, means="'self', 'ctc:MODEL', 'energy', with commas between",
         fixed_on_resume=True)
+    stream_seconds:float|None = _realtime(None,
+        "Join the clips of a step into streams of up to so many seconds, with silence between them: a clip by itself "
+        "is trained with 4 s of silence. 0: each clip by itself.", unset="0", low=0, high=600, fixed_on_resume=True)
     z_loss:float|None = _realtime(None,
         "Weight of the squared log-sum-exp of the logits, which keeps the tied output layer from drifting.",
         unset="1e-4 with full, 0 with lora", low=0)

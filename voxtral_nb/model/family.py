@@ -208,8 +208,9 @@ REALTIME = Family(
     prompt_tokens=50, # 32 of silence, `<s>`, and at the usual delay 6 + 11 after the clip
     windows=_realtime_windows, widths=_realtime_widths, encode=_realtime_encode, encode_kept=None,
     pairs=_realtime_pairs, join=_realtime_join,
-    settings=dict(delay_ms=480, delays="fixed", align="auto", z_loss=lambda cfg: 1e-4 if cfg.method == "full" else 0.,
-                  learn_tail=False, teach_eos=False, word_again=False, frame_shift=0))
+    settings=dict(delay_ms=480, delays="fixed", align="auto", stream_seconds=0.,
+                  z_loss=lambda cfg: 1e-4 if cfg.method == "full" else 0., learn_tail=False,
+                  teach_eos=False, word_again=False, frame_shift=0))
 
 FAMILIES = [VOXTRAL, REALTIME]
 

@@ -21,7 +21,7 @@ from .checkpoints import RunError
 
 # %% ../../nbs/training/03_order.ipynb #stream
 class ClipStream(torch.utils.data.Dataset):
-    "Endless passes over the training clips: item `g` is clip `g` of the stream, for any `g`."
+    "Endless passes over the training clips: item `g` is clip `g` of the stream, for any `g`, and knows its `place`."
     def __init__(self,
         dataset, # rows by index
         draw:Callable, # number of a pass -> its order: row indices
@@ -51,6 +51,7 @@ class ClipStream(torch.utils.data.Dataset):
         return [[self.row(g) for g in range(i, min(i + size, self.n))] for i in range(0, self.n, size)]
     def __getitem__(self, g):
         row = self.dataset[self.row(g)]
+        if isinstance(row, dict): row = row | dict(place=g)
         return row if self.change is None else self.change(row, g//self.n)
 
 # %% ../../nbs/training/03_order.ipynb #shuffle-draw
