@@ -99,7 +99,8 @@ def phase(name, folder, args):
     began, does = time.perf_counter(), dict(zip(PHASES, (write, dry, train_, load, merge, transcribe_)))
     found = does[name](folder, args)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6
-    took = dict(phase=name, seconds=round(time.perf_counter() - began, 1), peak_gb=round(peak, 2), **found)
+    took = dict(phase=name, seconds=round(time.perf_counter() - began, 1), cpu_seconds=round(time.process_time(), 1),
+                peak_gb=round(peak, 2), **found)
     (folder/f"{name}.json").write_text(json.dumps(took))
 
 

@@ -111,7 +111,7 @@ def data_of(task, folder=OUT/"data", few=None): # manifests to train and to eval
     if task == "accent": return sample_speech("accent_train"), sample_speech("accent_eval")
     name, _, size = task.partition("@")
     made = []
-    for part,n in (("train", few or int(size or 400)), ("eval", few or (48 if name == "recorded" else 150))):
+    for part,n in (("train", few or int(size or 400)), ("eval", few or (24 if name == "recorded" else 150))):
         at = folder/f"{name}-{part}-{n}"
         if not (at/"done").exists():
             ds = SpeechDataset.create(at)

@@ -298,7 +298,8 @@ class _Model:
         "'4bit' keeps the frozen weights in NF4, for LoRA on a small GPU. Needs CUDA and the extra voxtral_nb[quant].",
         choices=("none", "4bit"), fixed_on_resume=True, for_eval=True)
     precision:str = setting("auto",
-        "Number format to compute in. 'auto' is bfloat16 on a GPU that has it, else float32.",
+        "Number format to compute in. 'auto' is bfloat16 on a GPU that has it, float16 on one that has not, float32 "
+        "elsewhere.",
         choices=("auto", "fp32", "bf16", "fp16"), for_eval=True)
     device:str = setting("auto",
         "Device to run on. 'auto' takes CUDA, then Apple's MPS, then the CPU.", for_eval=True, repeated=False,
