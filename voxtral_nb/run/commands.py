@@ -16,6 +16,7 @@ from pathlib import Path
 # %% ../../nbs/run/04_commands.ipynb #imports-ours
 from ..core.assets import with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, config_fields
+from ..core.words import short
 from .flags import Parser, add_setting, add_settings, flag_default
 from .notebooks import (evaluate_run, fixed_settings, notebook_parameters, notebook_summary, notebooks,
                                       run_notebook, share_cores)
@@ -390,6 +391,10 @@ def _add_check(
     p.add_argument("data", metavar="DATA", help="A dataset folder, a list of transcripts, or a Hub dataset id.")
     p.add_argument("--held", metavar="DATA", help="Evaluation data, to find clips and sentences that are also in DATA.")
     p.add_argument("--rows-only", action="store_true", help="Do not decode the audio.")
+    p.add_argument("--model", metavar="MODEL", help="Let a model listen too, and name transcripts that it contradicts: "
+                   "a Hub id, a folder, or 'tiny'.")
+    p.add_argument("--language", metavar="CODE", help="With --model: language of rows that name none, such as 'en'. "
+                   "Default: the model detects it.")
     p.add_argument("--json", type=Path, metavar="FILE", help="Also write the report as JSON.")
     p.add_argument("--html", type=Path, metavar="FILE", help="Also write the report as a self-contained HTML page.")
     p.add_argument("--no-players", action="store_true", help="Leave the audio of the worst clips out of the page.")
@@ -403,13 +408,22 @@ def _check(
     "Check, and say what was found."
     from voxtral_nb.core.files import atomic_write
     from voxtral_nb.data.quality import report
-    r = report(a.data, held=a.held, audio=not a.rows_only, workers=a.workers)
+    doubts = _doubts(a) if a.model else None
+    r = report(a.data, held=a.held, audio=not a.rows_only, workers=a.workers, doubts=doubts)
     print(r, file=sys.stderr)
     if a.json: atomic_write(a.json, json.dumps(r.to_dict(), ensure_ascii=False, indent=1).encode())
     if a.html: atomic_write(a.html, r.to_html(players=not a.no_players).encode())
     n = {s: sum(o.n for o in r.problems if o.severity == s) for s in ("error", "warning")}
     print(json.dumps(dict(light=r.light, clips=r.clips, errors=n["error"], warnings=n["warning"])))
     if n["error"]: sys.exit(1)
+
+def _doubts(a:argparse.Namespace) -> dict: # of the command's flags; number of a row -> what was heard
+    "Let the model listen, and list what it contradicts, worst first."
+    from voxtral_nb.measure.doubts import alignment_doubts
+    found = alignment_doubts(a.data, a.model, language=a.language)
+    for o in found.table.itertuples():
+        print(f"row {o.row}, {o.id}: {short(o.transcript, 60)!r}, heard {short(o.heard, 60)!r}", file=sys.stderr)
+    return found.notes
 
 # %% ../../nbs/run/04_commands.ipynb #data-care-table
 _CARE = dict( # subcommand -> (what it does, module, function, flags: name -> (type or choices, help))
