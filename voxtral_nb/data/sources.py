@@ -23,8 +23,8 @@ from ..core.hub import causes, hub_answer, local_path
 from ..core.words import counted, duration, one_line, short
 from .dataset import (AUDIO_KEYS, IGNORE, LANGUAGE_KEYS, PART_KEYS, SPEAKER_KEYS, TEXT_KEYS, BadRow,
                                 DatasetError, Stats, check_clip, check_on_bad, check_transcript, clip_id, find_key,
-                                hf_features, is_part, language_of, progress_bar, raise_bad_rows, rows_to_hf,
-                                split_keys, split_rows, times_of)
+                                WORD_KEYS, hf_features, is_part, language_of, progress_bar, raise_bad_rows,
+                                row_words, rows_to_hf, split_keys, split_rows, times_of)
 from .formats import Listing
 
 # %% ../../nbs/data/04_sources.ipynb #data
@@ -271,26 +271,26 @@ def part_named(
     return p if is_part(p := p | times_of(p)) else {}
 
 def _hub_rows(ds, audio, columns):
-    "Yield `(audio struct, text, language, speaker, which part of the audio it is)`, one row at a time."
+    "Yield `(audio struct, text, language, speaker, part of the audio, word times or None)`, one row at a time."
     wanted = [columns[k] for k in ("text", "language", "speaker")]
-    part = part_columns(ds.column_names)
-    for a,row in zip(audio, ds.select_columns([*{c: 1 for c in (*wanted, *part) if c}])):
+    part, timed = part_columns(ds.column_names), [c for c in ds.column_names if c.startswith("word") or c in WORD_KEYS]
+    for a,row in zip(audio, ds.select_columns([*{c: 1 for c in (*wanted, *part, *timed) if c}])):
         said = [hub_value(ds.features, c, row) for c in wanted]
-        yield a["audio"],*said,part_named(row, part)
+        yield a["audio"],*said,part_named(row, part),row_words(row)
 
 # %% ../../nbs/data/04_sources.ipynb #meta
 def _joined(
     audio, # a `datasets.Dataset` with the column "audio"
-    meta:list, # (text, language, speaker, duration, id) for each of its rows
+    meta:list, # (text, language, speaker, duration, id, words) for each of its rows
     spans:list, # (start, end) in seconds for each of its rows, None for whole files
 ): # a `datasets.Dataset` with `HF_COLUMNS`
     "Put the other columns beside the audio, which is not copied."
     import pyarrow as pa
     from datasets import Dataset, DatasetInfo, Features, concatenate_datasets
     from datasets.table import InMemoryTable
-    f = hf_features(parts=any(end is not None for _,end in spans))
+    f = hf_features(parts=any(end is not None for _,end in spans), words=any(o[-1] for o in meta))
     rest = Features({k: v for k,v in f.items() if k != "audio"})
-    cols = list(zip(*meta)) or [()]*len(rest)
+    cols = list(zip(*meta))[:len(rest)] or [()]*len(rest)
     table = pa.table([pa.array(c, t.type) for c,t in zip(cols, rest.arrow_schema)], schema=rest.arrow_schema)
     if f["audio"] != audio.features["audio"]:
         chunks, at = [], 0
@@ -319,7 +319,7 @@ def _load_hub(
     bad, good, keys, marks, ids, meta, spans = [], [], [], [], set(), [], []
     def if_text(v): return v if isinstance(v, str) else None
     rows = progress_bar(_hub_rows(ds, audio, col), f"checking {source}", len(ds))
-    for i,(a,text,language,voice,part) in enumerate(rows):
+    for i,(a,text,language,voice,part,words) in enumerate(rows):
         name = hub_name((a or {}).get("path") or "") or f"{split}/{i}"
         if name in ids and not part: name = f"{name}#{i}" # some datasets call every clip audio.wav
         seconds, language, clip = 0., language_of(language) or check.language, {}
@@ -338,7 +338,7 @@ def _load_hub(
             bad.append(BadRow(file=where, line=i, reason=str(e), text=if_text(text) or "", unit="row"))
         ids.add(name)
         meta.append((if_text(text), if_text(language), None if voice is None else str(voice), seconds,
-                     clip_id(name, clip)))
+                     clip_id(name, clip), words))
         spans.append((clip.get("start"), clip.get("end")))
     dataset = _joined(audio, meta, spans).select(good)
     return SpeechData(dataset=dataset, skipped=bad, source=where, keys=keys, marks=marks)
