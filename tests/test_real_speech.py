@@ -15,8 +15,9 @@ def test_full_training_on_recorded_prompts_halves_the_loss(tmp_path):
     assert len(prompts) > 500 and prompts.dropped, prompts
     assert not any("[" in text or "(" in text for _, text in prompts)
     ds = SpeechDataset.create(tmp_path/"prompts")
-    for path, text in prompts: ds.append(path, text, language="en", speaker="allison")
-    assert len(SpeechDataset.open(tmp_path/"prompts")) == len(prompts)
+    some = [o for i,o in enumerate(prompts) if not i % 3 or sf.info(o[0]).duration > 30]
+    for path, text in some: ds.append(path, text, language="en", speaker="allison")
+    assert len(SpeechDataset.open(tmp_path/"prompts")) == len(some)
     assert max(r["duration"] for r in ds) > 60 and sf.info(prompts[0][0]).samplerate == 8000
     r = train(RunConfig(model_id="tiny", method="full", learning_rate=1e-3, train_data=str(tmp_path/"prompts"),
                         eval_fraction=.05, max_transcript_tokens=1200, batch_size=8, epochs=6, max_new_tokens=64,
@@ -30,4 +31,4 @@ def test_full_training_on_recorded_prompts_halves_the_loss(tmp_path):
               "best-model/model.safetensors final-model/model.safetensors").split():
         assert (tmp_path/"run"/f).stat().st_size > 0, f
     data = json.loads((tmp_path/"run"/"training_config.json").read_text())["data"]
-    assert data["train"]["clips"] + data["eval"]["clips"] == len(prompts)
+    assert data["train"]["clips"] + data["eval"]["clips"] == len(some)
