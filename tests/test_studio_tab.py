@@ -1,17 +1,20 @@
 """`voxtral-studio` as a person uses it: started in a terminal, its page in a real Chromium. Speech, training, a reload
 and a second tab during training, Ctrl-C with both of its answers."""
-import urllib.error, urllib.request
+import os, signal, urllib.error, urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
-from browser import browser, wait_for
+from browser import Proxy, browser, wait_for
+from conftest import sh
 from recorder_page import no_errors, speech_wav
 from studio_page import Tab, TabRecorder
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.data.audio import resample
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.studio.project import MACHINES, Project
+from voxtral_nb.studio.serve import voxtral_studio
 from voxtral_nb.testing.fake_hub import FakeHub
 
 LONG = MACHINES["tiny"].settings | dict(device="cpu", max_steps=20_000, batch_size=1, gradient_accumulation_steps=1,
@@ -24,10 +27,24 @@ def hub():
 
 
 @pytest.fixture(scope="module")
-def tab(tmp_path_factory, hub):
-    "One server for the tests of this module, without a token for the Hub."
+def net(hub):
+    "The way to the Hub, which can be cut."
+    with Proxy(int(hub.endpoint.rpartition(":")[2])) as o: yield o
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory, hub, net):
+    "One server for the tests of this module, without a token for the Hub; `full` lies on a disk of 1 MB."
     home = tmp_path_factory.mktemp("tab")
-    with Tab(home/"projects", "voice", "other", env=hub.env(VOXTRAL_NB_HISTORY=str(home/"history.jsonl"))) as o: yield o
+    env = hub.env(VOXTRAL_NB_HISTORY=str(home/"history.jsonl"), HF_ENDPOINT=net.url)
+    (disk := home/"projects"/"disk").mkdir(parents=True)
+    mounted = not sh("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk).returncode
+    try:
+        with Tab(home/"projects", "voice", "other", "bad", "disk/full", env=env) as o:
+            o.disk, o.home = disk if mounted else None, Path(env["HF_HOME"])
+            yield o
+    finally:
+        if mounted: sh("umount", "-l", disk, check=True)
 
 
 def test_it_asks_for_its_token_and_answers_to_its_name_only(tab):
@@ -37,6 +54,80 @@ def test_it_asks_for_its_token_and_answers_to_its_name_only(tab):
     assert "login" in get(tab.url.partition("?")[0]) and "voice" not in get(tab.url.partition("?")[0])
     assert get(tab.url, Host="evil.example") == 403
     assert "voice" in get(tab.url) and "other" in get(tab.url)
+
+
+def test_a_folder_that_goes_wrong_while_it_is_open(tab, tmp_path, capsys):
+    "Each is said in the page, and once it is right again the page goes on: nothing is lost."
+    p = Project(tab.folder/"bad")
+    p.set(language="en")
+    file, away = p.folder/"studio.json", p.folder.with_name("away")
+    with browser(fake_device=False) as context:
+        s = tab.open(context, 2)
+        rec = s.recorder().agree()
+        rec.key("r")
+        rec.wait_said("No microphone was found")
+        p.folder.rename(away)
+        s.says("it was deleted, moved or unmounted while it was open")
+        away.rename(p.folder)
+        s.says("License of new recordings")
+        kept = file.read_text()
+        file.write_text('{"version": 99, "choices": {}}')
+        s.says("update voxtral_nb")
+        s.page.reload()
+        s.page.get_by_text("This project cannot be opened").wait_for(timeout=60_000)
+        assert s.page.get_by_text("made by a newer voxtral_nb").count() and '"version": 99' in file.read_text()
+        file.write_text(kept)
+        s.reload()
+        assert p.choices["language"] == "en"
+        if tab.disk: full_disk(tab, context)
+        no_errors(context)
+    (file := tmp_path/"data.jsonl").write_text("")
+    with pytest.raises(SystemExit): voxtral_studio([str(tmp_path)])
+    assert "is a dataset, not a project" in capsys.readouterr().err and [*tmp_path.iterdir()] == [file]
+
+
+def full_disk(tab, context):
+    "A disk without space."
+    s, fill = tab.open(context, 3), tab.disk/"fill"
+    with open(fill, "wb", buffering=0) as f:
+        try:
+            while True: f.write(bytes(4096))
+        except OSError: pass
+    s.root.locator("#vs-language").select_option("en")
+    s.says("could not be saved (No space left on device)")
+    fill.unlink()
+    s.root.locator("#vs-language").select_option("pt")
+    wait_for(lambda: Project(tab.disk/"full").choices.get("language") == "pt", 20, "the language to be saved")
+    s.page.close()
+
+
+def test_a_run_that_goes_wrong_and_a_hub_that_refuses(tab, hub, net):
+    p = Project(tab.folder/"bad")
+    speech = SpeechDataset.open(sample_speech("accent_eval"))
+    clips = SpeechDataset.create(p.folder/"speech") if p.speech is None else p.speech
+    for row in speech[:3]: clips.append(speech.audio_file(row), row["text"], language="en")
+    half = p.folder/"runs"/"half"
+    half.mkdir()
+    (half/"training_config.json").write_text('{"config": {"model')
+    with browser() as context:
+        s = tab.open(context, 2).go("Train")
+        s.says("training_config.json is damaged")
+        job = p.start("train", LONG, name="killed")
+        s.wait("Train", "step ")
+        os.kill(p.job(job.id).pid, signal.SIGKILL)
+        s.wait("Train", "killed killed")
+        s.says("killed from outside")
+        s.go("Publish")
+        s.says("nobody is logged in to the Hub")
+        for role, says in (("read", "may read only"), ("write", "Logged in as me; the token may write.")):
+            (tab.home/"token").write_text(hub.token("me", role))
+            s.press("Look again")
+            s.says(says)
+        net.cut()
+        s.press("Look again")
+        s.says("cannot be reached")
+        net.restore()
+        no_errors(context)
 
 
 def test_a_long_recording_is_drafted_and_corrected(tab, tmp_path):

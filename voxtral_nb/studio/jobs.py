@@ -266,16 +266,16 @@ def start_job(
     argv = [script, *(str(o).replace("{job}", str(folder)) for o in args)]
     for name, text in (files or {}).items(): atomic_write(folder/name, text)
     atomic_write(folder/"end.json", b" "*_END)
-    atomic_write(folder/"job.json", json.dumps(dict(version=1, kind=kind, run=run, argv=argv, started=time.time(),
-                                                    host=platform.node()), ensure_ascii=False, indent=1))
-    _spawn(folder, cwd, entry)
+    job = dict(version=1, kind=kind, run=run, argv=argv, started=time.time(), host=platform.node())
+    _spawn(folder, cwd, entry, job)
     return read_job(folder)
 
-def _spawn(folder:Path, cwd, entry:str):
-    "Make the process of a job, which holds its lock from the first moment."
+def _spawn(folder:Path, cwd, entry:str, job:dict):
+    "Make the process of a job. Whoever sees `job.json` finds its lock held: another tab must not take it for dead."
     module, function = entry.split(":")
     with open(folder/"lock", "wb") as lock, open(folder/"output.log", "wb") as log:
         lock_file(lock, exclusive=True)
+        atomic_write(folder/"job.json", json.dumps(job, ensure_ascii=False, indent=1))
         inherited = dict(pass_fds=[lock.fileno()]) if os.name != "nt" else {}
         code = f"from {module} import {function}; {function}({str(folder)!r}, {lock.fileno() if inherited else -1})"
         try:
