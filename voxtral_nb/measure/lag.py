@@ -57,16 +57,16 @@ def emission_lag(
         late, missing = _pairs(ends, _units(found, "written", norm, language))
         lags, dropped, said = lags + late, dropped + missing, said + len(ends)
     if not said: return None
-    ms = 1000*np.array(lags or [np.nan])
-    p50, p90 = np.percentile(ms, [50, 90])
-    return dict(delay_ms=delay_ms, mean_ms=round(float(ms.mean()), 1), p50_ms=round(float(p50), 1),
-                p90_ms=round(float(p90), 1), words=said, matched=len(lags), dropped=dropped/said,
-                early=float((ms < 0).sum())/said)
+    ms = 1000*np.array(lags)
+    def of(f, *args): return round(float(f(ms, *args)), 1) if lags else None # None: no word was recognized
+    return dict(delay_ms=delay_ms, mean_ms=of(np.mean), p50_ms=of(np.percentile, 50), p90_ms=of(np.percentile, 90),
+                words=said, matched=len(lags), dropped=dropped/said, early=float((ms < 0).sum())/said)
 
 # %% ../../nbs/measure/01_lag.ipynb #text
 def lag_text(
     lag:dict, # of `emission_lag`
 ) -> str: # one line
     "A lag in words."
+    if not lag["matched"]: return f"delay {lag['delay_ms']:g} ms: no word recognized, {lag['dropped']:.1%} dropped"
     return (f"delay {lag['delay_ms']:g} ms: words written {lag['mean_ms']:.0f} ms after they ended on average (p50 "
             f"{lag['p50_ms']:.0f}, p90 {lag['p90_ms']:.0f}), {lag['early']:.1%} before, {lag['dropped']:.1%} dropped")

@@ -120,6 +120,8 @@ def _eval_parser() -> Parser:
     p.add_argument("eval_data", metavar="DATA", help="A data.jsonl, a dataset folder, or a Hub dataset id.")
     p.add_argument("--output", metavar="FILE", default="voxtral-eval.json",
                    help="Where the report goes; an earlier one is replaced. Default: voxtral-eval.json.")
+    p.add_argument("--delays", type=int, nargs="+", metavar="MS", default=[],
+                   help="For a Voxtral Realtime: evaluate at these delays too, such as 80 480 2400. Default: none.")
     own = dict(eval_split=dict(default="test", help="Split of a Hub dataset to evaluate on."),
                seed=dict(group=config_fields()["max_eval_clips"].group, help="Seed of the draw of max_eval_clips."))
     skip = ("model_id", "eval_data")
@@ -142,14 +144,20 @@ def _eval(
     a:argparse.Namespace, # parsed flags
 ):
     "Evaluate, print a summary, save the report."
+    from voxtral_nb.measure.lag import lag_text
     from voxtral_nb.measure.metrics import METRICS
-    cfg = RunConfig.from_dict({k: v for k,v in vars(a).items() if k in config_fields()})
+    flags = {k: v for k,v in vars(a).items() if k in config_fields() and k != "delays"} # not the setting of training
+    cfg = RunConfig.from_dict(flags)
     _check_output(Path(a.output))
     share_cores()
-    r = evaluate_run(cfg)
+    r = evaluate_run(cfg, delays=a.delays)
     r.save(a.output)
     rates = "  ".join(f"{METRICS[k].label} {v:.2%}" for k,v in r.rates.items())
     print(f"{rates}  on {r.n_clips} clips, {r.audio_seconds/60:.1f} min of speech, {r.rtfx:.1f}x real time")
+    if r.lag: print(lag_text(r.lag))
+    for o in r.delays:
+        shown = "  ".join(f"{METRICS[k].label} {v:.2%}" for k,v in o["rates"].items())
+        print(f"{shown}  at {o['delay_ms']} ms; " + (lag_text(o["lag"]) if o["lag"] else "no lag"))
     worst = r.worst(5).to_dict("records")
     print("The worst clips:" if worst else "No clip has an error.")
     for o in worst: print(f"  {o[r.primary]:4.0%}  said  {o['reference']}\n        heard {o['hypothesis']}")

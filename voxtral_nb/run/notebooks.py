@@ -11,6 +11,7 @@ __all__ = ['RESULT', 'NotebookError', 'notebooks', 'notebook_summary', 'Paramete
 
 # %% ../../nbs/run/01_notebooks.ipynb #imports-std
 import ast, difflib, io, json, os, re, sys, threading, time, tokenize
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,17 +229,27 @@ def eval_speech(
 def evaluate_run(
     cfg:RunConfig, # settings; `model_id` says what to evaluate
     data=None, # SpeechData from `eval_speech`; None loads it
+    delays:Sequence[int]=(), # of a Voxtral Realtime, ms: other delays to evaluate at, for `report.delays`
 ): # EvalReport
     "Load a model and evaluate it on speech."
+    from voxtral_nb.measure.delay import delay_curve
     from voxtral_nb.measure.evaluation import evaluate, less_memory
     from voxtral_nb.model.models import load_voxtral, with_family_settings
+    from voxtral_nb.model.targets import delay_frames
     cfg = with_family_settings(cfg)
+    if delays and cfg.delay_ms is None:
+        raise ConfigError(f"delays: {cfg.model_id} is not a streaming model and has no delay; leave them out")
+    for o in delays: delay_frames(o) # a wrong one stops it here
     data = eval_speech(cfg) if data is None else data
     how = {k: getattr(cfg, k) for k in ("device", "precision", "attention", "quantization")}
     model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, **how)
     how = {k: getattr(cfg, k) for k in ("max_new_tokens", "normalizer", "language", "delay_ms")}
     with explain_memory("evaluating", less_memory(cfg.eval_batch_size, cfg.max_new_tokens, "eval_batch_size")):
-        return evaluate(model, processor, data.dataset, batch_size=cfg.eval_batch_size, **how)
+        r = evaluate(model, processor, data.dataset, batch_size=cfg.eval_batch_size, **how)
+        if delays:
+            how.pop("delay_ms")
+            r.delays = delay_curve(model, processor, data.dataset, delays, batch_size=cfg.eval_batch_size, **how)
+    return r
 
 # %% ../../nbs/run/01_notebooks.ipynb #write-result
 RESULT = "result.json"

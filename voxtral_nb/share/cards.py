@@ -298,7 +298,8 @@ class RunFacts:
         return verdict(b, a)
 
 # %% ../../nbs/share/01_cards.ipynb #facts-of-run
-_PLOTS = {"loss.png": "Loss over the steps", "wer.png": "Error rate over the steps"}
+_PLOTS = {"loss.png": "Loss over the steps", "wer.png": "Error rate over the steps",
+          "delays.png": "Error rate and lag over the delay"}
 
 def _measured_step(results:dict, history:list) -> int: # 0: none
     "The step of the model that was measured last."
@@ -481,6 +482,13 @@ def _same_clips(a, b):
     return a is not None and b is not None and a.table.reference.tolist() == b.table.reference.tolist()
 
 # %% ../../nbs/share/01_cards.ipynb #measured-2
+def _ms(*keys): # function of a lag that shows these of it
+    return lambda lag: " / ".join(f"{lag[k]:.0f} ms" if lag["matched"] else "–" for k in keys)
+
+_LAG = {"lag of words, mean / p50 / p90": _ms("mean_ms", "p50_ms", "p90_ms"),
+        "words written before they ended": lambda lag: percent(lag["early"]),
+        "words dropped": lambda lag: percent(lag["dropped"])} # of a streaming model
+
 def _report_rows(
     b:EvalReport|None, # before
     a:EvalReport|None, # after; None: only rates are known
@@ -493,6 +501,8 @@ def _report_rows(
         both += [("substitutions / deletions / insertions", errors(b), errors(a)),
                  ("empty transcripts", b and b.empty, a.empty),
                  ("transcripts cut off at the token limit", b and b.truncated, a.truncated)]
+        both += [(f"{title} at {a.lag['delay_ms']:g} ms delay", b and b.lag and show(b.lag), show(a.lag))
+                 for title,show in _LAG.items() if a.lag]
         if math.isfinite(a.loss):
             both.append(("loss (nats per token)", b and Markdown(f"{b.loss:.3f}"), Markdown(f"{a.loss:.3f}")))
     return [list(o) if b is not None else [o[0], o[2]] for o in both]

@@ -31,8 +31,8 @@ from ..core.words import counted
 from ..data.augment import Augmentation
 from ..data.sources import with_official_split
 from ..data.streams import run_data
-from ..measure.evaluation import (EvalReport, decode_clips, evaluate as evaluate_model, less_memory,
-                                               pick_clips, score)
+from ..measure.evaluation import (EvalReport, decode_clips, decoded_lag, evaluate as evaluate_model,
+                                               less_memory, pick_clips, score)
 from ..measure.metrics import METRICS, primary_metric
 from ..measure.silence import with_verified_silence
 from ..measure.verdict import few_clips
@@ -289,6 +289,10 @@ def report(self:VoxtralTrainer,
     r = score([dataset[i]["text"] for i in write], said, c.normalizer,
               [dataset[i].get("language") or c.language for i in write], [seconds[i] for i in write],
               truncated=[out[i].cut for i in write])
+    if "words" in dataset.column_names: # a streaming model's rows have the times of their words
+        times = dataset["words"][:]
+        r.lag = decoded_lag(self.eval_collator, [out[i] for i in write], [times[i] for i in write], (), said,
+                            c.normalizer, r.table.language.tolist())
     r.loss = math.fsum(x for o in out.values() for x in o.losses)/sum(len(o.losses) for o in out.values())
     return r
 
