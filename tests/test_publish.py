@@ -101,6 +101,22 @@ def test_a_published_run_is_what_the_run_measured(run, hub, flags, library):
     assert not [f for f, v in files.items() if any(p in v for p in private)], "a folder of this machine is published"
 
 
+def test_a_published_streaming_model_is_what_its_run_measured(hub, tmp_path):
+    """Of Voxtral Realtime: in another process, by plain from_pretrained, the same transcripts at the run's delay; the
+    card says how long after its end a word is written."""
+    run, token = tmp_path/"live", hub.token("me")
+    command("voxtral-train", *"--model-id tiny-realtime --max-steps 2 --max-train-clips 24 --max-eval-clips 6".split(),
+            "--tracking", "none", "--output-dir", run, cwd=tmp_path, check=True)
+    assert good(publish(hub, token, run, "live"))["verified"] is True
+    load = (LOAD.replace("VoxtralForConditionalGeneration", "VoxtralRealtimeForConditionalGeneration")
+            .replace("tiny_path()", 'tiny_path("tiny-realtime")').replace("max_new_tokens=32", "delay_ms=480"))
+    seen = last_json(hub.run(load, "me/live", run/"training_config.json", HF_TOKEN=token))
+    after = json.loads((run/"eval_results.json").read_text())["after"]
+    assert seen["texts"] == [o["hypothesis"] for o in after["clips"]] and after["lag"]["delay_ms"] == 480
+    card = hub.files("me/live")["README.md"].decode()
+    assert f"{after['lag']['mean_ms']:.0f} ms / {after['lag']['p50_ms']:.0f} ms" in card and "/v1/realtime" in card
+
+
 def test_a_push_killed_anywhere_and_repeated_ends_the_same(run):
     "SIGKILL when the n-th request arrives, for ten n spread over the push; what was uploaded whole is not sent again."
     with FakeHub() as hub:
