@@ -130,8 +130,9 @@ def errors(result, a, cache, save):
 
 
 def show_errors(result):
-    return table(["speech", "words", *(f"{k}, ms" for k in ("energy", "self", "ctc"))], [[n, o["energy"]["words"],
-                 *(f"{o[k]['mean']:.0f} (90%: {o[k]['p90']:.0f})" for k in ("energy", "self", "ctc"))]
+    ways = [k for k in ("energy", "self", "ctc") if any(k in o for o in result["errors"].values())]
+    return table(["speech", "words", *(f"{k}, ms" for k in ways)], [[n, o["energy"]["words"],
+                 *(f"{o[k]['mean']:.0f} (90%: {o[k]['p90']:.0f})" if k in o else "-" for k in ways)]
                  for n,o in result["errors"].items()])
 
 
