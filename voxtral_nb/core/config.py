@@ -338,7 +338,7 @@ class _Data:
         "Split of a Hub dataset to evaluate on, such as 'validation'.", unset="a part of train_data is held out",
         names_data=True, for_eval=True)
     streaming:bool = setting(False,
-        "Read Hub datasets row by row, and download only the clips that max_train_clips and max_eval_clips ask for. "
+        "Train on Hub datasets while they are read, without downloading them: endless, so max_steps says when to stop. "
         "train_data may mix several by weight: 'me/en=2,me/sv=1'.", fixed_on_resume=True)
     shuffle_buffer:int = setting(1000,
         "With streaming: rows that are shuffled at a time, in memory.", low=1, fixed_on_resume=True)
@@ -367,7 +367,8 @@ class _Rows:
         "Longer clips count as bad rows.", unset="no limit: audio longer than a window takes several windows",
         above=0, for_eval=True)
     max_train_clips:int|None = setting(None,
-        "Use at most this many training clips, drawn with the seed: for a first try.", unset="all",
+        "Use at most this many training clips, drawn with the seed: for a first try. With streaming: how many are an "
+        "epoch.", unset="all",
         low=1, fixed_on_resume=True)
     max_eval_clips:int|None = setting(None,
         "Use at most this many evaluation clips, drawn with the seed.", unset="all",
@@ -659,8 +660,11 @@ def _conflicts(
          "train_language_model, train_projector, train_audio_tower: nothing is left to train; set one of them to True"),
         (c.max_seconds is not None and c.max_seconds <= c.min_seconds,
          f"max_seconds: {c.max_seconds} must be above min_seconds, which is {c.min_seconds}"),
-        (c.streaming and c.max_train_clips is None,
-         "streaming: needs max_train_clips, the number of clips to download; without it, set streaming=False"),
+        (c.streaming and c.max_train_clips is None and c.max_steps is None,
+         "streaming: a stream has no end; set max_steps, or max_train_clips: how many clips are an epoch"),
+        (c.streaming and c.cache in ("encoder", "mel"),
+         f"cache: {c.cache!r} keeps what each epoch uses again, but the clips of a stream pass once; set cache='auto', "
+         "which keeps the evaluation clips, or streaming=False"),
         (c.streaming and c.split_by == "speaker",
          "split_by: 'speaker' needs all rows at hand; with streaming=True clips are held out by a hash of their sound"),
         (c.early_stopping_patience and not c.has_eval,

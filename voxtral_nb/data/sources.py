@@ -173,11 +173,13 @@ def hub_dataset(
     split:str, # its split
     hub_config:str|None, # its configuration
     streaming:bool=False, # read it row by row, without downloading it?
+    revision:str|None=None, # commit, branch or tag; None: what is there now
 ): # a `datasets.Dataset`, or an `IterableDataset`
     "Open a Hub dataset, or say why it cannot be."
     from datasets import load_dataset
     try:
-        with stored_undecoded(): return load_dataset(source, hub_config, split=split, streaming=streaming)
+        with stored_undecoded():
+            return load_dataset(source, hub_config, split=split, streaming=streaming, revision=revision)
     except ValueError as e:
         what = f"Hub dataset {source}, split {split!r}" + (f", config {hub_config!r}" if hub_config else "")
         hint = ". Splits and configs are chosen with train_split, eval_split and hub_config"

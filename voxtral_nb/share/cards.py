@@ -325,11 +325,24 @@ def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, 
     if after is None and results.get("rates_after") is not None:
         raise CardError(
             f"eval_results.json is missing in {run} or incomplete, although the run was measured: restore it")
+    record = _with_passed(record, results.get("stream"))
     at, step = _measured_step(results, history), best["step"] if weights == "best" else results["steps"]
     return RunFacts(run_dir=run, weights=weights, config=cfg, record=record, results=results, history=history,
                     adapter=adapter, window_seconds=window, usage=family.usage, before=before,
                     after=after if at == step else None,
                     best=best, plots=tuple(o for o in _PLOTS if (run/o).exists()))
+
+# %% ../../nbs/share/01_cards.ipynb #passed
+def _with_passed(
+    record:dict, # of a run
+    stream:dict|None, # what the run took from its stream; None: it trained on a dataset
+) -> dict: # the record
+    "Put what passed in place of the first clips."
+    if not stream: return record
+    train = {k: record["data"]["train"][k] for k in ("source", "fingerprint")}
+    train |= {k: stream[k] for k in ("clips", "hours", "languages", "skipped", "sources")}
+    return record | dict(data=record["data"] | dict(train=train))
+
 
 # %% ../../nbs/share/01_cards.ipynb #read-run
 def read_run(
@@ -410,6 +423,8 @@ def _set(
     if d is None: return None
     given = c.train_data if kind == "train" or c.eval_data is None else c.eval_data
     if private: return dict(name="private recordings", hub=None, config=None, split=None)
+    if len(d.get("sources") or ()) > 1:
+        return dict(name=", ".join(d["sources"]), hub=None, config=None, split=None)
     if d["source"] != given and d["source"].startswith(f"{given}:"):
         split = c.train_split if kind == "train" else c.eval_split or c.train_split
         return dict(name=given, hub=given, config=c.hub_config, split=split)
@@ -589,9 +604,8 @@ def _data_rows(
     def langs(counts):
         def one(k, n): return ("not named" if k == "detected" else language_name(k)) + f" ({n})"*(len(counts) > 1)
         return ", ".join(one(*o) for o in counts.items())
-    def times(o): # how word times were found
-        left = [f"{counted(o['left_out'], 'clip')} left out"] if o["left_out"] else []
-        return ", ".join([f"{n} {'given' if m == 'given' else 'by ' + m}" for m,n in o["methods"].items()] + left)
+    def sources(each):
+        return ", ".join(f"{_escape_markdown(name)} at {o['commit'][:7]}: {o['clips']}" for name,o in each.items())
     rows = {"name": lambda k: _set_words(run, private) if k == "eval"
             else _escape_markdown(_set(run, k, private)["name"]),
             "clips": lambda k: d[k]["clips"],
@@ -600,8 +614,8 @@ def _data_rows(
             "words": lambda k: d[k].get("words"),
             "languages": lambda k: langs(d[k]["languages"]) if d[k].get("languages") else None,
             "voices": lambda k: d[k].get("speakers") or None,
-            "unusable rows skipped": lambda k: d[k].get("skipped") or None,
-            "word times": lambda k: times(d[k]["word_times"]) if d[k].get("word_times") else None}
+            "of each source": lambda k: sources(d[k]["sources"]) if d[k].get("sources") and not private else None,
+            "unusable rows skipped": lambda k: d[k].get("skipped") or None}
     out = [[label, *map(f, kinds)] for label,f in rows.items()]
     titles = dict(train="training", eval="evaluation")
     return [o for o in out if any(x is not None for x in o[1:])], [titles[k] for k in kinds]
@@ -625,7 +639,6 @@ def _setting_rows(
             "base quantization": "4-bit NF4" if c.quantization == "4bit" else None, "dtype": m.get("dtype"),
             "training": f"{r['steps']:,} steps, {r['epochs']:.2f} epochs{early}",
             "batch": f"{c.batch_size}{batch} (clips)",
-            "training clips changed while loading": run.record.get("augmentation"),
             "packing": None if c.delay_ms else c.packing, "seed": str(c.seed),
             "delay": f"{c.delays}, evaluated at {c.delay_ms} ms" if c.delay_ms else None,
             "resumed": "at step " + ", ".join(map(str, resumed)) if resumed else None,
@@ -691,7 +704,9 @@ def repeat_command(
     "The command that repeats the run: every setting that affects its result and differs from the default."
     c, made = run.config, run.record.get("base") or {}
     def data(kind, given):
-        return f"{kind}.jsonl" if private_data else given if _set(run, kind, False)["hub"] else _local_name(given)
+        if private_data: return f"{kind}.jsonl"
+        on_hub = run.config.streaming and kind == "train" or _set(run, kind, False)["hub"]
+        return given if on_hub else _local_name(given)
     on_hub = c.model_id in (TINY, TINY_REALTIME) or not made.get("local") and _HUB_ID.fullmatch(c.model_id)
     out = ["voxtral-train", "--model-id", c.model_id if on_hub else _local_name(c.model_id)]
     if not _is_sample(c): out += ["--train-data", data("train", c.train_data)]

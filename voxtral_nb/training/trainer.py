@@ -9,7 +9,7 @@ __all__ = ['steps_per_epoch', 'total_steps', 'training_arguments', 'VoxtralTrain
            'fewer_tokens', 'load_run', 'ready_run', 'train']
 
 # %% ../../nbs/training/04_trainer.ipynb #imports
-import filecmp, functools, gc, json, math, os, random, shutil, signal, sys, threading, time
+import filecmp, gc, json, math, os, random, shutil, signal, sys, threading, time
 from collections.abc import Sequence, Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -25,11 +25,10 @@ from transformers.trainer_callback import TrainerState
 # %% ../../nbs/training/04_trainer.ipynb #imports-own
 from ..core.assets import requirement, with_tiny_defaults
 from ..core.config import RunConfig
-from ..core.files import atomic_write
+from ..core.files import atomic_write, strict_json
 from ..core.memory import explain_memory, is_out_of_memory, usable_cores
 from ..core.words import counted
-from ..data.augment import Augmentation
-from ..data.sources import with_official_split
+from ..data.sources import SpeechData, with_official_split
 from ..data.streams import run_data
 from ..measure.evaluation import (EvalReport, decode_clips, decoded_lag, evaluate as evaluate_model,
                                                less_memory, pick_clips, score)
@@ -47,11 +46,11 @@ from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start,
                                              is_first_process, link_model, run_lock, whole_folder)
 from .estimate import (BatchShape, free_memory, most_step_bytes, optimizer_bytes, pick_optimizer,
                                           tokens_that_fit)
-from .order import ClipStream, StreamSampler, check_texts, row_tokens, training_stream
+from .order import (ClipStream, StreamSampler, check_texts, epoch_clips, live_clips, passed_clips,
+                                       row_tokens, training_stream)
 from .records import (TRACKERS, ProgressCallback, RunLog, RunResult, best_evaluation, evaluations,
     evaluations_since_best, log_warnings, mean_train_loss, perplexity, read_before, write_eval_results,
     write_results, write_run_record)
-from ..model.word_times import with_word_times
 
 # %% ../../nbs/training/04_trainer.ipynb #quiet-bars
 @contextmanager
@@ -98,6 +97,7 @@ def _workers(
 ) -> int: # worker processes
     "At most as many as cores or batches. Default on a CPU: 0, since workers would compete with training."
     cores = usable_cores()
+    if cfg.streaming: batches = min(1, batches) # a stream is read by one
     if cfg.num_workers is not None: return min(cfg.num_workers, cores, batches)
     return 0 if pick_device(cfg.device).type == "cpu" else min(8, max(1, cores - 1), batches)
 
@@ -164,6 +164,7 @@ class VoxtralTrainer(transformers.Trainer):
         langs,texts = ([], []) if eval_dataset is None else (eval_dataset["language"], eval_dataset["text"][:])
         self.primary = primary_metric([o or cfg.language for o in langs], texts)
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
+        self.coming, self.place = None, None # with a stream: its place behind this step, and the last one
         self.waited, self.stepped = 0., 0. # s spent waiting for batches, and computing steps
         self.tokens_at_once, self.lengths = cfg.batch_tokens or None, [0] # None: batch_size clips at once
         super().__init__(model, args, data_collator=collator_for(cfg, processor), train_dataset=stream,
@@ -177,7 +178,8 @@ class VoxtralTrainer(transformers.Trainer):
 class _StepCollator:
     "Make the parts of a step, in a worker process."
     def __init__(self, collate, how): self.collate, self.how = collate, how
-    def __call__(self, rows): return dict(parts=self.collate.micro_batches(rows, **self.how))
+    def __call__(self, rows):
+        return dict(parts=self.collate.micro_batches(rows, **self.how), place=rows[-1].get("place"))
 
 @patch
 def get_train_dataloader(self:VoxtralTrainer):
@@ -191,6 +193,7 @@ def get_train_dataloader(self:VoxtralTrainer):
 def training_step(self:VoxtralTrainer, model, inputs, num_items_in_batch=None):
     "Add up the gradients of the parts of a step; processes exchange them once."
     parts, step, loss = inputs["parts"], transformers.Trainer.training_step, 0.
+    self.coming = inputs["place"]
     for k,part in enumerate(parts, 1):
         with nullcontext() if k == len(parts) else self.accelerator.no_sync(model):
             loss = loss + step(self, model, part, num_items_in_batch)
@@ -253,7 +256,7 @@ def speed(self:VoxtralTrainer,
 ) -> dict: # audio_seconds, audio_rate (x real time, without evaluation), waiting (share), peak_memory_gb
     "Training speed."
     first, last = self.clips_at(since), self.clips_at(self.state.global_step)
-    audio, took = sum(self.train_dataset.seconds(g) for g in range(first, last)), self.waited + self.stepped
+    audio, took = self.train_dataset.heard(first, last), self.waited + self.stepped
     cuda = self.args.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(self.args.device) if cuda else _peak_rss()
     return dict(audio_seconds=round(audio, 2), audio_rate=audio/took if took else None,
@@ -420,12 +423,46 @@ def _save_checkpoint(self:VoxtralTrainer, model=None, trial=None):
             self._save_optimizer_and_scheduler(tmp)
             self._save_scaler(tmp)
             self._save_rng_state(tmp)
+            if self.place: atomic_write(tmp/_place_file(self.args.process_index), json.dumps(self.place))
             self.state.stateful_callbacks = dict(pending_loss=dict(sum=self._tr_loss.item(),
                 since=self._globalstep_last_logged, tokens_at_once=self.tokens_at_once))
             if first: self.state.save_to_json(str(tmp/"trainer_state.json"))
             self.accelerator.wait_for_everyone()
         if first: self.after_save()
     finally: self.busy = False
+
+# %% ../../nbs/training/04_trainer.ipynb #places
+def _place_file(rank:int) -> str: return f"stream_{rank}.json" # in a checkpoint
+
+def _read_place(
+    ckpt:Path|None, # a checkpoint
+    rank:int|None=None, # of the process; None: of this one
+) -> dict|None: # None: there is none
+    "Where the stream of a process stood at a checkpoint."
+    if ckpt is None: return None
+    file = ckpt/_place_file(int(os.environ.get("RANK", 0)) if rank is None else rank)
+    with _naming_damage(ckpt, file.name):
+        if not file.exists(): raise ValueError("the file is missing; was the run made with as many processes?")
+        return strict_json(file.read_text(encoding="utf-8"))
+
+
+# %% ../../nbs/training/04_trainer.ipynb #passed
+@patch
+def set_place(self:VoxtralTrainer,
+    place:dict, # from a batch or a checkpoint
+):
+    "Note where the stream stands."
+    self.place = place
+    self.train_dataset.passed(place)
+
+@patch
+def passed(self:VoxtralTrainer) -> dict: # nothing without a stream
+    "What all processes have taken from the stream, for the records."
+    if self.place is None: return {}
+    places = [self.place]*self.args.world_size
+    if self.args.world_size > 1: torch.distributed.all_gather_object(places, self.place)
+    return dict(stream=passed_clips(places))
+
 
 # %% ../../nbs/training/04_trainer.ipynb #load-checkpoint
 @patch
@@ -498,6 +535,7 @@ class _RunControl(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, **kwargs): self.midstep = True
     def on_step_end(self, args, state, control, **kwargs):
         self.midstep, self.rng = False, _rng_state()
+        if (place := self.t.coming): self.t.set_place(json.loads(place))
         self.t.stepped += time.perf_counter() - self.began
         if control.should_evaluate or state.global_step >= state.max_steps:
             control.should_log = True # log training and evaluation loss of the same step
@@ -656,7 +694,7 @@ def _finish(
     parts = trainable_summary(trainer.model)
     numbers = dict(trainable_parameters=parts.trainable, parameters=parts.total,
                    windows_per_epoch=len(trainer.train_dataset), tokens_at_once=trainer.tokens_at_once,
-                   **trainer.speed(result.resumed_from or 0))
+                   **trainer.speed(result.resumed_from or 0), **trainer.passed())
     if is_first_process(): write_results(result, s, **numbers)
     trainer.run_log(result.summary())
     return result
@@ -753,20 +791,24 @@ def _make_trainer(
     ckpt:Path|None, # checkpoint to resume from
     log:RunLog, # receives the lines of the run
     callbacks:Sequence, # the user's
+    live:SpeechData, # the training data; with a stream, the one to go on with
 ) -> VoxtralTrainer:
     "The trainer of a run, with its callbacks."
-    change = (a := Augmentation.of(cfg)) and functools.partial(a, fits=collator_for(cfg, processor).fits)
-    if a: log(f"augmentation of the training clips: {a}")
-    stream = training_stream(cfg, train_ds, AudioWindows(processor), rows, change)
+    if cfg.streaming: stream = live_clips(cfg, live, train_ds, collator_for(cfg, processor))
+    else: stream = training_stream(cfg, train_ds, AudioWindows(processor), rows)
     args = training_arguments(cfg, len(stream), eval_ds is not None, int(os.environ.get("WORLD_SIZE", 1)))
     if (n := args.dataloader_num_workers) < (cfg.num_workers or 0):
-        log(f"num_workers: {n} instead of {cfg.num_workers}, limited to the number of cores and batches")
+        log(f"num_workers: {n} instead of {cfg.num_workers}, " + (
+            "since one process reads a stream" if cfg.streaming else "limited to the number of cores and batches"))
     args.eval_on_start = bool(cfg.eval_before and eval_ds is not None and ckpt is None)
     tracking = [TRACKERS[cfg.tracking](cfg, log)] if cfg.tracking != "none" else []
     callbacks = [ProgressCallback(log), *tracking, *callbacks]
     trainer = VoxtralTrainer(model, args, cfg=cfg, processor=processor, stream=stream, eval_dataset=eval_ds,
                              eval_rows=eval_rows, log=log, callbacks=callbacks)
     with explain_memory("trying a step", memory_advice(cfg), RunError): _plan_parts(trainer, train_ds, ckpt)
+    if cfg.streaming and (place := _read_place(ckpt)):
+        stream.resume(place)
+        trainer.set_place(place)
     if ckpt and (before := read_before(Path(cfg.output_dir))): trainer.reports[0] = before
     if eval_ds is None: log("no evaluation data: no evaluation, and no best-model")
     return trainer
@@ -819,7 +861,8 @@ def load_run(
     ckpt = find_start(cfg, log, repair)
     _check_optimizer(cfg)
     transformers.set_seed(cfg.seed)
-    data = run_data(cfg, verbose=log.verbose)
+    place = _read_place(ckpt, 0) if cfg.streaming else None
+    data = run_data(cfg, verbose=log.verbose, state=place and place["stream"])
     _warn_few_clips(data[1], log)
     _free_earlier_models()
     with _no_progress_bars(IN_NOTEBOOK or not log.verbose): # a saved notebook would show a dead widget
@@ -828,10 +871,6 @@ def load_run(
                                         attention=cfg.attention, quantization=cfg.quantization, verbose=log.verbose)
     collate = collator_for(cfg, processor)
     texts = [check_texts(o, collate.prompt, cfg, log) for o in data]
-    for k,o in enumerate(data):
-        texts[k], found = with_word_times(texts[k], cfg, model, processor, o and o.source, log, evaluating=k > 0,
-                                          verbose=log.verbose)
-        if found: o.word_times = found.to_dict()
     texts = [collate.checked(ds, o and o.source, cfg.on_bad, log) for ds,o in zip(texts, data)]
     with explain_memory("preparing the model for training", memory_advice(cfg), RunError):
         model = prepare_model(model, cfg, verbose=log.verbose)
@@ -879,15 +918,16 @@ def train(
     asked, cfg = cfg, with_verified_silence(cfg, model, processor, train_ds, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", verbose=False)
-    Augmentation.of(cfg) # a folder that cannot be used, and
     # an impossible cache is refused before anything is written
-    rows = cache_rows(train_ds, model, processor, cfg, log=log, verbose=log.verbose)
-    eval_rows = eval_ds and _cached_to_evaluate(cfg, model, processor, eval_ds, len(train_ds), log)
+    if cfg.streaming: log("cache: none for training, where each clip passes once")
+    rows = train_ds if cfg.streaming else cache_rows(train_ds, model, processor, cfg, log=log, verbose=log.verbose)
+    eval_rows = eval_ds and _cached_to_evaluate(cfg, model, processor, eval_ds, epoch_clips(cfg, train_ds), log)
     with _locked_folder(cfg, ckpt):
         write_run_record(asked, ckpt, data, model)
         log.write_to(Path(cfg.output_dir)/"training.log")
         with log_warnings(log):
-            trainer = _make_trainer(cfg, model, processor, train_ds, rows, eval_ds, eval_rows, ckpt, log, callbacks)
+            trainer = _make_trainer(cfg, model, processor, train_ds, rows, eval_ds, eval_rows, ckpt, log, callbacks,
+                                    data[0])
             if ckpt: log(f"resuming from {ckpt.name}")
             return _finish(trainer, _train_and_log(trainer, ckpt, log), ckpt, began)
 
@@ -905,7 +945,6 @@ def _cached_to_evaluate(
     times = cfg.eval_before + math.ceil(total_steps(cfg, per_epoch)/(cfg.eval_every or per_epoch))
     def say(line):
         if not line.startswith("cache: none"): log(f"evaluation: {line}")
-    cfg = cfg.replace(augment=None, augment_noise=None, augment_rooms=None)
     return cache_rows(eval_ds, model, processor, cfg, log=say, passes=times, verbose=log.verbose)
 
 def _train_and_log(

@@ -1,0 +1,109 @@
+"""Training on a stream of a Hub, as processes: killed and resumed at the same clip, and two that share it."""
+import json, signal, subprocess, sys
+from pathlib import Path
+
+import pyarrow as pa, pyarrow.parquet as pq, pytest
+from datasets import Audio, Features, Value
+
+from conftest import BIN
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.share.cards import model_card
+from voxtral_nb.testing.fake_hub import FakeHub
+
+RUN = """
+import os, signal, sys
+from transformers import TrainerCallback
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.training.order import LiveClips
+from voxtral_nb.training.trainer import train
+
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == int(sys.argv[2]): os.kill(os.getpid(), signal.SIGKILL)
+
+was, rank = LiveClips.__getitems__, os.environ.get("RANK", "0")
+def noted(self, numbers):
+    rows = was(self, numbers)
+    with open(f"{sys.argv[1]}-{rank}.txt", "a") as f: f.writelines(r["id"] + "\\n" for r in rows)
+    return rows
+LiveClips.__getitems__ = noted
+train(RunConfig(model_id="tiny", device="cpu", train_data="me/say=2,me/more=1", streaming=True, on_bad="skip",
+                eval_fraction=0., max_steps=int(sys.argv[3]), eval_every=2, batch_size=4, learning_rate=2e-3,
+                shuffle_buffer=8, num_workers=int(sys.argv[4]), logging_steps=1, tracking="none", resume="auto",
+                output_dir=sys.argv[1]), callbacks=[Kill()])
+"""
+
+
+def parquet(folder, rows, files=2):
+    f = Features({"audio": Audio(), "text": Value("string"), "language": Value("string")})
+    (folder/"data").mkdir(parents=True)
+    for k in range(files):
+        part = rows[k::files]
+        audio = pa.array([dict(bytes=b, path=name) for name, b, _ in part], f.arrow_schema.field("audio").type)
+        table = pa.table([audio, [t for *_, t in part], ["en"]*len(part)], schema=f.arrow_schema)
+        pq.write_table(table, folder/f"data/train-{k:05d}-of-{files:05d}.parquet")
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    "Two small datasets, one with a clip that cannot be read."
+    root, listed = tmp_path_factory.mktemp("hub"), Path(sample_speech("accent_train"))
+    rows = [json.loads(o) for o in listed.read_text().splitlines()[:41]]
+    rows = [(r["audio_path"], (listed.parent/r["audio_path"]).read_bytes(), r["text"]) for r in rows]
+    parquet(root/"say", rows[:24])
+    parquet(root/"more", [("torn.ogg", rows[40][1][:60], "torn"), *rows[24:40]])
+    with FakeHub(datasets={"me/say": root/"say", "me/more": root/"more"}) as hub: yield hub
+
+
+def run(hub, out, kill=0, steps=6, workers=0, launch=(sys.executable,)):
+    script = out.with_suffix(".py")
+    script.write_text(RUN)
+    env = hub.env(OMP_NUM_THREADS="1", VOXTRAL_NB_CACHE=str(out.parent/"cache"))
+    return subprocess.run([*map(str, launch), str(script), str(out), str(kill), str(steps), str(workers)], env=env,
+                          capture_output=True, text=True, timeout=400)
+
+
+def losses(out):
+    h = json.loads((out/"trainer_state.json").read_text())["log_history"]
+    return [o["loss"] for o in h if "loss" in o]
+
+
+def clips(out, rank=0): return Path(f"{out}-{rank}.txt").read_text().splitlines()
+
+
+def test_killed_and_resumed_at_the_same_clip(hub, tmp_path):
+    """Killed behind step 3, a run goes on from its checkpoint of step 2, at the ninth clip; a worker process that has
+    read ahead changes nothing, and neither does a push to the dataset in between."""
+    whole, again = tmp_path/"whole", tmp_path/"again"
+    r = run(hub, whole)
+    assert r.returncode == 0, r.stderr[-3000:]
+    killed = run(hub, again, kill=3, workers=1)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    place = json.loads((again/"checkpoint-2/stream_0.json").read_text())
+    assert sum(place["stream"]["counts"].values()) == 8  # not what was read ahead
+    ahead = len(clips(again))
+    assert clips(again) == clips(whole)[:ahead] and ahead >= 12
+    r = run(hub, again, workers=1)
+    assert r.returncode == 0 and "resuming from checkpoint-2" in r.stdout, r.stderr[-3000:]
+    assert clips(again)[ahead:ahead + 16] == clips(whole)[8:24]
+    assert losses(again) == losses(whole) and len(losses(whole)) == 6
+    was, now = (json.loads((o/"train_results.json").read_text())["stream"] for o in (whole, again))
+    assert was == now and now["clips"] == 24
+    say, more = now["sources"]["me/say:train"], now["sources"]["me/more:train"]
+    assert say["clips"] + more["clips"] == 24 and 10 < say["clips"] < 22 and len(say["commit"]) == 40
+    card = str(model_card(again, "me/model"))
+    assert f"me/say:train at {say['commit'][:7]}: {say['clips']}, me/more:train at" in card, card
+    assert "me/say=2,me/more=1" in card  # how to repeat it
+
+
+def test_two_processes_share_a_stream(hub, tmp_path):
+    """Two processes see different clips, and together all of them."""
+    out = tmp_path/"two"
+    launch = (BIN/"torchrun", "--nproc_per_node", 2, "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0")
+    r = run(hub, out, steps=6, launch=launch)
+    assert r.returncode == 0, r.stderr[-3000:]
+    a, b = ({*clips(out, k)} for k in (0, 1))
+    assert not a & b and len(clips(out, 0)) == len(clips(out, 1)) == 24
+    assert len(a | b) > 30, len(a | b)
+    told = json.loads((out/"train_results.json").read_text())["stream"]
+    assert told["clips"] == 48 and told["skipped"] >= 1
