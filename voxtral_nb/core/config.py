@@ -665,6 +665,8 @@ def _conflicts(
         (c.streaming and c.cache in ("encoder", "mel"),
          f"cache: {c.cache!r} keeps what each epoch uses again, but the clips of a stream pass once; set cache='auto', "
          "which keeps the evaluation clips, or streaming=False"),
+        (c.streaming and (c.augment or c.augment_noise or c.augment_rooms),
+         "augment: the clips of a stream are not augmented; set streaming=False, or leave augment out"),
         (c.streaming and c.split_by == "speaker",
          "split_by: 'speaker' needs all rows at hand; with streaming=True clips are held out by a hash of their sound"),
         (c.early_stopping_patience and not c.has_eval,

@@ -10,7 +10,7 @@ __all__ = ['CollatorError', 'processor_kwargs', 'TranscriptionPrompt', 'VoxtralD
 
 # %% ../../nbs/model/05_collator.ipynb #imports
 import functools, io, math, wave
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 # %% ../../nbs/model/05_collator.ipynb #imports_torch
 import numpy as np, torch
@@ -18,6 +18,7 @@ from fastcore.basics import patch
 
 from ..core.config import RunConfig, VoxtralNBError, check_language
 from ..data.audio import read_audio
+from ..data.augment import mask_mel
 from .family import NEVER, SILENCE_STEP, WINDOW_END, AudioWindows
 
 # %% ../../nbs/model/05_collator.ipynb #error
@@ -144,6 +145,7 @@ class _Clip:
     audio:object # anything that `read_audio` takes, or a `ClipAudio`
     text:object # transcript; None if the row has none
     name:str # for messages
+    mask:list[int]|None = None # what is drawn from to hide parts of the mel; None: nothing
     tokens:list[int]|None = None # of the transcript, once they are known
 
 def _row_name(
@@ -164,7 +166,7 @@ def _clip_of(
     "The clip of `row`."
     name = _row_name(row, i)
     if "audio" not in row: raise CollatorError(f"{name}: no audio in it; its keys are {', '.join(row)}")
-    return _Clip(audio=row["audio"], text=row.get("text"), name=name)
+    return _Clip(audio=row["audio"], text=row.get("text"), name=name, mask=row.get("mask"))
 
 # %% ../../nbs/model/05_collator.ipynb #pad
 def _pad(
@@ -215,6 +217,7 @@ class VoxtralDataCollator:
     @property
     def batch_class(self) -> type: return VoxtralBatch
     def checked(self, ds, *args): return ds # see `RealtimeCollator.checked`
+    def fits(self, row, n_samples:int) -> bool: return True # see `RealtimeCollator.fits`
     def learnable(self, row, on_bad): return row # see `RealtimeCollator.learnable`
 
 # %% ../../nbs/model/05_collator.ipynb #heard
@@ -226,14 +229,22 @@ class ClipAudio:
     samples:int # length of the clip, at the processor's rate
     name:str|None = None # path, for messages
 
+    def masked(self,
+        seed:list[int]|None, # of the row; None: nothing is hidden
+        first:int=0, # frame in which the clip starts
+        end:int|None=None, # frame after its last
+    ) -> "ClipAudio":
+        "The clip with parts of its mel hidden."
+        return self if seed is None else replace(self, data=mask_mel(self.data, seed, first, end))
+
 @patch
 def _heard(self:VoxtralDataCollator,
     clip:_Clip, # of a row
 ) -> ClipAudio:
     "What there is of the audio of a row."
-    if isinstance(clip.audio, ClipAudio): return clip.audio
+    if isinstance(clip.audio, ClipAudio): return clip.audio.masked(clip.mask)
     x = read_audio(clip.audio, self.prompt.windows.sampling_rate)
-    return ClipAudio(kind="mel", data=self.prompt.mel(x), samples=len(x))
+    return ClipAudio(kind="mel", data=self.prompt.mel(x), samples=len(x)).masked(clip.mask)
 
 # %% ../../nbs/model/05_collator.ipynb #language_of
 @patch

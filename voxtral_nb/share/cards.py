@@ -604,6 +604,9 @@ def _data_rows(
     def langs(counts):
         def one(k, n): return ("not named" if k == "detected" else language_name(k)) + f" ({n})"*(len(counts) > 1)
         return ", ".join(one(*o) for o in counts.items())
+    def times(o): # how word times were found
+        left = [f"{counted(o['left_out'], 'clip')} left out"] if o["left_out"] else []
+        return ", ".join([f"{n} {'given' if m == 'given' else 'by ' + m}" for m,n in o["methods"].items()] + left)
     def sources(each):
         return ", ".join(f"{_escape_markdown(name)} at {o['commit'][:7]}: {o['clips']}" for name,o in each.items())
     rows = {"name": lambda k: _set_words(run, private) if k == "eval"
@@ -615,7 +618,8 @@ def _data_rows(
             "languages": lambda k: langs(d[k]["languages"]) if d[k].get("languages") else None,
             "voices": lambda k: d[k].get("speakers") or None,
             "of each source": lambda k: sources(d[k]["sources"]) if d[k].get("sources") and not private else None,
-            "unusable rows skipped": lambda k: d[k].get("skipped") or None}
+            "unusable rows skipped": lambda k: d[k].get("skipped") or None,
+            "word times": lambda k: times(d[k]["word_times"]) if d[k].get("word_times") else None}
     out = [[label, *map(f, kinds)] for label,f in rows.items()]
     titles = dict(train="training", eval="evaluation")
     return [o for o in out if any(x is not None for x in o[1:])], [titles[k] for k in kinds]
@@ -639,6 +643,7 @@ def _setting_rows(
             "base quantization": "4-bit NF4" if c.quantization == "4bit" else None, "dtype": m.get("dtype"),
             "training": f"{r['steps']:,} steps, {r['epochs']:.2f} epochs{early}",
             "batch": f"{c.batch_size}{batch} (clips)",
+            "training clips changed while loading": run.record.get("augmentation"),
             "packing": None if c.delay_ms else c.packing, "seed": str(c.seed),
             "delay": f"{c.delays}, evaluated at {c.delay_ms} ms" if c.delay_ms else None,
             "resumed": "at step " + ", ".join(map(str, resumed)) if resumed else None,

@@ -135,7 +135,7 @@ class LiveClips(torch.utils.data.Dataset):
     def __getitems__(self, numbers):
         rows = [self._next() for _ in numbers]
         place = dict(stream=self.stream.state_dict(), left_out=self.left_out)
-        return [*rows[:-1], rows[-1] | dict(place=json.dumps(place))]
+        return [*rows[:-1], rows[-1] | dict(stream_place=json.dumps(place))]
 
 
 # %% ../../nbs/training/03_order.ipynb #live-next
@@ -149,7 +149,7 @@ def _next(self:LiveClips) -> dict:
         self.stream.load_state_dict(self.start["stream"])
         self.opened, self.left_out = True, self.start["left_out"]
     for row in self.stream:
-        if (row := self.ready(row)) is not None: return row
+        if (row := self.ready(row)) is not None: return row | dict(place=self.stream.drawn) # for random delays
         self.left_out += 1
     raise RunError(f"{self.stream} holds no clip any more that can be used")
 

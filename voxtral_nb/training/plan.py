@@ -21,6 +21,7 @@ from ..measure.silence import with_verified_silence
 from ..model.cache import cache_rows, plan_cache
 from ..model.collator import VoxtralDataCollator
 from ..model.family import collator_for
+from ..model.models import is_slow
 from . import trainer as t
 from .checkpoints import RunError
 from .estimate import BatchShape, MemoryEstimate, estimate_memory, free_memory, planned_device
@@ -120,7 +121,7 @@ class DryRun:
     cache_bytes:int # size of the cache
     memory:MemoryEstimate # of the largest batch
     free_gb:float|None # free before the model was loaded
-    step_seconds:float # of a step, mean of three
+    step_seconds:float # of a step, mean of three; of one on a CPU with a large model
     cache_seconds:float # to fill the cache
     eval_seconds:float # of all evaluations
     @property
@@ -147,6 +148,7 @@ class _PlannedRun:
         self.tokens = t.pick_tokens(cfg, self.model, self.collate, stream, lengths)
         self.fewer = t.fewer_tokens(self.tokens, lengths)
         self.tried = _steps_to_try(stream.steps(cfg.batch_size*cfg.gradient_accumulation_steps), lengths)
+        self.slow = is_slow(self.model)
         self.cache = plan_cache(self.ds, self.model, self.processor, cfg.replace(cache="none") if cfg.streaming
                                 else cfg)
         self.epoch_steps = t.steps_per_epoch(cfg, epoch_clips(cfg, self.ds))
@@ -198,7 +200,8 @@ def evaluation_seconds(self:_PlannedRun,
     "Time of all evaluations of the run, extrapolated from one batch."
     if self.eval_ds is None: return 0.
     c, n = self.cfg, len(self.eval_ds)
-    few = self.eval_ds.select(sorted({n*k//c.eval_batch_size for k in range(c.eval_batch_size)}))
+    size = 1 if self.slow else c.eval_batch_size
+    few = self.eval_ds.select(sorted({n*k//size for k in range(size)}))
     began = time.perf_counter()
     trainer.report(few)
     a_clip, during = (time.perf_counter() - began)/len(few), min(n, c.eval_clips or n)
@@ -216,16 +219,18 @@ def dry_run(
     run = _PlannedRun(cfg, log)
     run.describe()
     memory = run.memory()
-    trainer, seconds, a_clip = _try_steps(run.cfg, run.cache.level, run.model, run.processor, run.ds, run.tried,
-                                          run.tokens, run.fewer)
+    trainer, seconds, a_clip = _try_steps(run.cfg, run.cache.level, run.model, run.processor, run.ds,
+                                          run.tried[:1] if run.slow else run.tried, run.tokens, run.fewer)
     evaluation = run.evaluation_seconds(trainer)
     r = DryRun(clips=len(run.ds), hours=run.hours[0], eval_clips=len(run.eval_ds or ()), windows=run.windows,
                epoch_steps=run.epoch_steps, steps=run.steps, epochs=run.steps/run.epoch_steps,
                cache=run.cache.text, cache_bytes=run.cache.nbytes, memory=memory, free_gb=run.free and run.free/1e9,
-               step_seconds=sum(seconds[1:4])/3,
+               step_seconds=seconds[0] if run.slow else sum(seconds[1:4])/3,
                cache_seconds=a_clip*len(run.ds) if run.cache.level != "none" else 0., eval_seconds=evaluation)
     rough = functools.partial(duration, rough=True)
     cache = f", the cache {rough(r.cache_seconds)} if it is still empty" if r.cache_seconds else ""
     log(f"time      about {rough(r.seconds)}: {r.steps:,} steps of {r.step_seconds:.2f} s, "
-        f"evaluations {rough(r.eval_seconds)}{cache}; the longest step took {seconds[4]:.2f} s")
+        f"evaluations {rough(r.eval_seconds)}{cache}; "
+        + ("only one step was tried, since steps are slow here" if run.slow
+           else f"the longest step took {seconds[4]:.2f} s"))
     return r

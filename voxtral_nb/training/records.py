@@ -29,6 +29,7 @@ from .. import __version__
 from ..core.config import RunConfig
 from ..core.files import atomic_write, strict_json
 from ..core.words import html_table, plain_value
+from ..data.augment import Augmentation
 from ..measure.evaluation import EvalReport, samples
 from ..measure.metrics import METRICS, rates_of
 from ..measure.verdict import Verdict, verdict
@@ -134,11 +135,12 @@ def _data_record(
     def one(d):
         if d is None: return None
         s, c = d.stats(), d.dataset
+        times = dict(word_times=d.word_times) if d.word_times else {}
         n = dict(languages={k or "detected": n for k,n in s.languages.most_common()},
                  speakers=len(set(s.speakers) - {None}), words=s.words)
         return dict(source=d.source, fingerprint=d.fingerprint, clips=len(c),
                     hours=round(float(s.durations.sum())/3600, 6), skipped=len(d.skipped), **n,
-                    longest=round(float(s.durations.max()), 2))
+                    longest=round(float(s.durations.max()), 2), **times)
     e, learned = one(evaluation), one(train)
     if stream := getattr(train, "stream", None): # of which these are the first clips
         learned |= dict(stream={o.where: o.revision for o in stream.sources})
@@ -162,8 +164,8 @@ def write_run_record(
     "Write `training_config.json`: what the run will do, with what, and on what."
     if not is_first_process(): return
     f = Path(cfg.output_dir)/"training_config.json"
-    record = dict(config=cfg.to_dict(), data=_data_record(*data), base=_base_record(cfg, model), versions=_versions(),
-                  machine=_machine(cfg),
+    record = dict(config=cfg.to_dict(), data=_data_record(*data), augmentation=str(Augmentation.of(cfg) or "") or None,
+                  base=_base_record(cfg, model), versions=_versions(), machine=_machine(cfg),
                   git_commit=_git_commit(), command=_command(), resumed_from=[])
     if ckpt and f.exists():
         old = strict_json(f.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ __all__ = ['steps_per_epoch', 'total_steps', 'training_arguments', 'VoxtralTrain
            'fewer_tokens', 'load_run', 'ready_run', 'train']
 
 # %% ../../nbs/training/04_trainer.ipynb #imports
-import filecmp, gc, json, math, os, random, shutil, signal, sys, threading, time
+import filecmp, functools, gc, json, math, os, random, shutil, signal, sys, threading, time
 from collections.abc import Sequence, Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,6 +28,7 @@ from ..core.config import RunConfig
 from ..core.files import atomic_write, strict_json
 from ..core.memory import explain_memory, is_out_of_memory, usable_cores
 from ..core.words import counted
+from ..data.augment import Augmentation
 from ..data.sources import SpeechData, with_official_split
 from ..data.streams import run_data
 from ..measure.evaluation import (EvalReport, decode_clips, decoded_lag, evaluate as evaluate_model,
@@ -51,6 +52,7 @@ from .order import (ClipStream, StreamSampler, check_texts, epoch_clips, live_cl
 from .records import (TRACKERS, ProgressCallback, RunLog, RunResult, best_evaluation, evaluations,
     evaluations_since_best, log_warnings, mean_train_loss, perplexity, read_before, write_eval_results,
     write_results, write_run_record)
+from ..model.word_times import with_word_times
 
 # %% ../../nbs/training/04_trainer.ipynb #quiet-bars
 @contextmanager
@@ -179,7 +181,7 @@ class _StepCollator:
     "Make the parts of a step, in a worker process."
     def __init__(self, collate, how): self.collate, self.how = collate, how
     def __call__(self, rows):
-        return dict(parts=self.collate.micro_batches(rows, **self.how), place=rows[-1].get("place"))
+        return dict(parts=self.collate.micro_batches(rows, **self.how), place=rows[-1].get("stream_place"))
 
 @patch
 def get_train_dataloader(self:VoxtralTrainer):
@@ -794,8 +796,10 @@ def _make_trainer(
     live:SpeechData, # the training data; with a stream, the one to go on with
 ) -> VoxtralTrainer:
     "The trainer of a run, with its callbacks."
+    change = (a := Augmentation.of(cfg)) and functools.partial(a, fits=collator_for(cfg, processor).fits)
+    if a: log(f"augmentation of the training clips: {a}")
     if cfg.streaming: stream = live_clips(cfg, live, train_ds, collator_for(cfg, processor))
-    else: stream = training_stream(cfg, train_ds, AudioWindows(processor), rows)
+    else: stream = training_stream(cfg, train_ds, AudioWindows(processor), rows, change)
     args = training_arguments(cfg, len(stream), eval_ds is not None, int(os.environ.get("WORLD_SIZE", 1)))
     if (n := args.dataloader_num_workers) < (cfg.num_workers or 0):
         log(f"num_workers: {n} instead of {cfg.num_workers}, " + (
@@ -871,6 +875,10 @@ def load_run(
                                         attention=cfg.attention, quantization=cfg.quantization, verbose=log.verbose)
     collate = collator_for(cfg, processor)
     texts = [check_texts(o, collate.prompt, cfg, log) for o in data]
+    for k,o in enumerate(data):
+        texts[k], found = with_word_times(texts[k], cfg, model, processor, o and o.source, log, evaluating=k > 0,
+                                          verbose=log.verbose)
+        if found: o.word_times = found.to_dict()
     texts = [collate.checked(ds, o and o.source, cfg.on_bad, log) for ds,o in zip(texts, data)]
     with explain_memory("preparing the model for training", memory_advice(cfg), RunError):
         model = prepare_model(model, cfg, verbose=log.verbose)
@@ -918,6 +926,7 @@ def train(
     asked, cfg = cfg, with_verified_silence(cfg, model, processor, train_ds, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", verbose=False)
+    Augmentation.of(cfg) # a folder that cannot be used, and
     # an impossible cache is refused before anything is written
     if cfg.streaming: log("cache: none for training, where each clip passes once")
     rows = train_ds if cfg.streaming else cache_rows(train_ds, model, processor, cfg, log=log, verbose=log.verbose)
@@ -945,6 +954,7 @@ def _cached_to_evaluate(
     times = cfg.eval_before + math.ceil(total_steps(cfg, per_epoch)/(cfg.eval_every or per_epoch))
     def say(line):
         if not line.startswith("cache: none"): log(f"evaluation: {line}")
+    cfg = cfg.replace(augment=None, augment_noise=None, augment_rooms=None)
     return cache_rows(eval_ds, model, processor, cfg, log=say, passes=times, verbose=log.verbose)
 
 def _train_and_log(
@@ -962,4 +972,3 @@ def _train_and_log(
     finally:
         for o in trainer.callback_handler.callbacks:
             if isinstance(o, tuple(TRACKERS.values())): o.close()
-
