@@ -123,3 +123,10 @@ def test_ear_is_voxtral(tmp_path):
 def test_collator_speed():
     r = benchmark("collator", "--repeats", 2, "--clips", 2, "--seconds", 1)
     assert json.loads(r.stdout.strip().splitlines()[-1])["ratio"] > 0
+
+
+def test_realtime(tmp_path):
+    "Joined streams with a cached encoder are faster than one clip a stream."
+    smoke("realtime", "--out", tmp_path)
+    rows = json.loads((tmp_path/"realtime.json").read_text())["rows"]
+    assert [o["seconds"] for o in rows] == [1, 3] and all(o["ratio_cached"] > 1 for o in rows)

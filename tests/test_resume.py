@@ -147,3 +147,29 @@ def test_full_disk(whole, tmp_path):
         assert run(disk/"run", resume="auto").stdout.splitlines()[-1] == "done 12"
         assert curve(disk/"run") == curve(whole)
     finally: sh("umount", disk, check=True)
+
+
+REALTIME = """
+import os, signal, sys
+from transformers import TrainerCallback
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.training.trainer import train
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if sys.argv[3] == "kill" and state.global_step == 5: os.kill(os.getpid(), signal.SIGKILL)
+train(RunConfig(model_id="tiny-realtime", device="cpu", train_data=str(sample_speech("accent_train")), eval_fraction=0.,
+                max_train_clips=24, learning_rate=2e-3, learn_tail=True, delays="random", stream_seconds=4.,
+                max_steps=6, eval_every=3, batch_size=4, logging_steps=1, output_dir=sys.argv[1], resume=sys.argv[2],
+                tracking="none"), verbose=False, callbacks=[Kill()])
+"""
+
+
+def test_streams(tmp_path):
+    "Voxtral Realtime, killed, with random delays and joined streams: the losses of an unbroken run."
+    whole, cut = tmp_path/"whole", tmp_path/"cut"
+    warm(REALTIME, whole, "never", "no", check=True)
+    assert warm(REALTIME, cut, "never", "kill").returncode == -signal.SIGKILL
+    warm(REALTIME, cut, "auto", "no", check=True)
+    losses = [o["loss"] for o in curve(whole)]
+    assert len(losses) == 6 and losses == [o["loss"] for o in curve(cut)]
