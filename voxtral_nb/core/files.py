@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/core/files.html.md"""
 
 # %% auto #0
 __all__ = ['lock_file', 'clear_temporary', 'atomic_write', 'sync_folder', 'append_bytes', 'append_lines', 'staged_folder',
-           'is_inside', 'strict_json']
+           'is_inside', 'stays_inside', 'strict_json']
 
 # %% ../../nbs/core/00_files.ipynb #imports
 import json, os, re, secrets, shutil, time
@@ -163,6 +163,19 @@ def is_inside(
     home, real = os.path.realpath(folder), Path(os.path.realpath(path))
     cache = home.rpartition("/snapshots/")[0]
     return real.is_relative_to(home) or bool(cache) and real.is_relative_to(f"{cache}/blobs")
+
+# %% ../../nbs/core/00_files.ipynb #stays
+def stays_inside(
+    path:str, # relative to `root`
+    root:str, # a folder as `os.path.realpath` gives it: found once for many paths
+) -> bool:
+    "Is `root/path`, with all links followed, in `root`? `is_inside` for many paths."
+    at = root
+    for part in path.replace(os.sep, "/").split("/"):
+        at = f"{at}/{part}"
+        if part == ".." or os.path.islink(at): return is_inside(os.path.join(root, path), root)
+    return True
+
 
 # %% ../../nbs/core/00_files.ipynb #strict-json
 def strict_json(

@@ -17,7 +17,7 @@ from array import array
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from zlib import crc32
 
 # %% ../../nbs/data/02_dataset.ipynb #imports-other
@@ -26,7 +26,7 @@ from fastcore.basics import patch
 from .audio import LFS_POINTER, AudioError, audio_info, pcm_sha256, printable, read_audio, write_wav
 from ..core.words import counted, duration, first_of, markdown_table, short
 from ..core.config import ConfigError, VoxtralNBError, check_language
-from ..core.files import append_bytes, atomic_write, is_inside, strict_json
+from ..core.files import append_bytes, atomic_write, stays_inside, strict_json
 
 # %% ../../nbs/data/02_dataset.ipynb #error
 class DatasetError(VoxtralNBError, ValueError):
@@ -135,6 +135,7 @@ def _check_path(
     p, # the path as the row has it
     folder:Path, # folder of the jsonl
     own:bool, # is it our own key in our own file?
+    root:str|None=None, # the real path of `folder`, where it is known
 ):
     "Raise `ValueError` unless `p` may be read."
     if p is None or isinstance(p, str) and not p.strip(): raise ValueError("the audio path is empty")
@@ -143,11 +144,11 @@ def _check_path(
     if printable(p) != p: raise ValueError(f"the audio path {printable(p)} is not UTF-8: rename the file")
     if "://" in p: raise ValueError(f"{p} is a URL: download it, and name the file")
     plain = os.path.normpath(p.replace("\\", "/"))
-    if os.path.isabs(plain) or PureWindowsPath(p).drive:
+    if os.path.isabs(plain) or re.match("[A-Za-z]:", p):
         if own and not Path(plain).is_relative_to(os.path.abspath(folder)):
             raise ValueError(f"the audio path {p} leaves the dataset folder")
     elif plain == ".." or plain.startswith("../"): raise ValueError(f"the audio path {p} leaves the dataset folder")
-    elif not is_inside(folder/p, folder):
+    elif not stays_inside(p, root or os.path.realpath(folder)):
         raise ValueError(f"the audio path {p} leaves the dataset folder by a symbolic link")
 
 # %% ../../nbs/data/02_dataset.ipynb #times
@@ -213,11 +214,13 @@ def to_row(
     raw:dict, # parsed line
     folder:Path, # that relative paths count from
     own:bool=False, # is it from a file that this module writes?
+    root:str|None=None, # `os.path.realpath(folder)`, found once for many rows
     **keys # names of foreign keys, as `named_row` takes them
 ) -> dict: # the row under our names, foreign keys behind them
     "Bring a parsed line into our form; `ValueError` says why it cannot be used."
     row = named_row(raw, **keys)
-    _check_path(row["audio_path"], folder, own and "audio_path" in raw and not keys.get("audio_key"))
+    _check_path(row["audio_path"], folder, own and "audio_path" in raw and not keys.get("audio_key"),
+                root)
     check_transcript(row["text"])
     if isinstance(row.get("speaker"), (list, dict)):
         raise ValueError(f"the speaker is {short(repr(row['speaker']))}, not a name")
@@ -359,8 +362,9 @@ def numbered_rows(
     **keys # names of foreign keys, as `named_row` takes them
 ): # yields (line number, offset in bytes, the line in bytes, the row, or a `BadRow` if it cannot be used)
     "The rows of a jsonl, with where they stand."
+    root = os.path.realpath(path.parent)
     for n,at,raw in jsonl_lines(path, start, line):
-        try: yield n,at,raw,to_row(parse_line(raw), path.parent, path.name in _OWN_FILES, **keys)
+        try: yield n,at,raw,to_row(parse_line(raw), path.parent, path.name in _OWN_FILES, root, **keys)
         except ValueError as e:
             yield n,at,raw,BadRow(str(path), n, str(e), short(raw[:2000].decode(errors="replace").strip(), 500))
 
@@ -501,9 +505,9 @@ def find_audio(
 @patch
 def _rows(self:SpeechDataset, indices):
     "Rows by their numbers, read from one open file."
+    own,root = self.jsonl.name in _OWN_FILES,os.path.realpath(self.folder)
     with _open_jsonl(self.jsonl) as f:
-        for i in indices:
-            yield to_row(parse_line(self._raw(f, i)), self.folder, self.jsonl.name in _OWN_FILES, **self._keys)
+        for i in indices: yield to_row(parse_line(self._raw(f, i)), self.folder, own, root, **self._keys)
 
 @patch
 def __iter__(self:SpeechDataset): return self._rows(range(len(self)))

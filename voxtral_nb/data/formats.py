@@ -842,12 +842,14 @@ def __iter__(self:Listing): # yields (row, file, line); a `BadRow` in the row's 
     if self.own: # held to its own rules
         for n,_,_,row in numbered_rows(self.doc.path, **keys): yield row,self.doc.path,n
         return
+    root = os.path.realpath(self.folder)
     try:
         for file,n,raw in self.format.read(self.doc, self.recordings):
             try:
                 if isinstance(raw, ValueError): raise raw
-                row = to_row(raw, self.folder, **keys)
-                yield to_row(row | dict(audio_path=self.recordings.find(row["audio_path"])), self.folder),file,n
+                row = to_row(raw, self.folder, root=root, **keys)
+                found = row | dict(audio_path=self.recordings.find(row["audio_path"]))
+                yield to_row(found, self.folder, root=root),file,n
             except ValueError as e: yield bad(file, n, e, raw if isinstance(raw, dict) else ""),file,n
     except (ValueError, OSError) as e:
         raise DatasetError(f"{self.doc.path} cannot be used: {getattr(e, 'strerror', None) or e}") from None

@@ -384,10 +384,10 @@ def _groups(
     keys, # one for each row; None: it has none
 ): # yields lists of rows with the same key, in order
     "Rows that share a key."
-    found = {}
+    first,more = {},{} # most rows are alone: no list for each of them
     for i,k in enumerate(keys):
-        if k is not None: found.setdefault(k, []).append(i)
-    yield from (g for g in found.values() if len(g) > 1)
+        if k is not None and (j := first.setdefault(k, i)) != i: more.setdefault(j, [j]).append(i)
+    yield from (more[j] for j in sorted(more))
 
 # %% ../../nbs/data/10_quality.ipynb #compare-sounds
 def _compare_sounds(
@@ -410,6 +410,24 @@ def _compare_sounds(
         kind = "near_sound" if rows.held[a] == rows.held[b] else "leak_sound"
         rows.find(kind, b, f"sounds like {rows.name(a)}")
 
+# %% ../../nbs/data/10_quality.ipynb #neighbours
+def _neighbours(
+    keys:array, # of type "Q": several for each row
+    owners:array, # of type "I": whose they are
+): # yields pairs of rows
+    "Rows that share a key. 100,000 rows have a million keys: only those that stand there twice are put in order."
+    keys,owners = np.frombuffer(keys, np.uint64),np.frombuffer(owners, np.uint32)
+    twice = np.sort(keys)
+    twice = twice[1:][twice[1:] == twice[:-1]]
+    if not len(twice): return
+    def found(part): return twice[np.minimum(np.searchsorted(twice, part), len(twice) - 1)] == part
+    step = 1 << 16
+    here = np.concatenate([k + np.flatnonzero(found(keys[k:k + step])) for k in range(0, len(keys), step)])
+    here = here[np.argsort(keys[here], kind="stable")]
+    same = np.flatnonzero(keys[here[1:]] == keys[here[:-1]])
+    yield from zip(owners[here[same]].tolist(), owners[here[same + 1]].tolist())
+
+
 # %% ../../nbs/data/10_quality.ipynb #compare-texts
 def _compare_texts(
     rows:_Rows, # gets the problems
@@ -422,10 +440,7 @@ def _compare_texts(
         if train:
             for i in group:
                 if rows.held[i]: rows.find("leak_sentence", i, f"the text of {rows.name(train[0])}")
-    versions,owners = np.array(rows.versions, np.uint64),np.array(rows.version_rows)
-    order = np.argsort(versions, kind="stable")
-    same = np.flatnonzero(versions[order[1:]] == versions[order[:-1]])
-    for a,b in zip(owners[order[same]].tolist(), owners[order[same + 1]].tolist()):
+    for a,b in _neighbours(rows.versions, rows.version_rows):
         if rows.sentence[a] == rows.sentence[b]: continue
         rows.find("near_text", max(a, b), f"nearly the text of {rows.name(min(a, b))}")
     voices = {v for v,h in zip(rows.speaker, rows.held) if not h}
