@@ -10,7 +10,8 @@ __all__ = ['MemoryFullError', 'is_out_of_memory', 'explain_memory', 'usable_core
 # %% ../../nbs/core/02_memory.ipynb #imports
 import os, re
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 # %% ../../nbs/core/02_memory.ipynb #imports-own
 from .config import VoxtralNBError
@@ -23,13 +24,26 @@ class MemoryFullError(VoxtralNBError, RuntimeError):
 # %% ../../nbs/core/02_memory.ipynb #is-out-of-memory
 _FULL = re.compile(r"out of memory|can(not|'t) allocate memory|not enough memory|_ALLOC_FAILED|"
                    r"killed by signal: Killed|paging file is too small", re.I)
+_PERHAPS = re.compile(r"could not create a primitive\b(?! descriptor)") # of oneDNN; a descriptor: it is not supported
+
+def _is_at_limit() -> bool:
+    "Has this process come within an eighth of the limit of its address space? What it freed since counts too."
+    with suppress(ImportError, OSError, TypeError):
+        import resource
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if most == resource.RLIM_INFINITY: return False
+        peak = re.search(r"VmPeak:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(peak[1])*1024 > most*7/8
+    return False
 
 def is_out_of_memory(
-    e:BaseException, # an exception
+    e:BaseException, # an exception, raised in this process
 ) -> bool:
     "Does `e` say that memory is full? An error of this package has said so already, unless it is a `MemoryFullError`."
     if isinstance(e, VoxtralNBError): return isinstance(e, MemoryFullError)
-    return isinstance(e, MemoryError) or isinstance(e, (RuntimeError, OSError)) and bool(_FULL.search(str(e)))
+    if isinstance(e, MemoryError): return True
+    if not isinstance(e, (RuntimeError, OSError)): return False
+    return bool(_FULL.search(str(e))) or bool(_PERHAPS.search(str(e))) and _is_at_limit()
 
 # %% ../../nbs/core/02_memory.ipynb #explain-memory
 @contextmanager

@@ -171,7 +171,7 @@ def _rights_html(self:CheckStep):
     key = "rights",ds.generation,len(ds)
     if key not in self._seen: self._seen[key] = counts()
     recorded,agreed,licenses = self._seen[key]
-    says = f"{agreed:,} of {counted(recorded, 'recording')} with the speaker's consent" if recorded else "no recordings"
+    says = f"{agreed:,} of {counted(recorded, 'recording')} with the speaker's consent" if recorded else "No recordings"
     named = ", ".join(f"{k}: {counted(n, 'clip')}" for k,n in licenses.most_common(5))
     other = len(ds) - recorded
     more = f" {counted(other, 'clip')} came from files: whoever spoke there must have agreed." if other else ""
@@ -238,8 +238,8 @@ def report_html(
                  facts({"clips": f"{r['clips']:,}", "speech": duration(r["seconds"]), "speakers": len(r["speakers"]),
                         "different words": f"{r['vocabulary']:,}"}),
                  el("h3", "Do first") if first else None, first, el("p", f"Leakage: {held}."),
-                 el("details", el("summary", f"All problems ({len(rows)})"), table(["", "problem", "clips", "advice"],
-                    rows, "All problems"), id="vs-problems") if rows else None)
+                 el("details", el("summary", f"All findings ({len(rows)})"), table(["", "problem", "clips", "advice"],
+                    rows, "All findings"), id="vs-problems") if rows else None)
 
 # %% ../../nbs/studio/04_check_step.ipynb #html
 @patch

@@ -202,7 +202,8 @@ def _run_command(
     except BaseException as e:
         traceback.print_exc()
         code, cause = 1, e
-    return dict(code=code, kind=type(cause).__name__, message=redact(cause), ours=isinstance(cause, VoxtralNBError))
+    kind = "MemoryError" if is_out_of_memory(cause) else type(cause).__name__ # only this process can tell
+    return dict(code=code, kind=kind, message=redact(cause), ours=isinstance(cause, VoxtralNBError))
 
 # %% ../../nbs/studio/00_jobs.ipynb #run-job
 def run_job(

@@ -24,8 +24,9 @@ from ..record.clips import clip_name
 from .jobs import StudioError
 from .listener import Listener
 from .project import RunState
-from .sheet import button, el, lines, notice
+from .sheet import button, el, lines
 from .speech_step import Step, StepState
+from .train_step import verdict_html
 from .views import player, table
 
 # %% ../../nbs/studio/06_results_step.ipynb #step
@@ -230,7 +231,7 @@ def _rates_html(self:ResultsStep, run:RunState):
     rows = [[m.title, *(m.show(o[k]) if o.get(k) is not None else "–" for o in both)] for k,m in METRICS.items()
             if any(o.get(k) is not None for o in both)]
     norm = (d.get("after") or {}).get("normalizer")
-    said = notice("good" if run.outcome == "better" else "warning", f"Verdict: {run.verdict}.") if run.verdict else None
+    said = verdict_html(run)
     return lines(said, table(["error rate", "before", "after"], rows, "Error rates"),
                  el("p", f"Texts were compared after the normalizer {norm!r}.", cls="vs-dim") if norm else None)
 

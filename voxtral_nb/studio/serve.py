@@ -71,6 +71,7 @@ def open_studio(): # the Studio of a project, or why it cannot be opened
     try: studio = Studio(folder)
     except StudioError as e: return HTML(_refused(str(e), several))
     studio.home = "/" if several else None
+    studio.widget.layout.max_width, studio.widget.layout.margin = "1100px", "0 auto" # in the middle of a wide window
     return studio
 
 # %% ../../nbs/studio/11_serve.ipynb #notebook
