@@ -134,7 +134,7 @@ def test_the_front_door_offers_what_people_use():
     "Each name is public where it is defined, and none of them is loaded before it is asked for."
     import voxtral_nb
     names = """RunConfig train dry_run evaluate transcribe load_voxtral load_speech SpeechDataset Recorder Uploads
-        sample_speech publish_model publish_dataset launch_demo deploy_demo run_notebook Studio Review
+        sample_speech publish_model publish_dataset launch_demo deploy_demo Live run_notebook Studio Review
         draft_transcripts""".split()
     assert sorted(voxtral_nb.__all__) == sorted(names) and set(names) <= set(dir(voxtral_nb))
     for module, offered in voxtral_nb._HOMES.items(): assert set(offered) <= set(defined(module)), module

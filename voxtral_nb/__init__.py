@@ -10,6 +10,7 @@ _HOMES = {
     "model.models": ["load_voxtral"], "measure.evaluation": ["evaluate", "transcribe"], "measure.drafting": ["draft_transcripts"],
     "training.trainer": ["train"], "training.plan": ["dry_run"], "run.notebooks": ["run_notebook"],
     "share.publish": ["publish_model", "publish_dataset"], "share.demo": ["launch_demo", "deploy_demo"],
+    "share.live": ["Live"],
     "studio.studio": ["Studio"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

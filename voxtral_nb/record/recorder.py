@@ -34,7 +34,7 @@ TAKES = QualityGate(max_silence=.9) # a take of which nine tenths are silence ha
 # %% ../../nbs/record/07_recorder.ipynb #widget
 class RecorderWidget(PageWidget):
     "The page of a recorder."
-    _esm = page_program(*"takes microphone check prompts saved uploads recorder".split())
+    _esm = page_program(*"takes microphone level check prompts saved uploads recorder".split())
 
 # %% ../../nbs/record/07_recorder.ipynb #rec
 class Recorder(Answering):
