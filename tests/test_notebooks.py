@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT, tracked, warm
 
 ALL = sorted(p.relative_to(ROOT/"nbs") for p in tracked() if p.suffix == ".ipynb" and p.parent.name != "runs"
-             and str(p.relative_to(ROOT/"nbs")) != "tutorials/studio.ipynb") # it has text and pictures only
+             and str(p.relative_to(ROOT/"nbs")) not in ("tutorials/studio.ipynb", "tutorials/realtime.ipynb"))
 TUTORIALS = [p for p in ALL if p.parent.name == "tutorials"]
 NOTEBOOKS = [p for p in ALL if p not in TUTORIALS]
 TEST = "import sys\nfrom nbdev.test import nbdev_test\nnbdev_test(sys.argv[1], n_workers=0)"
