@@ -400,8 +400,8 @@ def _check_delay(ms): # raises `ConfigError`
         raise ConfigError(f"{ms!r} is not allowed; allowed: a multiple of 80 from 80 to 2400")
 
 def _check_align(text): # raises `ConfigError`
-    if text not in (None, "auto") and not all(o in ("self", "energy") or re.fullmatch(r"ctc:\S+", o)
-                                              for o in text.split(",")):
+    if not isinstance(text, str): return # the check of its type says so
+    if text != "auto" and not all(o in ("self", "energy") or re.fullmatch(r"ctc:\S+", o) for o in text.split(",")):
         raise ConfigError(f"{text!r} is not allowed; allowed: 'auto', 'self', 'ctc:MODEL', 'energy', or several of "
                           "them with commas between")
 

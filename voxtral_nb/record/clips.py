@@ -107,6 +107,7 @@ def find(self:Clips,
 # %% ../../nbs/record/04_clips.ipynb #find
 def _find(ds, clip):
     "The row of a clip in an open dataset."
+    if not isinstance(clip, str): raise _gone() # a page may send anything
     key = clip.rpartition("#")[0] or clip # its path or its take: both stand in the line
     for i in ds.lines_with(key):
         if clip_name(row := ds[i]) == clip: return i,row
