@@ -41,9 +41,9 @@ if what == "kill_saving":
 if what == "kill_linking":
     import voxtral_nb.training.trainer as t
     was_linked = t.link_model
-    def link(ckpt, target):
+    def link(ckpt, target, dtype):
         if target.name == "best-model" and ckpt.name == f"checkpoint-{at}": kill()
-        was_linked(ckpt, target)
+        was_linked(ckpt, target, dtype)
     t.link_model = link
 
 cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"),

@@ -585,6 +585,10 @@ class _Saving:
     save_total_limit:int = setting(2,
         "Checkpoints kept to resume from; older ones are deleted. best-model is kept in addition.",
         low=1, repeated=False)
+    save_dtype:str = setting("auto",
+        "Number format in which full fine-tuning saves best-model and final-model, and evaluates the model. 'auto' is "
+        "bfloat16 on CUDA where the run computes in it, else float32. Checkpoints stay in float32, as resuming needs.",
+        choices=("auto", "fp32", "bf16"), fixed_on_resume=True)
     resume:str = setting("never",
         "'never' starts a new run, and refuses a folder that holds one. 'new' starts it in the next free folder then, "
         "such as runs/a-2. 'auto' resumes from its newest complete checkpoint, a path from that checkpoint.",
@@ -638,6 +642,9 @@ def _conflicts(
         (c.quantization == "4bit" and not cuda, f"quantization: '4bit' {no_cuda}; set quantization='none'"),
         (c.precision == "fp16" and c.device == "cpu",
          "precision: 'fp16' does not work on the CPU; set precision='fp32', 'bf16' or 'auto'"),
+        (c.save_dtype == "bf16" and c.method != "full",
+         "save_dtype: 'bf16' is for method='full', which saves whole models; an adapter is saved as it was trained. "
+         "Leave save_dtype out"),
         (flash and not cuda, f"attention: 'flash_attention_2' {no_cuda}; set attention='sdpa'"),
         (flash and c.packing == "split",
          "attention: 'flash_attention_2' takes no weights, by which packing='split' lets one token stand for a stretch "

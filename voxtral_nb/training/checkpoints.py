@@ -192,6 +192,29 @@ def newest_checkpoint(
         if not problem: return p
         log(f"{p.name} is not complete ({problem}): skipped")
 
+# %% ../../nbs/training/01_checkpoints.ipynb #rounded
+def _write_rounded(
+    file:Path, # of a full model in float32
+    to:Path, # the file to write
+    dtype, # a `torch.dtype`
+) -> bool: # False: nothing was written, since `file` stays as it is
+    "Copy a file of a model, with the weights rounded to `dtype`."
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+    if file.suffix == ".safetensors":
+        with safe_open(file, "pt") as f:
+            weights = {k: f.get_tensor(k) for k in f.keys()}
+            save_file({k: v.to(dtype) if v.is_floating_point() else v for k,v in weights.items()}, to, f.metadata())
+    elif file.name == "model.safetensors.index.json":
+        index = strict_json(file.read_text())
+        index["metadata"]["total_size"] = index["metadata"]["total_size"]*dtype.itemsize//4
+        atomic_write(to, json.dumps(index, indent=2) + "\n")
+    elif file.name == "config.json": # `dtype` stands in the configs of its parts too
+        name = str(dtype)[6:]
+        config = json.loads(file.read_text(), object_hook=lambda o: o | {"dtype": name} if "dtype" in o else o)
+        atomic_write(to, json.dumps(config, indent=2) + "\n")
+    return to.exists()
+
 # %% ../../nbs/training/01_checkpoints.ipynb #link-model
 _NOT_MODEL = re.compile(
     r"trainer_state\.json|optimizer.*|scheduler\.pt|scaler\.pt|rng_state.*|pytorch_model_fsdp.*|global_step.*|latest|"
@@ -200,6 +223,7 @@ _NOT_MODEL = re.compile(
 def link_model(
     ckpt:Path, # a complete checkpoint
     target:Path, # folder to create or replace
+    dtype=None, # `torch.dtype` to round float32 weights to; None: as they are
 ):
     "Make `target` a model folder with the model and processor files of `ckpt`."
     with whole_folder(target) as tmp:
@@ -207,6 +231,7 @@ def link_model(
             if _NOT_MODEL.fullmatch(p.name) or not p.is_file(): continue
             if not is_inside(p, ckpt):
                 raise RunError(f"{p} is a link that leads out of the checkpoint: put the file itself there")
+            if dtype is not None and _write_rounded(p, tmp/p.name, dtype): continue
             try: os.link(p, tmp/p.name)
             except OSError: shutil.copyfile(p, tmp/p.name)
 

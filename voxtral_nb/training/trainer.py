@@ -9,7 +9,7 @@ __all__ = ['steps_per_epoch', 'total_steps', 'training_arguments', 'VoxtralTrain
            'fewer_tokens', 'load_run', 'ready_run', 'train']
 
 # %% ../../nbs/training/04_trainer.ipynb #imports
-import filecmp, functools, gc, json, math, os, random, shutil, signal, sys, threading, time
+import functools, gc, json, math, os, random, shutil, signal, sys, threading, time
 from collections.abc import Sequence, Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -38,9 +38,10 @@ from ..measure.silence import with_verified_silence
 from ..measure.verdict import few_clips
 from ..model.cache import cache_rows
 from ..model.collator import VoxtralDataCollator
+from ..model.decoding import weights_rounded
 from ..model.family import AudioWindows, attention_dtype, collator_for, family_of
 from ..model.kernels import compile_layers, use_kernels
-from ..model.models import (base_voxtral, load_voxtral, pick_device, pick_dtype, require_package,
+from ..model.models import (DTYPES, base_voxtral, load_voxtral, pick_device, pick_dtype, require_package,
                                      trainable_summary, with_family_settings)
 from ..model.prepare import prepare_model
 from .checkpoints import (RunError, checkpoint_problem, checkpoints, find_start, fresh_run,
@@ -91,6 +92,19 @@ def _autocast(
     device = pick_device(cfg.device)
     dtype = pick_dtype(cfg.precision, device)
     return dict(bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16, use_cpu=device.type == "cpu")
+
+# %% ../../nbs/training/04_trainer.ipynb #saved-dtype
+def _saved_dtype(
+    cfg:RunConfig, # the run
+) -> torch.dtype: # float32 with LoRA: an adapter is saved as it was trained
+    "The number format of the weights in best-model and final-model."
+    device = pick_device(cfg.device)
+    lower = cfg.method == "full" and device.type == "cuda" and pick_dtype(cfg.precision, device) == torch.bfloat16
+    want = DTYPES["bf16" if lower else "fp32"] if cfg.save_dtype == "auto" else DTYPES[cfg.save_dtype]
+    if not any(os.environ.get(f"ACCELERATE_USE_{o}", "").lower() == "true" for o in ("FSDP", "DEEPSPEED")): return want
+    if cfg.save_dtype not in ("auto", "fp32"):
+        raise RunError(f"save_dtype={cfg.save_dtype!r} does not work with FSDP or DeepSpeed; set save_dtype='fp32'")
+    return torch.float32
 
 # %% ../../nbs/training/04_trainer.ipynb #workers
 def _workers(
@@ -168,6 +182,7 @@ class VoxtralTrainer(transformers.Trainer):
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
         self.coming, self.place = None, None # with a stream: its place behind this step, and the last one
         self.waited, self.stepped = 0., 0. # s spent waiting for batches, and computing steps
+        self.saved_dtype, self.linked = _saved_dtype(cfg), 0 # of models; step of best-model, 0: unknown
         self.tokens_at_once, self.lengths = cfg.batch_tokens or None, [0] # None: batch_size clips at once
         super().__init__(model, args, data_collator=collator_for(cfg, processor), train_dataset=stream,
                          eval_dataset=eval_dataset, callbacks=[_RunControl(self), *callbacks])
@@ -285,7 +300,7 @@ def report(self:VoxtralTrainer,
     def step_done(done):
         self.run_log.evaluated = done, len(mine)
         self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-    with self.enough_memory_to_evaluate(), self.accelerator.autocast():
+    with self.as_saved():
         out = decode_clips(self.model, self.eval_collator, rows, seconds, mine,
                            batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens, learn=True, write=write,
                            verbose=self.run_log.verbose and not IN_NOTEBOOK, after=step_done)
@@ -319,7 +334,7 @@ def transcription_speed(self:VoxtralTrainer,
 ) -> float: # in multiples of real time
     "How fast the model transcribes as others will use it: whole windows, and no transcript to compare with."
     c = self.cfg
-    with self.enough_memory_to_evaluate(), self.accelerator.autocast():
+    with self.as_saved():
         return evaluate_model(self.model, self.processor, dataset, batch_size=c.eval_batch_size, language=c.language,
                               max_new_tokens=c.max_new_tokens, max_clips=clips, delay_ms=c.delay_ms,
                               verbose=False).rtfx
@@ -330,6 +345,15 @@ def enough_memory_to_evaluate(self:VoxtralTrainer): # a context manager
     c = self.cfg
     return explain_memory(f"evaluating at step {self.state.global_step}",
                           less_memory(c.eval_batch_size, c.max_new_tokens, "eval_batch_size"), RunError)
+
+# %% ../../nbs/training/04_trainer.ipynb #as-saved
+@patch
+@contextmanager
+def as_saved(self:VoxtralTrainer):
+    "Compute as in training, with weights rounded as `best-model` and `final-model` hold them."
+    computed = pick_dtype(self.cfg.precision, self.args.device)
+    with (self.enough_memory_to_evaluate(), self.accelerator.autocast(),
+          weights_rounded(self.model, self.saved_dtype, computed)): yield
 
 # %% ../../nbs/training/04_trainer.ipynb #rng-state
 def _rng_state():
@@ -514,17 +538,18 @@ def _load_rng_state(self:VoxtralTrainer, checkpoint):
 def after_save(self:VoxtralTrainer):
     "Update `best-model/` and remove the oldest checkpoints."
     run, best = Path(self.args.output_dir), self.state.best_global_step
-    ckpt = run/f"checkpoint-{best}"
-    if best and ckpt.is_dir() and not _same_weights(ckpt, run/"best-model"): link_model(ckpt, run/"best-model")
+    if best and best != self.linked and (run/f"checkpoint-{best}").is_dir(): self.link("best-model", best)
     for p in checkpoints(run)[:-self.args.save_total_limit]: shutil.rmtree(p)
 
-def _same_weights(
-    a:Path, # folder of a model
-    b:Path, # another folder; may not exist
-) -> bool:
-    "Do both hold the same weights? Hard links are recognized without reading the files."
-    files = [p.name for p in a.glob("*.safetensors")]
-    return all((b/o).exists() and (os.path.samefile(a/o, b/o) or filecmp.cmp(a/o, b/o, shallow=False)) for o in files)
+@patch
+def link(self:VoxtralTrainer,
+    name:str, # of the folder: best-model or final-model
+    step:int, # of the checkpoint
+):
+    "Make a model of a checkpoint, in the number format that was evaluated."
+    run, dtype = Path(self.args.output_dir), self.saved_dtype
+    link_model(run/f"checkpoint-{step}", run/name, None if dtype == torch.float32 else dtype)
+    if name == "best-model": self.linked = step
 
 # %% ../../nbs/training/04_trainer.ipynb #flow
 class _RunControl(TrainerCallback):
@@ -681,7 +706,7 @@ def _finish(
 ) -> RunResult:
     "Save the final model, evaluate it, and write the results."
     run, s = Path(trainer.args.output_dir), trainer.state
-    if not interrupted and is_first_process(): link_model(run/f"checkpoint-{s.global_step}", run/"final-model")
+    if not interrupted and is_first_process(): trainer.link("final-model", s.global_step)
     after, cut_short = _final_report(trainer, interrupted)
     before, best = trainer.reports.get(0), best_evaluation(s.log_history, trainer.primary)
     result = RunResult(
@@ -696,6 +721,7 @@ def _finish(
     parts = trainable_summary(trainer.model)
     numbers = dict(trainable_parameters=parts.trainable, parameters=parts.total,
                    windows_per_epoch=len(trainer.train_dataset), tokens_at_once=trainer.tokens_at_once,
+                   saved_dtype=str(trainer.saved_dtype)[6:],
                    **trainer.speed(result.resumed_from or 0), **trainer.passed())
     if is_first_process(): write_results(result, s, **numbers)
     trainer.run_log(result.summary())
@@ -856,6 +882,14 @@ def _warn_few_clips(
     "Warn, before training, of an evaluation that cannot tell better from worse."
     if held and (few := few_clips(len(held), sum(len(o.split()) for o in held.dataset["text"]))): log(f"warning: {few}")
 
+def _round_frozen(
+    model, # prepared
+    dtype:torch.dtype, # of the models to save
+):
+    "Round what is not trained as it will be saved, before its output is cached for training and evaluations."
+    for p in model.parameters():
+        if not p.requires_grad and p.dtype == torch.float32: p.data = p.data.to(dtype).float()
+
 def load_run(
     cfg:RunConfig, # the run
     log:RunLog, # receives the lines of the run
@@ -864,6 +898,7 @@ def load_run(
     "Run all checks, then load data and model; nothing is written."
     ckpt = find_start(cfg, log, repair)
     _check_optimizer(cfg)
+    saved = _saved_dtype(cfg)
     transformers.set_seed(cfg.seed)
     place = _read_place(ckpt, 0) if cfg.streaming else None
     data = run_data(cfg, verbose=log.verbose, state=place and place["stream"])
@@ -882,6 +917,7 @@ def load_run(
     texts = [collate.checked(ds, o and o.source, cfg.on_bad, log) for ds,o in zip(texts, data)]
     with explain_memory("preparing the model for training", memory_advice(cfg), RunError):
         model = prepare_model(model, cfg, verbose=log.verbose)
+        _round_frozen(model, saved)
     use_kernels(model, cfg, log)
     return ckpt, data, model, processor, *texts
 
