@@ -6,34 +6,19 @@ TFLOP a clip of a run of LoRA, forward and backward: the recipe (LoRA in the enc
 everywhere), its two peers (recipe.py), and ours with and without the cache of the encoder's output; `times` compares
 the cheaper of ours. A batch of the mix is padded to its longest clip, whose encoder frames it is given too."""
 import argparse, functools, json, tempfile
-from dataclasses import replace
 from pathlib import Path
-
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from full_size import shape as model_config
 from measure import RESULTS, mixed, setting, table, write
 from recipe import TARGETS
 from voxtral_nb.core.config import RunConfig
-from voxtral_nb.model.models import base_voxtral
-from voxtral_nb.training import estimate as e
+from voxtral_nb.training.estimate import clip_flops
 
 
 @functools.cache
-def counted(cfg, seconds, logits=None): # TFLOP of a clip
+def counted(cfg, seconds, all_logits=False): # TFLOP of a clip
     "One step of a run on clips of that length."
-    model = e._skeleton(cfg, torch.bfloat16)
-    base = base_voxtral(model)
-    shape = e.BatchShape.assumed(cfg, base.config, seconds)
-    if logits == "all": shape = replace(shape, labels=shape.rows*shape.length)
-    with FakeTensorMode():
-        e._fill_fake(model)
-        inputs = e._fake_inputs(base, shape, "projector" not in cfg.trained_parts, cfg.packing == "split")
-        with FlopCounterMode(display=False) as count:
-            e._fake_loss(base, inputs, shape.labels, torch.bfloat16).backward()
-    return count.get_total_flops()/shape.rows/1e12
+    return clip_flops(cfg, seconds, all_logits)/1e12
 
 
 def encoding(cfg, seconds): # TFLOP of a clip
@@ -46,7 +31,7 @@ def of_length(cfg, seconds, passes):
     everywhere = cfg.replace(packing="none", lora_targets=",".join(TARGETS), train_audio_tower=True, cache="none")
     lm = cfg.replace(packing="none", cache="none")
     cached, encoder = counted(cfg.replace(cache="encoder"), seconds), encoding(cfg, seconds)
-    return dict(recipe=passes*counted(everywhere, seconds, "all"), lm=passes*counted(lm, seconds, "all"),
+    return dict(recipe=passes*counted(everywhere, seconds, True), lm=passes*counted(lm, seconds, True),
                 lm_logits=passes*counted(lm, seconds), uncached=passes*(cached+encoder), cached=passes*cached+encoder)
 
 

@@ -17,10 +17,15 @@ PHASES = ("write", "dry run", "train", "load", "merge", "transcribe")
 def shape(
     layers:int, # of the language model
     encoder_layers:int, # of the encoder
+    narrow=False, # a hundredth of the width, for a check of the code
 ): # VoxtralConfig: Voxtral-Mini-3B-2507's sizes otherwise
     from transformers import VoxtralConfig
     c = VoxtralConfig(audio_token_id=24) # the defaults are Voxtral-Mini-3B's
     c.text_config.num_hidden_layers, c.audio_config.num_hidden_layers = layers, encoder_layers
+    if narrow:
+        for o,kv in ((c.text_config, 2), (c.audio_config, 4)):
+            o.hidden_size, o.intermediate_size, o.num_attention_heads = 32, 128, 4
+            o.num_key_value_heads, o.head_dim = kv, 8
     return c
 
 
@@ -31,7 +36,7 @@ def write(folder, args):
     from voxtral_nb.model.tiny import make_processor
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    config = shape(args.layers, args.encoder_layers)
+    config = shape(args.layers, args.encoder_layers, args.smoke)
     with torch.device("meta"): model = VoxtralForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
     model.to_empty(device="cpu")
     for n,p in model.named_parameters():
@@ -43,6 +48,7 @@ def write(folder, args):
     model.save_pretrained(folder/"model", max_shard_size="2GB")
     cut_tekken(folder/"tekken", config.text_config.vocab_size) # all of it
     make_processor(folder/"tekken").save_pretrained(folder/"model")
+    torch.set_default_dtype(torch.float32)
     return dict(parameters=sum(p.numel() for p in model.parameters()))
 
 
@@ -111,6 +117,7 @@ def main():
     p.add_argument("--steps", type=int, default=2)
     p.add_argument("--folder", type=Path, help="Default: a temporary folder, removed afterwards.")
     p.add_argument("--out", type=Path, default=RESULTS)
+    p.add_argument("--smoke", action="store_true", help="Check the code: a narrow model, all phases in one process.")
     p.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.phase: return phase(args.phase, args.folder, args)
@@ -121,7 +128,9 @@ def main():
     phases = []
     try:
         for name in PHASES:
-            if not (done := folder/f"{name}.json").exists(): subprocess.run([*again, "--phase", name], check=True)
+            done = folder/f"{name}.json"
+            if args.smoke: phase(name, folder, args)
+            elif not done.exists(): subprocess.run([*again, "--phase", name], check=True)
             phases.append(json.loads(done.read_text()))
             print(phases[-1], flush=True)
     finally:

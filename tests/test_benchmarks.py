@@ -130,3 +130,19 @@ def test_realtime(tmp_path):
     smoke("realtime", "--out", tmp_path)
     rows = json.loads((tmp_path/"realtime.json").read_text())["rows"]
     assert [o["seconds"] for o in rows] == [1, 3] and all(o["ratio_cached"] > 1 for o in rows)
+
+
+def test_count(tmp_path):
+    "One layer of the real width: every part that ours leaves out is arithmetic."
+    benchmark("count", "--layers", 1, "--encoder-layers", 1, "--seconds", 1, "--out", tmp_path)
+    row, = json.loads((tmp_path/"count.json").read_text())["rows"]
+    assert row["recipe"] > row["lm"] > row["lm_logits"] > row["uncached"] > row["cached"] > 0
+    assert row["times"]["recipe"] > row["times"]["lm_logits"] > 1
+
+
+def test_full_size(tmp_path):
+    "A narrow model goes through all phases."
+    benchmark("full_size", "--smoke", "--layers", 1, "--encoder-layers", 1, "--steps", 1, "--out", tmp_path)
+    phases = json.loads((tmp_path/"full_size.json").read_text())["phases"]
+    assert [o["phase"] for o in phases] == ["write", "dry run", "train", "load", "merge", "transcribe"]
+    assert phases[2]["steps"] == 1 and all(o["peak_gb"] > 0 for o in phases)
