@@ -572,6 +572,9 @@ class _Evaluation:
     normalizer:str = setting("basic",
         "Text normalizer applied before scoring: none, Whisper's basic (case and punctuation), or Whisper's english "
         "(spelling and numbers too).", choices=("none", "basic", "english"), for_eval=True)
+    keywords:str|None = setting(None,
+        "Names and terms to have an error rate of their own: a text file with one a line, or the words between commas.",
+        unset="none", path=True, for_eval=True, names_data=True)
     early_stopping_patience:int|None = setting(None,
         "Stop when the error rate has not fallen for this many evaluations.", unset="train to the end", low=1)
 

@@ -28,9 +28,8 @@ from ..core.memory import explain_memory
 from ..core.words import html_table, plain_value
 from ..data.audio import SAMPLE_RATE, audio_info, read_audio
 from .lag import emission_lag, lag_text
-from .metrics import (METRICS, ErrorCounts, EvaluationError, diff_html, get_normalizer,
-                                        normalizer_record,
-                                        primary_metric, word_errors)
+from .metrics import (METRICS, ErrorCounts, EvaluationError, counted_metrics, diff_html,
+                                        get_normalizer, normalizer_record, primary_metric, word_errors)
 from ..model.collator import token_batches
 from ..model.align import AlignError, word_ends
 from ..model.decoding import Decoded, adapter_merged
@@ -74,13 +73,14 @@ def _score_clip(
     reference:str, # what was said
     hypothesis:str, # the model's transcript
     language:str|None, # ISO 639-1
+    metrics:dict, # name -> `Metric`
 ) -> tuple: # row of the table; counts by metric name
-    "Score one clip by every metric."
+    "Score one clip."
     counts = {}
-    for k,m in METRICS.items():
+    for k,m in metrics.items():
         norm = get_normalizer(m.normalizer or normalizer)
         counts[k] = m.count(norm(reference, language), norm(hypothesis, language), language)
-    rates = {k: METRICS[k].formula(c) for k,c in counts.items()}
+    rates = {k: metrics[k].formula(c) for k,c in counts.items()}
     words = counts["wer"]
     return dict(reference=reference, hypothesis=hypothesis, **rates, errors=words.errors, words=words.length,
                 language=language), counts
@@ -94,6 +94,7 @@ def score(
     durations:Sequence[float]|None=None, # seconds per clip, for the RTFx
     seconds:float=math.nan, # time to transcribe them; NaN: no RTFx
     truncated:Sequence[bool]|None=None, # which answers were cut off
+    keywords:Sequence[str]=(), # names and terms to have a rate of their own; see `read_keywords`
 ) -> EvalReport: # with its table in the given order
     "Compare hypotheses with references."
     import pandas as pd
@@ -103,16 +104,18 @@ def score(
                               "and at least one")
     _check_texts(reference=references, hypothesis=hypotheses)
     languages, durations, truncated = languages or [None]*n, durations or [math.nan]*n, truncated or [False]*n
-    rows, counts = zip(*(_score_clip(normalizer, *o) for o in zip(references, hypotheses, languages)))
-    totals = {k: sum((o[k] for o in counts), ErrorCounts()) for k in METRICS}
+    metrics = counted_metrics(keywords)
+    rows, counts = zip(*(_score_clip(normalizer, *o, metrics) for o in zip(references, hypotheses, languages)))
+    totals = {k: sum((o[k] for o in counts), ErrorCounts()) for k in metrics}
     words, audio = totals["wer"], float(np.sum(durations))
     if not words.length:
         raise EvaluationError(
             f"no reference has a word left after the normalizer {normalizer!r}; there is nothing to score")
+    rules = normalizer_record(normalizer, languages) | (dict(keywords=list(keywords)) if keywords else {})
     table = pd.DataFrame([dict(o, duration=d, truncated=t) for o,d,t in zip(rows, durations, truncated)])
     return EvalReport(
-        rates={k: METRICS[k].formula(c) for k,c in totals.items()}, primary=primary_metric(languages, references),
-        normalizer=normalizer, rules=normalizer_record(normalizer, languages), n_clips=n, words=words.length,
+        rates={k: metrics[k].formula(c) for k,c in totals.items()}, primary=primary_metric(languages, references),
+        normalizer=normalizer, rules=rules, n_clips=n, words=words.length,
         substitutions=words.substitutions,
         deletions=words.deletions, insertions=words.insertions, empty=sum(not o.strip() for o in hypotheses),
         truncated=sum(truncated), audio_seconds=audio, seconds=seconds,
@@ -135,7 +138,7 @@ def only(self:EvalReport,
     "The report on a subset of the clips."
     t = self.table.iloc[list(clips)]
     r = score(*(t[k].tolist() for k in ("reference", "hypothesis")), self.normalizer, t.language.tolist(),
-              t.duration.tolist(), truncated=t.truncated.tolist())
+              t.duration.tolist(), truncated=t.truncated.tolist(), keywords=self.rules.get("keywords", ()))
     return replace(r, rtfx=self.rtfx)
 
 # %% ../../nbs/measure/02_evaluation.ipynb #worst
@@ -391,6 +394,7 @@ def evaluate(
     delay_ms:int|None=None, # of a Voxtral Realtime; None: 480
     max_new_tokens:int=256, # limit per window of audio
     normalizer:str="basic", # one of `NORMALIZERS`
+    keywords:Sequence[str]=(), # names and terms to have a rate of their own; see `read_keywords`
     language:str|None=None, # ISO 639-1 for rows without one; None: the model detects it
     max_clips:int|None=None, # maximum number of clips, spread evenly over the set; None: all
     verbose:bool=True, # show a progress bar?
@@ -402,7 +406,7 @@ def evaluate(
     out, collate = _transcripts(model, processor, audio, langs, secs, batch_size, max_new_tokens, packing, delay_ms,
                                 verbose)
     took, hyps = time.perf_counter() - start, [collate.prompt.decode(o.tokens).strip() for o in out]
-    r = score(texts, hyps, normalizer, langs, secs, took, [o.cut for o in out])
+    r = score(texts, hyps, normalizer, langs, secs, took, [o.cut for o in out], keywords)
     r.lag = decoded_lag(collate, out, words, audio, texts, normalizer, langs)
     return r
 

@@ -6,14 +6,15 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/measure/metrics.html.md"""
 
 # %% auto #0
 __all__ = ['NORMALIZER_VERSION', 'NORMALIZERS', 'NO_SPACES', 'METRICS', 'EvaluationError', 'MarkRule', 'get_normalizer',
-           'normalizer_record', 'ErrorCounts', 'word_errors', 'Metric', 'rates_of', 'primary_metric', 'keyword_metric',
-           'diff_html']
+           'normalizer_record', 'ErrorCounts', 'word_errors', 'Metric', 'rates_of', 'primary_metric', 'read_keywords',
+           'counted_metrics', 'shown_metrics', 'diff_html']
 
 # %% ../../nbs/measure/01_metrics.ipynb #imports
 import functools, html, json, math, re, unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
+from pathlib import Path
 
 # %% ../../nbs/measure/01_metrics.ipynb #imports-own
 from ..core.assets import ASSETS
@@ -193,6 +194,7 @@ class Metric:
     normalizer:str|None = None # one of `NORMALIZERS`; None: the report's
     judges:frozenset = frozenset() # languages that are judged by this rate
     lower_is_better:bool = True
+    optional:bool = False # counted and shown only where it was asked for
     color:str = "#4c78a8" # of its curve
     @property
     def label(self) -> str: return self.name.upper() # such as "WER"
@@ -201,10 +203,42 @@ class Metric:
     def show(self, rate:float|None) -> str: return percent(rate) # such as "7.5%"
     def cost(self, rate:float) -> float: return rate if self.lower_is_better else -rate # lower is always better
 
+# %% ../../nbs/measure/01_metrics.ipynb #keywords
+@functools.cache
+def _normal_keywords(
+    keywords:tuple, # as they are written
+    normalizer:str, # one of `NORMALIZERS`
+    language:str|None, # ISO 639-1, whose rules count
+) -> tuple: # each once
+    "Keywords as they stand in normalized texts."
+    norm = get_normalizer(normalizer)
+    return tuple(dict.fromkeys(filter(None, (norm(o, language) for o in keywords))))
+
+def _keyword_errors(
+    reference:str, # what was said
+    hypothesis:str, # the model's transcript
+    language:str|None=None, # ISO 639-1
+    keywords:tuple=(), # as they are written; may hold spaces
+    normalizer:str="basic", # of the texts, and so of the keywords
+) -> ErrorCounts: # in keywords
+    "Count the keywords that were missed, and those that were not said."
+    words = _normal_keywords(keywords, normalizer, language)
+    def said(text):
+        if _judged_language(text, language) in NO_SPACES: return {k: text.count(k) for k in words}
+        return {k: len(re.findall(rf"(?<!\S){re.escape(k)}(?!\S)", text)) for k in words}
+    a,b = said(reference),said(hypothesis)
+    return ErrorCounts(deletions=sum(max(0, a[k] - b[k]) for k in words),
+                       insertions=sum(max(0, b[k] - a[k]) for k in words), length=sum(a.values()))
+
+
 # %% ../../nbs/measure/01_metrics.ipynb #metrics
+def _rate_if_said(c): return c.rate if c.length else math.nan
+
 METRICS = {o.name: o for o in ( # the first one judges, unless another one judges all languages of a set
     Metric("wer", "Word error rate", word_errors),
-    Metric("cer", "Character error rate", _char_errors, judges=NO_SPACES, color="#f2a541"))}
+    Metric("cer", "Character error rate", _char_errors, judges=NO_SPACES, color="#f2a541"),
+    Metric("kwer", "Keyword error rate", _keyword_errors, _rate_if_said, normalizer="basic", optional=True,
+           color="#b279a2"))}
 
 # %% ../../nbs/measure/01_metrics.ipynb #rates-of
 def rates_of(
@@ -223,32 +257,38 @@ def primary_metric(
     first, seen = next(iter(METRICS)), set(languages)
     return next((o.name for o in METRICS.values() if seen and seen <= o.judges), first)
 
-# %% ../../nbs/measure/01_metrics.ipynb #keywords
-def _keyword_errors(
-    reference:str, # what was said
-    hypothesis:str, # the model's transcript
-    language:str|None=None, # ISO 639-1
-    keywords:tuple=(), # normalized; may hold spaces
-) -> ErrorCounts: # in keywords
-    "Count the keywords that were missed, and those that were not said."
-    def said(text):
-        if _judged_language(text, language) in NO_SPACES: return {k: text.count(k) for k in keywords}
-        return {k: len(re.findall(rf"(?<!\\S){re.escape(k)}(?!\\S)", text)) for k in keywords}
-    a,b = said(reference),said(hypothesis)
-    return ErrorCounts(deletions=sum(max(0, a[k] - b[k]) for k in keywords),
-                       insertions=sum(max(0, b[k] - a[k]) for k in keywords), length=sum(a.values()))
+# %% ../../nbs/measure/01_metrics.ipynb #read-keywords
+def read_keywords(
+    words:str|Sequence[str]|None, # a text file with one keyword a line, keywords between commas, or a list of them
+) -> tuple[str,...]: # each once; empty for None
+    "The keywords that a setting names."
+    if words is None: return ()
+    if isinstance(words, str):
+        file = Path(words).expanduser()
+        if file.is_file():
+            try: words = file.read_text(encoding="utf-8-sig").splitlines()
+            except (OSError, UnicodeDecodeError) as e: raise EvaluationError(f"keywords: {file} cannot be read: {e}")
+        elif file.suffix == ".txt" or "/" in words: raise EvaluationError(f"keywords: there is no file {words}")
+        else: words = words.split(",")
+    words = tuple(dict.fromkeys(filter(None, (o.strip() for o in words))))
+    if not _normal_keywords(words, "basic", None): raise EvaluationError("keywords: there is no word in the list")
+    return words
 
-def keyword_metric(
-    keywords:Sequence[str], # names or terms, as they are written
-    name:str="kwer", # key in `METRICS`
-    normalizer:str="basic", # of texts and keywords
-) -> Metric:
-    "An entry of `METRICS` for words that matter."
-    norm = get_normalizer(normalizer)
-    words = tuple(dict.fromkeys(filter(None, map(norm, keywords))))
-    if not words: raise EvaluationError("keywords: there is no word in the list")
-    return Metric(name, "Keyword error rate", functools.partial(_keyword_errors, keywords=words), normalizer=normalizer,
-                  color="#b279a2")
+
+# %% ../../nbs/measure/01_metrics.ipynb #counted
+def counted_metrics(
+    keywords:Sequence[str]=(), # from `read_keywords`
+) -> dict[str,Metric]: # a part of `METRICS`
+    "The rates to count."
+    how = dict(kwer=functools.partial(_keyword_errors, keywords=tuple(keywords))) if keywords else {}
+    return {k: replace(m, count=how.get(k, m.count)) for k,m in METRICS.items() if not m.optional or k in how}
+
+def shown_metrics(
+    *rates:dict, # name -> rate, of the reports or steps to show
+) -> dict[str,Metric]: # a part of `METRICS`
+    "The rates to show: optional ones only where there is one."
+    return {k: m for k,m in METRICS.items() if not m.optional or any(k in o for o in rates)}
+
 
 # %% ../../nbs/measure/01_metrics.ipynb #diff-html
 def diff_html(

@@ -16,7 +16,7 @@ from pathlib import Path
 # %% ../../nbs/run/04_commands.ipynb #imports-ours
 from ..core.assets import with_tiny_defaults
 from ..core.config import ConfigError, RunConfig, config_fields
-from ..core.words import short
+from ..core.words import percent, plain_value, short
 from .flags import Parser, add_setting, add_settings, flag_default
 from .notebooks import (evaluate_run, fixed_settings, notebook_parameters, notebook_summary, notebooks,
                                       run_notebook, share_cores)
@@ -152,16 +152,16 @@ def _eval(
     share_cores()
     r = evaluate_run(cfg, delays=a.delays)
     r.save(a.output)
-    rates = "  ".join(f"{METRICS[k].label} {v:.2%}" for k,v in r.rates.items())
+    rates = "  ".join(f"{METRICS[k].label} {percent(v, 2)}" for k,v in r.rates.items())
     print(f"{rates}  on {r.n_clips} clips, {r.audio_seconds/60:.1f} min of speech, {r.rtfx:.1f}x real time")
     if r.lag: print(lag_text(r.lag))
     for o in r.delays:
-        shown = "  ".join(f"{METRICS[k].label} {v:.2%}" for k,v in o["rates"].items())
+        shown = "  ".join(f"{METRICS[k].label} {percent(v, 2)}" for k,v in o["rates"].items())
         print(f"{shown}  at {o['delay_ms']} ms; " + (lag_text(o["lag"]) if o["lag"] else "no lag"))
     worst = r.worst(5).to_dict("records")
     print("The worst clips:" if worst else "No clip has an error.")
     for o in worst: print(f"  {o[r.primary]:4.0%}  said  {o['reference']}\n        heard {o['hypothesis']}")
-    print(json.dumps(dict(**r.rates, n_clips=r.n_clips, output=str(a.output))))
+    print(json.dumps(dict(**{k: plain_value(v) for k,v in r.rates.items()}, n_clips=r.n_clips, output=str(a.output))))
 
 def voxtral_eval(
     argv:list[str]|None=None, # arguments; None: those of the process

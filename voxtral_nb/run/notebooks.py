@@ -234,16 +234,19 @@ def evaluate_run(
     "Load a model and evaluate it on speech."
     from voxtral_nb.measure.delay import delay_curve
     from voxtral_nb.measure.evaluation import evaluate, less_memory
+    from voxtral_nb.measure.metrics import read_keywords
     from voxtral_nb.model.models import load_voxtral, with_family_settings
     from voxtral_nb.model.targets import delay_frames
     cfg = with_family_settings(cfg)
     if delays and cfg.delay_ms is None:
         raise ConfigError(f"delays: {cfg.model_id} is not a streaming model and has no delay; leave them out")
     for o in delays: delay_frames(o) # a wrong one stops it here
+    keywords = read_keywords(cfg.keywords)
     data = eval_speech(cfg) if data is None else data
     how = {k: getattr(cfg, k) for k in ("device", "precision", "attention", "quantization")}
     model, processor = load_voxtral(cfg.model_id, revision=cfg.model_revision, **how)
     how = {k: getattr(cfg, k) for k in ("max_new_tokens", "normalizer", "language", "delay_ms")}
+    how |= dict(keywords=keywords)
     with explain_memory("evaluating", less_memory(cfg.eval_batch_size, cfg.max_new_tokens, "eval_batch_size")):
         r = evaluate(model, processor, data.dataset, batch_size=cfg.eval_batch_size, **how)
         if delays:

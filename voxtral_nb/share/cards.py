@@ -30,7 +30,7 @@ from ..core.secrets import holds_token
 from ..core.words import counted, duration, markdown_table, one_line, percent
 from ..data.dataset import SpeechDataset
 from ..measure.evaluation import EvalReport
-from ..measure.metrics import METRICS, get_normalizer, rates_of
+from ..measure.metrics import METRICS, get_normalizer, rates_of, shown_metrics
 from ..measure.verdict import verdict
 from ..record.languages import LANGUAGES
 
@@ -660,15 +660,16 @@ def _course(
     most:int=20, # rows
 ) -> tuple: # rows, column titles
     "Loss and error rate, step by step; thinned out evenly where there are many steps."
-    evals, rows, loss = any(map(rates_of, history)), [], None
+    evals, rows, loss = [*filter(None, map(rates_of, history))], [], None
+    shown = shown_metrics(*evals)
     nats = lambda x: None if x is None else Markdown(f"{x:.3f}")
     for o in history:
         loss = o.get("loss", loss)
         if not evals and "loss" in o: rows.append([o["step"], nats(o["loss"])])
         if rates := rates_of(o):
-            rows.append([o["step"], nats(loss), nats(o["eval_loss"]), *(percent(rates.get(k)) for k in METRICS)])
+            rows.append([o["step"], nats(loss), nats(o["eval_loss"]), *(percent(rates.get(k)) for k in shown)])
     if len(rows) > most: rows = [rows[round(i*(len(rows)-1)/(most-1))] for i in range(most)]
-    return rows, ["step", "training loss"] + (["evaluation loss", *(m.label for m in METRICS.values())] if evals
+    return rows, ["step", "training loss"] + (["evaluation loss", *(m.label for m in shown.values())] if evals
                                               else [])
 
 # %% ../../nbs/share/01_cards.ipynb #hardware
@@ -741,7 +742,8 @@ def _model_metadata(
     ids = list(dict.fromkeys([*datasets, *([s["hub"]] if s["hub"] else [])]))
     tags = ["voxtral", "voxtral_nb", *(["lora"] if run.adapter else [])]
     more = dict(base_model_relation="adapter" if adapter else "finetune") if base else {}
-    if results: more |= dict(metrics=[*METRICS], model_name=name, eval_results=results)
+    if results: more |= dict(metrics=[k for k in METRICS if any(o.metric_type == k for o in results)],
+                         model_name=name, eval_results=results)
     return ModelCardData(language=list(codes) or None, **license_metadata(license),
                          library_name="peft" if adapter else "transformers",
                          pipeline_tag="automatic-speech-recognition", base_model=base, datasets=ids or None,

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from ..core.assets import TINY
 from ..core.config import PRESETS, ConfigError, config_fields
 from ..core.words import counted, data_size, duration, percent
-from ..measure.metrics import METRICS
+from ..measure.metrics import shown_metrics
 from .jobs import StudioError
 from .project import MACHINES, RunState, SettingsError
 from .sheet import button, el, lines, notice
@@ -195,7 +195,7 @@ def curves_of(
 ) -> Markup: # HTML
     "Loss and error rate over the steps of a run."
     evals = [(o["step"], o["loss"]) for o in r.evals if o.get("loss") is not None]
-    rates = {k.upper(): [(o["step"], o[k]) for o in r.evals if o.get(k) is not None] for k in METRICS}
+    rates = {k.upper(): [(o["step"], o[k]) for o in r.evals if o.get(k) is not None] for k in shown_metrics(*r.evals)}
     return el("div", curve("Loss per token", dict(training=r.loss, evaluation=evals)),
               curve("Error rate on the evaluation clips", rates, lambda v: percent(v)), cls="vs-curves")
 

@@ -49,7 +49,7 @@ def _joined(
     "One report of several."
     column = lambda k: [v for r in reports for v in r.table[k].tolist()]
     return score(column("reference"), column("hypothesis"), reports[0].normalizer, column("language"),
-                 column("duration"), truncated=column("truncated"))
+                 column("duration"), truncated=column("truncated"), keywords=reports[0].rules.get("keywords", ()))
 
 # %% ../../nbs/training/06_folds.ipynb #result
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from ..core.files import atomic_write, strict_json
 from ..core.words import html_table, plain_value
 from ..data.augment import Augmentation
 from ..measure.evaluation import EvalReport, samples
-from ..measure.metrics import METRICS, rates_of
+from ..measure.metrics import METRICS, rates_of, shown_metrics
 from ..measure.verdict import Verdict, verdict
 from ..model.models import locate_model, pick_device, pick_dtype
 from .checkpoints import RunError, is_first_process, weights_hashes
@@ -314,14 +314,14 @@ def _progress_html(
 ) -> str: # HTML
     "A progress bar, and one row per evaluation."
     bar = f'<progress value="{step}" max="{total}" style="width:20em"></progress> step {step} of {total} {note}'
-    rows, loss = [], None
+    rows, loss, shown = [], None, shown_metrics(*map(rates_of, history))
     for o in history:
         loss = o.get("loss", loss)
         if not (rates := rates_of(o)): continue
         rows.append([str(o["step"]), "–" if loss is None else f"{loss:.4f}", f"{o['eval_loss']:.4f}",
-                     *(METRICS[k].show(rates.get(k)) for k in METRICS)])
+                     *(METRICS[k].show(rates.get(k)) for k in shown)])
     if not rows and loss is not None: bar += f" · loss {loss:.4f}"
-    head = ["step", "loss", "eval loss", *(m.label for m in METRICS.values())]
+    head = ["step", "loss", "eval loss", *(m.label for m in shown.values())]
     return bar + (html_table(head, rows) if rows else "")
 
 # %% ../../nbs/training/02_records.ipynb #progress
@@ -409,8 +409,9 @@ def to_dict(self:RunResult) -> dict: # plain values, without the reports
 @patch
 def rates_by_name(self:RunResult) -> dict: # wer_before, cer_before, wer_after, cer_after
     "The rates as one flat record."
-    return {f"{k}_{when}": rates and rates[k] for when, rates in (("before", self.rates_before),
-                                                                  ("after", self.rates_after)) for k in METRICS}
+    both = dict(before=self.rates_before, after=self.rates_after)
+    shown = shown_metrics(*filter(None, both.values()))
+    return {f"{k}_{when}": rates and plain_value(rates[k]) for when,rates in both.items() for k in shown}
 
 # %% ../../nbs/training/02_records.ipynb #result-summary
 @patch

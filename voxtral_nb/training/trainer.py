@@ -33,7 +33,7 @@ from ..data.sources import SpeechData, with_official_split
 from ..data.streams import run_data
 from ..measure.evaluation import (EvalReport, decode_clips, decoded_lag, evaluate as evaluate_model,
                                                less_memory, pick_clips, score)
-from ..measure.metrics import METRICS, primary_metric
+from ..measure.metrics import METRICS, primary_metric, read_keywords
 from ..measure.silence import with_verified_silence
 from ..measure.verdict import few_clips
 from ..model.cache import cache_rows
@@ -179,6 +179,7 @@ class VoxtralTrainer(transformers.Trainer):
         self.cfg, self.processor, self.run_log = cfg, processor, log
         langs,texts = ([], []) if eval_dataset is None else (eval_dataset["language"], eval_dataset["text"][:])
         self.primary = primary_metric([o or cfg.language for o in langs], texts)
+        self.keywords = read_keywords(cfg.keywords)
         self.reports, self.stopping, self.busy, self.evaluating = {}, False, False, False
         self.coming, self.place = None, None # with a stream: its place behind this step, and the last one
         self.waited, self.stepped = 0., 0. # s spent waiting for batches, and computing steps
@@ -308,7 +309,7 @@ def report(self:VoxtralTrainer,
     said = [self.eval_collator.prompt.decode(out[i].tokens).strip() for i in write]
     r = score([dataset[i]["text"] for i in write], said, c.normalizer,
               [dataset[i].get("language") or c.language for i in write], [seconds[i] for i in write],
-              truncated=[out[i].cut for i in write])
+              truncated=[out[i].cut for i in write], keywords=self.keywords)
     if "words" in dataset.column_names: # a streaming model's rows have the times of their words
         times = dataset["words"][:]
         r.lag = decoded_lag(self.eval_collator, [out[i] for i in write], [times[i] for i in write], (), said,
@@ -374,7 +375,7 @@ def _set_rng_state(
 # %% ../../nbs/training/04_trainer.ipynb #trainer-evaluate
 @patch
 def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_key_prefix:str="eval") -> dict:
-    "Loss, perplexity, WER and CER, on all clips before the first step and on `eval_clips` of them later."
+    "Loss, perplexity and error rates, on all clips before the first step and on `eval_clips` of them later."
     ds, step, k = self.eval_dataset if eval_dataset is None else eval_dataset, self.state.global_step, metric_key_prefix
     start = time.perf_counter()
     self.evaluating, rng = True, _rng_state()
@@ -389,7 +390,7 @@ def evaluate(self:VoxtralTrainer, eval_dataset=None, ignore_keys=None, metric_ke
     if not step and is_first_process():
         write_eval_results(Path(self.args.output_dir), self.state.log_history, self.primary, r, None)
     metrics = {f"{k}_loss": r.loss, f"{k}_perplexity": perplexity(r.loss),
-               **{f"{k}_{o}": v for o,v in shown.rates.items()},
+               **{f"{k}_{o}": v for o,v in shown.rates.items() if not math.isnan(v)},
                f"{k}_clips": shown.n_clips, f"{k}_runtime": round(time.perf_counter() - start, 3)}
     if math.isfinite(r.rtfx): metrics[f"{k}_rtfx"] = r.rtfx
     self.log(metrics)
@@ -962,6 +963,7 @@ def train(
     asked, cfg = cfg, with_verified_silence(cfg, model, processor, train_ds, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", verbose=False)
+    read_keywords(cfg.keywords) # a missing file,
     Augmentation.of(cfg) # a folder that cannot be used, and
     # an impossible cache is refused before anything is written
     if cfg.streaming: log("cache: none for training, where each clip passes once")
