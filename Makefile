@@ -9,7 +9,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DESCRIBED := setup.py settings.ini pyproject.toml constraints.txt
 QUICKSTART_DIR ?= runs/quickstart
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 5
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -30,7 +30,7 @@ $(VENV)/.dev: $(VENV)/.installed
 install: $(VENV)/.installed  ## make .venv and install the package in it, editable, with the pinned versions
 
 dev: $(VENV)/.dev  ## also install what development needs, and nbdev's git hooks
-	@if [ -d .git ]; then $(BIN)/nbdev-install-hooks; fi
+	@if [ -d .git ]; then $(BIN)/nbdev-install-hooks --diff False; fi
 
 quickstart: $(VENV)/.installed  ## fine-tune the tiny Voxtral on an accent it gets wrong: WER before and after, in minutes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/quickstart.py --output-dir "$(QUICKSTART_DIR)"
@@ -38,7 +38,7 @@ quickstart: $(VENV)/.installed  ## fine-tune the tiny Voxtral on an accent it ge
 test-packages: $(VENV)/.dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/test_packages.sh
 
-# One thread a process. Three processes on two cores: the take of ten minutes and the browser tests mostly wait for a
+# One thread a process. Five processes on two cores: the take of ten minutes and the browser tests mostly wait for a
 # clock. The last line is JSON.
 test: $(VENV)/.dev test-packages  ## run every notebook's tests, then the end-to-end tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(TEST_PROCESSES) --dist worksteal --durations=15 --tb=short --show-capture=stdout $(PYTEST_ARGS)

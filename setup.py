@@ -35,6 +35,7 @@ class BuildWithRuns(build_py):
         dest.mkdir(parents=True, exist_ok=True)
         for nb in sorted((here/"nbs"/"runs").glob("*.ipynb")):
             if FIXTURES not in nb.read_text(encoding="utf-8"): self.copy_file(str(nb), str(dest/nb.name))
+        self.copy_file(str(here/"constraints.txt"), str(dest.parent/"constraints.txt"))  # what the doctor compares with
 
 
 setup(

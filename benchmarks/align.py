@@ -1,25 +1,32 @@
 """How exact the ways to find word ends are, and what a streaming model learns from each.
 
-    python benchmarks/align.py [--parts errors training digits] [--kinds exact noise self energy prompt]
-                               [--seeds 0 1 2] [--steps 120] [--smoke]
+    python benchmarks/align.py [--parts errors training digits] [--kinds exact noise self ctc energy prompt ...]
+                               [--seeds 0 1 2] [--steps 300] [--languages en it] [--sounds FOLDER] [--smoke]
 
 errors: mean absolute error of the ends that energy, the tiny Voxtral Realtime itself and a CTC model find, where the
 exact ends are known: the sample speech of the base's voices and of an accent that it never heard (espeak-ng says the
 words), and digits of a real speaker, joined (Debian's asterisk-core-sounds-en-wav). The CTC model is a small Wav2Vec2
-over log-mel, trained here on the base's kind of speech.
+over log-mel, trained here on the base's kind of speech and kept in the cache of voxtral_nb.
 training: LoRA on the tiny Voxtral Realtime at 480 ms, on 300 clips of the accent, with the same steps for exact ends,
-ends with Gaussian noise of 120 ms, those of self-alignment and of energy, and the whole text right after the prompt;
-word error rate (WER) on 80 other clips.
-digits: the real speaker's joined digits, without word times, before and after LoRA at 480 ms with self-alignment.
+ends with Gaussian noise of 120 or 60 ms, or with 120 ms of it that only make them later, those of self-alignment, of
+the CTC model and of energy, and the whole text right after the prompt; word error rate (WER) on 80 other clips.
+self_twice: the model that self-alignment has trained finds the ends again at 480 ms, and a new LoRA learns from them.
+digits: the real speakers' joined digits, without word times, before and after LoRA at 480 ms with self-alignment.
 What is done is written after each model, and an interrupted benchmark goes on."""
-import argparse, json, random, statistics, tempfile
+import argparse, json, random, shutil, statistics, tempfile
 from pathlib import Path
 
 import numpy as np
 from measure import RESULTS, setting, table, write
 
-KINDS = ("exact", "noise", "self", "energy", "prompt")
+KINDS = ("exact", "noise", "noise_60", "later", "self", "self_twice", "ctc", "energy", "prompt")
+PLANTED = ("exact", "noise", "noise_60", "later", "prompt") # made from the exact ends
+NOISE = dict(noise=.12, noise_60=.06, later=.12) # s: standard deviation; later: none of it makes an end earlier
 DIGITS = "zero one two three four five six seven eight nine".split()
+SAID = dict(en=DIGITS, it="zero uno due tre quattro cinque sei sette otto nove".split(),
+            fr="zéro un deux trois quatre cinq six sept huit neuf".split(),
+            es="cero uno dos tres cuatro cinco seis siete ocho nueve".split())
+SOUNDS = "/usr/share/asterisk/sounds"
 
 
 def sample(part, limit=None):
@@ -31,26 +38,30 @@ def sample(part, limit=None):
                  words=o["words"]) for o in [*ds][:limit]]
 
 
-def joined_digits(folder, n, seed):
+def recorded(lang, sounds):
+    "A real speaker's digits, from Debian's asterisk-core-sounds-LANG-wav."
+    from voxtral_nb.data.audio import read_audio
+    folders = [*Path(sounds).glob(f"{lang}_*_?_*/digits"), *Path(sounds).glob(f"{lang}/digits")]
+    if not folders: raise SystemExit(f"no digits in {sounds}: apt-get install asterisk-core-sounds-{lang}-wav")
+    return {k: read_audio(folders[0]/f"{k}.wav") for k in "0123456789"}
+
+
+def joined_digits(folder, n, seed, lang="en", sounds=SOUNDS):
     "Strings of a real speaker's digits, each a little slower or faster, softer or louder, with the times of words."
     import soxr
-    from voxtral_nb.data.audio import read_audio
     from voxtral_nb.data.dataset import SpeechDataset
-    from voxtral_nb.testing.speech import asterisk_prompts
-    rng, ds = random.Random(seed), SpeechDataset.create(folder)
-    said = {p.stem: read_audio(p) for p,_ in asterisk_prompts("en")
-            if p.parent.name == "digits" and p.stem in "0123456789"}
+    rng, ds, said = random.Random(seed), SpeechDataset.create(folder), recorded(lang, sounds)
     for i in range(n):
         parts, words, at = [], [], 0
         for k in [rng.randrange(10) for _ in range(rng.choice([1, 1, 2, 3, 4]))]:
             x = soxr.resample(said[str(k)], 16000, 16000*rng.uniform(.9, 1.1))*rng.uniform(.3, 1)
             loud = np.flatnonzero(np.abs(x) > .01*np.abs(x).max())
-            words.append(dict(word=DIGITS[k], start=(at + loud[0])/16000, end=(at + loud[-1] + 1)/16000))
+            words.append(dict(word=SAID[lang][k], start=(at + loud[0])/16000, end=(at + loud[-1] + 1)/16000))
             parts += [x, np.zeros(int(rng.uniform(0, .3)*16000), np.float32)]
             at += len(parts[-2]) + len(parts[-1])
         x = np.concatenate(parts)
         ds.append(x + .002*np.random.default_rng((seed, i)).standard_normal(len(x)), " ".join(w["word"] for w in words),
-                  sampling_rate=16000, language="en", speaker="allison", words=words)
+                  sampling_rate=16000, language=lang, words=words)
     return [dict(o, audio_path=str(ds.audio_file(o))) for o in ds]
 
 
@@ -76,7 +87,8 @@ def tiny_ctc(folder, steps, seed=0):
     from transformers import (SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC,
                               Wav2Vec2CTCTokenizer)
     from voxtral_nb.testing.speech import timed_speech
-    folder.mkdir(parents=True)
+    if (folder/"model.safetensors").exists(): return str(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *sorted({c for w in DIGITS for c in w})]
     (folder/"vocab.json").write_text(json.dumps({c: i for i,c in enumerate(letters)}))
     Wav2Vec2CTCTokenizer(folder/"vocab.json").save_pretrained(folder)
@@ -114,8 +126,8 @@ def errors(result, a, cache, save):
     from voxtral_nb.model.word_times import align_methods
     model, processor = load_voxtral("tiny-realtime", device="cpu", verbose=False)
     speech = {"base voices": sample("base", a.limit), "accent": sample("accent_train", a.limit)}
-    speech["a real speaker's digits"] = joined_digits(Path(cache)/"real", a.limit or 100, 2)
-    ways = dict(energy="energy", self="self", ctc=f"ctc:{tiny_ctc(Path(cache)/'ctc', a.ctc_steps)}")
+    speech["a real speaker's digits"] = joined_digits(Path(cache)/"real", a.limit or 100, 2, sounds=a.sounds)
+    ways = dict(energy="energy", self="self", ctc=f"ctc:{tiny_ctc(a.ctc, a.ctc_steps)}")
     for way,align in ways.items():
         for name,rows in speech.items():
             made = found(rows, align_methods(align, model, processor, device="cpu"), cache)
@@ -146,15 +158,17 @@ def with_ends(rows, kind, seed, methods, cache):
         ends = np.array([w["end"] for w in o["words"]])
         if f: ends = np.array([w["end"] for w in f.words])
         elif methods: continue
-        if kind == "noise": ends = np.sort(np.clip(ends + .12*rng.standard_normal(len(ends)), .01, o["duration"]))
+        if kind in NOISE:
+            off = NOISE[kind]*rng.standard_normal(len(ends))
+            ends = np.sort(np.clip(ends + (np.abs(off) if kind == "later" else off), .01, o["duration"]))
         if kind == "prompt": ends = np.full(len(ends), .01)
         out.append(dict(o, words=[dict(word=w["word"], end=float(min(e, o["duration"])))
                                   for w,e in zip(o["words"], ends)]))
     return out
 
 
-def trained(train_rows, eval_rows, a, seed, cache, before=False, **more):
-    "WER before and after a training."
+def trained(train_rows, eval_rows, a, seed, cache, before=False, into=None, **more):
+    "WER before and after a training; `into` keeps the model."
     from voxtral_nb.core.assets import with_tiny_defaults
     from voxtral_nb.core.config import RunConfig
     from voxtral_nb.training.trainer import train
@@ -167,7 +181,19 @@ def trained(train_rows, eval_rows, a, seed, cache, before=False, **more):
                         output_dir=f"{tmp}/run", **more)
         r = train(with_tiny_defaults(cfg, verbose=False), verbose=False)
         record = json.loads((Path(r.run_dir)/"training_config.json").read_text())
+        if into: shutil.copytree(Path(r.run_dir)/"final-model", into)
     return r.rates_before["wer"] if before else None, r.rates_after["wer"], record["data"]["train"].get("word_times")
+
+
+def trained_twice(rows, held, methods, a, seed, cache):
+    "WER after a training on the ends that a model finds which `methods` have trained."
+    from voxtral_nb.model.models import load_voxtral
+    from voxtral_nb.model.word_times import align_methods
+    with tempfile.TemporaryDirectory() as tmp:
+        trained(with_ends(rows, "self", seed, methods, cache), held, a, seed, cache, into=f"{tmp}/first")
+        model, processor = load_voxtral(f"{tmp}/first", device="cpu", verbose=False)
+        again = align_methods("self", model, processor, device="cpu", delay_ms=480)
+        return trained(with_ends(rows, "self", seed, again, cache), held, a, seed, cache)[1]
 
 
 def training(result, a, cache, save):
@@ -180,24 +206,28 @@ def training(result, a, cache, save):
         for kind in a.kinds:
             mine = result["training"].setdefault(kind, {})
             if str(seed) in mine: continue
-            methods = align_methods(kind, model, processor) if kind in ("self", "energy") else None
-            mine[str(seed)] = trained(with_ends(rows, kind, seed, methods, cache), held, a, seed, cache)[1]
+            way = f"ctc:{tiny_ctc(a.ctc, a.ctc_steps)}" if kind == "ctc" else kind.removesuffix("_twice")
+            methods = align_methods(way, model, processor, device="cpu") if way not in PLANTED else None
+            if kind == "self_twice": mine[str(seed)] = trained_twice(rows, held, methods, a, seed, cache)
+            else: mine[str(seed)] = trained(with_ends(rows, kind, seed, methods, cache), held, a, seed, cache)[1]
             print(f"seed {seed}, {kind}: {mine[str(seed)]:.1%}", flush=True)
             save()
 
 
 def digits(result, a, cache, save):
     "A real speaker, without word times."
-    rows, held = (joined_digits(Path(cache)/f"digits{k}", n, k) for k,n in ((0, a.limit or 200), (1, a.limit or 40)))
-    bare = [{k: v for k,v in o.items() if k != "words"} for o in rows]
-    for seed in a.seeds:
-        for name,some,more in (("self", bare, dict(align="self")), ("exact", rows, {})):
-            mine = result["digits"].setdefault(name, {})
-            if str(seed) in mine: continue
-            before, after, times = trained(some, held, a, seed, cache, before=True, **more)
-            mine[str(seed)] = dict(before=before, after=after, falls=round(1 - after/before, 3), word_times=times)
-            print(f"real digits, seed {seed}, {name}: {before:.1%} before, {after:.1%} after", flush=True)
-            save()
+    for lang in a.languages:
+        rows, held = (joined_digits(Path(cache)/f"{lang}{k}", n, k, lang, a.sounds)
+                      for k,n in ((0, a.limit or 200), (1, a.limit or 40)))
+        bare = [{k: v for k,v in o.items() if k != "words"} for o in rows]
+        for seed in a.seeds:
+            for name,some,more in (("self", bare, dict(align="self")), ("exact", rows, {})):
+                mine = result["digits"].setdefault(f"{lang}, {name}", {})
+                if str(seed) in mine: continue
+                before, after, times = trained(some, held, a, seed, cache, before=True, **more)
+                mine[str(seed)] = dict(before=before, after=after, falls=round(1 - after/before, 3), word_times=times)
+                print(f"real digits, {lang}, seed {seed}, {name}: {before:.1%} before, {after:.1%} after", flush=True)
+                save()
 
 
 def show(result):
@@ -220,13 +250,20 @@ def main():
     p.add_argument("--parts", nargs="+", default=[*parts], choices=parts)
     p.add_argument("--kinds", nargs="+", default=[*KINDS], choices=KINDS)
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    p.add_argument("--steps", type=int, default=120)
+    p.add_argument("--steps", type=int, default=300)
     p.add_argument("--ctc-steps", type=int, default=400)
+    p.add_argument("--ctc", type=Path, help="folder of the CTC model, trained if it is not there; "
+                   "default: in the cache of voxtral_nb")
+    p.add_argument("--languages", nargs="+", default=["en"], choices=[*SAID])
+    p.add_argument("--sounds", default=SOUNDS, help="where Debian's telephone prompts are")
     p.add_argument("--limit", type=int, help="clips of each kind, at most")
     p.add_argument("--out", type=Path, default=RESULTS)
     p.add_argument("--smoke", action="store_true", help="the least that shows that the code works")
     a = p.parse_args()
     if a.smoke: a.seeds, a.steps, a.ctc_steps, a.limit, a.kinds = [0], 2, 2, 6, ["exact", "self", "prompt"]
+    if a.ctc is None: # made once
+        from voxtral_nb.model.cache import cache_folder
+        a.ctc = cache_folder().parent/"benchmarks"/f"ctc-{a.ctc_steps}"
     a.out.mkdir(parents=True, exist_ok=True)
     file = a.out/"align.json"
     result = json.loads(file.read_text()) if file.exists() else dict(errors={}, training={}, digits={})

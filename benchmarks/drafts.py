@@ -44,7 +44,7 @@ def drafted(model, rows):
     ask = [dict(audio=o["audio_path"], language="en") for o in rows]
     out = decode_clips(model, collate, ask, [o["duration"] for o in rows], range(len(rows)), batch_size=8,
                        max_new_tokens=60)
-    texts = [word_confidences(collate.prompt.tekken, out[i].tokens, out[i].sure, "en") for i in range(len(rows))]
+    texts = [word_confidences(collate.prompt, out[i].tokens, out[i].sure, "en") for i in range(len(rows))]
     return [draft_row(o["audio_path"], 0, o["duration"], text, words, 0. if out[i].cut else out[i].sure[-1])
             for i,(o,(text, words)) in enumerate(zip(rows, texts))]
 

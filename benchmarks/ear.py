@@ -130,7 +130,7 @@ def company_states(
         while k < len(clips) and sum(firsts[i:k+1]) <= w.tokens: k += 1
         x, at = np.zeros(w.samples, np.float32), np.cumsum([0, *firsts[i:k]])
         for c,a in zip(clips[i:k], at): x[a*w.token_samples:a*w.token_samples+len(c.audio)] = c.audio[:w.samples]
-        states = family_of(model).encode(base_voxtral(model).model, prompt.features(x).to(device))
+        states = family_of(model).encode(base_voxtral(model).model, dict(input_features=prompt.features(x).to(device)))
         for j in range(i, k):
             mixed = torch.cat([states[at[j-i]:at[j-i+1]], whole[j][firsts[j]:]])
             out.append(mixed[[t for t,_ in tokens[j]]])
@@ -367,7 +367,8 @@ def fine_tune(
         for g in opt.param_groups: g["lr"] = lr*min((step+1)/(.1*total+1), (total-step)/(.9*total))
         given = [states[i] for i in ids]
         if hears:
-            x = family_of(model).encode(base.model, features(prompt, [train[i] for i in ids]).to(device))
+            mel = features(prompt, [train[i] for i in ids]).to(device)
+            x = family_of(model).encode(base.model, dict(input_features=mel))
             x = x.view(len(ids), prompt.windows.tokens, -1)
             given = [o[[t for t,_ in tokens[i]]] for o,i in zip(x, ids)]
         texts = [train[i].text for i in ids]

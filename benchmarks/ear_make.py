@@ -344,7 +344,7 @@ class EncodedWindows:
         "Encode some more windows."
         x, rows = draw_windows(self.pool, self.rng, self.batch, most, longest, self.single)
         with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16):
-            states = family_of(self.model).encode(self.model.model, log_mel(x))
+            states = family_of(self.model).encode(self.model.model, dict(input_features=log_mel(x)))
         at = self.made%len(self.learned)
         self.states[at:at+len(rows)] = states.view(len(rows), *self.states.shape[1:])
         for i,row in enumerate(rows):

@@ -4,12 +4,14 @@ windows with a pass for the loss (the baseline), and against doing without each 
     python benchmarks/evaluation.py [--repeats 5] [--batch-size 8] [--model tiny] [--data FILE] [--clips N]
 
 The variants take turns in one process. In whole windows the transcripts must be those of the baseline; without most
-of the silence, how many are the same is printed. Medians of wall and CPU seconds, their ratio to the baseline, and
-the machine are printed as JSON."""
-import argparse, json, platform, statistics, time
+of the silence, how many are the same is told. Medians of wall and CPU seconds, their ratio to the baseline, and the
+machine are written to results/evaluation.json, a row for each model."""
+import argparse, json, statistics, time
+from pathlib import Path
 
 import torch, transformers
 
+from measure import RESULTS, setting, write
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.sources import load_speech
@@ -54,6 +56,7 @@ def main():
     p.add_argument("--data", default=str(sample_speech("accent_eval")))
     p.add_argument("--clips", type=int)
     p.add_argument("--device", default="auto")
+    p.add_argument("--out", type=Path, default=RESULTS)
     a = p.parse_args()
     transformers.utils.logging.disable_progress_bar()
     model, processor = load_voxtral(a.model, device=a.device, verbose=False)
@@ -77,12 +80,13 @@ def main():
     assert texts["ours, whole windows"] == first, "the transcripts differ"
     seconds = {k: [round(statistics.median(o), 3) for o in zip(*v)] for k,v in times.items()}
     base = seconds["generate and loss (baseline)"]
-    print(json.dumps(dict(clips=len(ds), audio_seconds=round(sum(ds["duration"]), 1), batch_size=a.batch_size,
-                          repeats=a.repeats, wall_and_cpu_seconds=seconds,
-                          cpu_ratio={k: round(base[1]/v[1], 2) for k,v in seconds.items()},
-                          same_texts={k: sum(x == y for x,y in zip(v, first)) for k,v in texts.items()},
-                          device=str(next(model.parameters()).device), threads=torch.get_num_threads(),
-                          machine=platform.machine(), torch=torch.__version__)))
+    row = dict(model=Path(a.model).name, clips=len(ds), audio_seconds=round(sum(ds["duration"]), 1),
+               batch_size=a.batch_size, repeats=a.repeats, device=str(next(model.parameters()).device), variants=[
+                   dict(name=k, wall=v[0], cpu=v[1], times=round(base[1]/v[1], 2),
+                        same=sum(x == y for x,y in zip(texts[k], first))) for k,v in seconds.items()])
+    done = json.loads(f.read_text())["rows"] if (f := a.out/"evaluation.json").exists() else []
+    write(f.name, setting(rows=[o for o in done if o["model"] != row["model"]] + [row]), a.out)
+    print(json.dumps(row))
 
 
 if __name__ == "__main__": main()

@@ -1,11 +1,13 @@
 """Everything that a run does with a model of the real size, on a CPU: time and peak memory of each phase.
 
     python benchmarks/full_size.py --layers 30 --encoder-layers 32 [--steps 2] [--folder benchmarks/out/full_size]
+    python benchmarks/full_size.py --family realtime
 
 A Voxtral of Voxtral-Mini-3B-2507's sizes and random weights, in the Hub's layout (bfloat16, shards, the real
 vocabulary): 4.68 billion parameters. LoRA in bfloat16: dry run, two steps, save, load, merge, serve. That takes 20 GB
 of disk and 14 GB of free memory; fewer layers, as by default (4 and 4), take less. Each phase is a process of its own,
-so that its peak memory is its own. With --folder, phases that are done are not done again."""
+so that its peak memory is its own. With --folder, phases that are done are not done again. `--family realtime` is a
+Voxtral Realtime of Voxtral-Mini-4B-Realtime-2602's sizes, otherwise the same."""
 import argparse, json, resource, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
@@ -18,27 +20,34 @@ def shape(
     layers:int, # of the language model
     encoder_layers:int, # of the encoder
     narrow=False, # a hundredth of the width, for a check of the code
-): # VoxtralConfig: Voxtral-Mini-3B-2507's sizes otherwise
-    from transformers import VoxtralConfig
-    c = VoxtralConfig(audio_token_id=24) # the defaults are Voxtral-Mini-3B's
+    realtime=False,
+): # config of the published model's sizes otherwise
+    from transformers import VoxtralConfig, VoxtralRealtimeConfig
+    # the defaults are those of Voxtral-Mini-3B-2507 and of Voxtral-Mini-4B-Realtime-2602
+    c = VoxtralRealtimeConfig() if realtime else VoxtralConfig(audio_token_id=24)
     c.text_config.num_hidden_layers, c.audio_config.num_hidden_layers = layers, encoder_layers
     if narrow:
         for o,kv in ((c.text_config, 2), (c.audio_config, 4)):
             o.hidden_size, o.intermediate_size, o.num_attention_heads = 32, 128, 4
             o.num_key_value_heads, o.head_dim = kv, 8
+        c.hidden_size = c.text_config.hidden_size
     return c
 
 
 def write(folder, args):
     "Random weights, shard by shard, as the Hub has them."
     import torch
-    from transformers import VoxtralForConditionalGeneration
+    from transformers import VoxtralForConditionalGeneration, VoxtralRealtimeForConditionalGeneration
     from voxtral_nb.model.tiny import make_processor
+    from voxtral_nb.model.tiny_realtime import make_realtime_processor
+    realtime = args.family == "realtime"
+    kind = VoxtralRealtimeForConditionalGeneration if realtime else VoxtralForConditionalGeneration
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    config = shape(args.layers, args.encoder_layers, args.smoke)
-    with torch.device("meta"): model = VoxtralForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
+    config = shape(args.layers, args.encoder_layers, args.smoke, realtime)
+    with torch.device("meta"): model = kind._from_config(config, dtype=torch.bfloat16)
     model.to_empty(device="cpu")
+    model.tie_weights()
     for n,p in model.named_parameters():
         p.data = p.data.float() if "embed_positions" in n else p.data
         torch.nn.init.ones_(p) if p.ndim == 1 and "norm" in n else p.data.normal_(std=.02)
@@ -46,8 +55,8 @@ def write(folder, args):
     for m in rotary.modules():
         if hasattr(m, "inv_freq"): m.inv_freq = type(m)(config.text_config).inv_freq
     model.save_pretrained(folder/"model", max_shard_size="2GB")
-    cut_tekken(folder/"tekken", config.text_config.vocab_size) # all of it
-    make_processor(folder/"tekken").save_pretrained(folder/"model")
+    cut_tekken(folder/"tekken", config.text_config.vocab_size, streaming=realtime) # all of it
+    (make_realtime_processor if realtime else make_processor)(folder/"tekken").save_pretrained(folder/"model")
     torch.set_default_dtype(torch.float32)
     return dict(parameters=sum(p.numel() for p in model.parameters()))
 
@@ -112,6 +121,7 @@ def phase(name, folder, args):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--family", choices=("voxtral", "realtime"), default="voxtral")
     p.add_argument("--layers", type=int, default=4)
     p.add_argument("--encoder-layers", type=int, default=4)
     p.add_argument("--steps", type=int, default=2)
@@ -124,7 +134,7 @@ def main():
     folder = args.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     again = [sys.executable, __file__, "--folder", str(folder), "--layers", str(args.layers),
-             "--encoder-layers", str(args.encoder_layers), "--steps", str(args.steps)]
+             "--encoder-layers", str(args.encoder_layers), "--steps", str(args.steps), "--family", args.family]
     phases = []
     try:
         for name in PHASES:
@@ -135,8 +145,10 @@ def main():
             print(phases[-1], flush=True)
     finally:
         if not args.folder: shutil.rmtree(folder)
-    result = setting(layers=args.layers, encoder_layers=args.encoder_layers, steps=args.steps, phases=phases)
-    print(f"written: {write_result('full_size.json', result, args.out)}")
+    result = setting(family=args.family, layers=args.layers, encoder_layers=args.encoder_layers, steps=args.steps,
+                     phases=phases)
+    name = "full_size.json" if args.family == "voxtral" else f"full_size-{args.family}.json"
+    print(f"written: {write_result(name, result, args.out)}")
 
 
 if __name__ == "__main__": main()

@@ -90,17 +90,21 @@ def cut_tekken(
     folder, # where it is written
     size=32_768, # ids, control tokens included
     window_seconds=30, n_mels=128, n_control=1000,
+    streaming=False, # of Voxtral Realtime
 ): # the file
     "Voxtral's real vocabulary, its most frequent tokens only."
     import mistral_common
     from voxtral_nb.model.tiny import write_tekken
+    from voxtral_nb.model.tiny_realtime import write_realtime_tekken
     d = json.loads((Path(mistral_common.__file__).parent/"data"/"tekken_240911.json").read_text(encoding="utf-8"))
     d["vocab"] = d["vocab"][:size-n_control]
     d["config"] |= dict(num_vocab_tokens=size-n_control, default_vocab_size=size)
     source = Path(folder)/"cut.json"
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(json.dumps(d), encoding="utf-8")
-    try: return write_tekken(folder, window_seconds, n_mels, n_control, source)
+    try:
+        if streaming: return write_realtime_tekken(folder, n_control=n_control, source=source)
+        return write_tekken(folder, window_seconds, n_mels, n_control, source)
     finally: source.unlink()
 
 def save_model(
@@ -135,7 +139,7 @@ def mixed(n, seed=0): # s
 def make_data(
     folder, # where
     n, # clips
-    seconds, # length of each; "mix": 1 to 15 s, 5 on average
+    seconds, # length of each, or all lengths; "mix": 1 to 15 s, 5 on average
     seed=0,
     tokens_a_second=4, # of transcript: about 2.5 English words
 ): # data.jsonl
@@ -144,7 +148,8 @@ def make_data(
     rng, folder, known = np.random.default_rng(seed), Path(folder), words()
     (folder/"wavs").mkdir(parents=True, exist_ok=True)
     with open(folder/"data.jsonl", "w") as f:
-        for i,seconds in enumerate(mixed(n, seed) if seconds == "mix" else [seconds]*n):
+        lengths = mixed(n, seed) if seconds == "mix" else seconds if isinstance(seconds, list) else [seconds]*n
+        for i,seconds in enumerate(lengths):
             x = (3000*rng.standard_normal(round(seconds*16000))).clip(-32768, 32767).astype("<i2")
             with wave.open(str(folder/"wavs"/f"{i:05}.wav"), "wb") as w:
                 w.setnchannels(1)

@@ -14,9 +14,13 @@ trained on, in whole windows. A line is appended for each run, and what is there
 Tasks: `digits-VOICE` is one speaker's single digits through a room and a telephone, 400 clips (`digits-fr@50`: 50);
 `prompts` a real speaker's digits, joined to strings (`prompts-fr`, `prompts-it`, `prompts-es`: other speakers and
 languages, from the Debian packages asterisk-core-sounds-fr-wav and so on; all of them under "en", which is what the
-tiny model knows); `recorded` that speaker's telephone prompts, open vocabulary, for the ear; `accent` the sample speech
-of the package; `words` twelve words that the tiny model never heard, in a voice that it knows; `noise` known voices at
-0 to 10 dB. `--model ear` is the ear of ear.py."""
+tiny model knows); `accent` the sample speech of the package; `words` twelve words that the tiny model never heard, in a
+voice that it knows; `noise` known voices at 0 to 10 dB.
+
+`--model ear` is the ear of ear.py, with tasks of open vocabulary: `recorded`, a real speaker's telephone prompts; the
+texts of such prompts, others to train on than to evaluate on, read by espeak-ng's German voice (`read-de`, or another
+language: an accent) or by voices that the ear knows at 0 to 10 dB (`read-noise`); and `names`, twelve surnames that it
+never heard, in short requests and a voice that it knows. `recorded@50` and so on: 50 clips."""
 import argparse, json, random, statistics, tempfile, time
 from pathlib import Path
 
@@ -31,6 +35,11 @@ NUMBERS = dict(en=DIGITS, fr="zéro un deux trois quatre cinq six sept huit neuf
                es="cero uno dos tres cuatro cinco seis siete ocho nueve".split())
 SOUNDS = Path("/usr/share/asterisk/sounds")
 WORDS = "window river garden yellow mountain paper silver candle bottle hammer doctor winter".split()
+EAR_TASKS = ("recorded", "read-de", "read-noise", "names")
+NAMES = "oyelaran brzezinski quintanilla thibodeaux achterberg szymanowski featherstonehaugh vandermeulen "\
+    "papadimitriou nakasone zabriskie okonkwo".split()
+REQUESTS = dict(train="call {}|please ask {} for the number|is {} in the office|send it to {} today".split("|"),
+                eval="please call {} today|the number is in the office of {}|ask {}".split("|"))
 # voice and variants of espeak-ng, pitch, words a minute, room (s until the echo is 60 dB down), speech over noise (dB)
 SPEAKERS = dict(es=("es", ("f2", "steph"), 60, 160, .3, 20), fr=("fr-fr", ("m3", "m5"), 45, 150, .2, 20),
                 hi=("hi", ("f4", "f5"), 55, 150, .3, 20), it=("it", ("m1", "m4"), 40, 150, .2, 20))
@@ -78,10 +87,27 @@ def recorded_prompts(n, part, rng): # yields samples and text
     for c in rng.sample(clips, n): yield c.audio, c.text
 
 
+def read_clips(kind, n, part, rng): # yields samples and text
+    "Names in requests, or the texts of recorded prompts, in voices of espeak-ng; for the ear."
+    from ear_make import prompts
+    texts = [] if kind == "names" else [
+        c.text for c in prompts("held" if part == "eval" else "train") if 2 <= len(c.text.split()) <= 8]
+    for _ in range(n):
+        if kind == "names":
+            text = rng.choice(REQUESTS[part]).format(rng.choice(NAMES))
+            yield disturbed(spoken(text, "en-us", 50, 150, rng), rng, noise=35), text
+        else:
+            noisy, text = kind == "noise", rng.choice(texts)
+            voice = rng.choice(["en", "en-us", "en-us-nyc"]) if noisy else kind
+            x = spoken(text, voice, 50, 150, rng)
+            yield disturbed(x, rng, .3*noisy, rng.uniform(0, 10) if noisy else 35, telephone=noisy), text
+
+
 def clips_of(task, n, seed): # yields samples and text
     "The clips of a task."
     rng, (kind, _, lang) = random.Random(f"{task}{seed}"), task.partition("-")
     if task == "recorded": return (yield from recorded_prompts(n, seed, rng))
+    if kind in ("read", "names"): return (yield from read_clips(lang or kind, n, seed, rng))
     if kind == "prompts": recorded, names = recorded_digits(lang or "en"), NUMBERS[lang or "en"]
     for _ in range(n):
         if kind == "prompts":
@@ -111,7 +137,7 @@ def data_of(task, folder=OUT/"data", few=None): # manifests to train and to eval
     if task == "accent": return sample_speech("accent_train"), sample_speech("accent_eval")
     name, _, size = task.partition("@")
     made = []
-    for part,n in (("train", few or int(size or 400)), ("eval", few or (24 if name == "recorded" else 150))):
+    for part,n in (("train", few or int(size or 400)), ("eval", few or (60 if name in EAR_TASKS else 150))):
         at = folder/f"{name}-{part}-{n}"
         if not (at/"done").exists():
             ds = SpeechDataset.create(at)

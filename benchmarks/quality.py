@@ -156,7 +156,7 @@ def plot(result, file):
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, PercentFormatter
     plt.rcParams.update({"font.size": 10.5})
-    fig, axs = plt.subplots(1, 2, figsize=(7.5, 3.8), sharey=True, layout="constrained")
+    fig, axs = plt.subplots(2, 1, figsize=(4.5, 6.2), sharey=True, layout="constrained") # narrow: for phones too
     colors = dict(recipe="#7b8794", ours="#2d6cdf")
     for ax,x in zip(axs, ("seconds", "step")):
         for who,color in colors.items():
@@ -180,7 +180,7 @@ def plot(result, file):
             axs[0].axvline(t, color=colors["ours"], lw=.8, ls=":")
             axs[0].annotate(f"recipe's final WER\nin {s['share_of_time']:.0%} of its time", (t, s["wer_before"]),
                             xytext=(5, 0), textcoords="offset points", fontsize=10, va="top", color=colors["ours"])
-    axs[0].set(ylabel="WER of single clips")
+    for ax in axs: ax.set(ylabel="WER of single clips")
     axs[1].legend(frameon=False)
     fig.savefig(file, dpi=120)
     plt.close(fig)

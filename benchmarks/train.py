@@ -226,9 +226,8 @@ def plot(result, file):
     n = len(methods) + bool(rows) + bool(many)
     if not n: return
     plt.rcParams.update({"font.size": 10.5, "axes.titlesize": 11})
-    deep, wide = -(-n//2), min(n, 2)
-    fig, axs = plt.subplots(deep, wide, figsize=(3.75*wide, 3.3*deep), squeeze=False, layout="constrained")
-    for ax in axs.flat[n:]: ax.remove()
+    fig, axs = plt.subplots(n, 1, figsize=(4.5, 2.6*n), squeeze=False, layout="constrained") # narrow: for phones too
+    fig.get_layout_engine().set(hspace=.08)
     axs, of = list(axs.flat), lambda k, scale=1: lambda r, who: [r[who][k][o]/scale for o in ("median", "low", "high")]
     for method in methods:
         ax, rs = axs.pop(0), [r for r in rows if r["method"] == method]

@@ -15,7 +15,8 @@ or 32-bit float samples; 24-bit ones are silence. When a file that does not loop
 without end: end it in silence. On a busy machine 10 ms are now and then lost or doubled, more so in an AudioContext of
 another rate than the device's or with latencyHint "playback": judge a take by `follow`.
 """
-import asyncio, ctypes, json, os, secrets, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import asyncio, ctypes, json, os, random, secrets, shutil, signal, socket, subprocess, sys, tempfile
+import threading, time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import psutil
+
+from conftest import warm
 
 # Each page of Lab has a workspace of its own: the default one is kept by the server, and would open the notebooks of
 # other pages again.
@@ -36,14 +39,26 @@ SETTINGS = {
     "@jupyterlab/docmanager-extension:plugin": dict(autosave=False)}
 
 
+HELD = [] # sockets whose names say which ports this process has given
+
+
 def free_port():
-    "A port of the loopback interface that nobody listens on."
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    "A port of the loopback interface that nobody listens on; no other test gets it while this process lives."
+    for port in random.sample(range(12000, 30000), 1000): # below those that the system gives to whoever asks for any
+        with socket.socket() as s:
+            try:
+                HELD.append(socket.socket(socket.AF_UNIX))
+                HELD[-1].bind(f"\0voxtral_nb_port_{port}") # a server needs seconds until it listens
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError: HELD.pop().close()
+    raise AssertionError("1,000 ports are in use")
 
 
-def wait_for(done, timeout=30, what="it", every=.1):
+PATIENCE = 300 # s: a slow or busy machine is late, which no test is about; only what never comes costs this time
+
+
+def wait_for(done, what="it", every=.1, timeout=PATIENCE):
     "Call `done` until what it returns is true, and return that."
     end = time.monotonic() + timeout
     while not (r := done()):
@@ -78,23 +93,28 @@ class Server:
                 "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={self.folder}", "--IdentityProvider.token=",
                 "--ServerApp.disable_check_xsrf=True", f"--{section}.expose_app_in_browser=True",
                 f"--ServerApp.local_hostnames={['localhost', *self.hosts]}"]
-        # JUPYTER_PREFER_ENV_PATH: the kernel `python3` is the one of this environment, whatever the machine has besides
+        # The kernel `python3` begins where the package is loaded: JUPYTER_PATH goes before what the machine has
         env = {**{k: v for k, v in self.env.items() if not k.startswith("JUPYTER_")},
                "JUPYTER_CONFIG_DIR": self.home/"config", "JUPYTER_DATA_DIR": self.home/"data",
                "JUPYTER_RUNTIME_DIR": self.home/"runtime", "IPYTHONDIR": self.home/"ipython",
-               "JUPYTER_PREFER_ENV_PATH": "1",
+               "JUPYTER_PATH": warm.kernels, **warm.again,
                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{self.env['PATH']}"}
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", module, *args], cwd=self.folder,
+            self.process = subprocess.Popen([*warm.python, "-m", module, *args], cwd=self.folder,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                             env={k: str(v) for k, v in env.items()}, start_new_session=True,
                                             preexec_fn=_end_with_parent)
-        try: wait_for(self._answers, 60, "the Jupyter server", .2)
+        try: wait_for(self._answers, "the Jupyter server", .2)
         except BaseException as e:
             e.add_note(f"the server's log ends:\n{self.log.read_text()[-2000:]}")
             self.__exit__()
             raise
         return self
+
+    @property
+    def pid(self):
+        "The process id of the server, which a process that is not a child of this one has forked."
+        return wait_for(lambda: warm.job(self.process.pid), "the server's process")
 
     def _answers(self):
         assert self.process.poll() is None, (
@@ -104,7 +124,7 @@ class Server:
 
     def __exit__(self, *exc):
         # Kernels are sessions of their own: they are looked up before their parent ends.
-        kernels = _children(self.process.pid)
+        kernels = _children(self.pid) if self.process.poll() is None else []
         for sig in (signal.SIGTERM, signal.SIGKILL):
             try: os.killpg(self.process.pid, sig)
             except ProcessLookupError: break
@@ -120,7 +140,7 @@ class Server:
         "The answer of the server's REST API, e.g. `api('api/kernels')`."
         r = urllib.request.Request(f"{self.url}/{path}", method=method,
                                    data=None if data is None else json.dumps(data).encode())
-        with urllib.request.urlopen(r, timeout=30) as o: body = o.read()
+        with urllib.request.urlopen(r, timeout=60) as o: body = o.read()
         return json.loads(body) if body else None
 
     def kernel(self, name):
@@ -132,9 +152,9 @@ class Server:
     def kernel_pid(self, name):
         "The process id of the kernel of notebook `name`."
         k = self.kernel(name)
-        pids = [p.pid for p in _children(self.process.pid) if any(k in o for o in _cmdline(p))]
+        pids = [p.pid for p in _children(self.pid) if any(k in o for o in _cmdline(p))]
         assert len(pids) == 1, f"processes of kernel {k}: {pids}"
-        return pids[0]
+        return warm.job(pids[0])
 
     def kill_kernel(self, name):
         """End the kernel of notebook `name` as a crash does (SIGKILL). The server starts another a few seconds later
@@ -171,7 +191,7 @@ class Proxy:
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
         self._thread.start()
-        assert self._ready.wait(10), "the proxy did not start"
+        assert self._ready.wait(PATIENCE), "the proxy did not start"
         return self
 
     def __exit__(self, *exc):
@@ -221,7 +241,7 @@ class Proxy:
 
     async def _stall(self): self._flows.clear()
 
-    def _do(self, coro): asyncio.run_coroutine_threadsafe(coro, self._loop).result(10)
+    def _do(self, coro): asyncio.run_coroutine_threadsafe(coro, self._loop).result(PATIENCE)
 
     def cut(self):
         "Close every connection and refuse new ones."
@@ -286,7 +306,7 @@ def browser(
         try:
             context = chrome.new_context(viewport=dict(width=width, height=height),
                                          color_scheme="dark" if dark else "light")
-            context.set_default_timeout(30_000)
+            context.set_default_timeout(1000*PATIENCE)
             context.log = []
             context.on("console", lambda m: context.log.append(f"{m.type}: {m.text}"))
             context.on("weberror", lambda e: context.log.append(f"uncaught: {e.error}"))
@@ -311,45 +331,44 @@ def read_notebook(folder, name): return json.loads((Path(folder)/name).read_text
 _PANEL = ("(() => { const all = [...(window.jupyterapp?.shell.widgets('main') ?? [])]; "
           "return all.find(o => o.sessionContext && o.content?.widgets); })()")
 
-def _ready(page, timeout):
+def _ready(page):
     page.wait_for_function(
         f"() => {{ const p = {_PANEL}; return p?.context.isReady && p.sessionContext.isReady "
-        "&& p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }",
-        timeout=1000*timeout)
-    wait_idle(page, timeout)
+        "&& p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }")
+    wait_idle(page)
 
 
-def open_notebook(page, server, name, timeout=60):
+def open_notebook(page, server, name):
     """Open notebook `name` and wait for its kernel. `server` is a Server, or for a proxy or another host the pair
     (Server, url)."""
     server, url = server if isinstance(server, tuple) else (server, server.url)
     page.goto(f"{url}/{server.page.format(secrets.token_hex(4))}/{name}")
-    _ready(page, timeout)
+    _ready(page)
     return page
 
 
-def _run(page, js, arg=None, timeout=60):
+def _run(page, js, arg=None):
     "The value of an async arrow function in the page, which Playwright itself would wait for without end."
     return page.evaluate(
         f"arg => Promise.race([({js})(arg), new Promise((_, no) => "
-        f"setTimeout(() => no(new Error('no answer in {timeout} s')), {1000*timeout}))])", arg)
+        f"setTimeout(() => no(new Error('no answer in {PATIENCE} s')), {1000*PATIENCE}))])", arg)
 
 
-def wait_idle(page, timeout=60):
+def wait_idle(page):
     "Wait until the kernel has nothing to do."
-    page.wait_for_function(f"() => {_PANEL}?.sessionContext.session?.kernel?.status == 'idle'", timeout=1000*timeout)
+    page.wait_for_function(f"() => {_PANEL}?.sessionContext.session?.kernel?.status == 'idle'")
 
 
-def run_cell(page, i, timeout=60):
-    "Run cell `i` and wait until it has ended; with timeout 0, only start it."
+def run_cell(page, i, wait=True):
+    "Run cell `i`; `wait`: until it has ended."
     start = f"""async i => {{ const p = {_PANEL}; window.jupyterapp.shell.activateById(p.id);
         p.content.deselectAll(); p.content.activeCellIndex = i;
-        const done = window.jupyterapp.commands.execute('notebook:run-cell'); {'await done' if timeout else ''} }}"""
-    _run(page, start, i, timeout or 10)
+        const done = window.jupyterapp.commands.execute('notebook:run-cell'); {'await done' if wait else ''} }}"""
+    _run(page, start, i)
 
 
-def run_all(page, timeout=60):
-    _run(page, "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells') }", None, timeout)
+def run_all(page):
+    _run(page, "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells') }")
 
 
 def cell(page, i):
@@ -368,28 +387,28 @@ def cell_output_text(page, i):
 def save(page): _run(page, f"() => {_PANEL}.context.save()")
 
 
-def reload(page, timeout=60):
+def reload(page):
     "Reload the page. What was not saved is gone, the kernel lives on."
     page.reload()
-    _ready(page, timeout)
+    _ready(page)
 
 
-def restart_kernel(page, timeout=60):
+def restart_kernel(page):
     "Restart the kernel as the menu does after its question."
-    _run(page, f"() => {_PANEL}.sessionContext.session.kernel.restart()", None, timeout)
-    _ready(page, timeout)
+    _run(page, f"() => {_PANEL}.sessionContext.session.kernel.restart()")
+    _ready(page)
 
 
-def reconnect(page, timeout=60):
+def reconnect(page):
     "What the menu's Reconnect to Kernel does: by itself JupyterLab tries after 0, 1, 3, 7... seconds, at random."
-    _run(page, f"() => {_PANEL}.sessionContext.session.kernel.reconnect()", None, timeout)
-    _ready(page, timeout)
+    _run(page, f"() => {_PANEL}.sessionContext.session.kernel.reconnect()")
+    _ready(page)
 
 
-def dismiss(page, timeout=10):
+def dismiss(page):
     "Accept the dialog that the page shows, and return its text."
     d = page.locator(".jp-Dialog").last
-    d.wait_for(timeout=1000*timeout)
+    d.wait_for()
     text = d.inner_text()
     d.locator(".jp-Dialog-footer button").last.click()
     return text

@@ -1,9 +1,10 @@
 """What the tests share. They hold what a notebook cell cannot: processes, the installed wheel, a browser, end to end
 runs."""
-import atexit, gc, json, os, shutil, subprocess, sys, tempfile, time, urllib.request
+import atexit, gc, json, os, re, shutil, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from warm import Warm
 
@@ -27,7 +28,7 @@ def tracked(): # paths relative to the root: tracked files, and new ones that gi
     return [p for o in sorted(set(out.split("\0"))) if o and os.path.lexists(p := ROOT/o)]
 
 
-def sh(*args, cwd=None, timeout=600, env=None, check=False):
+def sh(*args, cwd=None, timeout=1200, env=None, check=False):
     "Run a command without standard input; its output as text."
     r = subprocess.run([str(o) for o in args], cwd=cwd, timeout=timeout, capture_output=True, text=True,
                        stdin=subprocess.DEVNULL,
@@ -49,8 +50,9 @@ def command(script, *args, **how):
 
 @pytest.fixture
 def warm_kernels(monkeypatch):
-    "Kernels of this test begin where the package is loaded."
+    "Kernels of this test begin where the package is loaded, and what they start."
     monkeypatch.setenv("JUPYTER_PATH", warm.kernels)
+    for o in warm.again.items(): monkeypatch.setenv(*o)
 
 
 def last_json(text):
@@ -60,15 +62,34 @@ def last_json(text):
 
 def many_clips(folder, seconds):
     """Manifests `100.jsonl` and `10000.jsonl` in `folder`: twenty files of noise under ten thousand names, which as
-    float32 would be gigabytes."""
+    float32 would be gigabytes. Their words have times."""
     import numpy as np
     from voxtral_nb.testing.speech import write_test_audio
     rng = np.random.default_rng(0)
     files = [write_test_audio(folder/f"clip{i}.wav", .1*rng.standard_normal(int(seconds*16_000))) for i in range(20)]
     for i in range(10_000): os.link(files[i % 20], folder/f"{i:05d}.wav")
-    row = lambda i: json.dumps(dict(audio=f"{i:05d}.wav", text="three seven one two nine", language="en",
-                                    speaker=f"s{i % 40}")) + "\n"
+    text = "three seven one two nine"
+    words = [dict(word=w, start=.5*k, end=.5*k + .4) for k, w in enumerate(text.split())]
+    row = lambda i: json.dumps(dict(audio=f"{i:05d}.wav", text=text, language="en", speaker=f"s{i % 40}",
+                                    words=words)) + "\n"
     for n in (100, 10_000): (folder/f"{n}.jsonl").write_text("".join(map(row, range(n))))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory, worker_id):
+    """`shared(name, make)`: the folder that `make(folder)` made, once for all of pytest's processes. Tests only read
+    it. What failed is tried again by the next that asks."""
+    base = tmp_path_factory.getbasetemp()
+    if worker_id != "master": base = base.parent
+    def folder(name, make):
+        folder, made = base/f"shared_{name}", base/f"shared_{name}.made"
+        with FileLock(f"{folder}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                made.touch()
+        return folder
     return folder
 
 
@@ -85,10 +106,29 @@ def tree(tmp_path_factory):
     return dest
 
 
+# Each of pytest's processes begins with an equal part of the tests in their order, and later takes from the end of
+# another's. So long ones stand at the beginning of a part: none begins when the others have nothing left to do. The
+# take of ten minutes waits for its clock, not for the processor: it is the first of all.
+LONG = re.compile("""test_(real_speech|human_digits|tutorial_walk|estimate_memory|processes|quickstart.*(tune|start$)
+    |final_model|make_tiny|studio.py::test_from|demo.py::test_a_space
+    |notebooks.py::.*(training/05|training/03|share/01|test_tutorial))""", re.X)
+
+def in_parts(names, n): # ids of tests, how many processes
+    "The numbers of the tests, in the order in which they are given to the processes."
+    take = [i for i,o in enumerate(names) if "test_recorder_long" in o]
+    long = [i for i,o in enumerate(names) if LONG.search(o) and i not in take]
+    rest = [i for i in range(len(names)) if i not in {*take, *long}]
+    order = take + long if n == 1 else []
+    for k in range(n):
+        part = [] if n == 1 else long[k - 1::n - 1] if k else take
+        more = max(0, (len(names) - len(order))//(n - k) - len(part))
+        order += [*part, *rest[:more]]
+        del rest[:more]
+    return order
+
 def pytest_collection_modifyitems(items):
-    """The take of ten minutes waits for its clock, not for the processor: it begins first, and the other workers do
-    the rest meanwhile."""
-    items.sort(key=lambda o: "test_recorder_long" not in o.nodeid)
+    order = in_parts([o.nodeid for o in items], int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
+    items[:] = [items[i] for i in order]
 
 def pytest_collection_finish(): gc.freeze() # the imports of all tests are done; see warm.py
 
@@ -112,7 +152,9 @@ def _untracked():
                               text=True).stdout.splitlines())
 
 def pytest_configure(config):
-    if not hasattr(config, "workerinput"): config.stash_start, config.stash_files = time.time(), _untracked()
+    if hasattr(config, "workerinput"): return
+    config.stash_start, config.stash_files = time.time(), _untracked()
+    if config.getoption("numprocesses", None): warm.share()
 
 def pytest_sessionfinish(session, exitstatus):
     c = session.config

@@ -45,7 +45,7 @@ class Firefox:
             assert self.process.poll() is None, "Firefox has ended"
             try: return socket.create_connection(("127.0.0.1", port), 60)
             except OSError: return None
-        self.socket = wait_for(connect, 60, "Firefox to listen", .2)
+        self.socket = wait_for(connect, "Firefox to listen", .2)
         self._read() # who it is
         self("WebDriver:NewSession", {})
         self("WebDriver:SetTimeouts", dict(script=60_000))
@@ -85,7 +85,7 @@ class Firefox:
         script = (f"const done = arguments[arguments.length - 1]; "
                   f"(async () => {code})().then(done, e => done('failed: ' + e))")
         return self("WebDriver:ExecuteAsyncScript", dict(script=script, args=list(args), sandbox=None))["value"]
-    def wait(self, code, timeout=30, what=None): return wait_for(lambda: self.js(code), timeout, what or code, .2)
+    def wait(self, code, what=None): return wait_for(lambda: self.js(code), what or code, .2)
     def shot(self, path):
         Path(path).write_bytes(base64.b64decode(self("WebDriver:TakeScreenshot", dict(full=False))["value"]))
         return path

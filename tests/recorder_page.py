@@ -4,7 +4,7 @@
         rec = open_recorder(context, server, new_notebook(folder, "a.ipynb", [CELL]))
         rec.agree(); rec.record(3); rec.keep()
 """
-import json, re, time, urllib.error
+import base64, hashlib, json, re, time, urllib.error
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +16,31 @@ from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.testing.speech import asterisk_prompts
 
 CELL = "from voxtral_nb.record.recorder import Recorder\nrec = Recorder('voice', language='en')\nrec"
+PCM = "() => new Blob(seen.pcm.at(-1)).arrayBuffer()" # of the last take: 16-bit samples
+HASH = f"""async () => [...new Uint8Array(await crypto.subtle.digest('SHA-256', await ({PCM})()))]"""
+BASE64 = f"""async () => {{ const r = new FileReader(), b = new Blob([await ({PCM})()]);
+  await new Promise((ok) => {{ r.onload = ok; r.readAsDataURL(b); }});
+  return r.result.split(',')[1]; }}"""
+# s of sound in the page's own storage, of takes that have not arrived
+SHELVED = f"""async () => {{
+  const done = (r) => new Promise((ok, no) => {{ r.onsuccess = () => ok(r.result); r.onerror = no; }});
+  const db = await done(indexedDB.open('voxtral_nb.recorder'));
+  const parts = await done(db.transaction('parts').objectStore('parts').getAll());
+  db.close();
+  return parts.reduce((n, o) => n + o.byteLength, 0)/{2*MIC_RATE}; }}"""
 RATE = 16_000 # takes and their source are compared at this rate
 TAIL = .5     # s that are recorded after stop
 
-# What the page saw, with the page's own clock: phases, what was said, the tracks that it was given, sounds that it
-# played, and of each take how many samples the audio thread handed over: what a clip must hold, whatever two clocks
-# make of it. Times are taken in the page because a request from here takes tens of milliseconds.
+# What the page saw: phases with the page's clock and the time of its sound, what was said, the tracks that it was
+# given, sounds that it played, and of each take how many samples the audio thread handed over, and which: what a clip
+# must hold. `seen.enough` samples of the next take call `seen.stop`: how long a take is depends on no clock.
 HOOKS = """(() => {
-  const seen = window.seen = { phases: [], said: [], tracks: [], takes: [], played: 0, ran: 0, keys: 0 };
+  const seen = window.seen = { phases: [], said: [], tracks: [], takes: [], pcm: [], played: 0, ran: 0, keys: 0,
+    enough: Infinity };
   const look = () => {
     for (const o of document.querySelectorAll('.vx'))
-      if (o.lastPhase !== o.dataset.phase) seen.phases.push([o.lastPhase = o.dataset.phase, performance.now()]);
+      if (o.lastPhase !== o.dataset.phase)
+        seen.phases.push([o.lastPhase = o.dataset.phase, performance.now(), seen.audio?.currentTime ?? 0]);
     for (const o of document.querySelectorAll('.vx-status'))
       if (o.lastText !== o.textContent) seen.said.push([o.lastText = o.textContent, performance.now()]);
   };
@@ -48,10 +62,14 @@ HOOKS = """(() => {
     constructor(...args) {
       super(...args);
       let take = 0;
+      seen.audio = args[0];
       this.port.addEventListener("message", ({ data }) => {
         if (!data.take || !data.pcm) return;
-        if (data.take !== take) { take = data.take; seen.takes.push(0); }
-        seen.takes[seen.takes.length - 1] += data.pcm.byteLength/2;
+        if (data.take !== take) { take = data.take; seen.takes.push(0); seen.pcm.push([]); }
+        const i = seen.takes.length - 1;
+        seen.takes[i] += data.pcm.byteLength/2;
+        seen.pcm[i].push(data.pcm.slice(0));
+        if (seen.takes[i] >= seen.enough) { seen.enough = Infinity; seen.stop(); }
       });
     }
   };
@@ -83,15 +101,16 @@ def correlation(samples, rate, source):
     "Of a take with its source, over the whole take."
     return best_match(resample(np.asarray(samples, np.float32), rate, RATE), source, RATE)[1]
 
-def matches(samples, rate, source, least=.95, slip=.05):
+def matches(samples, rate, source, least=.95, slip=.5):
     """Is the take what the microphone played? Empty if it is, else what was found. On a busy machine the fake
-    microphone itself loses or doubles 10 ms now and then, and one correlation over the whole breaks down: then each
-    half second must match, and all of them together may have slipped by `slip` seconds and a hundredth of the take."""
+    microphone itself loses or doubles 10 ms now and then, and one correlation over the whole breaks down: then most
+    half seconds must match, and all of them together may have slipped by `slip` seconds and a tenth of the take. That
+    a clip holds the very samples which the page was given is tested with `Take.hash`."""
     take = resample(np.asarray(samples, np.float32), rate, RATE)
     if (r := best_match(take, source, RATE)[1]) > least: return ""
     at = round(RATE*best_match(take[:2*RATE], source, RATE)[0])
     near, moved = follow(take, source[max(0, at - RATE):at + len(take) + RATE], RATE)
-    if near > least - .05 and moved < slip + .01*len(take)/RATE: return ""
+    if near > least - .1 and moved < slip + .1*len(take)/RATE: return ""
     return f"correlation {r:.3f}; of its half seconds {near:.3f}, which move by {moved:.3f} s"
 
 
@@ -103,6 +122,14 @@ def dialogs(page):
         page.keyboard.press("Escape")
         time.sleep(.2)
     return texts
+
+
+class Take(float):
+    "Seconds of sound, and the hash of its samples."
+    def __new__(cls, seconds, hash):
+        self = super().__new__(cls, seconds)
+        self.hash = hash
+        return self
 
 
 class RecorderPage:
@@ -121,12 +148,12 @@ class RecorderPage:
     def seen(self, what): return self.page.evaluate(f"() => window.seen.{what}")
     def shot(self, name): return screenshot(self.root, name)
 
-    def show(self, timeout=30):
+    def show(self):
         "Run the cell and wait until the recorder is there."
-        run_cell(self.page, self.i, 0)
-        return self.ready(timeout)
-    def ready(self, timeout=30):
-        try: self.root.and_(self.page.locator("[data-ready=true]")).wait_for(timeout=1000*timeout)
+        run_cell(self.page, self.i, wait=False)
+        return self.ready()
+    def ready(self):
+        try: self.root.and_(self.page.locator("[data-ready=true]")).wait_for()
         except Exception as e:
             raise AssertionError(
                 f"no recorder is there; the cell shows {cell_output_text(self.page, self.i)[-2000:]!r}; "
@@ -137,8 +164,7 @@ class RecorderPage:
         reload(self.page)
         return self.show()
 
-    def phase(self, name, timeout=20):
-        self.root.and_(self.page.locator(f"[data-phase={name}]")).wait_for(timeout=1000*timeout)
+    def phase(self, name): self.root.and_(self.page.locator(f"[data-phase={name}]")).wait_for()
     def click(self, name): self.part(name).click()
     def key(self, k):
         """Press a key on the recorder. What JupyterLab asks meanwhile (a lost connection: seconds later on a busy
@@ -149,11 +175,11 @@ class RecorderPage:
             self.root.focus()
             self.page.keyboard.press(k)
             return self.seen("keys") > before
-        wait_for(reached, 10, f"the key {k} to reach the recorder")
-    def wait_said(self, pattern, timeout=30):
+        wait_for(reached, f"the key {k} to reach the recorder")
+    def wait_said(self, pattern):
         "Wait until the status line says something, and return all of it."
         said = lambda: s if re.search(pattern, s := self.status) else None
-        try: return wait_for(said, timeout, f"{pattern!r}", .05)
+        try: return wait_for(said, f"{pattern!r}", .05)
         except AssertionError as e:
             raise AssertionError(
                 f"{e}; the recorder says {self.status!r}, {self.progress!r}; {self.page.context.log[-4:]}") from None
@@ -165,27 +191,38 @@ class RecorderPage:
         return self
 
     def start(self):
+        self.before = len(self.seen("takes"))
         self.key("r")
         self.phase("recording")
-    def stop(self, timeout=20):
+    def stop(self):
         self.key("r")
-        self.phase("idle", timeout)
+        self.phase("idle")
+    def hear(self, seconds):
+        "Wait until the take that is being recorded has `seconds` of sound."
+        wait_for(lambda: sum(self.seen("takes")[self.before:]) >= seconds*MIC_RATE, f"{seconds} s of sound", .05)
     def record(self, seconds):
-        "A take of about `seconds`; how long it should be, by the page's clock."
-        self.start()
-        time.sleep(seconds)
-        self.stop()
+        "A take of `seconds` of sound and the tail, whatever else the machine does; what it should hold."
+        self.root.evaluate("""(o, n) => Object.assign(seen, {
+            enough: n, stop: () => o.querySelector('[data-vx=record]').click() })""", round(seconds*MIC_RATE))
+        before = len(self.seen("phases"))
+        self.key("r")
+        def over():
+            phases = [p for p, *_ in self.seen("phases")[before:]]
+            return "stopping" in phases and phases[-1] == "idle"
+        try: wait_for(over, "the end of the take", .05)
+        except AssertionError as e: raise AssertionError(f"{e}; the recorder says {self.status!r}") from None
         return self.expected()
     def expected(self):
-        """Seconds that the audio thread handed over for the last take, tail included; about as long as from start to
-        stop."""
-        phases = self.seen("phases")
-        stop = next(t for p, t in reversed(phases) if p == "stopping")
-        start = next(t for p, t in reversed(phases) if p == "recording" and t < stop)
-        seconds, clock = self.seen("takes")[-1]/MIC_RATE, (stop - start)/1000 + TAIL
-        # the page reads its clock when it has time to, and the sound card has a clock of its own
-        assert abs(seconds - clock) < .5 + 2e-3*clock, f"{seconds:.2f} s of sound in {clock:.2f} s"
-        return seconds
+        "What the audio thread handed over for the last take, tail included: as long as its own time from start to end."
+        phases = wait_for(lambda: (o := self.seen("phases"))[-1][0] not in ("recording", "stopping") and o, "its tail")
+        stop = max(i for i, (p, *_) in enumerate(phases) if p == "stopping")
+        start = max(i for i, (p, *_) in enumerate(phases[:stop]) if p == "recording")
+        seconds, clock = self.seen("takes")[-1]/MIC_RATE, phases[stop][2] - phases[start][2] + TAIL
+        assert abs(seconds - clock) < .5, f"{seconds:.2f} s of sound in {clock:.2f} s"
+        return Take(seconds, bytes(self.page.evaluate(HASH)))
+    def pcm(self):
+        "The samples that the audio thread handed over for the last take."
+        return np.frombuffer(base64.b64decode(self.page.evaluate(BASE64)), np.int16)
     def keep(self):
         "Keep the take; the name of its file."
         self.key("a")
@@ -211,17 +248,17 @@ def rows(folder): return list(SpeechDataset.open(Path(folder)/"data.jsonl"))
 
 def check_clips(folder, source, expected={}):
     """The dataset is valid, and each clip that was recorded is what the microphone heard. `expected`: file name ->
-    seconds that the audio thread handed over: not a sample may be missing."""
+    the Take that the audio thread handed over: not a sample may be missing or different."""
     ds, seen = SpeechDataset.open(Path(folder)/"data.jsonl"), {}
     assert ds.validate().problems == []
     for row in ds:
         if row["source"] != "recording": continue
         name = Path(row["audio_path"]).name
-        x, sr = sf.read(Path(folder)/row["audio_path"], dtype="float32")
+        x, sr = sf.read(Path(folder)/row["audio_path"], dtype="int16")
         assert sr == row["sampling_rate"] == MIC_RATE
         assert not (why := matches(x, sr, source)), f"{name}, {len(x)/sr:.2f} s: {why}"
-        if name in expected: seen[name] = len(x)
-    assert seen == {k: round(v*MIC_RATE) for k, v in expected.items()}
+        if name in expected: seen[name] = len(x), hashlib.sha256(x.tobytes()).digest()
+    assert seen == {k: (round(v*MIC_RATE), v.hash) for k, v in expected.items()}
     return ds
 
 

@@ -8,7 +8,8 @@ import os, pty, subprocess, sys, threading
 
 import psutil
 
-from browser import _end_with_parent, new_notebook, open_notebook, run_cell, screenshot, wait_for
+from conftest import warm
+from browser import PATIENCE, _end_with_parent, new_notebook, open_notebook, run_cell, screenshot, wait_for
 from recorder_page import HOOKS, RecorderPage, axe
 
 CELL = "from voxtral_nb import Studio\nstudio = Studio('voice')\nstudio"
@@ -19,8 +20,8 @@ class StudioPage:
     "A page that shows a Studio: `page`, and where it is in it, `root`."
     def __init__(self, page, root):
         self.page, self.root = page, page.locator(root)
-    def ready(self, timeout=90):
-        self.root.and_(self.page.locator("[data-ready=true]")).wait_for(timeout=1000*timeout)
+    def ready(self):
+        self.root.and_(self.page.locator("[data-ready=true]")).wait_for()
         return self
     def state(self, step):
         "What stands under the name of a step."
@@ -31,17 +32,16 @@ class StudioPage:
         self.root.locator(f".vs-step[aria-current] b:text-is('{step}')").wait_for()
         return self
     def press(self, name, exact=True): self.root.get_by_role("button", name=name, exact=exact).first.click()
-    def wait(self, step, words, timeout=90):
+    def wait(self, step, words):
         "Wait until a step says something."
-        try: return wait_for(lambda: words in self.state(step) and self.state(step), timeout, every=.2)
+        try: return wait_for(lambda: words in self.state(step) and self.state(step), every=.2)
         except AssertionError:
             now = self.state(step), self.page.context.log[-5:], self.root.inner_text()[:1500]
-            raise AssertionError(f"waited {timeout} s for {step} to say {words!r}; it says {now}") from None
-    def says(self, text, timeout=60):
-        try: self.root.get_by_text(text).first.wait_for(timeout=1000*timeout)
+            raise AssertionError(f"{step} does not say {words!r}; it says {now}") from None
+    def says(self, text):
+        try: self.root.get_by_text(text).first.wait_for()
         except Exception:
-            raise AssertionError(f"waited {timeout} s for {text!r}; the page says {self.root.inner_text()[:3000]}"
-                                 ) from None
+            raise AssertionError(f"no {text!r}; the page says {self.root.inner_text()[:3000]}") from None
     def set(self, group, name, value):
         "Type a setting, in the form of all settings."
         fold = self.root.locator(f"#vs-group-{group}")
@@ -53,9 +53,11 @@ class StudioPage:
         self.root.locator(f"#vs-{field}").fill(value)
         self.page.keyboard.press("Tab")
     def look(self, name):
-        "Nothing that axe-core finds; a picture for people."
+        "Nothing that axe-core finds, and one primary button at most; a picture for people."
         screenshot(self.root, f"studio_{name}")
         assert axe(self.root) == [], name
+        mains = self.root.locator(".vs-main:visible").all_inner_texts()
+        assert len(mains) <= 1, (name, mains)
 
 
 class LabStudio(StudioPage):
@@ -67,7 +69,7 @@ class LabStudio(StudioPage):
         open_notebook(self.page, server, "studio.ipynb")
         self.run_cell()
     def run_cell(self):
-        run_cell(self.page, 0, 0)
+        run_cell(self.page, 0, wait=False)
         self.ready()
 
 
@@ -94,18 +96,20 @@ class Tab:
     def __enter__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.terminal, end = pty.openpty()
-        code = "from voxtral_nb.studio.serve import voxtral_studio; voxtral_studio()"
+        code = ("import os, sys; sys.executable = os.environ['WARM_PYTHON']; " # for kernels, and what they start
+                "from voxtral_nb.studio.serve import voxtral_studio; voxtral_studio()")
         def begin():
             os.setsid()
             os.close(os.open(os.ttyname(end), os.O_RDWR)) # it becomes the terminal that Ctrl-C comes from
             _end_with_parent()
         self.process = subprocess.Popen([sys.executable, "-c", code, *self.projects, "--no-browser"], cwd=self.folder,
-                                        stdin=end, stdout=end, stderr=end, env=self.env, preexec_fn=begin)
+                                        stdin=end, stdout=end, stderr=end,
+                                        env={**(self.env or os.environ), **warm.again}, preexec_fn=begin)
         os.close(end)
         self.printed = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        wait_for(lambda: "Ctrl-C ends it" in self.printed or self.process.poll() is not None, 60, "the address")
+        wait_for(lambda: "Ctrl-C ends it" in self.printed or self.process.poll() is not None, "the address")
         self.url = next(o.strip() for o in self.printed.splitlines() if o.startswith("http://127.0.0.1:"))
         return self
 
@@ -115,7 +119,7 @@ class Tab:
         except OSError: pass # it has ended
 
     def type(self, keys): os.write(self.terminal, keys.encode())
-    def says(self, text, timeout=30): wait_for(lambda: text in self.printed, timeout, f"{text!r} in {self.printed!r}")
+    def says(self, text): wait_for(lambda: text in self.printed, f"{text!r} in {self.printed!r}")
     def kernels(self): return psutil.Process(self.process.pid).children()
 
     def ctrl_c(self, answer=None):
@@ -124,7 +128,7 @@ class Tab:
         if answer is not None:
             self.says("Stop it (s), or leave it running (l)?")
             self.type(answer + "\n")
-        assert self.process.wait(30) == 0, self.printed
+        assert self.process.wait(PATIENCE) == 0, self.printed
         self._reader.join(5)
         return self.printed
 

@@ -8,6 +8,7 @@ from browser import wait_for
 from voxtral_nb.data.audio import read_audio, resample
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.dataset import DatasetError, SpeechDataset
+from voxtral_nb.data.formats import FORMATS, Doc, Listing, convert, kind_of
 from voxtral_nb.data.sources import load_run_data, load_speech
 from voxtral_nb.testing.fake_hub import FakeHub
 from voxtral_nb.testing.speech import asterisk_prompts, espeak, write_test_audio
@@ -87,7 +88,7 @@ def test_killed_while_writing(tmp_path):
         p = subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE)
         p.stdout.readline()
         there = lambda: len((folder/"data.jsonl").read_bytes().splitlines())
-        wait_for(lambda: there() > n + 3*i, 60, "rows of this writer", .01)
+        wait_for(lambda: there() > n + 3*i, "rows of this writer", .01)
         time.sleep(.005*i) # at another place of a write each time
         p.send_signal(signal.SIGKILL)
         p.wait()
@@ -149,34 +150,199 @@ def test_a_hub_that_refuses(tmp_path):
         assert "403" in out, out
 
 
-FORMS = {  # what people have, as other tools write it -> rows that come of it
-    "cv": {"train.tsv": "client_id\tpath\tsentence\tup_votes\tlocale\nab12\tone.wav\tshe said \"no\t2\tsv-SE\n"},
-    "lj": {"metadata.csv": 'one|printing, in the "only sense|printing, in the "only sense\n'},
-    "libri": {"84/1/84-1.trans.txt": "84-1-0000 GO ON\n"},
+ODD = 'she said "no, é|' # a quotation mark that is never closed, a comma, an accent, a bar
+FORMS = {  # format -> its files, as other tools write them
+    "folder": {"one.txt": "hello\r\nyou\n"},
+    "csv": {"list.csv": '\ufeffAudio;Sentence;Lang\r\none.wav;"a ""b"" \r\nc";sv-SE\r\n'},
+    "tsv": {"list.tsv": f"speaker_id\ttranscript\tfile\nana\t{ODD}\tone.wav\n"},
+    "jsonl": {"all.jsonl": json.dumps(dict(clip="one.wav", said=ODD, start_ms=500, end_ms=1500)) + "\r"},
+    "json": {"rows.json": json.dumps([dict(audio="one.wav", text=ODD, start=.5, end=1.5)], indent=1)},
+    "dataset": {"data.jsonl": json.dumps(dict(audio_path="one.wav", text=ODD, language="en", speaker="ana")) + "\n"},
+    "commonvoice": {"train.tsv": "client_id\tpath\tsentence\tup_votes\tlocale\n"
+                                 f"ab12\tone.wav\t{ODD}\t2\tsv-SE\n"},
+    "ljspeech": {"metadata.csv": 'one|in, the "only sense|in, the "only sense\n'},
+    "librispeech": {"84/1/84-1.trans.txt": "84-1-0000 GO ON\n"},
     "nemo": {"manifest.json": '{"audio_filepath": "one.wav", "offset": 0.5, "duration": 1.0, "text": "in part"}\n'},
-    "kaldi": {"wav.scp": "rec one.wav\n", "segments": "u1 rec 0 0.5\nu2 rec 0.5 -1\n", "text": "u1 first\nu2 last\n",
-              "utt2spk": "u1 ana\nu2 ana\n"},
-    "coqui": {"train.csv": "wav_filename,wav_filesize,transcript\none.wav,64044,hello\n"},
-    "beside": {"one.txt": "hello\nyou\n"},
-    "labels": {"one.txt": "0.25\t0.75\tseven\n"},
-    "crlf": {"list.csv": "\ufeffAudio;Sentence\r\none.wav;\"a \"\"b\"\"\r\nc\"\r\n"}}
-WANT = {"cv": [('she said "no', "sv", "ab12", 2)], "lj": [('printing, in the "only sense', None, None, 2)],
-        "libri": [("GO ON", None, "84", 2)], "nemo": [("in part", None, None, 1)],
-        "kaldi": [("first", None, "ana", .5), ("last", None, "ana", 1.5)], "coqui": [("hello", None, None, 2)],
-        "beside": [("hello you", None, None, 2)], "labels": [("seven", None, None, .5)],
-        "crlf": [('a "b"\r\nc', None, None, 2)]}
+    "kaldi": {"wav.scp": "rec one.wav\n", "segments": "u1 rec 0 0.5\nu2 rec 0.5 -1\n", "text": f"u1 first\nu2 {ODD}\n",
+              "utt2spk": "u1 ana\nu2 ana\n", "utt2lang": "u1 de\nu2 de\n"},
+    "lhotse": {"cuts.jsonl": json.dumps(dict(
+        id="a", start=.25, duration=1., channel=0, type="MonoCut", recording=dict(
+            id="one", sources=[dict(type="file", channels=[0], source="one.wav")], sampling_rate=16_000,
+            num_samples=32_000, duration=2.), supervisions=[dict(
+                id="s", recording_id="one", start=0., duration=.5, channel=0, text=ODD, language="en", speaker="ana",
+                alignment=dict(word=[["no", .125, .25, None]]))])) + "\n"},
+    "coqui": {"train.csv": 'wav_filename,wav_filesize,transcript\none.wav,64044,"hello, ""you"""\n'},
+    "dsalign": {"one.aligned": '[{"start": 500, "end": 1500, "transcript": "helo", "aligned": "hello"}]'},
+    "audacity": {"one.txt": f"0.25\t0.75\t{ODD}\n\\\t100\t200\n1,0\t1,5\tseven\n"},
+    "textgrid": {"one.TextGrid": """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 2
+tiers? <exists>
+size = 2
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "ana"
+        xmin = 0
+        xmax = 2
+        intervals: size = 2
+        intervals [1]:
+            xmin = 0
+            xmax = 0.5
+            text = ""
+        intervals [2]:
+            xmin = 0.5
+            xmax = 2
+            text = "she said ""no"
+    item [2]:
+        class = "IntervalTier"
+        name = "ben"
+        xmin = 0
+        xmax = 2
+        intervals: size = 1
+        intervals [1]:
+            xmin = 0
+            xmax = 1
+            text = "yes"
+"""},
+    "elan": {"one.eaf": """<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT><HEADER TIME_UNITS="milliseconds"><MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/x/one.wav"/></HEADER>
+<TIME_ORDER><TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="250"/><TIME_SLOT TIME_SLOT_ID="t2" TIME_VALUE="750"/></TIME_ORDER>
+<TIER TIER_ID="a" PARTICIPANT="ana"><ANNOTATION><ALIGNABLE_ANNOTATION TIME_SLOT_REF1="t1" TIME_SLOT_REF2="t2">
+<ANNOTATION_VALUE>she said "no &amp; yes</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>
+</ANNOTATION_DOCUMENT>"""},
+    "srt": {"one.srt": "1\r\n00:00:00,250 --> 00:00:00,500\r\nshe <u>said</u>\r\n\r\n2\r\n00:00:00,500 --> 00:00:00,750"
+                       "\r\n<u>she</u> said\r\n\r\n3\r\n00:00:01,000 --> 00:00:01,500\r\n<i>seven</i>\r\nnine\r\n"},
+    "vtt": {"one.vtt": "WEBVTT\n\n00:00.250 --> 00:00.750\n<v Ana>a &amp; <00:00.500>b\n"},
+    "ctm": {"one.ctm": ";; a comment\none 1 0.10 0.40 hello 0.98\none 1 0.60 0.30 you 0.5\n"},
+    "text": {"list.txt": "one.wav: hello\n"}}
+WANT = { # format -> (transcript, language, speaker, s) of each row
+    "folder": [("hello you", None, None, 2)], "csv": [('a "b" \r\nc', "sv", None, 2)], "tsv": [(ODD, None, "ana", 2)],
+    "jsonl": [(ODD, None, None, 1)], "dataset": [(ODD, "en", "ana", 2)], "commonvoice": [(ODD, "sv", "ab12", 2)],
+    "ljspeech": [('in, the "only sense', None, None, 2)], "librispeech": [("GO ON", None, "84", 2)],
+    "json": [(ODD, None, None, 1)], "nemo": [("in part", None, None, 1)],
+    "kaldi": [("first", "de", "ana", .5), (ODD, "de", "ana", 1.5)],
+    "lhotse": [(ODD, "en", "ana", .5)], "coqui": [('hello, "you"', None, None, 2)],
+    "dsalign": [("hello", None, None, 1)], "audacity": [(ODD, None, None, .5), ("seven", None, None, .5)],
+    "textgrid": [('she said "no', None, "ana", 1.5), ("yes", None, "ben", 1)],
+    "elan": [('she said "no & yes', None, "ana", .5)],
+    "srt": [("she said", None, None, .5), ("seven nine", None, None, .5)],
+    "vtt": [("a & b", None, "Ana", .5)], "ctm": [("hello you", None, None, .85)], "text": [("hello", None, None, 2)]}
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_lists_of_other_tools(tmp_path, name):
-    audio = {"lj": "wavs/one.flac", "libri": "84/1/84-1-0000.flac", "cv": "clips/one.wav"}.get(name, "one.wav")
-    write_test_audio(tmp_path/audio, np.arange(32_000)/64_000)
-    for file,text in FORMS[name].items():
-        (tmp_path/file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path/file).write_text(text, newline="")
-    data = load_speech(tmp_path)
-    assert [(r["text"], r["language"], r["speaker"], r["duration"]) for r in data.dataset] == WANT[name]
-    if name == "kaldi": assert [round(read_audio(r["audio"])[0], 3) for r in data.dataset] == [0, .125]
+def test_each_format_is_read_written_and_read(tmp_path, name):
+    assert {*FORMS} == {*FORMATS}, "a format has no example"
+    audio = {"ljspeech": "wavs/one.flac", "librispeech": "84/1/84-1-0000.flac", "commonvoice": "clips/one.wav"}
+    write_test_audio(tmp_path/"in"/audio.get(name, "one.wav"), np.arange(32_000)/64_000)
+    for file, text in FORMS[name].items():
+        (tmp_path/"in"/file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/"in"/file).write_text(text, newline="")
+    keys = dict(audio_key="clip", text_key="said") if name == "jsonl" else {}
+    form = Listing(tmp_path/"in", **keys).format # of a folder, or of the list in it
+    if form is FORMATS["folder"]: assert kind_of(Doc(tmp_path/"in"/file)) == (name if name != "folder" else "text")
+    else: assert form is FORMATS[name]
+    def rows(source, **keys):
+        data = load_speech(source, **{k.replace("_key", "_column"): v for k, v in keys.items()})
+        return [(*(r[k] for k in ("text", "language", "speaker")), round(r["duration"], 3),
+                 read_audio(r["audio"])[[0, -1]].tolist()) for r in data.dataset]
+    first = rows(tmp_path/"in", **keys)
+    assert [o[:4] for o in first] == WANT[name]
+    to = name if FORMATS[name].write else "jsonl"
+    convert(tmp_path/"in", tmp_path/"out", to, **keys)
+    assert sorted(rows(tmp_path/"out"), key=str) == sorted(first, key=str)
+
+
+BAD = {  # fault -> (list, its lines as they stand there, transcripts that can be read, line -> what is said of it)
+    "paths": ("list.csv", b"file,text\n../out.wav,x\nwavs/../../out.wav,x\n/nowhere/a.wav,x\nC:\\a.wav,x\n"
+              b"https://x.org/a.wav,x\nfile:///a.wav,x\n..\\out.wav,x\na.wav,good\n", ["good"],
+              {2: "leaves", 3: "leaves", 4: "no audio file", 5: "no audio file", 6: "a URL", 7: "a URL", 8: "leaves"}),
+    "own paths": ("data.jsonl", b'{"audio_path": "/etc/passwd", "text": "x"}\n{"audio_path": "../a.wav", "text": "x"}\n'
+                  b'{"audio_path": "a.wav", "text": "good"}\n', ["good"], {1: "leaves", 2: "leaves"}),
+    "links": ("list.csv", b"file,text\nloop.wav,x\nround/round/a.wav,good\nout.wav,x\nround,x\n", ["good"],
+              {2: "no audio file", 4: "by a symbolic link", 5: "is a folder"}),
+    "quotes": ("list.csv", b'file,text\na.wav,"one"two\na.wav,good\na.wav,"never closed\na.wav,"a ""b"" c"\n',
+               ["good", 'a "b" c'], {2: "quotation mark", 4: "quotation mark"}),
+    "encoding": ("list.csv", "file,text\na.wav,été\n".encode() + b"a.wav,caf\xe9\na.wav,o\0e\na.wav,good\n",
+                 ["été", "good"], {3: "not UTF-8", 4: "zero bytes"}),
+    "encoding, rows": ("m.jsonl", b'{"audio": "a.wav", "text": "caf\xe9"}\n{"audio": "a.wav", "text": "good"}\n',
+                       ["good"], {1: "not UTF-8"}),
+    "line ends": ("list.csv", b"file,text\ra.wav,1\r\na.wav,2\n\ra.wav,3\ra.wav,4", list("1234"), {}),
+    "line ends, rows": ("m.jsonl", b'{"audio": "a.wav", "text": "1"}\r{"audio": "a.wav", "text": "2"}\r\n\r'
+                        b'{"audio": "a.wav", "text": "3"}\n{"audio"\r{"audio": "a.wav", "text": "4"}', list("1234"),
+                        {5: "not JSON"}),
+    "types": ("m.jsonl", b'[1]\n7\nnull\n{"audio": 7, "text": "x"}\n{"audio": "a.wav", "text": null}\n'
+              b'{"audio": "a.wav", "text": ["x"]}\n{"audio": "a.wav", "text": "x", "language": 3}\n'
+              b'{"audio": "a.wav", "text": "x", "speaker": {}}\n{"audio": "a.wav", "text": "x", "offset": "soon"}\n'
+              b'{"audio": "a.wav", "text": "x", "offset": 0.5, "duration": 1e308}\n'
+              b'{"audio": "a.wav", "text": "good"}\n', ["good"], {i: "" for i in range(1, 11)}),
+    "cells": ("list.csv", b"file,text\na.wav\n,x\na.wav,x,y\na.wav,\na.wav,good\n", ["good"],
+              {2: "no transcript", 3: "path is empty", 4: "3 cells", 5: "transcript is empty"})}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_rows_are_named_and_the_rest_is_read(tmp_path, fault):
+    name, data, good, bad = BAD[fault]
+    (here := tmp_path/"in").mkdir()
+    for o in (here/"a.wav", tmp_path/"out.wav"): write_test_audio(o, .1*np.ones(16_000))
+    for link, to in (("loop.wav", "loop.wav"), ("round", "."), ("out.wav", "../out.wav")): (here/link).symlink_to(to)
+    (here/name).write_bytes(data)
+    before = sorted(tmp_path.rglob("*"))
+    read = load_speech(here/name, on_bad="skip")
+    assert read.dataset["text"][:] == good
+    assert [o.line for o in read.skipped] == [*bad] and {o.file for o in read.skipped} <= {str(here/name)}
+    for o, why in zip(read.skipped, bad.values()): assert why in o.reason, o
+    if bad:
+        with pytest.raises(DatasetError, match=f"{name} line {next(iter(bad))}: "): load_speech(here/name)
+    assert len(convert(here/name, tmp_path/"made", on_bad="skip").skipped) == len(bad)
+    left = {o for o in tmp_path.rglob("*") if tmp_path/"made" not in (o, *o.parents)}
+    assert left == {*before} and len(list((tmp_path/"made"/"wavs").iterdir())) == len(good)
+
+
+def test_a_line_of_a_gigabyte(tmp_path): # of zeros, which a file system stores as a hole
+    row = b'{"audio": "a.wav", "text": "%s"}\n'
+    write_test_audio(tmp_path/"a.wav", np.ones(1600))
+    with open(tmp_path/"m.jsonl", "wb") as f:
+        f.write(row % b"first" + b'{"audio": "')
+        f.seek(1 << 30, 1)
+        f.write(b'"}\n' + row % b"last")
+    read = load_speech(tmp_path/"m.jsonl", on_bad="skip")
+    assert read.dataset["text"][:] == ["first", "last"]
+    assert [(o.line, o.reason) for o in read.skipped] == [(2, 'a line of more than 16 MB is not a row: {"audio": "')]
+
+
+def lying(path, x, at, value): # a file whose header says another length
+    write_test_audio(path, x)
+    data = bytearray(path.read_bytes())
+    data[at:at + len(value)] = value
+    path.write_bytes(data)
+
+
+def test_audio_that_lies_about_its_length_and_odd_shapes(tmp_path):
+    x = .1*np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+    for name, said in (("zero", 0), ("less", 1000), ("unknown", 0xffffffff), ("more", 2*64_000)):
+        lying(tmp_path/f"{name}.wav", x, 40, said.to_bytes(4, "little"))
+    for name, said in (("none", 0), ("half", 16_000), ("twice", 64_000)):
+        lying(tmp_path/f"{name}.flac", x, 22, said.to_bytes(4, "big"))
+    sf.write(tmp_path/"high.wav", resample(x, 16_000, 192_000), 192_000)
+    sf.write(tmp_path/"eight.wav", np.stack([0*x]*7 + [x], 1), 16_000)
+    for name in ("a.mp3", "a.ogg", "a.opus"): # joined, and cut off
+        write_test_audio(tmp_path/name, x)
+        data = (tmp_path/name).read_bytes()
+        (tmp_path/f"joined {name}").write_bytes(2*data)
+        (tmp_path/f"cut {name}").write_bytes(data[:len(data)//2])
+    files = sorted(o.name for o in tmp_path.iterdir())
+    (tmp_path/"m.jsonl").write_text("".join(json.dumps(dict(audio=o, text=o)) + "\n" for o in files))
+    read = load_speech(tmp_path/"m.jsonl", on_bad="skip")
+    bad = [o for o in files if o.startswith("cut") or o in ("more.wav", "twice.flac")]
+    assert [o.text for o in read.skipped] == bad and all("cut off" in o.reason for o in read.skipped)
+    assert [o.line for o in read.skipped] == [files.index(o) + 1 for o in bad]
+    for r in read.dataset:
+        seconds, y = 4 if r["text"].startswith("joined") else 2, read_audio(r["audio"])
+        assert abs(len(y)/16_000 - seconds) < .06 and abs(r["duration"] - len(y)/16_000) < .06, r["text"]
+        assert .05 < y.std() < .15, r["text"] # one channel of eight is as loud as it was
 
 
 def test_a_long_manifest_is_streamed(tmp_path):

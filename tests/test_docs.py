@@ -3,7 +3,6 @@ import re, shutil
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from playwright.sync_api import sync_playwright
 
 from conftest import warm
@@ -13,16 +12,13 @@ FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-bac
 
 
 @pytest.fixture(scope="module")
-def site(tree, tmp_path_factory, worker_id):
-    "The site, built once by the first of pytest's processes that needs it; a failed build is tried by each."
-    own = tmp_path_factory.getbasetemp()
-    shared = (own if worker_id == "master" else own.parent)/"site"
-    with FileLock(f"{shared}.lock"):
-        if not shared.exists():
-            r = warm.run("tools/docs.py", "site", cwd=tree, check=True)
-            assert not [l for l in r.stderr.splitlines() if l.startswith("warning:")], r.stderr
-            (tree/"_docs").rename(shared)
-    return shared
+def site(shared, tree):
+    "The site."
+    def build(folder):
+        r = warm.run("tools/docs.py", "site", cwd=tree, check=True)
+        assert not [l for l in r.stderr.splitlines() if l.startswith("warning:")], r.stderr
+        (tree/"_docs").rename(folder)
+    return shared("site", build)
 
 
 @pytest.fixture(scope="module")
@@ -100,4 +96,7 @@ def test_pages_are_readable_for_everyone(site, page, scheme):
             cut = page.eval_on_selector_all("pre.sourceCode",
                                             "els => els.filter(e => e.scrollWidth > e.clientWidth + 1).length")
             assert not cut and page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), (name, width)
+            wide = page.eval_on_selector_all(".wide", "els => els.map(e => [e.clientWidth, e.firstChild.clientWidth])")
+            assert all(img > 600 for _, img in wide), (name, wide)
+            assert wide or name not in ("index", "tutorials/record_your_voice")
         page.set_viewport_size(dict(width=1400, height=900))

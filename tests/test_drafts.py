@@ -1,12 +1,19 @@
 """A round of drafting and correcting, headless; drafting that is killed goes on where it was."""
-import json, os, signal, subprocess, time
+import json, os, signal, subprocess
 
 import numpy as np
-from conftest import warm
+from browser import wait_for
+from conftest import command, warm
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.data.audio import write_wav
+from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.dataset import SpeechDataset
-from voxtral_nb.record.drafts import Drafts
+from voxtral_nb.data.sources import load_speech
+from voxtral_nb.model.cache import cache_rows, cached_features
+from voxtral_nb.model.models import load_voxtral
+from voxtral_nb.model.prepare import prepare_model
+from voxtral_nb.model.word_times import align_methods, alignment_folder, find_word_times
+from voxtral_nb.record.drafts import Drafts, draft_row
 from voxtral_nb.run.notebooks import run_notebook
 
 DRAFT = ["-c", "from voxtral_nb.run.commands import voxtral_data as run; run()", "draft"]
@@ -36,8 +43,7 @@ def test_killed(tmp_path):
     make_talk(tmp_path, 40)
     p = subprocess.Popen([*warm.python, *DRAFT, str(tmp_path), *FLAGS], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     file = tmp_path/"drafts.jsonl"
-    end = time.monotonic() + 120
-    while not (file.exists() and file.stat().st_size) and p.poll() is None and time.monotonic() < end: time.sleep(.005)
+    wait_for(lambda: file.exists() and file.stat().st_size or p.poll() is not None, "a draft", .005)
     os.kill(p.pid, signal.SIGKILL)
     p.communicate()
     first = file.read_bytes()
@@ -50,3 +56,28 @@ def test_killed(tmp_path):
     ids = [json.loads(o)["id"] for o in whole.splitlines()]
     assert len(ids) == len(set(ids)) == 40
     assert {o["accepted"] for o in SpeechDataset.open(tmp_path)} == {"unseen"}
+
+
+def test_a_withdrawn_consent_reaches_audio_drafts_and_caches(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOXTRAL_NB_CACHE", str(tmp_path/"cache"))
+    make_talk(folder := tmp_path/"mine", 4)
+    drafts = Drafts(folder)
+    drafts.add([draft_row("talk.wav", i, i + 1, f"said {i}", [("said", .9)], language="en") for i in range(4)])
+    for id, (who, given) in zip([*drafts.refresh().rows], [("ana", "v1")]*2 + [("ben", "v2")]):
+        drafts.accept(id, speaker=who, consent=given)
+    clips = load_speech(folder).dataset
+    cfg = RunConfig(model_id="tiny", device="cpu", cache="mel", packing="none", train_data=folder)
+    model, processor = load_voxtral("tiny", device="cpu", verbose=False)
+    cache_rows(clips, prepare_model(model, cfg, verbose=False), processor, cfg, verbose=False)
+    find_word_times(clips, align_methods("energy", device="cpu"))
+    def there(): # clips in the caches
+        lines = [o for f in alignment_folder().glob("*.jsonl") for o in f.read_text().splitlines()]
+        return sum(o.clips for o in cached_features()), len(lines)
+    assert there() == (3, 3)
+    r = command("voxtral-data", "withdraw", folder, tmp_path/"new", "--consent", "v1", "--erase", check=True)
+    assert "talk.wav still holds what was drafted and accepted" in r.stderr, r.stderr
+    assert [o["consent"] for o in SpeechDataset.open(folder)] == ["v2"]
+    assert [json.loads(o)["text"] for o in (folder/"drafts.jsonl").read_text().splitlines()] == ["said 2", "said 3"]
+    assert [o["text"] for o in Drafts(folder).queue()] == ["said 3"] # nobody is asked to accept them again
+    assert len([*(folder/"wavs").iterdir()]) == 1 and there() == (0, 1) # features lie in one file: it goes
+    assert "said 0" not in "".join(o.read_text() for o in tmp_path.rglob("*.json*"))

@@ -7,7 +7,7 @@ import json, os, re, subprocess, sys
 
 import numpy as np, pytest, soundfile as sf
 
-from conftest import BIN, command, sh
+from conftest import BIN, command, sh, warm
 from voxtral_nb.core.assets import sample_speech, tiny_path
 from voxtral_nb.data.audio import audio_info, read_audio
 from voxtral_nb.data.dataset import DatasetError, SpeechDataset
@@ -188,8 +188,7 @@ def test_a_token_in_a_flag_is_written_nowhere(tmp_path):
 def test_a_mistyped_path_is_reported_as_a_path(tmp_path, command):
     (tmp_path/"runs").mkdir()
     words = command.format(speech=sample_speech("accent_eval")).split()
-    r = sh(BIN/words[0], *words[1:], cwd=tmp_path, env=dict(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9"),
-           timeout=60)
+    r = sh(BIN/words[0], *words[1:], cwd=tmp_path, env=dict(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9"))
     assert r.returncode and "runs/nope" in r.stderr
     assert not re.search(r"retry|network|Hub cannot be reached|connect", r.stderr, re.I), r.stderr[-500:]
 
@@ -208,14 +207,13 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
 
 def test_no_more_workers_than_batches(tmp_path):
     r = command("voxtral-train", *SMALL, "--max-steps", 1, "--max-train-clips", 8, "--num-workers", 999, "--output-dir",
-           tmp_path/"run", timeout=120)
+           tmp_path/"run")
     assert "create 999" not in r.stdout + r.stderr and r.returncode in (0, 2)
 
 
 def test_a_path_that_is_not_utf8(tmp_path):
-    r = subprocess.run([os.fsencode(BIN/"voxtral-train"), *(o.encode() for o in SMALL), b"--max-steps", b"1",
-                        b"--output-dir",
-        os.fsencode(tmp_path)+b"/bad\xff"], capture_output=True, timeout=120)
+    args = [*warm.python, BIN/"voxtral-train", *SMALL, "--max-steps", "1", "--output-dir"]
+    r = subprocess.run([*map(os.fsencode, args), os.fsencode(tmp_path) + b"/bad\xff"], capture_output=True)
     assert b"Traceback" not in r.stderr
 
 
@@ -257,9 +255,9 @@ def test_custom_code_of_a_model_is_refused_without_asking(tmp_path):
     p = tmp_path/"m"/"processor_config.json"
     write(p, json.dumps(json.loads(p.read_text()) | dict(processor_class="X", auto_map=dict(AutoProcessor="evil.X"))))
     write(tmp_path/"m"/"evil.py", "open('PWNED', 'w').write('x')\nclass X: pass\n")
-    r = subprocess.run([BIN/"voxtral-eval", "m", sample_speech("accent_eval"), "--max-eval-clips", "1",
+    r = subprocess.run([*warm.python, BIN/"voxtral-eval", "m", sample_speech("accent_eval"), "--max-eval-clips", "1",
                         "--max-new-tokens", "4",
-        "--output", "x.json"], cwd=tmp_path, input="y\n"*20, capture_output=True, text=True, timeout=120)
+        "--output", "x.json"], cwd=tmp_path, input="y\n"*20, capture_output=True, text=True)
     assert not (tmp_path/"PWNED").exists()
     assert not re.search("Do you wish|trust_remote_code=True", r.stdout + r.stderr)
 
@@ -276,7 +274,7 @@ def test_python_trains_as_the_shell_does(tmp_path):
     code = """from voxtral_nb import RunConfig, train
 train(RunConfig(model_id="tiny", max_train_clips=16, max_eval_clips=4, batch_size=4, max_new_tokens=24, tracking="none",
                 cache="none", max_steps=2, output_dir="python"))"""
-    sh(sys.executable, "-c", code, cwd=tmp_path, check=True)
+    warm(code, cwd=tmp_path, check=True)
     a, b = (json.loads((tmp_path/o/"training_config.json").read_text())["config"] for o in ("shell", "python"))
     assert {k: v for k, v in a.items() if k != "output_dir"} == {k: v for k, v in b.items() if k != "output_dir"}
 
@@ -706,6 +704,6 @@ def test_the_kernel_of_a_run_notebook_imports_nothing_from_the_current_folder(tm
                        "write_result(output_dir, ok=numpy.__version__ > '')")]
     write(tmp_path/"mine.ipynb", json.dumps(dict(cells=cells, nbformat=4, nbformat_minor=5, metadata=dict(
         kernelspec=dict(name="python3", display_name="Python 3")))))
-    r = sh(BIN/"voxtral-run", "mine.ipynb", "--output-dir", "out", cwd=tmp_path, timeout=120)
+    r = sh(BIN/"voxtral-run", "mine.ipynb", "--output-dir", "out", cwd=tmp_path)
     assert not (tmp_path/"RAN").exists() and not (tmp_path/"out"/"RAN").exists(), r.stderr[-800:]
     assert r.returncode == 0, r.stderr[-800:]

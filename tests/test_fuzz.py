@@ -54,6 +54,8 @@ FILES = {k: sound(v) for k, v in dict(wav=dict(format="WAV"), flac=dict(format="
 @given(kind=st.sampled_from(sorted(FILES)),
        cuts=st.lists(st.tuples(st.sampled_from(["set", "cut", "drop", "twice", "put"]),
        st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
+@example(kind="mp3", cuts=[("put", .5, bytes(6)), *[("twice", .602860956531491, b"\0")]*2,
+                           ("set", .2541690770733949, b"\x88\0")])
 @fuzz
 def test_audio(kind, cuts):
     b = bytearray(FILES[kind])
@@ -69,7 +71,7 @@ def test_audio(kind, cuts):
         assert str(e)
         return
     assert x.dtype == np.float32 and x.ndim == 1 and len(x) and np.isfinite(x).all()
-    assert math.isclose(audio_info(bytes(b)).duration, len(x)/SR, abs_tol=.05)
+    assert math.isclose(audio_info(bytes(b)).duration, len(x)/SR, abs_tol=.08) # two frames of an MP3 are 72 ms
 
 
 @pytest.fixture(scope="module")

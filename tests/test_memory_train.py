@@ -6,8 +6,8 @@ from conftest import many_clips, warm
 CODE = """import resource, sys
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.training.trainer import train
-data, out, packing, method, cache = sys.argv[1:]
-r = train(RunConfig(model_id="tiny", device="cpu", train_data=data, max_eval_clips=2, eval_fraction=.1,
+data, out, model, packing, method, cache = sys.argv[1:]
+r = train(RunConfig(model_id=model, device="cpu", train_data=data, max_eval_clips=2, eval_fraction=.1,
                     split_by="clip", method=method, packing=packing, cache=cache, max_steps=6, batch_size=4,
                     eval_every=6, max_new_tokens=4, output_dir=out, tracking="none"), verbose=False)
 print(r.steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)"""
@@ -17,15 +17,16 @@ print(r.steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)"""
 def manifests(tmp_path_factory): return many_clips(tmp_path_factory.mktemp("many"), seconds=4)
 
 
-@pytest.mark.parametrize("method, packing, cache", [("lora", "none", "none"), ("full", "none", "mel"),
-                                                    ("lora", "split", "encoder")])
-def test_ten_thousand_rows(manifests, tmp_path, method, packing, cache):
+@pytest.mark.parametrize("model, method, packing, cache", [
+    ("tiny", "lora", "none", "none"), ("tiny", "full", "none", "mel"), ("tiny", "lora", "split", "encoder"),
+    ("tiny-realtime", "lora", "split", "none")])  # a Realtime has no packing; "split" is the default
+def test_ten_thousand_rows(manifests, tmp_path, model, method, packing, cache):
     def peak(n):
-        r = warm(CODE, manifests/f"{n}.jsonl", tmp_path/f"{n}", packing, method, cache, check=True,
+        r = warm(CODE, manifests/f"{n}.jsonl", tmp_path/f"{n}", model, packing, method, cache, check=True,
                  env=dict(VOXTRAL_NB_CACHE=tmp_path/"cache"))
         steps, mb = map(int, r.stdout.splitlines()[-1].split())
         assert steps == 6
         return mb
     small, large = peak(100), peak(10_000)
-    print(f"{method}, packing {packing}, cache {cache}: {small} MB with 100 rows, {large} MB with 10,000")
+    print(f"{model}, {method}, packing {packing}, cache {cache}: {small} MB with 100 rows, {large} MB with 10,000")
     assert large - small < 300, f"{large} MB with 10,000 rows, {small} MB with 100"

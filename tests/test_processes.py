@@ -1,16 +1,19 @@
 """Several processes. Two that train together, as `accelerate launch` and `torchrun` start them, do what one does with
 batches of twice the size."""
-import json, sys
+import json
 from pathlib import Path
 
-from conftest import BIN, sh, warm
+import pytest
+
+from conftest import command, warm
 
 CODE = """
 import sys
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.training.trainer import train
-r = train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"),
+more = dict(delays="random", learn_tail=True, eval_delays="80") if sys.argv[3] == "tiny-realtime" else {}
+r = train(RunConfig(model_id=sys.argv[3], device="cpu", train_data=sample_speech("accent_train"), **more,
                     eval_data=sample_speech("accent_eval"), max_train_clips=32, max_eval_clips=5, learning_rate=2e-3,
                     lora_dropout=0., cache="encoder", batch_size=int(sys.argv[2]), max_steps=4, eval_every=2,
                     logging_steps=1, max_new_tokens=24, output_dir=sys.argv[1], tracking="none"))
@@ -22,12 +25,12 @@ def losses(run):
     return [o[k] for o in h for k in ("loss", "eval_loss", "eval_wer") if k in o]
 
 
-def test_two_processes(tmp_path):
-    script, env = tmp_path/"run.py", {"OMP_NUM_THREADS": "1"}
-    script.write_text(CODE)
-    warm(CODE, tmp_path/"one", 8, check=True)
-    r = sh(BIN/"torchrun", "--nproc_per_node", 2, "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", script,
-           tmp_path/"two", 4, check=True, env=env)
+@pytest.mark.parametrize("model", ["tiny", "tiny-realtime"])
+def test_two_processes(tmp_path, model):
+    (script := tmp_path/"run.py").write_text(CODE)
+    warm(CODE, tmp_path/"one", 8, model, check=True)
+    r = command("torchrun", "--nproc_per_node", 2, "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0",
+                "--no-python", *warm.python, script, tmp_path/"two", 4, model, check=True)
     assert r.stdout.count("done: 4 steps") == 1  # one of them speaks
     assert len(losses(tmp_path/"one")) == 10
     for a, b in zip(losses(tmp_path/"one"), losses(tmp_path/"two"), strict=True): assert abs(a - b) < 1e-4
@@ -36,26 +39,34 @@ def test_two_processes(tmp_path):
 
 WORKERS = """
 import multiprocessing as mp, sys, time
+from transformers import TrainerCallback
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.training.trainer import train
+class Workers(TrainerCallback):
+    "Which processes have worked for the run, and how often it was evaluated."
+    def __init__(self): self.pids, self.evaluations = set(), 0
+    def look(self, *args, **kwargs): self.pids |= {p.pid for p in mp.active_children()}
+    on_step_begin = on_step_end = on_prediction_step = look
+    def on_evaluate(self, *args, **kwargs): self.evaluations += 1
 if __name__ == "__main__":
     mp.set_start_method(sys.argv[2])
-    train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), eval_fraction=0.,
-                    max_train_clips=20, batch_size=4, max_steps=3, cache="none", num_workers=int(sys.argv[3]),
-                    logging_steps=1, output_dir=sys.argv[1], tracking="none"), verbose=False)
+    workers = Workers()
+    train(RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"),
+                    eval_data=sample_speech("accent_eval"), max_train_clips=20, max_eval_clips=2, batch_size=4,
+                    max_steps=3, eval_every=1, max_new_tokens=4, cache="none", num_workers=int(sys.argv[3]),
+                    logging_steps=1, output_dir=sys.argv[1], tracking="none"), verbose=False, callbacks=[workers])
     assert not mp.active_children()
+    assert (len(workers.pids), workers.evaluations) == (int(sys.argv[3]), 4), (workers.pids, workers.evaluations)
 """
 
 
 def test_workers(tmp_path):
-    """Batches made in other processes, forked or spawned, are the same batches; and no worker is left when the run is
-    done."""
+    """Batches made in other processes, forked or spawned, are the same batches; evaluations start no workers anew; and
+    none is left when the run is done."""
     script, runs = tmp_path/"run.py", []
     script.write_text(WORKERS)
     for how, n in (("fork", 0), ("fork", 2), ("spawn", 2)):
         runs.append(tmp_path/f"{how}{n}")
-        args = runs[-1], how, n
-        if how == "fork": warm(WORKERS, *args, check=True)
-        else: sh(sys.executable, script, *args, check=True, env={"OMP_NUM_THREADS": "1"}) # a worker imports the script
-    assert losses(runs[0]) == losses(runs[1]) == losses(runs[2]) and len(losses(runs[0])) == 3
+        warm.run(script, runs[-1], how, n, check=True) # a spawned worker imports the script
+    assert losses(runs[0]) == losses(runs[1]) == losses(runs[2]) and len(losses(runs[0])) == 3 + 2*4

@@ -2,14 +2,14 @@
 import json
 from pathlib import Path
 
-from conftest import BIN, ROOT, last_json, sh
+from conftest import ROOT, last_json, warm
 from voxtral_nb.run.notebooks import run_notebook
 
 
 def test_quickstart(tmp_path):
     "As make calls it: the unheard accent falls from over 40% to under 10% WER, and the last line is JSON."
-    r = sh(BIN/"python", ROOT/"tools"/"quickstart.py", "--output-dir", tmp_path/"run", cwd=tmp_path, check=True,
-           timeout=900)
+    r = warm.run(ROOT/"tools"/"quickstart.py", "--output-dir", tmp_path/"run", cwd=tmp_path, check=True, timeout=900,
+                 env=warm.again)
     out = last_json(r.stdout)
     assert set(out) == {"wer_before", "wer_after", "run_dir"}
     assert out["wer_before"] > .40 and out["wer_after"] < .10, out

@@ -124,6 +124,11 @@ def test_a_notebook_uses_only_what_stands_before_it(path):
     assert not bad, bad
 
 
+def test_the_number_of_a_notebook_is_its_own():
+    numbers = [(p.parent.name, p.name[:2]) for p in NOTEBOOKS if p.parent.name in [*ROOMS, "testing"]]
+    assert len(set(numbers)) == len(numbers), sorted(o for o in set(numbers) if numbers.count(o) > 1)
+
+
 def defined(module): # "core.config" -> the names that it exports
     tree = ast.parse((ROOT/"voxtral_nb"/f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     return next(ast.literal_eval(n.value) for n in tree.body
@@ -135,7 +140,7 @@ def test_the_front_door_offers_what_people_use():
     import voxtral_nb
     names = """RunConfig train dry_run evaluate transcribe load_voxtral load_speech SpeechDataset Recorder Uploads
         sample_speech publish_model publish_dataset launch_demo deploy_demo Live run_notebook Studio Review
-        draft_transcripts""".split()
+        draft_transcripts doctor""".split()
     assert sorted(voxtral_nb.__all__) == sorted(names) and set(names) <= set(dir(voxtral_nb))
     for module, offered in voxtral_nb._HOMES.items(): assert set(offered) <= set(defined(module)), module
     code = ("import sys, voxtral_nb; "
@@ -151,7 +156,7 @@ SECTION = {"Core": "core", "Data": "data", "Record": "record", "Model": "model",
            "Training": "training", "Share": "share", "Run": "run", "Studio": "studio", "Testing": "testing"}
 
 
-def linked(text, folder): # "[name](nbs/core/01_config.ipynb)" in rows of tables, with what stands in each row
+def linked(text, folder): # "[name](nbs/core/04_config.ipynb)" in rows of tables, with what stands in each row
     return re.findall(rf"^\|.*?\[(\w+)\]\(nbs/({folder}/[\w.]+)\)", text, re.M)
 
 

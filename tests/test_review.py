@@ -50,10 +50,10 @@ def test_review(server):
         transcript = rev.part("transcript")
         assert said() == SAID[3][0] and rev.progress.startswith("5 drafts left") # least sure first
         rev.key("s") # later
-        wait_for(lambda: said() == SAID[1][0], 10, "the next draft")
+        wait_for(lambda: said() == SAID[1][0], "the next draft")
         assert rev.part("doubt").all_inner_texts() == ["won", "sevn"]
         rev.key("p")
-        wait_for(lambda: rev.seen("played") == 1, 10, "the clip to be played")
+        wait_for(lambda: rev.seen("played") == 1, "the clip to be played")
         length = next(o for o in Drafts(folder).refresh().rows.values() if o["text"] == SAID[1][0])["duration"]
         assert abs(rev.page.evaluate("() => window.seen.sound.duration") - length) < .05
         rev.key("e") # goes to the first doubtful word, and selects it
@@ -72,14 +72,14 @@ def test_review(server):
         rev.wait_said("without listening")
         assert [r["accepted"] for r in rows(folder)] == ["corrected", "unheard"]
         rev.key("z")
-        wait_for(lambda: said() == SAID[2][0] and len(rows(folder)) == 1, 10, "the draft to come back")
+        wait_for(lambda: said() == SAID[2][0] and len(rows(folder)) == 1, "the draft to come back")
         rev.key("d")
         rev.wait_said("Rejected")
         assert said() == "The model heard no words."
         rev.key("a") # there is nothing to accept: a message, and nothing is written
         rev.wait_said("type what was said")
         rev.key("b")
-        wait_for(lambda: said() == SAID[2][0], 10, "the way back")
+        wait_for(lambda: said() == SAID[2][0], "the way back")
         rev.part("options").locator("summary").click()
         rev.part("accept-sure").click()
         rev.wait_said("1 draft accepted")

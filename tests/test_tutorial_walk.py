@@ -30,16 +30,16 @@ class Walker(RecorderPage):
     def output(self, id): return cell_output_text(self.page, self.at(id))
     def cell(self, id): return self.page.locator(".jp-Notebook .jp-Cell").nth(self.at(id))
 
-    def run(self, *ids, timeout=180):
+    def run(self, *ids):
         "Run cells and picture what they show."
         for id in ids:
-            run_cell(self.page, self.at(id), timeout)
+            run_cell(self.page, self.at(id))
             said = self.output(id)
             assert "Traceback" not in said and "Error" not in said.split("\n")[0], f"{id}: {said[-2000:]}"
             if said: screenshot(self.cell(id), f"{self.shots}-{id}")
 
     def show(self):
-        run_cell(self.page, self.at("rec"), 0)
+        run_cell(self.page, self.at("rec"), wait=False)
         return self.ready()
 
     def upload(self, n):
@@ -47,11 +47,11 @@ class Walker(RecorderPage):
         manifest = sample_speech("accent_train")
         audio = [manifest.parent/json.loads(l)["audio_path"] for l in manifest.read_text().splitlines()[:n]]
         super().upload(manifest, *audio)
-        self.wait_said("Look at the list", 60)
-        wait_for(lambda: f"Save {n} " in self.part("save").inner_text(), 60, f"{n} files to be ready")
+        self.wait_said("Look at the list")
+        wait_for(lambda: f"Save {n} " in self.part("save").inner_text(), f"{n} files to be ready")
         self.shot(f"{self.shots}-upload")
         self.click("save")
-        self.wait_said(f"{n} files saved", 60)
+        self.wait_said(f"{n} files saved")
 
 
 BEFORE, LOOK = ("colab", "imports", "settings", "prompts"), ("look-imports", "validate", "stats", "clips")
@@ -101,7 +101,7 @@ def test_walk(tmp_path, n):
 
             reload(walk.page)
             hint = walk.cell("rec").get_by_text("Run this cell")
-            wait_for(lambda: walk.root.and_(walk.page.locator("[data-ready=true]")).count() or hint.count(), 20,
+            wait_for(lambda: walk.root.and_(walk.page.locator("[data-ready=true]")).count() or hint.count(),
                      "the recorder, or what to do")
             screenshot(walk.cell("rec"), f"{walk.shots}-reloaded")
             walk.show()

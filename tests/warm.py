@@ -3,23 +3,37 @@ import.
 
     r = warm("import sys; print(sys.argv[1:])", "a") # r.returncode, r.stdout, r.stderr
     p = subprocess.Popen([*warm.python, script, "a"]) # as python script a
+    warm(code, env=warm.again) # what it starts by sys.executable begins there too
 
 One process imports, and forks for each script. A script has a process of its own: it may be killed, fail and change
-what it likes. What depends on how Python starts (imports, workers that are spawned) is for `sh`."""
-import atexit, gc, importlib, json, os, runpy, select, shutil, signal, socket, subprocess, sys, tempfile, threading
+what it likes. What depends on how Python starts, as imports do, is for `sh`."""
+import atexit, fcntl, gc, importlib, json, multiprocessing.process, os, runpy, select, shlex, shutil, signal, socket
+import subprocess, sys, tempfile, threading, time
+from collections import Counter
 from pathlib import Path
+
+PYTHON = sys.executable
+SHARED = "VOXTRAL_NB_WARM" # the folder of one that several processes use
+WORKER = "PYTEST_XDIST_WORKER"
 
 # What stands for a script where it was started: it hands over its files, passes signals on, and ends as the script does
 CLIENT = """import json, os, signal, socket, sys
+files = [o for o in map(int, os.listdir("/dev/fd")) if os.path.exists(f"/dev/fd/{o}")]
 passed = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 signal.pthread_sigmask(signal.SIG_BLOCK, passed)
 s = socket.socket(socket.AF_UNIX)
 s.connect(sys.argv[1])
-job = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
-socket.send_fds(s, [len(job).to_bytes(4, "big")], [0, 1, 2])
+job = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ), files]).encode()
+socket.send_fds(s, [len(job).to_bytes(4, "big")], files)
 s.sendall(job)
 pid = int.from_bytes(s.recv(4), "big")
-for o in passed: signal.signal(o, lambda n, _: os.kill(pid, n))
+name = os.path.join(os.path.dirname(sys.argv[1]), f"{os.getpid()}.pid")
+with open(f"{name}.new", "w") as f: f.write(str(pid))
+os.replace(f"{name}.new", name)
+def on(n, _):
+    try: os.kill(pid, n)
+    except ProcessLookupError: pass # it has ended
+for o in passed: signal.signal(o, on)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, passed)
 if not (end := s.recv(4)): sys.exit("warm: the process that forks has ended")
 if (status := int.from_bytes(end, "big", signed=True)) < 0:
@@ -29,36 +43,69 @@ os._exit(status)"""
 
 
 class Warm:
-    "The process that forks; it starts with the first script."
-    def __init__(self): self.process = None
+    "The process that forks; it starts with the first script. Where pytest has several processes, they have one of it."
+    def __init__(self, python=PYTHON, **env): # of a Python that can import the package
+        self.executable, self.env, self.process, self.folder = python, env, None, None
+
+    def start(self):
+        "Begin to import."
+        self.folder = Path(tempfile.mkdtemp(prefix="voxtral_nb_warm_"))
+        (self.folder/"client.py").write_text(CLIENT)
+        (self.folder/"python").write_text(f'#!/bin/sh\nexec {shlex.join(self.command)} "$@"\n')
+        (self.folder/"python").chmod(0o755)
+        spec = dict(argv=[*self.command, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python",
+                    display_name="Python 3")
+        (self.folder/"kernels"/"python3").mkdir(parents=True)
+        (self.folder/"kernels"/"python3"/"kernel.json").write_text(json.dumps(spec))
+        self.process = subprocess.Popen([self.executable, __file__, self.folder/"socket"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, # no file: a job's output may be one that has no places
+                                        start_new_session=True,
+                                        env={**os.environ, "OMP_NUM_THREADS": "1", **self.env})
+
+    def share(self):
+        "Start it for the processes that this one starts."
+        self.start()
+        os.environ[SHARED] = str(self.folder)
 
     @property
     def python(self):
         "What stands in place of `python` in a command."
-        if self.process is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="voxtral_nb_warm_"))
-            self.process = subprocess.Popen([sys.executable, __file__, self.folder/"socket"], stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, start_new_session=True,
-                                            env={**os.environ, "OMP_NUM_THREADS": "1"})
-            (self.folder/"client.py").write_text(CLIENT)
-            if not (select.select([self.process.stdout], [], [], 180)[0] and self.process.stdout.readline()):
-                raise AssertionError("the process that forks did not begin within 180 s")
-        return [sys.executable, "-I", "-S", str(self.folder/"client.py"), str(self.folder/"socket")]
+        if self.folder is None:
+            if SHARED in os.environ and self.executable == PYTHON: self.folder = Path(os.environ[SHARED])
+            else: self.start()
+            end = time.monotonic() + 600
+            while not self.answers():
+                assert self.process is None or self.process.poll() is None, "the process that forks has ended"
+                assert time.monotonic() < end, "the process that forks did not begin within 600 s"
+                time.sleep(.05)
+        return self.command
+
+    def answers(self):
+        with socket.socket(socket.AF_UNIX) as s: return not s.connect_ex(str(self.folder/"socket"))
+
+    @property
+    def command(self): return [PYTHON, "-I", "-S", str(self.folder/"client.py"), str(self.folder/"socket")]
+
+    @property
+    def again(self):
+        "The environment with which what a script starts by `sys.executable` begins in it too."
+        return dict(WARM_PYTHON=f"{self.python and self.folder}/python")
+
+    def job(self, pid):
+        "The process of a script, by that of what `python` started; None before it has begun."
+        f = self.folder/f"{pid}.pid"
+        return int(f.read_text()) if f.exists() else None
 
     @property
     def kernels(self):
         "A `JUPYTER_PATH` with which kernels named python3 begin in it too."
-        spec = dict(argv=[*self.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python",
-                    display_name="Python 3")
-        (f := self.folder/"kernels"/"python3"/"kernel.json").parent.mkdir(parents=True, exist_ok=True)
-        f.write_text(json.dumps(spec))
-        return str(self.folder)
+        return self.python and str(self.folder)
 
-    def __call__(self, code, *args, cwd=None, env=None, timeout=300, check=False):
+    def __call__(self, code, *args, cwd=None, env=None, timeout=1200, check=False):
         "Run a script with these arguments, without standard input: its exit status and what it printed."
         return self.run("-c", code, *args, cwd=cwd, env=env, timeout=timeout, check=check)
 
-    def run(self, *args, cwd=None, env=None, timeout=300, check=False):
+    def run(self, *args, cwd=None, env=None, timeout=1200, check=False):
         "The same for what follows `python`: `-m` and a module, or a file."
         env = {**os.environ, **{k: str(v) for k, v in (env or {}).items()}}
         r = subprocess.run([*self.python, *map(str, args)], cwd=cwd, env=env, timeout=timeout, capture_output=True,
@@ -67,11 +114,10 @@ class Warm:
         return r
 
     @property
-    def cpu(self): # s of processor time, with that of the scripts that ended
-        "What it took so far."
-        if self.process is None: return 0.
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15]))/os.sysconf("SC_CLK_TCK")
+    def cpu(self): # s of processor time
+        "What the scripts took that ended so far, of those that this process of pytest started."
+        f = self.folder and self.folder/f"cpu-{os.environ.get(WORKER)}"
+        return float(f.read_text()) if f and f.exists() else 0.
 
     def close(self):
         "End the process, and what it is running."
@@ -80,13 +126,13 @@ class Warm:
         try: self.process.wait(10)
         except subprocess.TimeoutExpired: os.killpg(self.process.pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.process = None
+        self.process = self.folder = None
 
 
 def load():
     "Import what scripts use."
     os.dup2(2, 1) # what an import prints is no answer
-    import gradio, ipykernel.kernelapp, jiwer, matplotlib, peft # noqa: F401
+    import gradio, ipykernel.kernelapp, jiwer, jupyter_server.serverapp, matplotlib, peft # noqa: F401
     from transformers import VoxtralForConditionalGeneration # noqa: F401
     from voxtral_nb.core.assets import tiny_path
     from voxtral_nb.model.models import load_processor
@@ -100,8 +146,8 @@ def load():
 
 
 def received(conn): # a connection of a client
-    "The job that comes, arguments, folder and environment, and the files that it reads and writes."
-    size, fds, *_ = socket.recv_fds(conn, 4, 3)
+    "The job that comes: arguments, folder, environment, numbers of its files, and the files."
+    size, fds, *_ = socket.recv_fds(conn, 4, 64)
     data, n = b"", int.from_bytes(size, "big")
     while len(data) < n and (more := conn.recv(n - len(data))): data += more
     return json.loads(data) if n and len(data) == n else None, fds
@@ -113,17 +159,23 @@ def kill(pid): # of a job, which leads a group
         except ProcessLookupError: pass
 
 
+def count(path, cpu, worker, used): # path of the socket
+    "Add what a job used to what the jobs of this process of pytest did."
+    cpu[worker] += used.ru_utime + used.ru_stime
+    (new := Path(f"{path}.new")).write_text(str(cpu[worker]))
+    new.replace(Path(path).parent/f"cpu-{worker}")
+
+
 def serve(path): # of the socket
     "Fork for each job that comes, and return it in the new process."
-    answer = os.dup(1)
     load()
     server, (wake, woken), jobs = socket.socket(socket.AF_UNIX), socket.socketpair(), {} # jobs: process -> its client
+    whose, cpu = {}, Counter() # process -> process of pytest -> s
     wake.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake.fileno())
     server.bind(path)
     server.listen()
-    os.write(answer, b"ready\n")
     while True:
         ready = select.select([0, server, woken, *filter(None, jobs.values())], [], [])[0]
         if 0 in ready: # who started it has closed it, or has ended
@@ -131,7 +183,8 @@ def serve(path): # of the socket
             os._exit(0)
         if woken in ready: woken.recv(4096)
         for pid, client in list(jobs.items()):
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            ended, status, used = os.wait4(pid, os.WNOHANG)
+            if ended: count(path, cpu, whose.pop(pid), used)
             if ended and (client := jobs.pop(pid)):
                 try: client.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "big", signed=True))
                 except OSError: pass
@@ -147,18 +200,21 @@ def serve(path): # of the socket
                 os.setsid()
                 signal.set_wakeup_fd(-1)
                 for o in (server, wake, woken, client, *filter(None, jobs.values())): o.close()
-                os.close(answer)
                 return job, fds
             for o in fds: os.close(o)
             if job:
-                jobs[pid] = client
+                jobs[pid], whose[pid] = client, job[2].get(WORKER)
                 client.sendall(pid.to_bytes(4, "big"))
 
 
-def begin(args, cwd, env, fds): # of a job
+def begin(args, cwd, env, numbers, fds): # of a job
     "Make this process what `python` would be: its folder, environment, files, signals and path."
-    for i,o in enumerate(fds): os.dup2(o, i)
+    high = [fcntl.fcntl(o, fcntl.F_DUPFD, 512) for o in fds]
     for o in fds: os.close(o)
+    for i,o in zip(numbers, high):
+        os.dup2(o, i)
+        os.close(o)
+    sys.executable = env.get("WARM_PYTHON", sys.executable)
     for o in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP): signal.signal(o, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     hub = {k: v for k, v in os.environ.items() if k.startswith("HF_")}
@@ -175,11 +231,15 @@ def begin(args, cwd, env, fds): # of a job
             vars(o).update({k: v for k, v in changed.items() if k in vars(o)})
         huggingface_hub.hf_api.api.endpoint = constants.ENDPOINT # what the module's functions use
     if any(o.startswith("GRADIO_") for o in env): importlib.reload(importlib.import_module("gradio.http_server"))
+    tempfile.tempdir = None # it was looked up with another TMPDIR
     os.chdir(cwd)
+    multiprocessing.process.ORIGINAL_DIR = cwd # from which a spawned process imports the script
     sys.stdin = open(0, closefd=False)
-    first = dict([("-c", ""), ("-m", cwd)]).get(args[0], os.path.dirname(args[0]))
+    safe = args[0] == "-P" # its own folder is not searched
+    if safe: args.pop(0)
+    first = [dict([("-c", ""), ("-m", cwd)]).get(args[0], os.path.dirname(args[0]))]*(not safe)
     more = [os.path.abspath(o) for o in env.get("PYTHONPATH", "").split(os.pathsep) if o]
-    sys.path[:] = [first, *more, *(o for o in sys.path[1:] if o not in more)]
+    sys.path[:] = [*first, *more, *(o for o in sys.path[1:] if o not in more)]
 
 
 def script(args):
@@ -200,8 +260,8 @@ def script(args):
 
 
 if __name__ == "__main__":
-    (args, cwd, env), fds = serve(sys.argv[1])
-    begin(args, cwd, env, fds)
+    (args, cwd, env, numbers), fds = serve(sys.argv[1])
+    begin(args, cwd, env, numbers, fds)
     status = script(args)
     threading._shutdown() # threads, then what was registered, as Python itself ends
     atexit._run_exitfuncs()

@@ -4,7 +4,7 @@ nbdev processes the notebooks into _proc/ (directives, show_doc, links). README.
 The site is a copy of _proc/ in build/docs, with `NN_name.ipynb` renamed to `name.ipynb`, rendered into _docs/ by Quarto
 if it is installed, otherwise by smalldocs, which is pure Python and reads the same _quarto.yml (it ignores
 `output-file`, hence the renaming)."""
-import argparse, html, json, os, re, shutil, subprocess, sys
+import argparse, base64, functools, html, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -17,9 +17,11 @@ def processed(
     only="", # process only notebooks with this file name; empty for all
 ): # nbdev's processed folder
     "Process the notebooks as nbdev does for Quarto."
+    import nbdev.config
     from nbdev.doclinks import _build_modidx
     from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
+    nbdev.config._load_toml = functools.cache(nbdev.config._load_toml) # asked for 10,000 times, at each cell
     refresh_quarto_yml()
     _build_modidx()
     return proc_nbs(n_workers=0, file_glob=only) # each worker would import torch: here that is most of the time
@@ -86,8 +88,23 @@ def stage(
     yml.write_text(numbered.sub(r"\1", yml.read_text(encoding="utf-8")), encoding="utf-8")
 
 
+WIDE = 650 # px: a phone shows a wider picture so small that its words cannot be read
+
+def scrolling(
+    img, # an <img> tag
+    folder, # of its page
+): # the tag, within what scrolls if it is a wide PNG; styles.css gives it its width on a phone
+    "Keep a wide picture readable on a phone."
+    src = re.search('src="(?:data:image/png;base64,)?([^"]*)', img)[1]
+    head = base64.b64decode(src[:32]) if "base64," in img else (folder/src).read_bytes()[:24]
+    width = int.from_bytes(head[16:20], "big") if head[:4] == b"\x89PNG" else 0
+    if width <= WIDE: return img
+    return f'<span class="wide" tabindex="0" style="--wide: {min(width, 900)}px">{img}</span>'
+
+
 def finished(
     page, # HTML
+    folder, # where it lies
 ): # HTML that asks no other host for anything, and says what each picture is
     "Math as MathML; links to private names lead to their page; a text for each picture; what else axe-core asks for."
     from latex2mathml.converter import convert
@@ -105,7 +122,8 @@ def finished(
     for i,o in enumerate(parts):
         if o.startswith("<h"): title = " ".join(re.sub("<[^>]+>", "", o).split())
         elif o.startswith("<img "): parts[i] = f'<img alt="Output of the code above, in the section {title}" {o[5:]}'
-    return "".join(parts)
+    here = '<img (?![^>]*src="(?:https?:|data:image/svg))[^>]*>'
+    return re.sub(here, lambda m: scrolling(m[0], folder), "".join(parts))
 
 
 def site(): # the folder of the site
@@ -115,12 +133,14 @@ def site(): # the folder of the site
     if shutil.which("quarto"): subprocess.run(["quarto", "render", str(src), "--no-execute"], check=True)
     else:
         print("Quarto is not installed: smalldocs builds the site.")
+        import smalldocs.highlight
         from smalldocs.site import build
+        smalldocs.highlight.css_class = functools.cache(smalldocs.highlight.css_class) # of 260,000 tokens
         for w in build(str(src), quiet=True).warnings:
             if not re.search("format-links|html-math-method", w): print(f"warning: {w}", file=sys.stderr) # for Quarto
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(src/"_docs", out)
-    for p in out.rglob("*.html"): p.write_text(finished(p.read_text(encoding="utf-8")), encoding="utf-8")
+    for p in out.rglob("*.html"): p.write_text(finished(p.read_text(encoding="utf-8"), p.parent), encoding="utf-8")
     pages = len(list(out.rglob("*.html")))
     print(f"{pages} pages in {out.relative_to(root)}/; open {(out/'index.html').relative_to(root)}")
     return out

@@ -9,6 +9,7 @@ _HOMES = {
     "record.uploads": ["Uploads"], "record.recorder": ["Recorder"], "record.review": ["Review"],
     "model.models": ["load_voxtral"], "measure.evaluation": ["evaluate", "transcribe"], "measure.drafting": ["draft_transcripts"],
     "training.trainer": ["train"], "training.plan": ["dry_run"], "run.notebooks": ["run_notebook"],
+    "run.doctor": ["doctor"],
     "share.publish": ["publish_model", "publish_dataset"], "share.demo": ["launch_demo", "deploy_demo"],
     "share.live": ["Live"],
     "studio.studio": ["Studio"],

@@ -22,7 +22,7 @@ from ..core.files import atomic_write, staged_folder, strict_json
 from ..core.words import counted, data_size, duration, short
 from .audio import (SAMPLE_RATE, AudioError, audio_info, measure, pcm_sha256, read_audio, resample,
                                    speech_edges, write_wav)
-from .dataset import (PART_KEYS, BadRow, DatasetError, SpeechDataset, check_on_bad, is_part,
+from .dataset import (PART_KEYS, BadRow, BadRows, DatasetError, SpeechDataset, check_on_bad, is_part,
                                      progress_bar, raise_bad_rows, times_of)
 from .formats import clips_of_words
 
@@ -48,7 +48,7 @@ class Care:
     seconds:tuple = (0., 0.) # of audio, before and after
     changes:list = field(default_factory=list) # dicts with `row`, its number in the old dataset
     left:list = field(default_factory=list) # the same, with `why`: what could not be done
-    skipped:list = field(default_factory=list) # a `BadRow` for each row that is missing because it cannot be used
+    skipped:list = field(default_factory=BadRows) # the rows that are missing because they cannot be used
     dry_run:bool = False # was nothing written?
 
 # %% ../../nbs/data/11_care.ipynb #care-repr
@@ -137,7 +137,7 @@ def write_edited(
     ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset, on_bad)
     folder = Path(folder).expanduser()
     done = Care(what=what, folder=folder, log=folder.with_name(folder.name + ".log.jsonl"), rows=len(ds) + len(ds.bad),
-                dry_run=dry_run, skipped=list(ds.bad))
+                dry_run=dry_run, skipped=BadRows(ds.bad))
     _check_free(done, ds)
     given = consents(read_consents(ds.folder))
     if dry_run:
@@ -192,6 +192,7 @@ def _log_lines(done, ds, settings):
     yield from done.changes
     yield from done.left
     for b in done.skipped: yield dict(line=b.line, why=b.reason, skipped=True)
+    if more := len(done.skipped) - len([*done.skipped]): yield dict(skipped=True, more=more)
 
 # %% ../../nbs/data/11_care.ipynb #trim
 def _moved(words, start, end): # words of a clip, in the times of its part from `start` to `end` s
@@ -236,7 +237,7 @@ def _timed(row) -> list: # words of a row with their times in the clip, in order
 def timed_words(
     row:dict, # of a dataset
 ) -> list: # of (first character, one past the last, start, end in s); empty if the times of its words are not known
-    "Where the words of a row stand in its transcript, and when they are said."
+    "Where the words of a row are in its transcript, and when they are said."
     text,at,found = row["text"].casefold(),0,[]
     if len(text) != len(row["text"]): text = row["text"] # folding changed the length, as ß does
     for w in _timed(row):
@@ -311,7 +312,8 @@ def _pieces(row, longest, pause, margin): # yields (start, end in s, text, words
     for part in clips_of_words(words, math.inf, longest - 2*margin, margin):
         n,start = len(part["words"]),part["offset"]
         end = start + part["duration"]
-        if end - start > longest + 1e-3: raise ValueError(f"a word, or what has no pause, lasts {end - start:.1f} s")
+        if end - start > longest + 1e-3:
+            raise ValueError(f"a word, or a stretch without a pause, lasts {end - start:.1f} s")
         if at and words[at]["start"] - words[at-1]["end"] < pause:
             raise ValueError(f"it has no pause of {pause:g} s at which it could be cut into {longest:g} s")
         last = at + n == len(words)
@@ -331,6 +333,7 @@ def cut_long(
 ) -> Care:
     "Cut clips that are too long at their pauses."
     if not max_seconds > 2*margin >= 0: raise DatasetError(f"max_seconds={max_seconds} must be above twice the margin")
+    if not pause >= 0: raise DatasetError(f"pause={pause} is not allowed; allowed: 0 or more seconds")
     def edit(i, row, ds):
         info = audio_info(clip := ds.clip(row))
         if info.duration <= max_seconds: return [Edited(row)]

@@ -8,51 +8,176 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/granary.html.md"""
 __all__ = ['GRANARY', 'GRANARY_2', 'granary_corpora', 'granary_phrases', 'granary_speech']
 
 # %% ../../nbs/data/06_granary.ipynb #imports-std
-import hashlib, heapq, json, os, re
+import gzip, hashlib, heapq, io, json, os, re
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 
 # %% ../../nbs/data/06_granary.ipynb #imports-other
-from ..core.config import check_language
+from ..core.config import check_language, language_names
 from ..core.files import atomic_write
-from ..core.hub import hub_answer
 from ..core.words import either
-from .dataset import (BadRow, DatasetError, check_clip, check_on_bad, find_audio, raise_bad_rows,
-                                     rows_to_hf, to_row)
-from .formats import Recordings
-from .sources import hub_columns, hub_dataset, stored_undecoded
-from .streams import audio_bytes, stream_sources
+from .dataset import (TEXT_KEYS, BadRow, BadRows, DatasetError, check_clip, check_on_bad, find_audio,
+                                     find_key, parse_line, raise_bad_rows, rows_to_hf, shown_line, to_row)
+from .formats import AUDIO_SUFFIXES, Recordings
+from .sources import hub_columns, hub_dataset, hub_files, stored_undecoded
+from .streams import audio_bytes, retry_hub, stream_sources
 
 # %% ../../nbs/data/06_granary.ipynb #corpora
 GRANARY,GRANARY_2 = "nvidia/Granary","nvidia/Granary-v2"
+
+@dataclass(frozen=True)
+class _Manifest:
+    "The transcripts of a language in a corpus."
+    repo:str # Hub id
+    commit:str # all of it is read from this one, whatever is pushed meanwhile
+    language:str # ISO 639-1
+    corpus:str # such as "voxpopuli"
+    files:tuple # paths in the repository
+    def __str__(self): return f"{self.repo} ({self.language}_{self.corpus})"
+
+def _said(name) -> tuple|None: # (language, corpus) of a config: sv_voxpopuli, voxpopuli-sv
+    for m in (re.fullmatch(r"(?P<l>[a-z]{2})[_-](?P<c>.+)", name), re.fullmatch(r"(?P<c>.+)[_-](?P<l>[a-z]{2})", name)):
+        if m and m["l"] in language_names(): return m["l"],m["c"]
+
+# %% ../../nbs/data/06_granary.ipynb #manifests
+def _parts(config) -> list: # of (split, pattern) of a config on a card
+    d = config.get("data_files") or [dict(split="asr", path=f"{config.get('data_dir') or ''}/*".lstrip("/"))]
+    d = [dict(split=k, path=v) for k,v in d.items()] if isinstance(d, dict) else [d] if isinstance(d, str) else d
+    d = [dict(split="asr", path=o) if isinstance(o, str) else o for o in d]
+    return [(str(o.get("split")), p) for o in d for p in ([o["path"]] if isinstance(o["path"], str) else o["path"])]
+
+def _manifests(
+    configs:list, # of a card
+    files:list, # of the repository
+) -> dict: # (language, corpus) -> paths
+    "The manifests with transcripts."
+    found = {}
+    for config in configs:
+        if (key := _said(str(config.get("config_name")))) is None: continue
+        parts = _parts(config)
+        own = [p for split,p in parts if split == "asr"] or [p for split,p in parts if not split.startswith("ast")]
+        found[key] = [f for f in files if any(fnmatch(f, p) for p in own)]
+    if found: return found
+    for f in files:
+        m = re.fullmatch(r"(?:.+/)?([a-z]{2})/([^/]+)/(?:.+/)?([^/]+)\.(?:jsonl?|parquet|csv|tsv)(?:\.gz)?", f)
+        if m and m[1] in language_names() and not re.search(r"(^|[_-])ast([_-]|$)", m[3]):
+            found.setdefault((m[1], m[2]), []).append(f)
+    return found
+
+# %% ../../nbs/data/06_granary.ipynb #granary-corpora
+def _all_manifests(repo) -> tuple: # (commit, {(language, corpus): paths})
+    from huggingface_hub import DatasetCard, hf_hub_download
+    n = 0
+    while True:
+        try:
+            commit,files = hub_files(repo)
+            if "README.md" not in files: return commit,_manifests([], files)
+            card = DatasetCard.load(hf_hub_download(repo, "README.md", repo_type="dataset", revision=commit))
+            return commit,_manifests(card.data.get("configs") or [], files)
+        except DatasetError: raise
+        except Exception as e: retry_hub(e, repo, n)
+        n += 1
 
 def granary_corpora(
     repo:str=GRANARY, # Hub id of a version of Granary
 ) -> dict: # language -> names of its corpora
     "The languages and corpora that there are."
-    from datasets import get_dataset_config_names
-    try: names = get_dataset_config_names(repo)
-    except Exception as e:
-        answer = hub_answer(e, name=f"datasets/{repo}")
-        raise DatasetError(answer.message(f"the corpora of {repo} are not known") if answer else f"{repo}: {e}") from e
     found = {}
-    for o in sorted(names):
-        language,_,corpus = o.partition("_")
-        if corpus: found.setdefault(language, []).append(corpus)
+    for language,corpus in sorted(_all_manifests(repo)[1]): found.setdefault(language, []).append(corpus)
     return found
 
-def _config(language, corpus, repo) -> str: # such as "sv_voxpopuli"
+# %% ../../nbs/data/06_granary.ipynb #pick-manifest
+def _manifest(language, corpus, repo) -> _Manifest:
     check_language(language)
-    if corpus is not None: return f"{language}_{corpus}"
-    there = granary_corpora(repo)
-    if language not in there: raise DatasetError(f"{repo} has no {language!r}; it has {', '.join(there)}")
-    if len(there[language]) > 1:
-        raise DatasetError(f"corpus: {repo} has {either(there[language])} in {language!r}; name one")
-    return f"{language}_{there[language][0]}"
+    commit,found = _all_manifests(repo)
+    there = sorted(c for l,c in found if l == language)
+    if not there: raise DatasetError(f"{repo} has no {language!r}; it has {', '.join(sorted({l for l,_ in found}))}")
+    if corpus is None and len(there) > 1:
+        raise DatasetError(f"corpus: {repo} has {either(there)} in {language!r}; name one")
+    if corpus is not None and corpus not in there:
+        raise DatasetError(f"corpus: {repo} has no {corpus!r} in {language!r}, but {', '.join(there)}")
+    corpus = corpus or there[0]
+    if not found[language, corpus]:
+        raise DatasetError(f"{repo} has no file with the transcripts of {language}_{corpus}")
+    return _Manifest(repo=repo, commit=commit, language=language, corpus=corpus, files=(*found[language, corpus],))
+
+# %% ../../nbs/data/06_granary.ipynb #lines
+_LONGEST = 1 << 24 # bytes of a line that are looked at
+
+def _lines(m:_Manifest, path:str): # yields (number from 1, bytes)
+    from huggingface_hub import HfFileSystem
+    at,line,n = 0,0,0
+    while True:
+        try:
+            with HfFileSystem().open(f"datasets/{m.repo}@{m.commit}/{path}", "rb") as raw:
+                f = gzip.open(raw) if path.endswith(".gz") else io.BufferedReader(raw, 1 << 20)
+                f.seek(at)
+                while got := f.readline(_LONGEST):
+                    more = got
+                    while not more.endswith(b"\n") and (more := f.readline(_LONGEST)): pass
+                    at,line,n = f.tell(),line + 1,0
+                    yield line,got
+                return
+        except Exception as e: retry_hub(e, m.repo, n)
+        n += 1
+
+# %% ../../nbs/data/06_granary.ipynb #table-rows
+def _table(m:_Manifest, path:str): # yields (number from 0, row) of another format
+    from datasets import load_dataset
+    i = n = 0
+    while True:
+        try:
+            data = load_dataset(m.repo, data_files=dict(asr=[path]), split="asr", streaming=True, revision=m.commit)
+            for row in data.skip(i):
+                i,n = i + 1,0
+                yield i - 1,row
+            return
+        except Exception as e: retry_hub(e, m.repo, n)
+        n += 1
+
+# %% ../../nbs/data/06_granary.ipynb #manifest-rows
+_TEXTS = (*TEXT_KEYS, "asr_text", "pred_text", "answer")
+
+def _row_of(
+    raw, # a line, or a row
+) -> dict|None: # None: an empty line
+    "The row in a line; `ValueError` says what it is instead."
+    return raw if isinstance(raw, dict) else parse_line(raw) if raw.strip() else None
+
+def _rows(
+    m:_Manifest,
+    text_column:str|None=None, # None: the usual names
+    bad:list|None=None, # receives a `BadRow` for each line that is not one; None: they are not listed
+): # yields ((path, number), row with `text`)
+    "The rows of a manifest."
+    for path in m.files:
+        for i,raw in (_lines if re.search(r"\.jsonl?(\.gz)?$", path) else _table)(m, path):
+            try: row = _row_of(raw)
+            except ValueError as e:
+                if bad is not None: bad.append(BadRow(f"{m.repo}/{path}", i, str(e), shown_line(raw, 60)))
+                continue
+            if row is None: continue
+            key = text_column or find_key(row, _TEXTS)
+            if key not in row:
+                raise DatasetError(f"{m.repo}/{path} has no column {key!r}; its columns: {', '.join(row)}" if key else
+                                   f"{m.repo}/{path}: no column is known to hold the transcript; name it with "
+                                   f"text_column; its columns: {', '.join(row)}")
+            yield (path, i),row | dict(text=row[key])
 
 # %% ../../nbs/data/06_granary.ipynb #phrases
 def _cache() -> Path: return Path(os.environ.get("VOXTRAL_NB_CACHE") or "~/.cache/voxtral_nb").expanduser()/"granary"
 
+def _kept(ask:dict) -> Path: # where the answer to a request lies
+    return _cache()/f"{ask['language']}-{hashlib.sha256(json.dumps(ask).encode()).hexdigest()[:16]}.json"
+
+# %% ../../nbs/data/06_granary.ipynb #seconds
+def _seconds(row) -> float: # 0 where it is not known
+    v = row.get("duration")
+    return v if isinstance(v, (int, float)) and not isinstance(v, bool) else 0
+
+# %% ../../nbs/data/06_granary.ipynb #granary-phrases
 def granary_phrases(
     language:str, # ISO 639-1
     corpus:str|None=None, # such as "voxpopuli"; None: the only one of the language
@@ -64,123 +189,187 @@ def granary_phrases(
     pool:int=5000, # rows that are looked through
     seed:int=42, # another seed, other sentences
     repo:str=GRANARY, # Hub id of a version of Granary
+    text_column:str|None=None, # with the transcripts; None: the usual names
 ) -> list: # of str, for `read_prompts` and `Recorder`
     "Transcripts to read aloud."
     ask = dict(language=language, corpus=corpus, n=n, min_chars=min_chars, max_chars=max_chars, max_seconds=max_seconds,
-               pool=pool, seed=seed, repo=repo)
-    kept = _cache()/f"{language}-{hashlib.sha256(json.dumps(ask).encode()).hexdigest()[:16]}.json"
-    if kept.is_file():
+               pool=pool, seed=seed, repo=repo) | (dict(text_column=text_column) if text_column else {})
+    if (kept := _kept(ask)).is_file():
         print(f"sentences of {repo} from the cache: {kept}")
         return json.loads(kept.read_text(encoding="utf-8"))["phrases"]
-    config,found = _config(language, corpus, repo),{}
-    try:
-        for row in islice(hub_dataset(repo, "asr", config, streaming=True), pool):
-            text = " ".join(str(row.get("text") or "").split())
-            if min_chars <= len(text) <= max_chars and (max_seconds is None
-                                                        or (row.get("duration") or 0) <= max_seconds):
-                found[text] = hashlib.sha256(f"{seed}|{text}".encode()).digest()
-    except DatasetError: raise
-    except Exception as e:
-        answer = hub_answer(e, name=f"datasets/{repo}")
-        raise DatasetError(answer.message(f"{repo} ({config}) cannot be read") if answer
-                           else f"{repo} ({config}): {e}") from e
+    m,found = _manifest(language, corpus, repo),{}
+    for _,row in islice(_rows(m, text_column), pool):
+        text = " ".join(str(row["text"] or "").split())
+        if min_chars <= len(text) <= max_chars and (max_seconds is None or _seconds(row) <= max_seconds):
+            found[text] = hashlib.sha256(f"{seed}|{text}".encode()).digest()
     if not found:
-        raise DatasetError(
-            f"none of the first {pool} transcripts of {repo} ({config}) has {min_chars} to {max_chars} characters")
+        raise DatasetError(f"none of the first {pool} transcripts of {m} has {min_chars} to {max_chars} characters")
     phrases = sorted(found, key=found.get)[:n]
     atomic_write(kept, json.dumps(dict(ask, phrases=phrases), ensure_ascii=False))
     return phrases
 
 # %% ../../nbs/data/06_granary.ipynb #rows
 def _fitting(
-    repo:str, # Hub id
-    config:str, # such as "sv_voxpopuli"
+    m:_Manifest,
     limit:int|None, # rows that are looked at
     limits:dict, # min_chars, max_chars, min_seconds, max_seconds
-): # yields (number, row)
+    **how # text_column and bad of `_rows`
+): # yields (place, row)
     "The rows of a manifest within the limits."
-    low,high,short,long = (limits[k] for k in ("min_chars", "max_chars", "min_seconds", "max_seconds"))
-    for i,raw in enumerate(islice(hub_dataset(repo, "asr", config, streaming=True), limit)):
-        chars,seconds = len(str(raw.get("text") or "").strip()),raw.get("duration") or 0
-        if low <= chars <= (high or chars) and short <= seconds <= (long or seconds): yield i,raw
+    low,high,least,most = (limits[k] for k in ("min_chars", "max_chars", "min_seconds", "max_seconds"))
+    for place,raw in islice(_rows(m, **how), limit):
+        chars,seconds = len(str(raw["text"] or "").strip()),_seconds(raw)
+        if low <= chars <= (high or chars) and least <= seconds <= (most or seconds): yield place,raw
 
-def _drawn(rows, n, seed): # (number, row) of `n` of them, by the hash of their ids; None: all
+def _drawn(rows, n, seed): # (place, row) of `n` of them, by the hash of their ids; None: all
     if n is None: return rows
     def rank(o): return hashlib.sha256(f"{seed}|{o[1].get('utt_id') or o[0]}".encode()).digest()
     return sorted(heapq.nsmallest(n, rows, key=rank), key=lambda o: o[0])
 
-
 # %% ../../nbs/data/06_granary.ipynb #with-audio
+def _stem(name) -> str: # of a path or an id, which may have a dot in it
+    name = PurePosixPath(str(name).replace("\\", "/")).name
+    return next((name[:-len(o)] for o in AUDIO_SUFFIXES if name.casefold().endswith(o)), name)
+
+def _names(raw) -> list: # (name, is it the clip alone?) of a row's recording, the best first
+    given = [(raw.get("audio_filepath"), False), (raw.get("utt_id"), True), (raw.get("original_source_id"), False)]
+    return [(str(o), alone) for o,alone in given if o]
+
+# %% ../../nbs/data/06_granary.ipynb #finder
 def _finder(
     home:Path, # folder with recordings
-): # function of a row: path of its recording, None if it is not there
-    "Find recordings by the path of a row, or by its last part."
+): # function of a row: (path of its recording, is it the clip alone?), None if it is not there
+    "Find the recordings of rows."
     listed = Recordings(home)
     def find(raw):
-        path = listed.find(str(raw["audio_filepath"]).lstrip("/"))
-        if not (home/path).is_file(): path = listed.find(Path(path).name)
-        return path if find_audio(home, path).is_file() else None
+        wrong = None
+        for name,alone in _names(raw):
+            for key in (name.lstrip("/"), _stem(name)):
+                try:
+                    if find_audio(home, path := listed.find(key)).is_file(): return path,alone
+                except ValueError as e: wrong = wrong or e # outside of the folder, or one of several
+        if wrong: raise wrong
     return find
 
+# %% ../../nbs/data/06_granary.ipynb #with-audio-row
 def _with_audio(
     raw:dict, # of a manifest
-    path:str, # of its recording
+    found:tuple, # its recording, as `_finder` finds it
     home:Path, # folder with recordings
     on_bad:str, # "skip": decode it
 ) -> dict: # a row in our form
     "Bring a row into our form, and check its recording."
-    row = to_row({k: v for k,v in raw.items() if v is not None and k != "audio_filepath"} | dict(audio_path=path), home)
+    path,alone = found
+    left = {"audio_filepath"} | ({"offset", "start", "end"} if alone else set())
+    row = to_row({k: v for k,v in raw.items() if v is not None and k not in left} | dict(audio_path=path), home)
     row["audio"],row["duration"] = check_clip(find_audio(home, path), path, on_bad == "skip", row)
     return row
-
 
 # %% ../../nbs/data/06_granary.ipynb #fetch
 _IDS = ("utt_id", "audio_id", "id", "segment_id", "file", "path") # columns that may name a recording
 
 def _fetched(
     audio:str, # Hub dataset, as id:config:split
-    rows:list, # (number, row) of a manifest
-    name:str, # of the folder in the cache
+    rows:list, # (place, row) of a manifest
+    m:_Manifest,
 ) -> Path: # folder with the recordings that were found
     "Fetch the recordings of rows from a Hub dataset."
-    home = _cache()/"audio"/re.sub(r"[^\w.-]+", "-", f"{name}-{audio}")
+    home = _cache()/"recordings"/re.sub(r"[^\w.-]+", "-", f"{m.repo}/{m.language}_{m.corpus}-{audio}")
     home.mkdir(parents=True, exist_ok=True)
-    wanted = {Path(str(raw["audio_filepath"])).stem for _,raw in rows} - (had := {p.stem for p in home.iterdir()})
+    had = {_stem(p) for p in home.iterdir()}
+    names = [{_stem(o) for o,_ in _names(raw)} for _,raw in rows]
     if had: print(f"{len(had)} recordings from the cache: {home}")
-    if not wanted: return home
+    if not (wanted := [o for o in names if not o & had]): return home
     source, = stream_sources(audio)
     try:
-        with stored_undecoded(): _keep_wanted(source, wanted, home)
-    except DatasetError: raise
-    except Exception as e:
-        answer = hub_answer(e, name=f"datasets/{source.name}")
-        raise DatasetError(answer.message(f"{source.where} cannot be read") if answer
-                           else f"{source.where}: {e}") from e
-    print(f"{len({*home.iterdir()}) - len(had)} recordings from {source.where}, {len(wanted)} not found there")
+        with stored_undecoded(): left = _keep_wanted(source, wanted, home)
+    except DatasetError as e:
+        if not had: raise
+        left = print(f"{e}\nGoing on with the recordings in the cache") or len(wanted)
+    print(f"{len({*home.iterdir()}) - len(had)} recordings from {source.where}; {left} rows found none there")
     return home
 
-def _keep_wanted(source, wanted, home): # what is found of the set `wanted` is taken out of it
+# %% ../../nbs/data/06_granary.ipynb #keep-wanted
+def _sounds(source): # yields (audio, names) of the rows of a Hub dataset; goes on after trouble
     from datasets import Audio
-    ds = hub_dataset(source.name, source.split, source.config, streaming=True)
-    if ds.features is None: ds = ds._resolve_features()
-    column = hub_columns(ds, source.where, dict(audio=None))["audio"]
-    ds = ds.select_columns([column, *(k for k in _IDS if k in ds.features)]).cast_column(column, Audio(decode=False))
-    for raw in ds:
-        file = (raw[column] or {}).get("path") or ""
-        ids = [file, *(str(raw[k]) for k in _IDS if raw.get(k))]
-        for stem in wanted & {Path(o).stem for o in ids}:
-            atomic_write(home/f"{stem}{Path(file).suffix or '.wav'}", audio_bytes(raw[column], source.where))
-            wanted.discard(stem)
-        if not wanted: return
+    n,state,commit = 0,None,source.revision
+    while True:
+        try:
+            commit = commit or hub_files(source.name)[0]
+            ds = hub_dataset(source.name, source.split, source.config, streaming=True, revision=commit)
+            if ds.features is None: ds = ds._resolve_features()
+            column = hub_columns(ds, source.where, dict(audio=source.audio_column))["audio"]
+            ids = [k for k in _IDS if k in ds.features]
+            ds = ds.select_columns([column, *ids]).cast_column(column, Audio(decode=False))
+            if state is not None: ds.load_state_dict(state)
+            for raw in ds:
+                n,file = 0,(raw[column] or {}).get("path") or ""
+                yield raw[column],{_stem(o) for o in (file, *(raw[k] for k in ids)) if o}
+                state = ds.state_dict()
+            return
+        except DatasetError: raise
+        except Exception as e: retry_hub(e, source.where, n)
+        n += 1
 
+# %% ../../nbs/data/06_granary.ipynb #keep-found
+def _keep_wanted(source, wanted, home) -> int: # list of the names of each row's recording -> rows that found none
+    by_name,left = {},{*range(len(wanted))}
+    for i,names in enumerate(wanted):
+        for o in names: by_name.setdefault(o, []).append(i)
+    for sound,names in _sounds(source):
+        for o in names & by_name.keys():
+            if left.isdisjoint(by_name[o]): continue
+            suffix = PurePosixPath((sound or {}).get("path") or "").suffix
+            kept = suffix if suffix.casefold() in AUDIO_SUFFIXES else ".wav"
+            atomic_write(home/f"{o}{kept}", audio_bytes(sound, source.where))
+            left.difference_update(by_name.pop(o)) # several rows may be parts of one recording
+        if not left: break
+    return len(left)
 
 # %% ../../nbs/data/06_granary.ipynb #speech
+def _asked(
+    ask:dict, # language, corpus, n, seed, limit, text_column, repo, and the limits of `_fitting`
+) -> tuple: # (manifest, its rows within the limits, bad rows); a draw is kept, and the next time comes from the cache
+    "The rows of a request."
+    if (kept := _kept(ask)).is_file():
+        print(f"rows of {ask['repo']} from the cache: {kept}")
+        d = json.loads(kept.read_text(encoding="utf-8"))
+        return _Manifest(**d["manifest"]),[(tuple(p), r) for p,r in d["rows"]],BadRows()
+    m,bad = _manifest(ask["language"], ask["corpus"], ask["repo"]),BadRows()
+    limits = {k: ask[k] for k in ("min_chars", "max_chars", "min_seconds", "max_seconds")}
+    rows = _fitting(m, ask["limit"], limits, text_column=ask["text_column"], bad=bad)
+    if ask["n"] is None: return m,rows,bad
+    rows = _drawn(rows, ask["n"], ask["seed"])
+    if not bad: atomic_write(kept, json.dumps(dict(manifest=vars(m), rows=rows), ensure_ascii=False))
+    return m,rows,bad
+
+# %% ../../nbs/data/06_granary.ipynb #joined
+def _joined(rows, m, home, on_bad, bad, n, seed) -> tuple: # (dataset, rows without a recording); adds to `bad`
+    "Put rows and recordings together."
+    find,missing = _finder(home),0
+    def named(place, e): bad.append(BadRow(file=f"{m.repo}/{place[0]}", line=place[1], reason=str(e)))
+    def there():
+        nonlocal missing
+        for place,raw in rows:
+            try:
+                if (found := find(raw)) is not None: yield place,raw | dict(_found=found)
+                else: missing += 1
+            except ValueError as e: named(place, e)
+    def good():
+        for place,raw in _drawn(there(), n, seed):
+            found = raw.pop("_found")
+            try: yield _with_audio(raw, found, home, on_bad) | dict(language=m.language)
+            except ValueError as e: named(place, e)
+    with stored_undecoded(): data = rows_to_hf(good(), home)
+    return data,missing
+
+# %% ../../nbs/data/06_granary.ipynb #granary-speech
 def granary_speech(
     language:str, # ISO 639-1
     folder:str|Path|None, # with the recordings of the corpus; None: those that `audio` has
     corpus:str|None=None, # such as "voxpopuli"; None: the only one of the language
     *,
-    audio:str|None=None, # Hub dataset with the recordings, as id:config:split: "facebook/voxpopuli:sv:train"
+    audio:str|None=None, # Hub dataset with the recordings, as id:config:split: "facebook/voxpopuli:en:train"
     n:int|None=None, # rows to draw; None: all
     seed:int=42, # another seed, another draw
     limit:int|None=None, # rows of the manifest that are looked at; None: all
@@ -188,33 +377,22 @@ def granary_speech(
     max_chars:int|None=None, # longer ones too; None: no limit
     min_seconds:float=.1, # shorter rows are left out
     max_seconds:float|None=None, # longer ones too; None: no limit
-    on_bad:str="error", # "error" stops at audio that cannot be used, "skip" leaves it out
+    on_bad:str="error", # "error" stops at rows and audio that cannot be used, "skip" leaves them out
     repo:str=GRANARY, # Hub id of a version of Granary
+    text_column:str|None=None, # with the transcripts; None: the usual names
 ) -> tuple: # (a `datasets.Dataset` with `HF_COLUMNS`, how many rows have no recording here)
     "Rows of a manifest, with their audio."
     check_on_bad(on_bad)
     if (folder is None) == (audio is None): raise DatasetError("name either a folder or a Hub dataset with the audio")
-    limits = dict(min_chars=min_chars, max_chars=max_chars, min_seconds=min_seconds, max_seconds=max_seconds)
-    rows = _fitting(repo, config := _config(language, corpus, repo), limit, limits)
+    ask = dict(language=language, corpus=corpus, n=None if audio is None else n, seed=seed, limit=limit,
+               min_chars=min_chars, max_chars=max_chars, min_seconds=min_seconds, max_seconds=max_seconds, repo=repo,
+               text_column=text_column)
+    m,rows,bad = _asked(ask)
     if folder is not None: home = Path(folder).expanduser()
-    else: home,rows = _fetched(audio, rows := [*_drawn(rows, n, seed)], f"{repo}/{config}"),iter(rows)
+    else: home = _fetched(audio, rows := [*rows], m)
     if not home.is_dir(): raise DatasetError(f"{home} is not a folder")
-    find,missing,bad = _finder(home),0,[]
-    def there():
-        nonlocal missing
-        for i,raw in rows:
-            try:
-                if find(raw) is not None: yield i,raw
-                else: missing += 1
-            except ValueError as e: bad.append(BadRow(file=f"{repo}:{config}", line=i, reason=str(e), unit="row"))
-    def good():
-        for i,raw in _drawn(there(), n, seed):
-            try: yield _with_audio(raw, find(raw), home, on_bad) | dict(language=language)
-            except ValueError as e: bad.append(BadRow(file=f"{repo}:{config}", line=i, reason=str(e), unit="row"))
-    with stored_undecoded(): data = rows_to_hf(good(), home)
+    data,missing = _joined(rows, m, home, on_bad, bad, None if ask["n"] else n, seed)
     if on_bad == "error": raise_bad_rows(bad)
     if not len(data):
-        raise DatasetError(
-            f"none of the recordings of {repo} ({config}) is in {audio or home}; {missing} rows look for one")
+        raise DatasetError(f"none of the recordings of {m} is in {audio or home}; {missing} rows look for one")
     return data,missing
-

@@ -15,6 +15,7 @@ from pathlib import Path
 
 # %% ../../nbs/data/07_pauses.ipynb #imports-other
 import numpy as np
+from ..core.assets import requirement
 from ..core.words import counted, duration
 from .audio import SAMPLE_RATE, audio_info, read_audio
 
@@ -110,7 +111,7 @@ def pick_vad(
     if vad not in VADS: raise ValueError(f"vad={vad!r} is not allowed; allowed: {', '.join(VADS)}")
     there = find_spec("silero_vad") is not None
     if vad == "silero" and not there:
-        raise ValueError("vad='silero' needs the package silero-vad: pip install 'voxtral_nb[vad]', or set "
+        raise ValueError(f"vad='silero' needs the package silero-vad: pip install '{requirement('vad')}', or set "
                          "vad='energy'")
     return "silero" if there and vad == "auto" else "energy" if vad == "auto" else vad
 

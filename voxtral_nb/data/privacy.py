@@ -9,7 +9,7 @@ __all__ = ['PERSONAL', 'Personal', 'find_personal', 'redact', 'pseudonyms', 'Cop
            'retention']
 
 # %% ../../nbs/data/12_privacy.ipynb #imports
-import json, os, re, secrets
+import json, os, re, secrets, unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Personal:
     kind:str # one of `PERSONAL`
     start:int # first character
     end:int # one past the last
-    text:str # what stands there
+    text:str # what was found
     def __str__(self): return f"{self.kind} {self.start}-{self.end}: {self.text}"
 
 # %% ../../nbs/data/12_privacy.ipynb #find-matches
@@ -68,10 +68,17 @@ def _longest_iban(found): # (start, end) within a match: what follows an IBAN ma
     for m in reversed([m.end() for m in re.finditer(r"\w(?!\w)", found[0])]):
         if _is_iban(re.sub(r"\s", "", found[0][:m])): return found.start(),found.start() + m
 
+def _latin(c) -> str: # one character for one: a digit of any script, or a full-width letter, as in ASCII
+    if c.isascii(): return c
+    if c.isdecimal(): return str(unicodedata.decimal(c))
+    return plain if len(plain := unicodedata.normalize("NFKC", c)) == 1 and plain.isascii() else c
+
+# %% ../../nbs/data/12_privacy.ipynb #find-matches-2
 def _matches(kind, text, names): # yields (start, end)
     if kind == "name":
         if not names: return
-        some = "|".join(re.escape(o) for o in sorted(names, key=len, reverse=True))
+        forms = {unicodedata.normalize(form, o) for o in names for form in ("NFC", "NFD")}
+        some = "|".join(re.escape(o) for o in sorted(forms, key=len, reverse=True))
         yield from (m.span() for m in re.finditer(rf"(?<!\w)(?:{some})(?!\w)", text, re.I))
         return
     for m in re.finditer(_FORMS[kind], text):
@@ -93,9 +100,9 @@ def find_personal(
 ) -> list: # of `Personal`, in the order of the text; none overlaps another
     "What in a text tells who somebody is."
     _check_kinds(kinds, names)
-    found = []
+    found,plain = [],"".join(map(_latin, text))
     for kind in (k for k in PERSONAL if k in kinds):
-        for a,b in _matches(kind, text, names):
+        for a,b in _matches(kind, text if kind == "name" else plain, names):
             if not any(a < o.end and o.start < b for o in found): found.append(Personal(kind, a, b, text[a:b]))
     return sorted(found, key=lambda o: o.start)
 
@@ -136,7 +143,7 @@ def redact(
     *,
     names:Sequence[str]=(), # to be found as whole words, in any case
     kinds:Sequence[str]=PERSONAL, # of `PERSONAL`
-    label:str="[{kind}]", # what stands in the text instead
+    label:str="[{kind}]", # what replaces it in the text
     unknown_times:str="list", # rows whose words have no times: "list" keeps their sound and lists them; "drop"
     **how # on_bad and dry_run of `write_edited`
 ) -> Care:
@@ -184,7 +191,7 @@ def pseudonyms(
 ) -> Care:
     "Give speakers other names."
     known = {str(k): str(v) for k,v in (names or {}).items()}
-    if len({*known.values()}) < len(known): raise DatasetError("names: two speakers have one pseudonym")
+    if len({*known.values()}) < len(known): raise DatasetError("names: two speakers have the same pseudonym")
     def name(speaker):
         while (s := str(speaker)) not in known:
             if (drawn := f"speaker-{secrets.token_hex(3)}") not in known.values(): known[s] = drawn
@@ -223,18 +230,18 @@ def _owned(ds, who) -> list: # rows; `DatasetError` if there is none
 def _lists(folder) -> list: # other lists of rows, and logs, in a dataset folder
     return sorted(p for p in folder.rglob("*.jsonl") if not p.is_symlink())
 
-def _kept_lines(file, who, paths, numbers) -> tuple|None: # (lines that stay, how many go); None: not a list of ours
-    kept,n,log = [],0,file.name.endswith(".changes.jsonl")
+def _kept_lines(file, who, paths, numbers, drafts) -> tuple|None: # (lines that stay, those that go); None: not ours
+    kept,gone,log = [],[],file.name.endswith(".changes.jsonl")
     for line in file.read_bytes().splitlines(keepends=True):
         try: row = strict_json(line) if line.strip() else {}
         except ValueError: row = {}
         if not isinstance(row, dict): return None
-        gone = who.owns(
-            row) or file.parent == paths[0] and row.get("audio_path") in paths[1] or log and row.get("row") in numbers
-        n += gone
-        if not gone: kept.append(line)
-    return b"".join(kept),n
+        here = file.parent == paths[0] and (row.get("audio_path") in paths[1] or row.get("id") in drafts)
+        if who.owns(row) or here or log and row.get("row") in numbers: gone.append(row)
+        else: kept.append(line)
+    return b"".join(kept),gone
 
+# %% ../../nbs/data/12_privacy.ipynb #copies-2
 def _takes(folder, who): # yields files of takes that are not saved yet
     for f in sorted((folder/".recorder"/"takes").glob("*/*.json")):
         try: take = strict_json(f.read_text(encoding="utf-8"))
@@ -282,10 +289,14 @@ def copies(
     paths,numbers = (ds.folder, {r["audio_path"] for r in rows}),{i for i,r in enumerate(ds) if who.owns(r)}
     files,notes = _audio_copies(ds, rows)
     stay = {r["audio_path"] for r in ds if not who.owns(r)}
-    found = {f: o for f in _lists(ds.folder) if (o := _kept_lines(f, who, (paths[0], paths[1] - stay), numbers))
-             and o[1]}
-    trash = [f.parent/r["audio_path"] for f in found if f.parent != ds.folder for line in f.read_bytes().splitlines()
-             if line.strip() and who.owns(r := strict_json(line)) and isinstance(r.get("audio_path"), str)]
+    drafts = {r["draft"] for r in rows if isinstance(r.get("draft"), str)} # what was accepted as these clips
+    lines = {f: _kept_lines(f, who, (paths[0], paths[1] - stay), numbers, drafts) for f in _lists(ds.folder)}
+    found = {f: (o[0], len(o[1])) for f,o in lines.items() if o and o[1]}
+    trash = [f.parent/r["audio_path"] for f in found if f.parent != ds.folder for r in lines[f][1]
+             if who.owns(r) and isinstance(r.get("audio_path"), str)]
+    talks = sorted({str(r["audio_path"]) for f in found for r in lines[f][1] if r.get("id") in drafts})
+    notes += [f"{ds.folder/o} still holds what was drafted and accepted: cut it out, or delete it yourself"
+              for o in talks]
     exports = sorted(o for o in (ds.folder/"exports").glob("*") if o.is_file())
     inside = [f for f in (*trash, *_takes(ds.folder, who), *exports) if f.exists() and is_inside(f, ds.folder)]
     given = read_consents(ds.folder)
@@ -334,7 +345,7 @@ class Retention:
     undated:list # numbers of the rows that name no time
     clips:int # in the dataset
     def __repr__(self):
-        s = f"{len(self.old)} of {counted(self.clips, 'clip')} are older than {self.days} days"
+        s = f"{len(self.old)} of {counted(self.clips, 'clip')} are older than {counted(self.days, 'day')}"
         if self.old: s += f", the oldest is row {self.old[0][0]}, of {self.old[0][1]} days"
         return s + (f"; {counted(len(self.undated), 'clip')} without a date, the first is row {self.undated[0]}"
                     if self.undated else "")

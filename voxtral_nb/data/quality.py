@@ -42,6 +42,7 @@ class ProblemKind:
 _TEXT = {k: ProblemKind("note" if o.note else "warning", f"{o.about} in the transcript", o.advice)
          for k,o in TEXT_KINDS.items()}
 
+# %% ../../nbs/data/10_quality.ipynb #problem-kinds
 PROBLEM_KINDS = dict(
     bad_row=ProblemKind("error", "rows that cannot be used", "correct these lines of the list"),
     unreadable=ProblemKind("error", "audio that cannot be read", "copy these files again, or delete their rows"),
@@ -106,7 +107,7 @@ _EDGES = np.maximum(_EDGES, _EDGES[0] + np.arange(18)) # none is empty
 def _loud(
     spectra:np.ndarray, # as `_spectra` gives them
 ) -> np.ndarray: # from the first frame to the last that is less than 30 dB below the loudest
-    "The frames without what is quiet at both ends."
+    "The frames without the quiet ones at both ends."
     power = spectra[:, _EDGES[0]:_EDGES[-1]].sum(1)
     loud = np.flatnonzero(power > max(1e-9, 1e-3*power.max()))
     return spectra[loud[0]:loud[-1] + 1] if len(loud) else spectra[:0]
@@ -120,10 +121,6 @@ def _fingerprint(
     bands = np.log(np.add.reduceat(spans[:, :_EDGES[-1]], _EDGES[:-1], axis=1) + 1e-9)
     grows = np.diff(np.diff(bands, axis=1), axis=0) > 0 # (32, 16)
     return np.packbits(grows).tobytes(),len(part)
-
-# %% ../../nbs/data/10_quality.ipynb #difference
-def _difference(a, b): # share of the bits that differ
-    return float(np.bitwise_count(np.frombuffer(a, np.uint64) ^ np.frombuffer(b, np.uint64)).sum()/512)
 
 # %% ../../nbs/data/10_quality.ipynb #phase
 def _is_opposite(
@@ -188,53 +185,120 @@ def _one_less(
     if not 5 <= len(words) <= 60: return []
     return [_hash((*words[:i], *words[i+1:])) for i in range(len(words))] + [_hash(tuple(words))]
 
+# %% ../../nbs/data/10_quality.ipynb #found
+_SPELLED = 1000 # rows of a kind of which it is kept what was seen
+_LISTED = 10_000 # rows of a kind that `Problem.rows` and the JSON list
+
+class _Found:
+    "The rows with one kind of problem, and what was seen in the first of them."
+    def __init__(self): self.rows,self.what = array("I"),{}
+    def add(self,
+        rows, # numbers of rows, a list or an array; a row may be there already
+        what, # function of a row's number: what was seen
+    ):
+        "Note rows."
+        if isinstance(rows, list): self.rows.extend(rows)
+        else: self.rows.frombytes(rows.astype(np.uint32).tobytes())
+        for i in rows[:max(0, _SPELLED - len(self.what))]: self.what.setdefault(int(i), what(int(i)))
+    def numbers(self) -> np.ndarray: return np.unique(np.frombuffer(self.rows, np.uint32)) # each row once, in order
+
+
+# %% ../../nbs/data/10_quality.ipynb #codes
+class _Codes:
+    "A column of names: each name once, and a number for each row."
+    def __init__(self): self.codes,self.names = array("I"),{None: 0}
+    def append(self, name):
+        name = None if name in (None, "") else str(name)
+        self.codes.append(self.names.setdefault(name, len(self.names)))
+    def __getitem__(self, i): return [*self.names][self.codes[i]]
+    def numbers(self) -> np.ndarray: return np.frombuffer(self.codes, np.uint32) # 0: no name
+    def counts(self) -> Counter:
+        return Counter({k: int(c) for k,c in zip(self.names, np.bincount(self.numbers())) if c})
+
+def _first_of(
+    keys:np.ndarray, # shape (n,)
+) -> np.ndarray: # shape (n,), int32
+    "Of each row, the first row with the same key."
+    order = np.argsort(keys, kind="stable").astype(np.int32)
+    begins = np.diff(keys[order], prepend=keys[:1]) != 0
+    starts = np.maximum.accumulate(np.where(begins, np.arange(len(keys), dtype=np.int32), 0))
+    first = np.empty_like(order)
+    first[order] = order[starts]
+    return first
+
+
 # %% ../../nbs/data/10_quality.ipynb #scan
+_VERSIONS,_WORDS = 1 << 23,1 << 20 # hashes of sentences with one word less, and different words, that are kept at most
+
 class _Rows:
     "Numbers of all rows, a column for each thing."
     def __init__(self,
         every:int=1, # detect the language of each row, or of every second, third, ...; 0: of none
     ):
-        self.every,self.license = every,[]
+        self.every,self.train = every,0 # rows that are not evaluation data: those come behind them
         self.seconds,self.words,self.characters = array("d"),array("I"),array("I")
         self.sentence,self.held,self.versions,self.version_rows = array("Q"),array("b"),array("Q"),array("I")
-        self.language,self.speaker,self.sound = [],[],[] # the last: hash of samples where a row has it
-        self.vocabulary,self.found = Counter(),{} # found: kind -> {row: what}
-        self.names = {} # each language and speaker once in memory
+        self.share = 1 # of the versions, one in so many is kept: those whose hash it divides
+        self.language,self.speaker,self.license = _Codes(),_Codes(),_Codes()
+        self.sound = array("Q") # hash of samples where a row has it, else 0
+        self.vocabulary,self.most_words = Counter(),0 # different words, and how many before rare ones were dropped
+        self.found = {} # kind -> `_Found`
     def __len__(self): return len(self.seconds)
-    def add(self,
-        row:dict, # in our form
-        held:bool, # is it evaluation data?
-    ):
-        "Take in one row."
-        i,text,d = len(self),row["text"],row.get("duration")
-        words = _plain(text)
-        self.seconds.append(d if isinstance(d, (int, float)) and 0 < d < 1e9 else np.nan)
-        self.words.append(len(words))
-        self.characters.append(sum(map(len, words)))
-        self.sentence.append(_hash(tuple(words)))
-        self.held.append(held)
-        for v in (versions := _one_less(words)): self.versions.append(v)
-        self.version_rows.extend([i]*len(versions))
-        for column,key in ((self.language, "language"), (self.speaker, "speaker")):
-            v = row.get(key)
-            column.append(self.names.setdefault(str(v), str(v)) if v not in (None, "") else None)
-        sha = row.get("sha256")
-        self.sound.append(_hash(sha) if isinstance(sha, str) else None)
-        self.vocabulary.update(words)
-        self.license.append(self.names.setdefault(str(v), str(v)) if (v := row.get("license")) else None)
-        for o in check_text(text, row.get("language")): self.find(o.kind, i, o.what)
-        if self.every and i % self.every == 0 and row.get("language"):
-            if doubt := language_doubt(text, row["language"]): self.find("language", i, doubt)
     def find(self,
         kind:str, # one of `PROBLEM_KINDS`
-        row:int, # its number
-        what:str="", # what was seen
+        rows, # the number of a row, or several, as a list or an array
+        what="", # what was seen, or a function of the row's number that says it
     ):
         "Note a problem."
-        seen = self.found.setdefault(kind, {})
-        if row not in seen: seen[row] = what if len(seen) < 1000 else ""
+        rows = [rows] if isinstance(rows, int) else rows
+        if len(rows): self.found.setdefault(kind, _Found()).add(rows, what if callable(what) else lambda i: what)
     def name(self, i): # such as "row 7"
-        return f"evaluation row {i - self.held.index(1)}" if self.held[i] else f"row {i}"
+        return f"evaluation row {i - self.train}" if self.held[i] else f"row {i}"
+
+
+# %% ../../nbs/data/10_quality.ipynb #scan-add
+@patch
+def add(self:_Rows,
+    row:dict, # in our form
+    held:bool, # is it evaluation data?
+):
+    "Take in one row."
+    i,text,d = len(self),row["text"],row.get("duration")
+    words = _plain(text)
+    self.seconds.append(d if isinstance(d, (int, float)) and 0 < d < 1e9 else np.nan)
+    self.words.append(len(words))
+    self.characters.append(sum(map(len, words)))
+    self.sentence.append(_hash(tuple(words)))
+    self.held.append(held)
+    self.train += not held
+    versions = [v for v in _one_less(words) if v % self.share == 0]
+    self.versions.extend(versions)
+    self.version_rows.extend([i]*len(versions))
+    for column,key in ((self.language, "language"), (self.speaker, "speaker"), (self.license, "license")):
+        column.append(row.get(key))
+    sha = row.get("sha256")
+    self.sound.append(_hash(sha) if isinstance(sha, str) else 0)
+    self.vocabulary.update(words)
+    if len(self.versions) > _VERSIONS or len(self.vocabulary) > _WORDS: self.thin()
+    for o in check_text(text, row.get("language")): self.find(o.kind, i, o.what)
+    if self.every and i % self.every == 0 and row.get("language"):
+        if doubt := language_doubt(text, row["language"]): self.find("language", i, doubt)
+
+
+# %% ../../nbs/data/10_quality.ipynb #scan-thin
+@patch
+def thin(self:_Rows):
+    "Keep half of the versions, and the more frequent words, where there are too many."
+    while len(self.versions) > _VERSIONS:
+        self.share *= 2
+        keys,owners = np.array(self.versions),np.array(self.version_rows)
+        stay = keys % np.uint64(self.share) == 0
+        self.versions,self.version_rows = array("Q", keys[stay].tobytes()),array("I", owners[stay].tobytes())
+    least = 1
+    while len(self.vocabulary) > _WORDS//2 and (least > 1 or len(self.vocabulary) > _WORDS):
+        self.most_words = max(self.most_words, len(self.vocabulary))
+        self.vocabulary,least = Counter({k: c for k,c in self.vocabulary.items() if c > least}),least + 1
+
 
 # %% ../../nbs/data/10_quality.ipynb #parallel
 def _in_parallel(
@@ -260,7 +324,7 @@ class _Source:
     name:str # for people
     rows:object # rows in our form, to go through as often as one likes
     clip:object # function of a row: its audio as `read_audio` takes it; `ValueError` says why not
-    bad:list # of `BadRow`
+    bad:list # `BadRows`
 
 class _Renamed:
     "Rows of a `datasets.Dataset` in our form."
@@ -287,10 +351,10 @@ def _source(
     if isinstance(data, SpeechDataset):
         def clip(row): return check_clip(data.audio_file(row), row["audio_path"], False, row)[0]
         listed = data.jsonl.stem if data.jsonl.name not in ("data.jsonl", "metadata.jsonl") else data.folder.name
-        return _Source(name=listed or str(data.folder), rows=data, clip=clip, bad=list(data.bad))
+        return _Source(name=listed or str(data.folder), rows=data, clip=clip, bad=data.bad)
     if isinstance(data, SpeechData):
         def clip(row): return check_clip(row["audio"], row["audio_path"])[0]
-        return _Source(name=Path(str(data.source)).name, rows=_Renamed(data.dataset), clip=clip, bad=list(data.skipped))
+        return _Source(name=Path(str(data.source)).name, rows=_Renamed(data.dataset), clip=clip, bad=data.skipped)
     raise DatasetError(f"{type(data).__name__}: cannot be checked; give a SpeechDataset, what load_speech gives, "
                        "or the path of a dataset")
 
@@ -348,11 +412,11 @@ def _rates(
     spoken:np.ndarray|None, # seconds from the first to the last loud moment; None: not known
 ) -> np.ndarray: # characters a second of each clip, NaN where the length is not known
     "Characters a second; notes clips that are far off."
-    seconds = np.array(rows.seconds)
+    seconds = np.array(rows.seconds, np.float32)
     if spoken is not None: seconds = np.where(spoken > 0, spoken, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"): rate = np.array(rows.characters)/seconds
-    languages = np.array([o or "" for o in rows.language])
-    for code in {*languages}:
+    with np.errstate(invalid="ignore", divide="ignore"): rate = np.array(rows.characters, np.float32)/seconds
+    languages = rows.language.numbers()
+    for code in np.unique(languages):
         here = np.flatnonzero((languages == code) & (rate > 0))
         logs = np.log(rate[here])
         low,high = .3,40.
@@ -360,8 +424,8 @@ def _rates(
             mid = np.median(logs)
             spread = 4*max(.2, 1.48*np.median(np.abs(logs - mid)))
             low,high = max(low, np.exp(mid - spread)),min(high, np.exp(mid + spread))
-        for i in here[(rate[here] > high) | (rate[here] < low)]:
-            rows.find("fast" if rate[i] > high else "slow", int(i), f"{rate[i]:.1f} characters a second")
+        for kind,some in (("fast", rate[here] > high), ("slow", rate[here] < low)):
+            rows.find(kind, here[some], lambda i: f"{rate[i]:.1f} characters a second")
     return rate
 
 # %% ../../nbs/data/10_quality.ipynb #twice
@@ -381,13 +445,15 @@ def _similar(
         yield from ((int(order[k]), int(o)) for o in others[differ < _SAME*512])
 
 def _groups(
-    keys, # one for each row; None: it has none
+    keys:np.ndarray, # one for each row, shape (n,)
+    among:np.ndarray, # rows that count, shape (n,), bool
 ): # yields lists of rows with the same key, in order
     "Rows that share a key."
-    first,more = {},{} # most rows are alone: no list for each of them
-    for i,k in enumerate(keys):
-        if k is not None and (j := first.setdefault(k, i)) != i: more.setdefault(j, [j]).append(i)
-    yield from (more[j] for j in sorted(more))
+    here = np.flatnonzero(among)
+    here = here[np.argsort(keys[here], kind="stable")]
+    starts = np.flatnonzero(np.diff(keys[here], prepend=~keys[here[:1]], append=~keys[here[-1:]]))
+    several = np.flatnonzero(np.diff(starts) > 1)
+    for k in several[np.argsort(here[starts[several]])]: yield here[starts[k]:starts[k + 1]].tolist()
 
 # %% ../../nbs/data/10_quality.ipynb #compare-sounds
 def _compare_sounds(
@@ -396,8 +462,10 @@ def _compare_sounds(
     spans:np.ndarray|None, # their lengths
 ):
     "Note duplicate clips."
-    silent = rows.found.get("silent", {}) # one silence is like another
-    for group in _groups(None if i in silent else o for i,o in enumerate(rows.sound)):
+    sounds = np.frombuffer(rows.sound, np.uint64)
+    counts = sounds != 0
+    if "silent" in rows.found: counts[rows.found["silent"].numbers()] = False # one silence is like another
+    for group in _groups(sounds, counts):
         held = [i for i in group if rows.held[i]]
         if len({rows.sentence[i] for i in group}) > 1:
             for i in group: rows.find("conflict", i, f"the sound of {rows.name(group[i == group[0]])}")
@@ -415,7 +483,7 @@ def _neighbours(
     keys:array, # of type "Q": several for each row
     owners:array, # of type "I": whose they are
 ): # yields pairs of rows
-    "Rows that share a key. 100,000 rows have a million keys: only those that stand there twice are put in order."
+    "Rows that share a key. 100,000 rows have a million keys: only those that occur twice are sorted."
     keys,owners = np.frombuffer(keys, np.uint64),np.frombuffer(owners, np.uint32)
     twice = np.sort(keys)
     twice = twice[1:][twice[1:] == twice[:-1]]
@@ -425,7 +493,9 @@ def _neighbours(
     here = np.concatenate([k + np.flatnonzero(found(keys[k:k + step])) for k in range(0, len(keys), step)])
     here = here[np.argsort(keys[here], kind="stable")]
     same = np.flatnonzero(keys[here[1:]] == keys[here[:-1]])
-    yield from zip(owners[here[same]].tolist(), owners[here[same + 1]].tolist())
+    for k in range(0, len(same), step):
+        some = same[k:k + step]
+        yield from zip(owners[here[some]].tolist(), owners[here[some + 1]].tolist())
 
 
 # %% ../../nbs/data/10_quality.ipynb #compare-texts
@@ -433,19 +503,20 @@ def _compare_texts(
     rows:_Rows, # gets the problems
 ):
     "Note duplicate sentences, and speakers on both sides."
-    for group in _groups(rows.sentence):
-        train = [i for i in group if not rows.held[i]]
-        for i in group[1:]:
-            if not rows.held[i] or not train: rows.find("same_text", i, f"the text of {rows.name(group[0])}")
-        if train:
-            for i in group:
-                if rows.held[i]: rows.find("leak_sentence", i, f"the text of {rows.name(train[0])}")
+    sentences,held = np.frombuffer(rows.sentence, np.uint64),np.frombuffer(rows.held, np.int8) > 0
+    first = _first_of(sentences)
+    leaks = held & ~held[first] # evaluation data comes behind the training data
+    said = lambda i: f"the text of {rows.name(first[i])}"
+    rows.find("same_text", np.flatnonzero((first != np.arange(len(rows), dtype=np.int32)) & ~leaks), said)
+    rows.find("leak_sentence", np.flatnonzero(leaks), said)
     for a,b in _neighbours(rows.versions, rows.version_rows):
         if rows.sentence[a] == rows.sentence[b]: continue
-        rows.find("near_text", max(a, b), f"nearly the text of {rows.name(min(a, b))}")
-    voices = {v for v,h in zip(rows.speaker, rows.held) if not h}
-    for i,(v,h) in enumerate(zip(rows.speaker, rows.held)):
-        if h and v is not None and v in voices: rows.find("leak_speaker", i, v)
+        rows.find("near_text", max(a, b), lambda i: f"nearly the text of {rows.name(min(a, b))}")
+    rows.versions,rows.version_rows = array("Q"),array("I") # most of the memory
+    voices = rows.speaker.numbers()
+    known = np.isin(voices, np.unique(voices[~held])) & (voices > 0)
+    rows.find("leak_speaker", np.flatnonzero(held & known), lambda i: rows.speaker[i])
+
 
 # %% ../../nbs/data/10_quality.ipynb #problem
 @dataclass(frozen=True)
@@ -454,7 +525,7 @@ class Problem:
     kind:str # one of `PROBLEM_KINDS`
     severity:str # "error", "warning" or "note"
     n:int # clips, or rows
-    rows:tuple # their numbers; evaluation data is numbered after the training data
+    rows:tuple # their numbers, the first 10,000; evaluation data is numbered after the training data
     example:str # what was seen in the first
     def __str__(self):
         k = PROBLEM_KINDS[self.kind]
@@ -471,22 +542,24 @@ class QualityReport:
         figures:dict, # name -> a number for each clip
         audio:bool, # was the audio checked?
     ):
-        self.name,self.audio,self._sources,self._found = sources[0].name,audio,sources,rows.found
+        self.name,self.audio,self._sources = sources[0].name,audio,sources
         self.clips,self.held = len(rows),sum(rows.held) # how many; how many of them are evaluation data
         self.seconds = float(np.nansum(np.array(rows.seconds))) # of all clips whose length is known
-        self.languages,self.speakers,self.vocabulary = Counter(rows.language),Counter(rows.speaker),rows.vocabulary
-        self.licenses = Counter(rows.license)
+        self.languages,self.speakers,self.licenses = (o.counts() for o in (rows.language, rows.speaker, rows.license))
+        self.vocabulary,self.words = rows.vocabulary,max(len(rows.vocabulary), rows.most_words) # different words
+        self.share,self.thinned = rows.share,rows.most_words > 0 # of sentences one word apart, one in so many is sought
         self.detected = rows.every # the language of each row, or of every second, third, ...; 0: of none
         self.figures = figures # name -> array: a number for each clip, NaN where it is not known
-        bad = [b for s in sources for b in s.bad]
-        found = dict(rows.found)
+        bad = [b for s in sources for b in s.bad[:1]] # the first ones
+        self._found = {k: (v.numbers(), v.what) for k,v in rows.found.items()} # kind -> (rows, row -> what was seen)
+        order = [*PROBLEM_KINDS]
+        problems = [Problem(kind=k, severity=PROBLEM_KINDS[k].severity, n=len(v), rows=tuple(v[:_LISTED].tolist()),
+                            example=what[min(what)]) for k,(v,what) in self._found.items()]
         if bad: # without the path on this machine
             b = bad[0] if not Path(bad[0].file).is_absolute() else replace(bad[0], file=Path(bad[0].file).name)
-            found["bad_row"] = {-1: str(b)}
-        order = [*PROBLEM_KINDS]
-        problems = [Problem(kind=k, severity=PROBLEM_KINDS[k].severity, n=len(bad) if k == "bad_row" else len(v),
-                            rows=() if k == "bad_row" else tuple(sorted(v)), example=v[min(v)])
-                    for k,v in found.items()]
+            problems.append(Problem(kind="bad_row", severity=PROBLEM_KINDS["bad_row"].severity,
+                                    n=sum(len(s.bad) for s in sources), rows=(),
+                                    example=str(b)))
         self.problems = sorted(problems, key=lambda p: (-_WEIGHT[p.severity], -p.n if p.severity != "error" else 0,
                                                         order.index(p.kind)))
     @property
@@ -542,25 +615,27 @@ def report(
     _check_names(rows)
     _check_licenses(rows)
     for i,heard in (doubts or {}).items(): rows.find("doubtful", i, heard)
-    seconds = np.array(rows.seconds)
-    with np.errstate(invalid="ignore", divide="ignore"): words = np.array(rows.words)/seconds
+    seconds = np.frombuffer(rows.seconds)
+    with np.errstate(invalid="ignore", divide="ignore"): words = (np.array(rows.words)/seconds).astype("f")
     return QualityReport(sources, rows, dict(seconds=seconds, characters=rate, words=words) | figures, audio)
 
 # %% ../../nbs/data/10_quality.ipynb #lengths
 def _check_lengths(rows, gate): # what can be told of the length without the sound
-    for i,d in enumerate(rows.seconds):
-        if gate.max_seconds is not None and d > gate.max_seconds: rows.find("long", i, f"{d:.1f} s")
-        if gate.min_seconds is not None and d < gate.min_seconds: rows.find("short", i, f"{d:.2f} s")
+    d = np.frombuffer(rows.seconds)
+    if gate.max_seconds is not None: rows.find("long", np.flatnonzero(d > gate.max_seconds), lambda i: f"{d[i]:.1f} s")
+    if gate.min_seconds is not None: rows.find("short", np.flatnonzero(d < gate.min_seconds), lambda i: f"{d[i]:.2f} s")
 
+
+# %% ../../nbs/data/10_quality.ipynb #lengths-2
 def _check_licenses(rows): # those that do not mix
-    for o in license_conflicts(rows.license):
-        for i,name in enumerate(rows.license):
-            if name in o.names or name is None and "no license" in o.names: rows.find("license", i, str(o))
+    for o in license_conflicts([*rows.license.counts()]):
+        bad = [c for k,c in rows.license.names.items() if k in o.names or k is None and "no license" in o.names]
+        rows.find("license", np.flatnonzero(np.isin(rows.license.numbers(), bad)), str(o))
 
 def _check_names(rows): # rows without a language or speaker, if that is not all of them
     for kind,column in (("no_language", rows.language), ("no_speaker", rows.speaker)):
-        for i,o in enumerate(column):
-            if o is None: rows.find(kind, i, "none is named")
+        rows.find(kind, np.flatnonzero(column.numbers() == 0), "none is named")
+
 
 # %% ../../nbs/data/10_quality.ipynb #method
 @patch
@@ -578,18 +653,34 @@ _COLUMNS = dict(seconds=("length", "s", 1, 1), level=("level", "dBFS", 1, 0), sn
                 words=("words", "a second", 1, 1)) # figure -> (title, unit, what to divide by, digits)
 
 @patch
+def _known(self:QualityReport, name): # what was measured, in its unit
+    v = self.figures[name]
+    return v[np.isfinite(v)]/_COLUMNS[name][2]
+
+def _usual(
+    v:np.ndarray, # values, at least one
+) -> tuple: # (lowest, highest)
+    "The range of most values."
+    low,high = np.quantile(v, [.25, .75])
+    far = 3*(high - low)
+    return (max(v.min(), min(low - far, np.quantile(v, .01, method="higher"))),
+            min(v.max(), max(high + far, np.quantile(v, .99, method="lower"))))
+
+@patch
 def histogram(self:QualityReport,
     name:str, # one of the figures
     bins:int=20, # how many
-) -> tuple: # (counts, edges), empty if nothing is known
-    "A histogram of one figure over the clips."
-    v = self.figures[name]
-    v = v[np.isfinite(v)]/_COLUMNS[name][2]
-    return np.histogram(v, bins=bins) if len(v) else (np.zeros(0, int), np.zeros(0))
+) -> tuple: # (counts, edges, how many values lie below, how many above), empty if nothing is known
+    "A histogram of one figure over the clips, without the values far from all others."
+    if not len(v := self._known(name)): return np.zeros(0, int),np.zeros(0),0,0
+    low,high = _usual(v)
+    counts,edges = np.histogram(v, bins=bins, range=(low, high))
+    return counts,edges,int((v < low).sum()),int((v > high).sum())
 
 # %% ../../nbs/data/10_quality.ipynb #bars
-def _bars(counts): # such as "▁▃█▂"
-    return "".join(" ▁▂▃▄▅▆▇█"[int(np.ceil(8*c/max(1, max(counts))))] for c in counts)
+def _bars(counts, below, above): # such as "▁▃█▂, 1 above"
+    bars = "".join(" ▁▂▃▄▅▆▇█"[int(np.ceil(8*c/max(1, max(counts))))] for c in counts)
+    return ", ".join([bars, *(f"{n:,} {where}" for n,where in ((below, "below"), (above, "above")) if n)])
 
 # %% ../../nbs/data/10_quality.ipynb #text
 @patch
@@ -597,10 +688,10 @@ def _figure_lines(self:QualityReport): # yields lines of a table
     shown = [k for k in _COLUMNS if k in self.figures and np.isfinite(self.figures[k]).any()]
     if shown: yield f"{'':28}{'lowest':>8}{'median':>8}{'highest':>8}"
     for k in shown:
-        title,unit,by,digits = _COLUMNS[k]
-        v = self.figures[k][np.isfinite(self.figures[k])]/by
+        title,unit,_,digits = _COLUMNS[k]
+        v,(counts,_,*outside) = self._known(k),self.histogram(k)
         low,mid,high = (f"{o:8.{digits}f}" for o in (v.min(), np.median(v), v.max()))
-        yield f"{title + ', ' + unit:28}{low}{mid}{high}  {_bars(self.histogram(k)[0])}"
+        yield f"{title + ', ' + unit:28}{low}{mid}{high}  {_bars(counts, *outside)}"
 
 @patch
 def summary(self:QualityReport) -> str: # one line
@@ -608,10 +699,11 @@ def summary(self:QualityReport) -> str: # one line
     some = lambda c, noun: counted(len(set(c) - {None}), noun)
     parts = [counted(self.clips, "clip") + (f" ({self.held:,} to evaluate)" if self.held else ""),
              duration(self.seconds), some(self.speakers, "speaker"), some(self.languages, "language"),
-             counted(len(self.vocabulary), "different word")]
+             counted(self.words, "different word") + " or more"*self.thinned]
     notes = ([] if self.audio else ["rows only, no sound was decoded"]) + (
         ["languages not detected (that needs the extra care)"] if not self.detected else
-        [f"languages detected in one row of {self.detected}"] if self.detected > 1 else [])
+        [f"languages detected in one row of {self.detected}"] if self.detected > 1 else []) + (
+        [f"of sentences one word apart, one in {self.share} looked for"] if self.share > 1 else [])
     return "; ".join([f"{self.name}: {', '.join(parts)}", *notes])
 
 # %% ../../nbs/data/10_quality.ipynb #text-str
@@ -634,19 +726,21 @@ def worst_rows(self:QualityReport,
     n:int=20, # clips, at most
 ) -> list: # (number of the row, kinds of its problems), the worst first; notes do not count
     "The clips with the most and the most severe problems."
-    kinds,weight = {},Counter()
-    for p in self.problems:
-        if p.severity == "note": continue
-        for i in p.rows:
-            kinds.setdefault(i, []).append(p.kind)
-            weight[i] += _WEIGHT[p.severity]
-    return [(i, kinds[i]) for i in sorted(kinds, key=lambda i: (-weight[i], i))[:n]]
+    found = {p.kind: self._found[p.kind][0] for p in self.problems if p.severity != "note" and p.kind in self._found}
+    weight = np.zeros(self.clips, np.int32)
+    for kind,rows in found.items(): weight[rows] += _WEIGHT[PROBLEM_KINDS[kind].severity]
+    chosen = {} # the worst of each kind first: a frequent kind does not hide the others
+    for rows in found.values(): chosen[int(rows[np.argmax(weight[rows])])] = None
+    order = np.argsort(-weight, kind="stable")[:n]
+    some = [*chosen, *(i for i in order.tolist() if weight[i] and i not in chosen)][:n]
+    kinds = lambda i: [k for k,v in found.items() if i == v[min(np.searchsorted(v, i), len(v) - 1)]]
+    return [(i, kinds(i)) for i in sorted(some, key=lambda i: (-weight[i], i))]
 
 @patch
 def _cells(self:QualityReport, i, kinds): # HTML of one row
     row,v = self.row(i),self.figures
     number = lambda k, digits: f"{v[k][i]:.{digits}f}" if k in v and np.isfinite(v[k][i]) else ""
-    what = "; ".join(f"{k}: {self._found[k][i]}" if self._found[k][i] else k for k in kinds)
+    what = "; ".join(f"{k}: {seen}" if (seen := self._found[k][1].get(i)) else k for k in kinds)
     text = lambda o, most: html.escape(short(one_line(o), most))
     return [str(i), text(row["audio_path"], 60), number("seconds", 1), number("level", 0), number("snr", 0),
             number("characters", 1), text(what, 160), text(row["text"], 90)]
@@ -671,9 +765,9 @@ def plot(self:QualityReport): # matplotlib figure
     fig,axes = plt.subplots(2, 3, figsize=(9, 3.4), layout="constrained")
     for ax in axes.flat[len(shown):]: ax.set_axis_off()
     for ax,k in zip(axes.flat, shown):
-        counts,edges = self.histogram(k, 30)
+        counts,edges,*outside = self.histogram(k, 30)
         ax.bar(edges[:-1], counts, np.diff(edges), align="edge")
-        ax.set(title=f"{_COLUMNS[k][0]}, {_COLUMNS[k][1]}")
+        ax.set(title=f"{_COLUMNS[k][0]}, {_COLUMNS[k][1]}" + f" ({sum(outside):,} outside)"*any(outside))
         ax.title.set_size(9)
         ax.tick_params(labelsize=8)
     plt.close(fig)
@@ -756,15 +850,18 @@ def to_html(self:QualityReport,
 def to_dict(self:QualityReport) -> dict:
     "The report as JSON-compatible values."
     def spread(k):
-        counts,edges = self.histogram(k)
-        return dict(unit=_COLUMNS[k][1], counts=counts.tolist(), edges=[round(float(o), 4) for o in edges])
+        counts,edges,below,above = self.histogram(k)
+        v = self._known(k)
+        exact = dict(zip(("lowest", "median", "highest"), map(float, np.quantile(v, [0, .5, 1])))) if len(v) else {}
+        return dict(unit=_COLUMNS[k][1], counts=counts.tolist(), edges=[round(float(o), 4) for o in edges],
+                    below=below, above=above, **exact)
     problems = [dict(kind=p.kind, severity=p.severity, n=p.n, example=p.example, rows=list(p.rows),
                      advice=PROBLEM_KINDS[p.kind].advice) for p in self.problems]
     named = lambda c: {k or "": n for k,n in c.most_common()}
     return dict(name=self.name, light=self.light, clips=self.clips, held=self.held, seconds=plain_value(self.seconds),
                 audio=self.audio, languages=named(self.languages), licenses=named(self.licenses),
                 speakers=named(self.speakers),
-                vocabulary=len(self.vocabulary), most_common=dict(self.vocabulary.most_common(50)),
+                vocabulary=self.words, most_common=dict(self.vocabulary.most_common(50)),
                 first=[str(p) for p in self.first], problems=problems,
                 figures={k: spread(k) for k in _COLUMNS if k in self.figures})
 

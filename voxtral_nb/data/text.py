@@ -93,6 +93,7 @@ def _is_note(
 
 def _without_notes(text): return _BRACKETED.sub(lambda m: " " if _is_note(m[0]) else m[0], text)
 
+# %% ../../nbs/data/08_text.ipynb #notes-html
 def _without_html(text):
     return _TAG.sub(lambda m: html.unescape(m[0]) if m[0][0] == "&" else " ", text)
 

@@ -29,7 +29,7 @@ from ..core.words import html_table, plain_value
 from ..data.audio import SAMPLE_RATE, audio_info, read_audio
 from .lag import emission_lag, lag_text
 from .metrics import (METRICS, ErrorCounts, EvaluationError, counted_metrics, diff_html,
-                                        get_normalizer, normalizer_record, primary_metric, word_errors)
+                                        get_normalizer, normalizer_record, primary_metric, shown_metrics, word_errors)
 from ..model.collator import token_batches
 from ..model.align import AlignError, word_ends
 from ..model.decoding import Decoded, adapter_merged
@@ -121,6 +121,7 @@ def score(
         truncated=sum(truncated), audio_seconds=audio, seconds=seconds,
         rtfx=audio/seconds if seconds > 0 else math.nan, table=table)
 
+# %% ../../nbs/measure/02_evaluation.ipynb #check-texts
 def _check_texts(
     **texts, # kind of text -> texts, one per clip
 ):
@@ -131,15 +132,21 @@ def _check_texts(
             raise EvaluationError(f"{what} {i} is {o!r}, not text; use '' for an empty answer")
 
 # %% ../../nbs/measure/02_evaluation.ipynb #report-only
+def _scored(
+    r:EvalReport, # for its normalizer
+    t, # rows of its table
+    keywords:Sequence[str], # to have a rate of their own
+) -> EvalReport:
+    "Compare the texts of a report again."
+    return score(*(t[k].tolist() for k in ("reference", "hypothesis")), r.normalizer, t.language.tolist(),
+                 t.duration.tolist(), truncated=t.truncated.tolist(), keywords=keywords)
+
 @patch
 def only(self:EvalReport,
     clips:Sequence[int], # rows of the table
 ) -> EvalReport: # with the RTFx of the whole set
     "The report on a subset of the clips."
-    t = self.table.iloc[list(clips)]
-    r = score(*(t[k].tolist() for k in ("reference", "hypothesis")), self.normalizer, t.language.tolist(),
-              t.duration.tolist(), truncated=t.truncated.tolist(), keywords=self.rules.get("keywords", ()))
-    return replace(r, rtfx=self.rtfx)
+    return replace(_scored(self, self.table.iloc[list(clips)], self.rules.get("keywords", ())), rtfx=self.rtfx)
 
 # %% ../../nbs/measure/02_evaluation.ipynb #worst
 @patch
@@ -174,6 +181,21 @@ def save(self:EvalReport,
     "Save the report with its clips."
     return atomic_write(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
+# %% ../../nbs/measure/02_evaluation.ipynb #report-completed
+@patch
+def completed(self:EvalReport,
+    keywords:Sequence[str]=(), # to have a rate of their own; empty: those of the report
+) -> EvalReport: # as it is, if its table does not hold all clips
+    "The report with all rates, counted from its clips where it lacks one or has it for other keywords."
+    was = self.rules.get("keywords", [])
+    words = list(keywords) or was
+    kept = {k: v for k,v in self.rates.items() if words == was or not METRICS[k].optional}
+    lacks = [k for k in counted_metrics(words) if k not in kept]
+    if not lacks or len(self.table) != self.n_clips: return self
+    again = _scored(self, self.table, words)
+    return replace(self, rates=again.rates | kept, rules=self.rules | (dict(keywords=words) if words else {}),
+                   table=self.table.assign(**{k: again.table[k].to_numpy() for k in lacks}))
+
 # %% ../../nbs/measure/02_evaluation.ipynb #report-load
 @patch(cls_method=True)
 def load(cls:EvalReport,
@@ -194,7 +216,7 @@ def from_dict(cls:EvalReport,
     table = pd.DataFrame(d["clips"]).astype({o: float for o in (*d["rates"], "duration")})
     known = {f.name: number(d[f.name]) for f in fields(cls) if f.name not in _MAYBE}
     return cls(**known, rules=d.get("rules") or {}, lag=d.get("lag"), delays=d.get("delays") or [],
-               rates={k: number(v) for k,v in d["rates"].items()}, table=table)
+               rates={k: number(v) for k,v in d["rates"].items()}, table=table).completed()
 
 # %% ../../nbs/measure/02_evaluation.ipynb #report-html
 @patch
@@ -294,12 +316,14 @@ def decode_clips(
             after(len(out))
     return out
 
+# %% ../../nbs/measure/02_evaluation.ipynb #transcripts-2
 def _transcripts(model, processor, clips, languages, durations, batch_size, max_new_tokens, packing, delay_ms,
                  verbose) -> tuple: # a `Decoded` of each clip; the collator
     "What the model writes."
     family = family_of(processor)
     streams = delay_ms or ("delay_ms" in family.settings and packing == "none")
-    own = RunConfig(**dict(delay_ms=delay_ms) if streams else dict(packing=packing))
+    name = str(getattr(model, "name_or_path", "") or family.name) # for messages
+    own = RunConfig(model_id=name, **dict(delay_ms=delay_ms) if streams else dict(packing=packing))
     collate = collator_for(family.configured(own), processor, evaluate=True)
     class Rows:
         def __getitem__(self, i): return dict(audio=clips[i], language=languages[i])
@@ -341,6 +365,7 @@ def pick_clips(
     if max_clips is None or max_clips >= n: return list(range(n))
     return np.linspace(0, n-1, max_clips).round().astype(int).tolist()
 
+# %% ../../nbs/measure/02_evaluation.ipynb #rows-of-2
 def _columns(
     dataset, # datasets.Dataset, SpeechData, or list of rows
     max_clips:int|None, # maximum number of clips, spread evenly over the set; None: all
@@ -448,11 +473,11 @@ def compare(
     "Two reports side by side, and examples with their errors marked."
     from IPython.display import HTML
     from voxtral_nb.data.listen import ClipTable
-    norm = get_normalizer(after.normalizer)
+    norm, shown = get_normalizer(after.normalizer), shown_metrics(before.rates, after.rates)
     def line(k, r):
-        rates = [METRICS[o].show(v) for o,v in r.rates.items()]
+        rates = [m.show(r.rates.get(o)) for o,m in shown.items()]
         return [k, *rates, f"{r.substitutions} / {r.deletions} / {r.insertions}", str(r.empty)]
-    head = ["", *(METRICS[o].label for o in after.rates), "sub / del / ins", "empty"]
+    head = ["", *(m.label for m in shown.values()), "sub / del / ins", "empty"]
     legend = f"<p>Marked: {diff_html('missing', '')}, {diff_html('', 'extra')}, {diff_html('right', 'wrong')}.</p>"
     top = html_table(head, [line("before", before), line("after", after)]) + legend
     def mark(ref, hyp): return diff_html(norm(ref), norm(hyp))

@@ -1,4 +1,4 @@
-"""How long after its end a word is written: of a Voxtral Realtime, on clips whose words have times.
+"""How long after a word ends a Voxtral Realtime writes it, on clips whose words have times.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/lag.html.md"""
 
@@ -22,12 +22,12 @@ def _units(
     key:str, # of the time: "end" or "written"
     norm, # a normalizer
     language:str|None, # ISO 639-1
-) -> list[tuple[str,float]]: # (normalized word, s)
+) -> list[tuple[str,float|None]]: # (normalized word, s); None: not known
     "What is compared of words, with their times."
-    return [(o, w[key]) for w in words for o in norm(w["word"], language).split()]
+    return [(o, w.get(key)) for w in words for o in norm(w["word"], language).split()]
 
 def _pairs(
-    said:list[tuple[str,float]], # (word, end)
+    said:list[tuple[str,float|None]], # (word, end)
     written:list[tuple[str,float]], # (word, when it was written)
 ) -> tuple[list[float],int]: # s from end to writing, of the words that are right; words that are missing
     "The lags of a clip."
@@ -35,7 +35,8 @@ def _pairs(
     if not said or not written: return [], len(said)
     parts = jiwer.process_words(*(" ".join(o for o,_ in side) for side in (said, written))).alignments[0]
     lags = [written[h][1] - said[r][1] for c in parts if c.type == "equal"
-            for r,h in zip(range(c.ref_start_idx, c.ref_end_idx), range(c.hyp_start_idx, c.hyp_end_idx))]
+            for r,h in zip(range(c.ref_start_idx, c.ref_end_idx), range(c.hyp_start_idx, c.hyp_end_idx))
+            if said[r][1] is not None]
     return lags, sum(c.ref_end_idx - c.ref_start_idx for c in parts if c.type == "delete")
 
 # %% ../../nbs/measure/01_lag.ipynb #lag

@@ -96,7 +96,7 @@ def with_verified_silence(
 ): # `cfg`, or a copy with packing="none"
     "The settings of a run, with whole windows if the model needs them."
     if cfg.packing != "split" or not len(clips) or not family_of(processor).encode_kept: return cfg
-    n, most = (1, 8) if is_slow(model) else (8, 64)
+    n, most = (1, 8) if is_slow(model) else (4, 32)
     with explain_memory("verifying what silence costs", ["packing='none'", "max_seconds, to leave out long clips"]):
         check = verify_silence(model, processor, clips, n, cfg.language, cfg.packing_gap_seconds, most)
     log(f"silence: {check}")

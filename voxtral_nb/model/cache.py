@@ -92,6 +92,7 @@ def _load_index(
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError):
         raise ValueError("is damaged") from None
 
+# %% ../../nbs/model/06_cache.ipynb #remove-entries
 def _remove_entries(
     file:Path, # a shard's .json
     places:list[_Place], # of damaged entries
@@ -512,7 +513,7 @@ def _planned_epochs(
 ) -> float:
     "How many epochs the run trains."
     if cfg.max_steps is None: return cfg.epochs
-    return cfg.max_steps*cfg.batch_size*cfg.gradient_accumulation_steps*_rank_and_world()[1]/max(clips, 1)
+    return cfg.max_steps*cfg.step_clips*_rank_and_world()[1]/max(clips, 1)
 
 # %% ../../nbs/model/06_cache.ipynb #why-not
 def _why_no_cache(
@@ -625,17 +626,13 @@ def compute(self:_CacheFiller,
             # another process may have been faster
             todo = [(i, o) for i,o in clips if isinstance(o, ClipAudio) and self.keys[i] not in self.store]
             for (i, o), x in zip(todo, self.encode([o for _,o in todo]) if todo else ()):
-                if not torch.isfinite(x).all(): raise self._not_finite(i, x)
+                if not torch.isfinite(x).all():
+                    name = _path_of(self.dataset[i]["audio"]) or f"row {i}"
+                    raise CacheError(f"{name}: the encoder's output is not finite in {str(x.dtype)[6:]}, and training "
+                                     "on it would fail; set precision='bf16' or 'fp32', or remove the clip")
                 w.add(self.keys[i], x, o.samples)
             if bad: raise bad
             bar.update(len(clips))
-
-@patch
-def _not_finite(self:_CacheFiller, i, x):
-    name = _path_of(self.dataset[i]["audio"]) or f"row {i}"
-    return CacheError(
-        f"{name}: the encoder's output is not finite in {str(x.dtype)[6:]}, and training on it would fail; "
-        "set precision='bf16' or 'fp32', or remove the clip")
 
 # %% ../../nbs/model/06_cache.ipynb #together
 _PATIENCE = 120 # s without progress; a live writer flushes every 30 s
@@ -673,6 +670,7 @@ class CachePlan:
     lengths:list[int]|None = None # samples per clip
     keys:list[str]|None = None # per clip; None: not computed, since the store is empty
 
+# %% ../../nbs/model/06_cache.ipynb #plan-cache-fn
 def plan_cache(
     dataset, # rows by index, each with `audio` and optionally `duration`
     model, # from `prepare_model`

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from fastcore.basics import patch
 
-from ..core.config import ConfigError, VoxtralNBError, config_fields
+from ..core.config import ConfigError, VoxtralNBError, config_fields, import_name
 
 # %% ../../nbs/model/02_family.ipynb #model_error
 class ModelError(VoxtralNBError, ValueError):
@@ -45,12 +45,14 @@ class Family:
     prompt_tokens:int # of a prompt, beside those of the audio; at most
     windows:Callable # (processor or config) -> the fields of `AudioWindows`
     widths:Callable # (config) -> width of the encoder's output for one audio token, and of the projector's
-    encode:Callable # (model without its head, mel of whole windows) -> the encoder's output, (audio tokens, width)
+    encode:Callable # (model without its head, audio of a batch) -> the encoder's output, (audio tokens, width)
     encode_kept:Callable|None # (the same model, batch of thinned windows) -> the same of what is kept; None: it cannot
     join:Callable # (model without its head, embeddings of the tokens, of the audio, where the audio belongs, further
     # arguments of the language model) -> its output
-    settings:dict # its own settings of `RunConfig` where they are not given: values, or functions of the run
+    settings:dict # settings of `RunConfig` that have their default: values in place of it, or functions of the run
     pairs:Callable # (config, processor) -> name -> (the model's value, the processor's), which must be equal
+    tags:tuple[str,...] = () # of its models' cards
+    streams:bool = False # one token of text for each token of audio, without windows?
 
 # %% ../../nbs/model/02_family.ipynb #voxtral_windows
 def _voxtral_windows(
@@ -70,10 +72,11 @@ def _voxtral_windows(
 # %% ../../nbs/model/02_family.ipynb #voxtral_functions
 def _voxtral_widths(config): return config.audio_config.intermediate_size, config.text_config.hidden_size
 
-def _voxtral_encode(model, mel):
-    states = model.audio_tower(mel, return_dict=True).last_hidden_state
+def _voxtral_encode(model, audio):
+    states = model.audio_tower(audio["input_features"], return_dict=True).last_hidden_state
     return states.reshape(-1, model.config.audio_config.intermediate_size)
 
+# %% ../../nbs/model/02_family.ipynb #voxtral_join
 def _voxtral_join(model, words, audio, where, **kwargs):
     flat = words.flatten(0, 1).index_copy(0, where["audio_at"], audio)
     return type(model).forward(model, **kwargs | dict(inputs_embeds=flat.view_as(words)))
@@ -138,7 +141,7 @@ VOXTRAL = Family(
     prompt_tokens=10, # <s>[INST][BEGIN_AUDIO] ... [/INST]lang:en[TRANSCRIBE]
     windows=_voxtral_windows, widths=_voxtral_widths, encode=_voxtral_encode,
     encode_kept=_voxtral_encode_kept, pairs=_voxtral_pairs, join=_voxtral_join,
-    settings={})
+    tags=("voxtral",), settings={})
 
 # %% ../../nbs/model/02_family.ipynb #realtime_windows
 def _realtime_windows(
@@ -160,9 +163,20 @@ def _realtime_windows(
 def _realtime_widths(config):
     return config.audio_config.hidden_size*config.downsample_factor, config.text_config.hidden_size
 
-def _realtime_encode(model, mel):
-    dtype = next(model.audio_tower.parameters()).dtype
-    states = model.audio_tower(input_features=mel.to(dtype), use_cache=False).last_hidden_state
+
+# %% ../../nbs/model/02_family.ipynb #realtime_encode
+def _realtime_encode(model, audio):
+    import torch
+    tower = model.audio_tower
+    x = tower.embedder(audio["input_features"].to(next(tower.parameters()).dtype))
+    frozen = not torch.is_grad_enabled() and not (tower.training and tower.gradient_checkpointing) # that has no cache
+    n = model.config.downsample_factor*len(audio.get("audio_shared", ())) if frozen else 0
+    if not 0 < n < x.shape[1]: states = tower(inputs_embeds=x, use_cache=False).last_hidden_state
+    else: # the layers are causal: what all rows begin with is computed once
+        first = tower(inputs_embeds=x[:1, :n], use_cache=True)
+        first.past_key_values.batch_repeat_interleave(len(x))
+        rest = tower(inputs_embeds=x[:, n:], past_key_values=first.past_key_values, use_cache=True)
+        states = torch.cat([first.last_hidden_state.expand(len(x), -1, -1), rest.last_hidden_state], 1)
     return states.reshape(-1, _realtime_widths(model.config)[0])
 
 # %% ../../nbs/model/02_family.ipynb #realtime_join
@@ -177,6 +191,24 @@ def _delay_conditions(
     angles = delays.to(like)[:, None]*rate
     return torch.cat([angles.cos(), angles.sin()], -1)[:, None]
 
+# %% ../../nbs/model/02_family.ipynb #clips_apart
+def _clips_apart(
+    clips, # tensor (rows, positions): the clip of each position; 0: the silence that all clips of the row begin with
+    window:int|None, # positions that the language model looks back
+    dtype, # that attention is computed in
+) -> dict: # for the language model
+    "Let each clip of a row see itself and the silence before it, as if it were alone."
+    import torch
+    places = torch.arange(clips.shape[1], device=clips.device).expand_as(clips)
+    begins = torch.nn.functional.pad(clips[:, 1:] != clips[:, :-1], (1, 0), value=True)
+    own = places - torch.where(begins, places, 0).cummax(1).values
+    at = own + (clips > 0)*(clips == 0).sum(1, keepdim=True)
+    seen = (clips[:, :, None] == clips[:, None]) | (clips == 0)[:, None]
+    seen &= (places[:, :, None] >= places[:, None]) & (at[:, :, None] - at[:, None] < (window or clips.shape[1]))
+    mask = torch.zeros(seen.shape, dtype=dtype, device=clips.device).masked_fill(~seen, torch.finfo(dtype).min)
+    return dict(position_ids=at, attention_mask=mask[:, None])
+
+# %% ../../nbs/model/02_family.ipynb #realtime_join_fn
 _NOT_FOR_LM = {"inputs_embeds", "encoder_inputs_embeds", "encoder_past_key_values", "padding_cache", "num_delay_tokens"}
 
 def _realtime_join(model, words, audio, where, **kwargs):
@@ -184,6 +216,8 @@ def _realtime_join(model, words, audio, where, **kwargs):
     embeds = words + audio.view_as(words)
     delays = _delay_conditions(model, where["audio_delays"], embeds)
     more = {k: v for k,v in kwargs.items() if k not in _NOT_FOR_LM}
+    if (clips := where.get("audio_clips")) is not None:
+        more |= _clips_apart(clips, model.config.text_config.sliding_window, attention_dtype(embeds))
     return VoxtralRealtimeModelOutputWithPast(**model.language_model(inputs_embeds=embeds, t_cond=delays, **more))
 
 # %% ../../nbs/model/02_family.ipynb #realtime_pairs
@@ -208,6 +242,7 @@ REALTIME = Family(
     prompt_tokens=50, # 32 of silence, `<s>`, and at the usual delay 6 + 11 after the clip
     windows=_realtime_windows, widths=_realtime_widths, encode=_realtime_encode, encode_kept=None,
     pairs=_realtime_pairs, join=_realtime_join,
+    tags=VOXTRAL.tags, streams=True,
     settings=dict(delay_ms=480, delays="fixed", align="auto", stream_seconds=0.,
                   z_loss=lambda cfg: 1e-4 if cfg.method == "full" else 0., learn_tail=False,
                   teach_eos=False, word_again=False, frame_shift=0))
@@ -246,11 +281,12 @@ def part_of(self:Family,
 # %% ../../nbs/model/02_family.ipynb #module
 @patch
 def module(self:Family,
-    model, # without an adapter
+    model, # without an adapter; with or without its head
     part:str, # one of `PARTS`
 ): # torch.nn.Module
     "A part of `model`."
-    return model.get_submodule(self.paths[part])
+    outer, _, inner = self.paths[part].partition(".")
+    return model.get_submodule(self.paths[part] if hasattr(model, outer) else inner)
 
 @patch(as_prop=True)
 def unquantized(self:Family) -> list[str]:
@@ -265,20 +301,16 @@ def class_of(self:Family,
     "The class in transformers."
     return getattr(importlib.import_module("transformers"), getattr(self, f"{kind}_class"))
 
+# %% ../../nbs/model/02_family.ipynb #collator_class
 @patch
 def collator_class(self:Family) -> type:
     "The class that makes batches for this family."
-    return _named(self.collator)
+    return import_name(self.collator)
 
 @patch
 def decode(self:Family, *args, **kwargs) -> list:
     "Transcribe a batch: `model.decoding.decode`, or what this family has in its place."
-    return _named(self.decoder)(*args, **kwargs)
-
-def _named(path:str): # what lies there
-    "Import a name."
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+    return import_name(self.decoder)(*args, **kwargs)
 
 # %% ../../nbs/model/02_family.ipynb #collator_for
 def collator_for(
@@ -295,15 +327,16 @@ def configured(self:Family,
     cfg, # a `RunConfig`
 ): # with the family's own settings filled in
     "The settings of a run on a model of this family; `ConfigError` if `cfg` has settings of another family."
-    wrong = [f for k,f in config_fields().items()
-             if f.family not in (None, self.name) and getattr(cfg, k) != f.default]
+    known = config_fields()
+    wrong = [f for k,f in known.items()
+             if f.family not in (None, self.name) and k not in self.settings and getattr(cfg, k) != f.default]
     if wrong:
         raise ConfigError("\n- ".join(
             [f"{cfg.model_id} is a {self.name}, which has no such setting:"]*(len(wrong) > 1) +
             [f"{f.name}: {getattr(cfg, f.name)!r} is for a {f.family}, and {cfg.model_id} is a {self.name}; "
              "leave it out"
              for f in wrong]))
-    own = {k: v(cfg) if callable(v) else v for k,v in self.settings.items() if getattr(cfg, k) is None}
+    own = {k: v(cfg) if callable(v) else v for k,v in self.settings.items() if getattr(cfg, k) == known[k].default}
     return cfg.replace(**own) if own else cfg
 
 # %% ../../nbs/model/02_family.ipynb #windows
@@ -329,12 +362,15 @@ class AudioWindows:
 
 # %% ../../nbs/model/02_family.ipynb #tokens_of
 @patch
-def tail(self:AudioWindows,
-    gap_seconds:float, # asked for
-) -> float: # s, at least a token's
-    "How much of the silence after a clip stays whole when most of it is left out."
-    return max(gap_seconds, self.token_samples/self.sampling_rate)
+def tokens_of(self:AudioWindows,
+    n_samples:int, # length of a clip
+    tail_seconds:float=0., # silence after it
+) -> int: # no more than its windows have
+    "How many `[AUDIO]` tokens hold a clip and some of the silence after it."
+    n = math.ceil(n_samples/self.token_samples) + math.ceil(round(tail_seconds*self.sampling_rate)/self.token_samples)
+    return min(n, self.count(n_samples)*self.tokens)
 
+# %% ../../nbs/model/02_family.ipynb #mel_frames
 @patch
 def mel_frames(self:AudioWindows,
     n_samples:int, # length of a clip
@@ -343,14 +379,13 @@ def mel_frames(self:AudioWindows,
     hop = self.samples//self.frames
     return min(self.count(n_samples)*self.frames, 16*math.ceil((n_samples + 2.25*hop)/hop/16))
 
+# %% ../../nbs/model/02_family.ipynb #tail
 @patch
-def tokens_of(self:AudioWindows,
-    n_samples:int, # length of a clip
-    tail_seconds:float=0., # silence after it
-) -> int: # no more than its windows have
-    "How many `[AUDIO]` tokens hold a clip and some of the silence after it."
-    n = math.ceil(n_samples/self.token_samples) + math.ceil(round(tail_seconds*self.sampling_rate)/self.token_samples)
-    return min(n, self.count(n_samples)*self.tokens)
+def tail(self:AudioWindows,
+    gap_seconds:float, # asked for
+) -> float: # s, at least a token's
+    "How much of the silence after a clip stays whole when most of it is left out."
+    return max(gap_seconds, self.token_samples/self.sampling_rate)
 
 # %% ../../nbs/model/02_family.ipynb #kept
 SILENCE_STEP = 8 # audio tokens of silence that one stands for

@@ -1,4 +1,4 @@
-"""Words appear while one speaks: sound goes into Voxtral Realtime block by block, in memory that does not grow, and what is written equals what `generate` writes of the whole recording.
+"""Words appear while somebody speaks: sound goes into Voxtral Realtime block by block, in memory that does not grow, and what is written equals what `generate` writes of the whole recording.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/live.html.md"""
 
@@ -19,6 +19,8 @@ from .models import base_voxtral
 from .targets import StreamLayout, TargetsError, delay_frames, emitted
 
 # %% ../../nbs/model/14_live.ipynb #mel
+_LOUDEST = 4. # as for files: what is louder has another scale
+
 class MelStream:
     "The mels of a stream: samples go in, those of whole positions come out."
     def __init__(self,
@@ -38,6 +40,8 @@ class MelStream:
         if x.ndim != 1 or x.dtype.kind != "f":
             raise TargetsError(f"sound must be float samples of one channel, shape (n,), got {x.dtype} {x.shape}")
         if not np.isfinite(x).all(): raise TargetsError("the sound contains values that are not numbers")
+        if (top := np.abs(x).max(initial=0)) > _LOUDEST:
+            raise TargetsError(f"the sound must lie in -1..1, but reaches {top:.4g}; divide int16 values by 32768")
         self.sound, self.samples = np.concatenate([self.sound, x.astype(np.float32)]), self.samples + len(x)
 
     def end(self,
@@ -105,6 +109,7 @@ def _step(self:LiveStream,
     token = int(out.logits[0, -1].argmax())
     self.ids.append(self.layout.pad if token == self.layout.eos else token)
 
+# %% ../../nbs/model/14_live.ipynb #stream-words
 @patch
 def _found(self:LiveStream) -> list[tuple[int,dict]]: # index of its first token in `ids`; word, and written
     "The words in the tokens after the finished words."

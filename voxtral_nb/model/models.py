@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/models.html.md"""
 
 # %% auto #0
 __all__ = ['DTYPES', 'PartCount', 'TrainableSummary', 'trainable_summary', 'pick_device', 'pick_dtype', 'require_package',
-           'locate_model', 'load_processor', 'load_weights', 'base_voxtral', 'is_slow', 'base_of_adapter',
+           'locate_model', 'load_processor', 'check_pair', 'load_weights', 'base_voxtral', 'is_slow', 'base_of_adapter',
            'put_adapter', 'find_base', 'with_family_settings', 'load_voxtral']
 
 # %% ../../nbs/model/03_models.ipynb #imports
@@ -193,7 +193,7 @@ def _why_not(
     if answer := hub_answer(e, name=where): return answer.message(what)
     root = causes(e)[-1]
     if type(root).__name__ == "SafetensorError":
-        return f"{where}: its safetensors file is damaged ({one_line(root, 300)}); copy or download it anew"
+        return f"{where}: its safetensors file is damaged ({one_line(root, 300)}); copy or download it again"
     return f"{what}: {type(e).__name__}: {one_line(e, 300) or 'no message'}"
 
 # %% ../../nbs/model/03_models.ipynb #reading
@@ -240,6 +240,14 @@ def _read_config(
 # %% ../../nbs/model/03_models.ipynb #load_processor
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
+def _missing_files(
+    where:str, # folder or Hub id
+    family:Family|None, # whose files are looked for; None: it is not known
+) -> list[str]: # names; none for a Hub id
+    "What a folder lacks of a saved processor."
+    return [o for o in family.files
+            if not os.path.isfile(os.path.join(where, o))] if family and os.path.isdir(where) else []
+
 def load_processor(
     where:str, # folder or Hub id
     revision:str|None=None, # of a Hub model
@@ -254,14 +262,17 @@ def load_processor(
                  for o in _PROCESSOR_FILES]
         for o in filter(None, files):
             _refuse_code(json.loads(Path(o).read_text(encoding="utf-8")), f"{where}: {Path(o).name}")
-        processor = AutoProcessor.from_pretrained(where, revision=revision, trust_remote_code=False)
+        try: processor = AutoProcessor.from_pretrained(where, revision=revision, trust_remote_code=False)
+        except Exception as e:
+            if not (gone := _missing_files(where, family)): raise
+            raise ModelError(f"{where} lacks {' and '.join(gone)}, without which there is no processor; copy it from "
+                             "the base model") from e
     if family is None or type(processor).__name__ == family.processor_class: return processor
-    raise ModelError(
-        f"{where}: its processor is a {type(processor).__name__}, not a {family.processor_class}; the folder "
-                     "needs processor_config.json (or preprocessor_config.json) and tekken.json")
+    raise ModelError(f"{where}: its processor is a {type(processor).__name__}, not a {family.processor_class}; "
+                     f"the folder needs {' and '.join(family.files)}")
 
 # %% ../../nbs/model/03_models.ipynb #check_pair
-def _check_pair(
+def check_pair(
     model, # loaded
     processor, # its processor
 ):
@@ -299,7 +310,7 @@ def load_weights(
         if device.type == "mps": model = model.to(device)
     if gone := sorted(info["missing_keys"]):
         raise ModelError(f"{where}: {len(gone)} weights are not in its files ({', '.join(gone[:3])}"
-                         f"{', ...' if gone[3:] else ''}); the file is incomplete, copy or download it anew")
+                         f"{', ...' if gone[3:] else ''}); the file is incomplete, copy or download it again")
     if extra := sorted(info["unexpected_keys"]):
         print(f"{where}: {len(extra)} weights in its files have no place in {family.name} and are not used, "
               f"e.g. {extra[0]}")
@@ -375,7 +386,7 @@ def put_adapter(
     return model
 
 # %% ../../nbs/model/03_models.ipynb #check_files
-_JSON_FILES = ("*config.json", "tekken.json", "*.safetensors.index.json")
+_JSON_FILES = ("*config.json", "tekken.json", "tokenizer.json", "*.safetensors.index.json")
 
 def _check_files(
     where:str, # folder of a model or an adapter; Hub ids are not looked at
@@ -453,7 +464,7 @@ def load_voxtral(
     processor = load_processor(root, root_revision, family)
     model = load_weights(root, root_revision, device, family, dtype=dtype, attn_implementation=kernel,
                          quantization_config=_bnb_config(family, dtype) if quantization == "4bit" else None)
-    _check_pair(model, processor)
+    check_pair(model, processor)
     if adapter is not None: model = put_adapter(model, where, revision)
     if verbose: print(_describe(model_id, model, quantization))
     return model.eval(), processor

@@ -33,6 +33,13 @@ def _check_parts(
     if unknown := [p for p in parts if p not in PARTS]:
         raise ModelError(f"there is no part {unknown[0]!r} of a model; there are {', '.join(PARTS)}")
 
+# %% ../../nbs/model/04_prepare.ipynb #lora_endings
+def _usual(model, names:list[str]) -> list[str]: # without those that get an adapter only when they are named
+    return [n for n in names if not any(o in n for o in family_of(model).no_lora)]
+
+def _wanted_in(names:list[str], wanted:list[str]) -> list[str]: # those of `wanted` that a name ends in
+    return [w for w in wanted if any(f".{n}".endswith(f".{w}") for n in names)]
+
 # %% ../../nbs/model/04_prepare.ipynb #lora_pattern
 def lora_pattern(
     model, # without an adapter
@@ -56,12 +63,6 @@ def lora_pattern(
     paths = [rf"{re.escape(family_of(model).paths[p])}\.(?:.*\.)?(?:{'|'.join(map(re.escape, e))})" for p,
              e in ends.items() if e]
     return "|".join(paths + [head]*has_head)
-
-def _usual(model, names:list[str]) -> list[str]: # without those that get an adapter only when they are named
-    return [n for n in names if not any(o in n for o in family_of(model).no_lora)]
-
-def _wanted_in(names:list[str], wanted:list[str]) -> list[str]: # those of `wanted` that a name ends in
-    return [w for w in wanted if any(f".{n}".endswith(f".{w}") for n in names)]
 
 # %% ../../nbs/model/04_prepare.ipynb #add_lora
 def add_lora(
@@ -128,10 +129,11 @@ def encode_audio(
     audio:dict, # log-mels of a `VoxtralBatch`
 ): # (audio tokens, width of the encoder's output)
     "The encoder's output, without a graph as long as none of its weights are trainable."
-    family, trained = family_of(model), any(p.requires_grad for p in model.audio_tower.parameters())
+    family = family_of(model)
+    trained = any(p.requires_grad for p in family.module(model, "audio_tower").parameters())
     with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
         if "audio_tokens" in audio: return family.encode_kept(model, audio)
-        states = family.encode(model, audio["input_features"])
+        states = family.encode(model, audio)
     return states if "audio_keep" not in audio else states.index_select(0, audio["audio_keep"])
 
 # %% ../../nbs/model/04_prepare.ipynb #audio_embeds
@@ -142,7 +144,7 @@ def audio_embeds(
     "What the language model is given of the audio."
     if "audio_embeds" in audio: return audio["audio_embeds"]
     states = audio.get("audio_states")
-    return model.multi_modal_projector(encode_audio(model, audio) if states is None else states)
+    return family_of(model).module(model, "projector")(encode_audio(model, audio) if states is None else states)
 
 def _audio_features(self, input_features, **kwargs):
     if not isinstance(input_features, dict): return type(self).get_audio_features(self, input_features, **kwargs)

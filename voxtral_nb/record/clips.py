@@ -108,7 +108,7 @@ def find(self:Clips,
 def _find(ds, clip):
     "The row of a clip in an open dataset."
     if not isinstance(clip, str): raise _gone() # a page may send anything
-    key = clip.rpartition("#")[0] or clip # its path or its take: both stand in the line
+    key = clip.rpartition("#")[0] or clip # its path or its take: both are in the line
     for i in ds.lines_with(key):
         if clip_name(row := ds[i]) == clip: return i,row
     raise _gone()

@@ -15,7 +15,7 @@ from collections import OrderedDict
 import anywidget
 from fastcore.basics import patch
 from IPython.display import display
-from ..core.assets import ASSETS
+from ..core.assets import ASSETS, styles
 from ..core.config import VoxtralNBError
 from .takes import RecorderError
 
@@ -154,7 +154,7 @@ def page_program(
 
 class PageWidget(anywidget.AnyWidget):
     "Carries messages between a page and who answers it. A subclass has the program of its page."
-    _esm, _css = page_program(), ASSETS/"recorder"/"recorder.css"
+    _esm, _css = page_program(), styles("page/page.css", "recorder/recorder.css")
     def __init__(self,
         answering:Answering, # who answers
     ):

@@ -20,6 +20,7 @@ from ..core.config import VoxtralNBError, check_language
 from ..core.words import counted, duration
 from ..data.audio import SAMPLE_RATE, AudioQuality, QualityGate, resample
 from ..data.dataset import DatasetError, SpeechDataset
+from ..data.formats import AUDIO_SUFFIXES, LIST_SUFFIXES
 from .clips import (Clips, clean_text, clip_name, row_doubts, row_seconds, silence_problem,
                                      wav_bytes)
 from .languages import Prompt, text_direction
@@ -34,7 +35,8 @@ TAKES = QualityGate(max_silence=.9) # a take of which nine tenths are silence ha
 # %% ../../nbs/record/07_recorder.ipynb #widget
 class RecorderWidget(PageWidget):
     "The page of a recorder."
-    _esm = page_program(*"takes microphone level check prompts saved uploads recorder".split())
+    _esm = (f"const ENDINGS = {json.dumps([*AUDIO_SUFFIXES, *LIST_SUFFIXES])};\n" # of files that can be uploaded
+            + page_program(*"takes microphone level check prompts saved uploads recorder".split()))
 
 # %% ../../nbs/record/07_recorder.ipynb #rec
 class Recorder(Answering):
@@ -49,6 +51,7 @@ class Recorder(Answering):
         goal:float|None=None, # minutes of speech to record; the page shows how much is left. None: no goal
         gate:QualityGate|None=None, # what is too short, quiet, noisy ...; None: `TAKES`
         check=None, # function of (samples at 16 kHz, language) that transcribes a take, to compare it with its script
+        live=None, # `Live` of share.live: writes what is read beside the prompt, while it is read
         auto_stop:float|None=None, # stop after so many seconds of silence, once there was speech; None: never
         auto_keep:bool=False, # keep a take at once if nothing is wrong with it?
         longest:float=900, # a take ends by itself after so many seconds
@@ -58,9 +61,9 @@ class Recorder(Answering):
         names:list=(), # names and numbers of your own that are read first
     ):
         self.folder,self.language,self.license,self.check = dataset_folder(dataset),language,license,check
-        self.gate = gate or TAKES
+        self.gate, self.live, self._heard = gate or TAKES, live, None
         self.settings = dict(auto_stop=auto_stop, auto_keep=auto_keep, longest=longest, check=check is not None,
-                             goal=goal, trim=False, transcript=True, size=1)
+                             live=live is not None, goal=goal, trim=False, transcript=True, size=1)
         self.reading = Reading(self.folder, prompts, language, speaker, n, consent, cover, names)
         self.clips = Clips(self.folder)
         self._open()
@@ -162,6 +165,7 @@ def _begin(self:Recorder, take:str, rate:int, prompt:dict|None=None, created_at:
     if p is None: raise RecorderError("there is no prompt to read: ask for more")
     t = self._takes.begin(take, rate, dict(id=p.id, text=p.text, language=p.language), self.speaker,
                           created_at and created_at[:40])
+    self._listen(t)
     return dict(have=self._takes.have(t))
 
 # %% ../../nbs/record/07_recorder.ipynb #as-prompt
@@ -189,7 +193,39 @@ def _part(self:Recorder, take:str, offset:int, data:memoryview|bytes):
     if t.finished: return dict(have=2*t.samples)
     if offset + len(data) > 2*t.sampling_rate*(self.settings["longest"] + 60):
         raise RecorderError("the take is longer than `longest` allows")
-    return dict(have=write_part(self._takes.pcm(t.id), offset, data)//2*2)
+    have = write_part(self._takes.pcm(t.id), offset, data)//2*2
+    if self._heard is not None: self._heard.add(t.id, offset, data)
+    return dict(have=have)
+
+# %% ../../nbs/record/07_recorder.ipynb #live
+class _Heard:
+    "What is written of a take while it is read."
+    def __init__(self, take:str):
+        self.take, self.speech, self.have, self.parts = take, None, 0, 0 # speech: of `Live.listen`
+
+    def add(self, take:str, offset:int, data):
+        "A part of a take has come."
+        new = bytes(data)[max(0, self.have - offset):]
+        if take != self.take or offset > self.have or not new: return
+        self.speech.add(self.parts, new)
+        self.have, self.parts = self.have + len(new), self.parts + 1
+
+    def end(self, take:str):
+        if take == self.take: self.speech.end()
+
+    def state(self) -> dict: # JSON-able
+        return dict(take=self.take, text=self.speech.text, error=self.speech.error)
+
+@patch
+def _listen(self:Recorder, t:Take):
+    "Let the model read a take that begins."
+    if self.live is None or self._heard is not None and self._heard.take == t.id: return
+    if self._heard is not None: self._heard.speech.end()
+    heard = _Heard(t.id)
+    def tell():
+        if self._heard is heard and self._widget is not None: self._widget.send(dict(live=heard.state()))
+    heard.speech = self.live.listen(t.sampling_rate, tell)
+    self._heard = heard
 
 # %% ../../nbs/record/07_recorder.ipynb #end-op
 @op
@@ -205,6 +241,7 @@ def _end(self:Recorder, take:str, samples:int, interrupted:bool=False):
             self._takes.drop(t)
             raise RecorderError("no sound came from the microphone: is it muted or used by another program?")
         self._takes.finish(t, interrupted)
+        if self._heard is not None: self._heard.end(t.id)
         if self._settings()["trim"]: self._takes.trim(t)
     return dict(have=2*t.samples)
 
@@ -230,7 +267,7 @@ def _shown(self:Recorder, t) -> dict: # JSON-able
 
 @patch
 def _problems(self:Recorder, t) -> list: # of dicts with text and refuse
-    "What is wrong with a take; a pause is told even if the gate lets it pass."
+    "What is wrong with a take; a pause is reported even if the gate lets it pass."
     if not t.quality: return []
     q = AudioQuality(**t.quality)
     found = [dict(text=str(p), refuse=p.action == "refuse") for p in self.gate(q)]
@@ -442,17 +479,17 @@ def _prompts(self:Recorder, query:str="", show:str="all", offset:int=0):
     "A page of the list of prompts."
     return self.reading.listing(self._done(), query, show, offset)
 
+# %% ../../nbs/record/07_recorder.ipynb #back-op
 @op
 def _goto(self:Recorder, prompt:str): self.reading.goto(prompt)
 
-# %% ../../nbs/record/07_recorder.ipynb #back-op
 @op
 def _back(self:Recorder): self.reading.back(self._current())
 
+# %% ../../nbs/record/07_recorder.ipynb #text-op
 @op
 def _add_text(self:Recorder, text:str, title:str=""): return dict(n=self.reading.add_text(text, title))
 
-# %% ../../nbs/record/07_recorder.ipynb #text-op
 @op
 def _remove_text(self:Recorder, id:str): self.reading.remove_text(id)
 
@@ -465,10 +502,10 @@ def _results(self:Recorder):
     "Evaluations near, the newest first."
     return dict(results=[dict(id=str(i), name=_result_name(p)) for i,p in enumerate(self._found())])
 
+# %% ../../nbs/record/07_recorder.ipynb #add-wrong
 @patch
 def _found(self:Recorder) -> list: return find_results(self.folder)
 
-# %% ../../nbs/record/07_recorder.ipynb #add-wrong
 @op
 def _add_wrong(self:Recorder, result:str):
     "Read what a model got wrong; `result` is a name as `results` gives it."
@@ -476,6 +513,7 @@ def _add_wrong(self:Recorder, result:str):
     if path is None: raise RecorderError(f"the evaluation {result!r:.80} is not there any more: open the list again")
     return dict(n=self.reading.add_wrong(path, title=f"what {result} got wrong"))
 
+# %% ../../nbs/record/07_recorder.ipynb #read-again
 @patch
 def read_again(self:Recorder,
     report, # an `EvalReport`, or a path: of a run folder, its eval_results.json, or a saved report

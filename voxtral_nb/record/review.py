@@ -83,7 +83,7 @@ _PEAKS = 300 # bars of the waveform
 def _shown_draft(self:Review, id, accepted) -> dict: # JSON-able
     "What the page shows of a draft."
     row, at, words = self.drafts.row(id), 0, []
-    for o in row["words"]: # where each word stands in the text
+    for o in row["words"]: # where each word is in the text
         if (start := row["text"].find(o["word"], at)) < 0: continue
         at = start + len(o["word"])
         words.append(dict(start=start, end=at, confidence=o["confidence"], doubtful=o["confidence"] < self.doubt))
@@ -114,6 +114,7 @@ def _accept(self:Review, draft:str, text:str, heard:bool=False):
                    accepted=[draft] if old is None else [], edited=old, shown=draft)
     return dict(saved=row["audio_path"], how=row["accepted"])
 
+# %% ../../nbs/record/09_review.ipynb #reject
 @op
 def _reject(self:Review, draft:str):
     "A draft is not to be used."
@@ -137,9 +138,10 @@ def _back_(self:Review):
     if not self._back: raise RecorderError("this is the first one")
     self._shown = self._back.pop()
 
+# %% ../../nbs/record/09_review.ipynb #decided
 @patch
 def _decided(self:Review, id):
-    "Go on, and remember the way back."
+    "Go on, and remember how to get back."
     self._back = [*(o for o in self._back if o != id), id][-100:]
     self._shown = None
 

@@ -18,9 +18,9 @@ from ..data.audio import (AudioError, AudioQuality, QualityGate, audio_info, mea
                                    read_audio)
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.words import counted, duration, first_of, short
-from ..data.dataset import (PART_KEYS, DatasetChanged, DatasetError, SpeechDataset, check_transcript,
+from ..data.dataset import (PART_KEYS, BadRows, DatasetChanged, DatasetError, SpeechDataset, check_transcript,
                                      language_of, named_row, part_of)
-from ..data.formats import FORMATS, LIST_SUFFIXES, Doc, Names, kind_of, last_part, split_lines
+from ..data.formats import FORMATS, LIST_SUFFIXES, Doc, Names, kind_of, last_part, split_lines, unit_of
 
 # %% ../../nbs/record/02_uploads.ipynb #error
 class UploadError(VoxtralNBError, ValueError):
@@ -144,7 +144,7 @@ class _Entry:
     "One transcript in a file."
     key:str # how the file calls the recording
     text:str # transcript
-    language:str|None = None # as it stands there, not checked
+    language:str|None = None # as the file has it, not checked
     part:dict = field(default_factory=dict) # what its row says of the part of the recording that it covers
     more:dict = field(default_factory=dict) # speaker and words, where the file knows them
 
@@ -161,12 +161,13 @@ def _to_entry(
                   part={k: row[k] for k in PART_KEYS if row.get(k) is not None},
                   more={k: row[k] for k in ("speaker", "words") if row.get(k)})
 
+# %% ../../nbs/record/02_uploads.ipynb #transcripts
 @dataclass
 class Transcripts:
     "A file with transcripts."
     name:str # to be shown
     entries:list = field(default_factory=list) # of `_Entry`, if the file names its recordings
-    bad:list = field(default_factory=list) # what is wrong with some of its lines
+    bad:list = field(default_factory=BadRows) # what is wrong with some of its lines
     lines:list|None = field(default=None, repr=False) # of a text file, whose meaning depends on what else is there
     full:str = field(default="", repr=False) # its name as it came
     bound:dict|None = field(default=None, repr=False) # `Upload.id` -> line, once the order decided
@@ -188,7 +189,7 @@ def _transcripts(
             try:
                 if isinstance(row, ValueError): raise row
                 t.entries.append(_to_entry(row))
-            except ValueError as e: t.bad.append(f"line {n}: {e}")
+            except ValueError as e: t.bad.append(f"{unit_of(n)} {n}: {e}")
         if not t.entries: raise ValueError(f"it holds no transcript{': ' if t.bad else ''}{'; '.join(t.bad[:3])}")
     except (ValueError, OSError) as e:
         raise UploadError(f"{t.name} cannot be used: {getattr(e, 'strerror', None) or e}") from None
@@ -228,7 +229,7 @@ def add(self:Uploads,
     path:str|Path, # where the bytes lie: they are read, and never moved or deleted
     name:str|None=None, # what the file was called; None takes it from `path`
 ) -> Upload|Transcripts: # what it was
-    ("Take in a recording (checked and measured; what is wrong stands in `problems`) or a file with transcripts "
+    ("Take in a recording (checked and measured; what is wrong is in `problems`) or a file with transcripts "
      "(`UploadError` if it cannot be used).")
     path = Path(path).expanduser()
     name = path.name if name is None else name
@@ -462,7 +463,7 @@ def paste(self:Uploads,
     "Give out lines of text as transcripts, as if each were typed."
     lines, items = _lines_of(text), self.items
     if not items: raise UploadError("there are no recordings yet: add them first, then paste")
-    if not lines: raise UploadError("there is nothing in what was pasted")
+    if not lines: raise UploadError("the pasted text is empty")
     named = _named(items)
     entries, lines = split_lines(lines, named)
     if entries is None:

@@ -409,6 +409,7 @@ def _add_check(
     p.add_argument("--workers", type=int, metavar="N", help="Threads that decode audio. Default: one per core.")
     return _check
 
+# %% ../../nbs/run/04_commands.ipynb #data-check-run
 def _check(
     p:Parser, # the command's
     a:argparse.Namespace, # parsed flags
@@ -416,6 +417,9 @@ def _check(
     "Check, and say what was found."
     from voxtral_nb.core.files import atomic_write
     from voxtral_nb.data.quality import report
+    if a.workers is not None and a.workers < 1:
+        raise ConfigError(f"workers: {a.workers} is not allowed; allowed: 1 or more")
+    for o in filter(None, (a.json, a.html)): _check_output(o) # before an hour of work
     doubts = _doubts(a) if a.model else None
     r = report(a.data, held=a.held, audio=not a.rows_only, workers=a.workers, doubts=doubts)
     print(r, file=sys.stderr)
@@ -425,6 +429,7 @@ def _check(
     print(json.dumps(dict(light=r.light, clips=r.clips, errors=n["error"], warnings=n["warning"])))
     if n["error"]: sys.exit(1)
 
+# %% ../../nbs/run/04_commands.ipynb #data-check-doubts
 def _doubts(a:argparse.Namespace) -> dict: # of the command's flags; number of a row -> what was heard
     "Let the model listen, and list what it contradicts, worst first."
     from voxtral_nb.measure.doubts import alignment_doubts
@@ -437,21 +442,21 @@ def _doubts(a:argparse.Namespace) -> dict: # of the command's flags; number of a
 _CARE = dict( # subcommand -> (what it does, module, function, flags: name -> (type or choices, help))
     trim=("Cut the silence at both ends of clips.", "care", "trim",
           dict(margin=(float, "Seconds of silence to leave at each end. Default: 0.25."))),
-    loudness=("Bring clips to one loudness (EBU R128).", "care", "loudness",
+    loudness=("Bring all clips to the same loudness (EBU R128).", "care", "loudness",
               dict(target=(float, "Loudness in LUFS. Default: -23."),
                    peak=(float, "Highest true peak in dBFS. Default: -1."))),
-    dedupe=("Leave out clips that are there already.", "care", "dedupe", {}),
+    dedupe=("Leave out duplicate clips.", "care", "dedupe", {}),
     cut=("Cut clips that are too long at their pauses.", "care", "cut_long",
          dict(max_seconds=(float, "Longest clip, in seconds. Default: 30."),
               pause=(float, "Shortest pause to cut at, in seconds. Default: 0.1."))),
-    compress=("Store audio in less space.", "care", "compress",
+    compress=("Compress the audio.", "care", "compress",
               dict(codec=(("flac", "opus"), "FLAC loses nothing, Opus is smaller. Default: flac."))),
-    pseudonyms=("Give speakers other names.", "privacy", "pseudonyms", {}),
-    redact=("Take personal data out of transcripts and sound.", "privacy", "redact",
-            dict(names=([], "A name to take out; may be repeated."),
+    pseudonyms=("Replace the names of speakers by pseudonyms.", "privacy", "pseudonyms", {}),
+    redact=("Remove personal data from transcripts and sound.", "privacy", "redact",
+            dict(names=([], "A name to remove; may be repeated."),
                  unknown_times=(("list", "drop"), "Rows whose words have no times: list them and keep their sound, or "
                                 "drop them. Default: list."))),
-    withdraw=("Leave out the clips of a speaker or a consent.", "privacy", "withdraw",
+    withdraw=("Remove the clips of a speaker, or those of a withdrawn consent.", "privacy", "withdraw",
               dict(speaker=(str, "Who withdraws."), consent=(str, "Version of the consent that is withdrawn."))))
 
 _META = {float: "X", str: "TEXT"}
@@ -463,8 +468,10 @@ def _add_care(
     "What adds the flags of a subcommand."
     about,module,function,flags = _CARE[name]
     def add(p):
-        more = f"\n  voxtral-data {name} my_speech my_speech-{name} --dry-run\n      show what would be done"
-        p.description = f"{about} IN stays as it is: OUT is a new dataset, with a log beside it.\n\nexamples:{more}"
+        whose = " --speaker ana" if name == "withdraw" else "" # it asks for one
+        more = f"\n  voxtral-data {name} my_speech my_speech-{name}{whose} --dry-run\n      show what would be done"
+        kept = "IN stays as it is (but see --erase)" if name == "withdraw" else "IN stays as it is"
+        p.description = f"{about}\n{kept}: OUT is a new dataset, with a log beside it.\n\nexamples:{more}"
         p.add_argument("source", metavar="IN", help="A dataset folder, or its list of rows.")
         p.add_argument("folder", metavar="OUT", help="The folder to make; it must not exist, or be empty.")
         for k,(kind,help) in flags.items():
@@ -513,7 +520,7 @@ def _add_retention(
     p:Parser, # of voxtral-data retention
 ): # function of the parser and the parsed flags
     "Add the flags of voxtral-data retention."
-    p.description = "List the clips that are kept for longer than was promised, by created_at."
+    p.description = "List the clips that are older than promised, by created_at."
     p.usage = "voxtral-data retention DATA --days N"
     p.add_argument("data", metavar="DATA", help="A dataset folder, or its list of rows.")
     p.add_argument("--days", type=int, metavar="N", required=True, help="How long clips may be kept.")
@@ -525,14 +532,14 @@ def _add_retention(
     return command
 
 # %% ../../nbs/run/04_commands.ipynb #data-draft
-_DRAFT_HELP = """Transcribe the recordings in a folder into drafts.jsonl, with a confidence for each word. Run again, it
-goes on where it was; with another model, what nobody has decided on is drafted anew. Correct drafts in a notebook:
-Review("talks").
+_DRAFT_HELP = """Transcribe the recordings in a folder into drafts.jsonl, with a confidence for each word. Run it again
+to continue where it stopped; with another model, drafts without a decision are written again. Correct drafts in a
+notebook: Review("talks").
 
 examples:
   voxtral-data draft talks --model-id runs/pt/final-model --language pt
   voxtral-data draft talks --model-id runs/pt/final-model --accept-sure 0.98
-      also accept drafts whose words are all that sure; their rows say that nobody looked"""
+      also accept drafts in which every word is that sure; their rows are marked as unseen"""
 
 def _add_draft(
     p:Parser, # of voxtral-data draft
@@ -545,11 +552,11 @@ def _add_draft(
                    help="The model that drafts: a Hub id, the folder of a model or of a run's adapter, or 'tiny'.")
     for k in ("language", "on_bad"): add_setting(p, fields[k])
     p.add_argument("--vad", choices=["auto", "silero", "energy"], default="auto",
-                   help="What finds the speech. Default: silero-vad where it is installed, else the level.")
+                   help="How to find the speech. Default: silero-vad where it is installed, else the level.")
     p.add_argument("--longest", type=float, metavar="SECONDS",
                    help="Longest clip. Default: 20, or the model's window if that is shorter.")
     p.add_argument("--accept-sure", type=float, metavar="SHARE",
-                   help="Accept drafts whose words are all at least this sure, from 0 to 1. Default: none.")
+                   help="Accept drafts in which every word has at least this confidence, from 0 to 1. Default: none.")
     return _draft
 
 def _draft(
@@ -559,15 +566,16 @@ def _draft(
     "Draft, and say what there is."
     from voxtral_nb.measure.drafting import draft_transcripts
     a = vars(a)
-    sure = a.pop("accept_sure")
+    if (sure := a.pop("accept_sure")) is not None and not 0 < sure <= 1:
+        raise ConfigError(f"accept_sure: {sure:g} is not allowed; allowed: above 0, up to 1")
     with redirect_stdout(sys.stderr): drafts = draft_transcripts(a.pop("folder"), a.pop("model_id"), **a)
     unseen = len(drafts.accept_sure(sure)) if sure else 0
     left = drafts.queue()
     print(json.dumps(dict(drafts=len(drafts.rows), left=len(left), accepted=len(drafts.accepted()), unseen=unseen)))
 
 # %% ../../nbs/run/04_commands.ipynb #data-align
-_ALIGN_HELP = """Find when each word ends, as training Voxtral Realtime needs it, for rows that do not say it. OUT is a
-new dataset with `words`, and for each row the method and a confidence. Run again, it goes on where it was.
+_ALIGN_HELP = """Find when each word ends, as training Voxtral Realtime needs it, for rows without word times. OUT is a
+new dataset with `words`, and for each row the method and a confidence. Run it again to continue where it stopped.
 
 examples:
   voxtral-data align my_speech my_speech-timed --model-id mistralai/Voxtral-Mini-4B-Realtime-2602
@@ -583,7 +591,9 @@ def _add_align(
     p.add_argument("folder", metavar="OUT", help="The folder to make; it must not exist, or be empty.")
     p.add_argument("--model-id", metavar="MODEL", help="The Voxtral Realtime that aligns: a Hub id or a folder, or "
                    "'tiny-realtime'. Needed for 'self'.")
-    for k in ("align", "delay_ms", "device", "on_bad"): add_setting(p, fields[k])
+    p.add_argument("--delay-ms", type=int, metavar="MS", help="The delay at which the model of 'self' listens, a "
+                   "multiple of 80. Default: 2400, at which it is right most often.")
+    for k in ("align", "device", "on_bad"): add_setting(p, fields[k])
     p.add_argument("--dry-run", action="store_true", help="Find the times, and write no dataset.")
     return _align
 
@@ -604,7 +614,7 @@ _DATA_COMMANDS = dict(convert=("Write speech in another format.", _add_convert),
                       align=("Find when each word ends, for Voxtral Realtime.", _add_align),
                       draft=("Transcribe long recordings, to be corrected.", _add_draft),
                       **{k: (o[0], _add_care(k)) for k,o in _CARE.items()},
-                      retention=("List clips that are kept for too long.", _add_retention))
+                      retention=("List clips that were kept too long.", _add_retention))
 
 def voxtral_data(
     argv:list[str]|None=None, # arguments; None: those of the process
@@ -658,7 +668,9 @@ def _add_parameter(
 # %% ../../nbs/run/04_commands.ipynb #run-parsers
 def _run_parser() -> Parser:
     "The parser of voxtral-run, up to the name of the notebook."
-    known = "\n".join(textwrap.fill(notebook_summary(n), 98, initial_indent=f"  {n:<13}", subsequent_indent=" "*15)
+    wide = 2 + max(map(len, notebooks()))
+    known = "\n".join(textwrap.fill(notebook_summary(n), 98, initial_indent=f"  {n:<{wide}}",
+                                    subsequent_indent=" "*(wide + 2))
                       for n in notebooks())
     text = f"""Run a run notebook headless; the executed notebook is kept in its --output-dir.
 

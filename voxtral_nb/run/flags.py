@@ -125,7 +125,9 @@ def flag_default(
     shown, # what a missing flag comes to, in words; empty: nothing to say
 ) -> str: # such as " Default: on."
     "How help ends on a default."
-    return "" if shown in ("", None) else f" Default: {shown}.".replace("%", "%%")
+    if shown in ("", None): return ""
+    shown = re.sub("^'([^']*)'$", r"\1", str(shown)) # nobody types quotes
+    return f" Default: {shown}.".replace("%", "%%")
 
 # %% ../../nbs/run/03_flags.ipynb #setting
 _META = {str: "TEXT", int: "N", float: "X"}

@@ -6,8 +6,8 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/run/notebooks.html.md"""
 
 # %% auto #0
 __all__ = ['RESULT', 'NotebookError', 'notebooks', 'notebook_summary', 'Parameter', 'notebook_parameters', 'fixed_settings',
-           'refuse_secrets', 'config_from', 'eval_config', 'eval_speech', 'evaluate_run', 'write_result', 'free_folder',
-           'share_cores', 'run_notebook']
+           'refuse_secrets', 'config_from', 'check_family', 'eval_config', 'eval_speech', 'evaluate_run',
+           'write_result', 'free_folder', 'share_cores', 'run_notebook']
 
 # %% ../../nbs/run/01_notebooks.ipynb #imports-std
 import ast, difflib, io, json, os, re, sys, threading, time, tokenize
@@ -197,6 +197,20 @@ def config_from(
             raise ConfigError(f"{k}: {given[k]!r} does not fit this notebook, which is for {v!r}")
     return fresh_run(with_tiny_defaults(RunConfig.from_dict({**given, **fixed})), print)
 
+# %% ../../nbs/run/01_notebooks.ipynb #check-family
+def check_family(
+    cfg:RunConfig, # settings of a run notebook
+    name:str, # of the models that it trains, "Voxtral" or "Voxtral Realtime"
+    other:str, # the run notebook for the other ones
+):
+    "Refuse a model that another notebook trains, before anything starts."
+    from voxtral_nb.model.family import family_of
+    from voxtral_nb.model.models import find_base, locate_model
+    root, _, config, _ = find_base(locate_model(cfg.model_id), cfg.model_revision)
+    if (found := family_of(config, root).name) != name:
+        raise ConfigError(f"model_id: {cfg.model_id} is a {found}, and this notebook trains a {name}; for a {found} "
+                          f"there is {other}")
+
 # %% ../../nbs/run/01_notebooks.ipynb #eval-config
 def eval_config(
     variables:dict, # the notebook's `globals()`
@@ -226,6 +240,15 @@ def eval_speech(
                        **{k: getattr(cfg, k) for k in same})
 
 # %% ../../nbs/run/01_notebooks.ipynb #evaluate-run
+def _at_run_delay(
+    cfg:RunConfig, # settings; `model_id` says what to evaluate
+) -> RunConfig:
+    "A streaming model in the folder of its run is evaluated at the delay that it was trained for, unless one is named."
+    from voxtral_nb.model.targets import run_delay
+    if cfg.delay_ms is not None or (ms := run_delay(cfg.model_id)) is None: return cfg
+    print(f"delay_ms not given; using that of the run: {ms}")
+    return cfg.replace(delay_ms=ms)
+
 def evaluate_run(
     cfg:RunConfig, # settings; `model_id` says what to evaluate
     data=None, # SpeechData from `eval_speech`; None loads it
@@ -236,11 +259,13 @@ def evaluate_run(
     from voxtral_nb.measure.evaluation import evaluate, less_memory
     from voxtral_nb.measure.metrics import read_keywords
     from voxtral_nb.model.models import load_voxtral, with_family_settings
-    from voxtral_nb.model.targets import delay_frames
-    cfg = with_family_settings(cfg)
+    from voxtral_nb.model.targets import TargetsError, delay_frames
+    cfg = with_family_settings(_at_run_delay(cfg))
     if delays and cfg.delay_ms is None:
         raise ConfigError(f"delays: {cfg.model_id} is not a streaming model and has no delay; leave them out")
-    for o in delays: delay_frames(o) # a wrong one stops it here
+    for o in delays: # a wrong one stops it here
+        try: delay_frames(o)
+        except TargetsError as e: raise ConfigError(str(e).replace("delay_ms:", "delays:", 1)) from None
     keywords = read_keywords(cfg.keywords)
     data = eval_speech(cfg) if data is None else data
     how = {k: getattr(cfg, k) for k in ("device", "precision", "attention", "quantization")}

@@ -23,12 +23,14 @@ import yaml
 # %% ../../nbs/share/01_cards.ipynb #imports-own
 from .. import __version__
 from ..core.assets import ASSETS, TINY, TINY_REALTIME, requirement, shipped_model, tiny_path
-from ..core.config import RunConfig, VoxtralNBError, check_language, config_fields, language_names
+from ..core.config import (RunConfig, VoxtralNBError, check_language, config_fields, language_names,
+                                    with_batch_size)
 from ..core.files import strict_json
 from ..core.hub import check_repo_id, license_conflicts, license_metadata
 from ..core.secrets import holds_token
 from ..core.words import counted, duration, markdown_table, one_line, percent
 from ..data.dataset import SpeechDataset
+from ..measure.delay import delay_head, delay_rows
 from ..measure.evaluation import EvalReport
 from ..measure.metrics import METRICS, get_normalizer, rates_of, shown_metrics
 from ..measure.verdict import verdict
@@ -150,12 +152,15 @@ def _render(
     path = Path(template or card_template(kind))
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                              keep_trailing_newline=True, finalize=shown, loader=jinja2.FileSystemLoader(_TEMPLATES))
-    env.filters.update(percent=percent, number=_number, duration=duration, code=_code, py=_py, sh=_sh, table=_table)
+    env.filters.update(percent=percent, number=_number, duration=duration, counted=counted, code=_code,
+                       py=_py, sh=_sh, table=_table)
     try:
         source = path.read_text(encoding="utf-8")
         if left := re.search(r".*\b(?:TODO|FIXME|XXX)\b.*", source):
             raise CardError(f"template {path} is not finished: {left[0].strip()[:80]}")
         text = env.from_string(source).render(**facts)
+    except jinja2.TemplateNotFound as e:
+        raise CardError(f"template {path} includes {e.name}, which is not in {_TEMPLATES}") from None
     except OSError as e: raise CardError(f"template {path} cannot be read: {e.strerror}") from None
     except UnicodeDecodeError: raise CardError(f"template {path} cannot be read: it is not UTF-8") from None
     except jinja2.TemplateSyntaxError as e: raise CardError(f"template {path} line {e.lineno}: {e.message}") from None
@@ -247,11 +252,12 @@ def _read_model(
     from voxtral_nb.training.checkpoints import weights_problem
     if not folder.is_dir(): raise CardError(f"{folder.name} is missing in {folder.parent}: {go_on}")
     if problem := weights_problem(folder): raise CardError(f"{folder} is not complete ({problem}): {go_on}")
-    if not any((folder/o).is_file() for o in ("tekken.json", "tokenizer.json")):
-        raise CardError(f"{folder} is not complete (tekken.json, the tokenizer, is missing): {go_on}")
-    adapter = _read_json(folder/"adapter_config.json", go_on) if (folder/"adapter_model.safetensors").exists() else None
     p = _read_json(folder/"processor_config.json", go_on)
-    return adapter, int((p.get("feature_extractor") or p).get("chunk_length", 30)), family_of(p, str(folder))
+    family = family_of(p, str(folder))
+    if missing := [o for o in family.files if not (folder/o).is_file()]:
+        raise CardError(f"{folder} is not complete ({', '.join(missing)} missing): {go_on}")
+    adapter = _read_json(folder/"adapter_config.json", go_on) if (folder/"adapter_model.safetensors").exists() else None
+    return adapter, int((p.get("feature_extractor") or p).get("chunk_length", 30)), family
 
 # %% ../../nbs/share/01_cards.ipynb #report
 def _report(
@@ -278,7 +284,7 @@ class RunFacts:
     history:list # log_history of trainer_state.json; empty if that is missing
     adapter:dict|None # adapter_config.json of the model; None for a full model
     window_seconds:int # window length of the model
-    usage:str # template of the code on the card, in assets/cards
+    family:object # `Family` of the model: the code of its card, what it needs, its tags
     before:EvalReport|None # of the base model; None: not measured
     after:EvalReport|None # of these weights, clip by clip; None: not measured
     best:dict|None # step, rates, eval_loss, eval_clips of best-model
@@ -328,7 +334,7 @@ def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, 
     record = _with_passed(record, results.get("stream"))
     at, step = _measured_step(results, history), best["step"] if weights == "best" else results["steps"]
     return RunFacts(run_dir=run, weights=weights, config=cfg, record=record, results=results, history=history,
-                    adapter=adapter, window_seconds=window, usage=family.usage, before=before,
+                    adapter=adapter, window_seconds=window, family=family, before=before,
                     after=after if at == step else None,
                     best=best, plots=tuple(o for o in _PLOTS if (run/o).exists()))
 
@@ -443,6 +449,8 @@ def _set_words(
     if c.eval_data is None and c.eval_split is None:
         clips, share = run.data["eval"]["clips"], c.eval_fraction
         part = counted(clips, "clip") if share is None else percent(share, 0)
+        if c.streaming: return Markdown(f"{counted(clips, 'clip')} of the streamed datasets, held out by a hash of "
+                                        "their sound")
         return Markdown(f"{part} of the training data, held out by {c.split_by} (seed {c.seed})")
     name = f"[{s['hub']}](https://huggingface.co/datasets/{s['hub']})" if s["hub"] else _escape_markdown(s["name"])
     return Markdown(name + "".join(f", {k} {_escape_markdown(s[k])}" for k in ("config", "split") if s[k]))
@@ -469,7 +477,8 @@ def eval_results(
     d, c = run.data["eval"], run.config
     size = dict(clips=now["clips"]) | (dict(hours=d["hours"]) if now["clips"] == d["clips"] else {})
     if c.eval_data is None and c.eval_split is None:
-        size |= dict(held_out="auto" if c.eval_fraction is None else c.eval_fraction, by=c.split_by, seed=c.seed)
+        size |= dict(held_out=c.eval_fraction or .1, by="sound") if c.streaming else dict(
+            held_out="auto" if c.eval_fraction is None else c.eval_fraction, by=c.split_by, seed=c.seed)
     data = dict(dataset_type=s["hub"] or re.sub(r"\W+", "-", s["name"]), dataset_name=s["name"],
                 dataset_config=s["config"], dataset_split=s["split"])
     def one(metric, value, name, clips):
@@ -504,6 +513,17 @@ _LAG = {"lag of words, mean / p50 / p90": _ms("mean_ms", "p50_ms", "p90_ms"),
         "words written before they ended": lambda lag: percent(lag["early"]),
         "words dropped": lambda lag: percent(lag["dropped"])} # of a streaming model
 
+# %% ../../nbs/share/01_cards.ipynb #at-delays
+def _at_delays(
+    b:EvalReport|None, # before
+    a:EvalReport|None, # after
+) -> dict: # delays: rows of a table, or None; delays_head; delays_clips
+    "A streaming model at the delays of eval_delays."
+    curves = {k: r.delays for k,r in (("before", b), ("after", a)) if r is not None and r.delays}
+    if "after" not in curves: return dict(delays=None)
+    return dict(delays=delay_rows(curves), delays_head=delay_head(curves), delays_clips=curves["after"][0]["n_clips"])
+
+# %% ../../nbs/share/01_cards.ipynb #report-rows
 def _report_rows(
     b:EvalReport|None, # before
     a:EvalReport|None, # after; None: only rates are known
@@ -523,6 +543,10 @@ def _report_rows(
     return [list(o) if b is not None else [o[0], o[2]] for o in both]
 
 # %% ../../nbs/share/01_cards.ipynb #measured-facts
+def _keywords(report, private:bool) -> str: # for the card; empty: there are none
+    words = () if report is None else report.rules.get("keywords", ())
+    return counted(len(words), "keyword") if private and words else one_line(", ".join(words), 500)
+
 def _measured(
     run:RunFacts,
     private:bool, # hide the name of the data?
@@ -539,12 +563,13 @@ def _measured(
         verdict=(v := str(run.verdict or ""))[:1].upper() + v[1:],
         headline=Markdown(f"{METRICS[k].title} {shown}{percent(now['rates'][k])}"),
         worse=was is not None and METRICS[k].cost(now["rates"][k]) > METRICS[k].cost(was), clips=now["clips"],
-        rows=_report_rows(b, a, now), has_before=b is not None,
+        rows=_report_rows(b, a, now), has_before=b is not None, **_at_delays(b, a),
         before_head=f"before ({b.n_clips} clips)" if b is not None else "", after_head=f"after ({now['clips']} clips)",
         other_clips=b is not None and b.n_clips != now["clips"], set=_set_words(run, private),
         length=None if a is None else duration(a.audio_seconds), normalizer=_NORMALIZED[c.normalizer],
         changes=_changes(b, a) if was is not None and _same_clips(a, b) else None, longest=longest,
         voices=d.get("speakers") if whole else None, voices_heard=d.get("speakers_heard"),
+        keywords=_keywords(a, private),
         held_out=c.split_by if c.eval_data is None and c.eval_split is None else None)
 
 # %% ../../nbs/share/01_cards.ipynb #marked
@@ -636,13 +661,14 @@ def _setting_rows(
     early = ", stopped early: the error rate had stopped falling" if r["stopped_early"] else ""
     times = (c.gradient_accumulation_steps, "batches a step"), (m.get("processes") or 1, "processes")
     batch = "".join(f" × {n} {w}" for n, w in times if n > 1)
+    clips = ((run.record.get("data") or {}).get("train") or {}).get("clips") or 10**6
     resumed = run.record.get("resumed_from")
     which = "last step" if run.weights == "final" else "evaluated step with the lowest error rate"
     rows = {"trained": lora or f"all weights of the {parts}",
             "trainable parameters": f"{r['trainable_parameters']:,} of {r['parameters']:,} ({share:.1%})",
             "base quantization": "4-bit NF4" if c.quantization == "4bit" else None, "dtype": m.get("dtype"),
             "training": f"{r['steps']:,} steps, {r['epochs']:.2f} epochs{early}",
-            "batch": f"{c.batch_size}{batch} (clips)",
+            "batch": f"{with_batch_size(c, clips, m.get('processes') or 1).batch_size}{batch} (clips)",
             "training clips changed while loading": run.record.get("augmentation"),
             "packing": None if c.delay_ms else c.packing, "seed": str(c.seed),
             "delay": f"{c.delays}, evaluated at {c.delay_ms} ms" if c.delay_ms else None,
@@ -714,7 +740,9 @@ def repeat_command(
         on_hub = run.config.streaming and kind == "train" or _set(run, kind, False)["hub"]
         return given if on_hub else _local_name(given)
     on_hub = c.model_id in (TINY, TINY_REALTIME) or not made.get("local") and _HUB_ID.fullmatch(c.model_id)
-    out = ["voxtral-train", "--model-id", c.model_id if on_hub else _local_name(c.model_id)]
+    name = c.model_id if on_hub else _local_name(c.model_id)
+    if not on_hub and shipped_model(name): name = f"./{name}" # a folder that is called like a model of this package
+    out = ["voxtral-train", "--model-id", name]
     if not _is_sample(c): out += ["--train-data", data("train", c.train_data)]
     if not _is_sample(c) and (c.eval_data is not None or private_data and c.eval_split):
         out += ["--eval-data", data("eval", c.eval_data)]
@@ -740,7 +768,7 @@ def _model_metadata(
     base, results = base_facts(run)["base_on_hub"], eval_results(run, private)
     s, adapter = _set(run, "train", private), run.adapter is not None and not merged
     ids = list(dict.fromkeys([*datasets, *([s["hub"]] if s["hub"] else [])]))
-    tags = ["voxtral", "voxtral_nb", *(["lora"] if run.adapter else [])]
+    tags = [*run.family.tags, "voxtral_nb", *(["lora"] if run.adapter else [])]
     more = dict(base_model_relation="adapter" if adapter else "finetune") if base else {}
     if results: more |= dict(metrics=[k for k in METRICS if any(o.metric_type == k for o in results)],
                          model_name=name, eval_results=results)
@@ -759,8 +787,8 @@ def _install(
     def at_least(p, extra=""):
         return f"{p}{extra}" + (f">={'.'.join(have[p].split('+')[0].split('.')[:2])}" if p in have else "")
     peft = [at_least("peft")] if adapter else []
-    return ["torch", "accelerate", at_least("transformers"), *peft, at_least("mistral-common", "[audio]"), "soundfile",
-            "soxr"]
+    name, mark, extra = run.family.needs[1].partition("[")
+    return ["torch", "accelerate", at_least("transformers"), *peft, at_least(name, mark + extra), "soundfile", "soxr"]
 
 # %% ../../nbs/share/01_cards.ipynb #model-facts
 def _model_facts(
@@ -780,7 +808,7 @@ def _model_facts(
         adapter=adapter, merged=merged, method=cfg.method, quantized=cfg.quantization == "4bit", private=private,
         speech="speech" if unnamed else speech, unnamed=unnamed, speech_languages=speech.removesuffix(" speech"),
         codes=list(codes), language=codes[0] if codes else None,
-        dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, usage=run.usage,
+        dtype=m.get("dtype") or "auto", window_seconds=run.window_seconds, usage=run.family.usage,
         delay_ms=cfg.delay_ms, delays="80 to 2400 ms" if cfg.delays == "random" else f"{cfg.delay_ms} ms",
         max_new_tokens=cfg.max_new_tokens,
         install=_install(run, adapter) + [requirement()]*(adapter and f["base_is_tiny"]),

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 # %% ../../nbs/share/03_demo.ipynb #imports-own
 from .cards import (RunFacts, check_weights, eval_results, language_name, read_run, space_card,
                                     trained_languages)
-from ..core.assets import ASSETS, requirement, sample_speech, shipped_model, tiny_path
+from ..core.assets import ASSETS, requirement, sample_speech, shipped_model, styles, tiny_path
 from ..core.config import ConfigError, VoxtralNBError, check_language
 from ..core.files import atomic_write, is_inside, staged_folder, strict_json
 from ..core.hub import (Changes, account, ask, check_target, commit_files, file_hashes, file_inside,
@@ -28,6 +28,7 @@ from ..core.memory import explain_memory
 from ..core.secrets import TOKEN, redact
 from ..core.words import one_line
 from ..record.languages import LANGUAGES
+from ..model.family import family_of
 from ..model.models import ModelError, base_of_adapter, locate_model, pick_device
 
 # %% ../../nbs/share/03_demo.ipynb #error
@@ -55,6 +56,16 @@ _SPACE = ASSETS/"space"
 def demo_template() -> Path: # copy it, edit the copy, and give it as `template`
     "The file that becomes `app.py`."
     return _SPACE/"app.py.txt"
+
+# %% ../../nbs/share/03_demo.ipynb #write-live
+def _write_live(dest:Path): # folder of the demo of a streaming model
+    "What the page needs for words while one speaks."
+    page = ASSETS/"recorder"
+    program = "\n".join((page/f"{o}.js").read_text(encoding="utf-8")
+                        for o in ("kernel", "page", "microphone", "level", "live", "post"))
+    shutil.copyfile(_SPACE/"live.py.txt", dest/"live.py")
+    (dest/"live.css").write_text(styles("page/page.css", "recorder/recorder.css"), encoding="utf-8")
+    (dest/"live.js").write_text(program, encoding="utf-8")
 
 def _missing(package:str) -> DemoError:
     return DemoError(f"a demo needs {package}, which is not installed: pip install '{requirement('demo')}'")
@@ -85,6 +96,7 @@ class DemoSource:
     base:dict|None # of an adapter: model, name, revision, weights
     languages:tuple = () # ISO 639-1, those it was trained on
     figures:tuple = () # what was measured: name, value, unit, data, clips, normalizer
+    streams:bool = False # a Voxtral Realtime: the page also writes while somebody speaks
     base_known:bool = True # is `base` the one that the adapter was trained on? False: not recorded
     run:RunFacts|None = field(default=None, repr=False) # the run that it came from, if that is here
 
@@ -174,6 +186,12 @@ def _trained_base(
     return base | dict(revision=commit), bool(commit)
 
 # %% ../../nbs/share/03_demo.ipynb #source-local
+def _streams(config:Path) -> bool: # config.json of a full model
+    "Can it write while somebody speaks, as a Voxtral Realtime can?"
+    try: return family_of(strict_json(config.read_text(encoding="utf-8"))).streams
+    except (OSError, ValueError, AttributeError): return False # damaged, or unknown: what loads it says so
+
+# %% ../../nbs/share/03_demo.ipynb #local-source
 def _run_name(run:RunFacts) -> str:
     return run.run_dir.resolve().name + (" (best-model)" if run.weights == "best" else "")
 
@@ -187,11 +205,12 @@ def _local_source(
     kind, weights = _weight_files(folder)
     if run: check_weights(run, weights)
     base, known = _trained_base(_local_base(folder) if kind == "adapter" else None, run)
-    tiny = shipped_model(folder)
+    tiny, whole = shipped_model(folder), base["model"] if base else folder
+    streams = _streams(Path(whole)/"config.json") if Path(whole).is_dir() else bool(run and run.config.delay_ms)
     return DemoSource(model=str(folder), name=tiny if tiny else _run_name(run) if run else path.name, commit=None,
                       kind=kind, weights=weights, base=base,
                       languages=tuple(trained_languages(run)) if run else ("en",) if tiny else (),
-                      figures=_figures(eval_results(run)) if run else (), base_known=known, run=run)
+                      figures=_figures(eval_results(run)) if run else (), base_known=known, streams=streams, run=run)
 
 # %% ../../nbs/share/03_demo.ipynb #source-hub
 def _model_info(
@@ -281,6 +300,16 @@ def _hub_card(
     return tuple(o for o in codes if _is_language(o)), _figures(data.eval_results or [])
 
 # %% ../../nbs/share/03_demo.ipynb #demo-source
+def _hub_streams(
+    api, # huggingface_hub.HfApi
+    info, # ModelInfo
+    base:dict|None, # of an adapter
+) -> bool:
+    "Is it, or its base, a Voxtral Realtime?"
+    if base and base.get("weights"): return _streams(Path(base["model"])/"config.json")
+    if base: info = _model_info(api, base["model"], base["revision"])
+    return "config.json" in {o.rfilename for o in info.siblings} and _streams(_download(api, info, "config.json"))
+
 def demo_source(
     model:str|Path, # folder of a run or of a model, "tiny", or a Hub id
     revision:str|None=None, # of a Hub model: branch, tag or commit
@@ -298,7 +327,7 @@ def demo_source(
     (kind, weights), (languages, figures) = _hub_weights(api, info), _hub_card(api, info)
     base, known = _hub_base(api, info) if kind == "adapter" else (None, True)
     return DemoSource(model=info.id, name=info.id, commit=info.sha, kind=kind, weights=weights, base=base,
-                      languages=languages, figures=figures, base_known=known)
+                      languages=languages, figures=figures, streams=_hub_streams(api, info, base), base_known=known)
 
 # %% ../../nbs/share/03_demo.ipynb #languages
 def _choices(
@@ -428,6 +457,7 @@ def _write_demo(
     if not file.is_file():
         raise DemoError(f"template {file}: there is no such file; copy demo_template(), and edit the copy")
     shutil.copyfile(file, dest/"app.py")
+    if source.streams: _write_live(dest)
     return dict(title=title, about=_about_text(source), model=model, name=source.name, revision=source.commit,
                 weights=source.weights, base=base,
                 figures=list(source.figures), language=chosen,
@@ -1036,18 +1066,44 @@ def _why_broken(api, space:str, stage:str, runtime) -> str:
                                  + (f": {one_line(said, 300)}" if said else ""), log, see) if o)
 
 # %% ../../nbs/share/03_demo.ipynb #ask-space
+_SILENT = 60 # s without an answer to "what do you serve?": the app answers that from memory
+_TRANSCRIBE = 600 # s for the one request: a large model on a CPU takes minutes, and the app's queue may hold others
+
 def _app_client(
     host:str, # address of the app
     token:str|None, # for a private Space
 ): # gradio_client.Client
-    "Connect to a running app."
+    "Connect to a running app. An app sends signs of life every 15 s, so that a longer silence ends the connection."
     from gradio_client import Client
-    return Client(host, token=token, verbose=False, download_files=False, analytics_enabled=False)
+    return Client(host, token=token, verbose=False, download_files=False, analytics_enabled=False,
+                  httpx_kwargs=dict(timeout=_SILENT))
 
-def _about(host:str, token:str|None) -> tuple[dict,str]: # what it serves; why that is not known
+def _answer(
+    client, # from `_app_client`
+    *args, # of the function
+    api_name:str, # such as "/about"
+    timeout:float=_SILENT, # s
+):
+    "What an app answers; `DemoError` if it does not in time: the client itself would wait for ever."
+    job = client.submit(*args, api_name=api_name)
+    try: return job.result(timeout=timeout)
+    except TimeoutError: # also what the connection raises
+        job.cancel()
+        raise DemoError(f"{client.src} did not answer {api_name} within {timeout:g} s") from None
+
+# %% ../../nbs/share/03_demo.ipynb #about
+def _about(host:str, token:str|None, timeout:float=_SILENT) -> tuple[dict,str]: # what it serves; why it is not known
     "Ask an app which weights it has loaded; it may be starting, or still be the previous one."
-    try: return _app_client(host, token).predict(api_name="/about"), ""
+    try: return _answer(_app_client(host, token), api_name="/about", timeout=timeout), ""
     except Exception as e: return {}, one_line(f"{type(e).__name__}: {e}", 200)
+
+# %% ../../nbs/share/03_demo.ipynb #build-again
+def _build_again(api, space:str, say):
+    "Start a Space that failed and gets no new files: what failed may have been the network, or a package's server."
+    stage = ask(f"looking at the Space {space}", api, lambda: api.get_space_runtime(space)).stage
+    if (stage := getattr(stage, "value", str(stage))) not in ("BUILD_ERROR", "RUNTIME_ERROR"): return
+    say(f"it failed before ({stage}): it is built again")
+    ask(f"restarting the Space {space}", api, lambda: api.restart_space(space, factory_reboot=True))
 
 # %% ../../nbs/share/03_demo.ipynb #wait-for
 def _wait_for(
@@ -1095,12 +1151,12 @@ def _request(
     "One real request."
     from gradio_client import handle_file
     client, start = _app_client(host, token), time.perf_counter()
-    about = client.predict(api_name="/about")
+    about = _answer(client, api_name="/about")
     if about["weights"] != source.weights:
         raise DemoError(f"{host} serves other weights than {source.name}: {about['weights']}")
     try:
-        text, _ = client.predict(handle_file(str(clip["audio"])), clip.get("language") or language,
-                                 api_name="/transcribe")
+        text, _ = _answer(client, handle_file(str(clip["audio"])), clip.get("language") or language,
+                          api_name="/transcribe", timeout=_TRANSCRIBE)
     except Exception as e: raise DemoError(f"{host} runs, but a request failed: {one_line(e, 300)}") from None
     return text, time.perf_counter() - start
 
@@ -1173,6 +1229,7 @@ def deploy_demo(
     d = Deployment(space=space, url=repo_page(api, space, "space"), host=None, hardware=hardware, commit=commit,
                    changed=not info or changed, model=source.name, weights=source.weights)
     say(f"{d.url}: {'files of commit ' + d.commit[:8] if d.changed else 'nothing to change'}, {hardware}")
+    if not d.changed: _build_again(api, space, say)
     if not wait: return d
     try: return _answered(api, d, source, made, clips, timeout, every, say)
     except DemoError as e:

@@ -18,7 +18,7 @@ from ..core.config import VoxtralNBError
 from ..core.memory import explain_memory
 from ..model.live import LiveStream
 from ..model.models import load_voxtral
-from ..model.targets import DELAYS, StreamLayout, delay_frames
+from ..model.targets import DELAYS, StreamLayout, delay_frames, run_delay
 from ..record.page import Answering, PageWidget, op, op_without_state, page_program
 from ..record.takes import RecorderError
 
@@ -82,6 +82,7 @@ def read(self:Speech,
     self.busy += time.perf_counter() - start
     self.text = self.stream.text
 
+# %% ../../nbs/share/04_live.ipynb #speed
 @patch(as_prop=True)
 def speed(self:Speech) -> float|None: # times real time; None: nothing is read yet
     "How fast the model reads."
@@ -106,12 +107,13 @@ class Live(Answering):
     def __init__(self,
         model, # folder of a run or of a model, "tiny-realtime", a Hub id, or a loaded Voxtral Realtime
         processor=None, # of a loaded model
-        delay_ms:float=480, # from the end of a word to its first token; the page offers others
+        delay_ms:float|None=None, # from the end of a word to its first token; None: that of the model's run, else 480
         longest:float=900, # Speech ends by itself after so many seconds; it bounds what may wait to be read
         title:str|None=None, # name of the model on the page
         turn=None, # lock that is held while the model reads; None: one of its own
     ):
         super().__init__()
+        if delay_ms is None: delay_ms = (isinstance(model, (str, Path)) and run_delay(model)) or 480
         if longest <= 0: raise RecorderError(f"longest={longest} is not allowed; allowed: more than 0 seconds")
         self.title, self.longest, self.turn = title or _name(model), longest, turn or threading.Lock()
         if isinstance(model, (str, Path)):
@@ -151,8 +153,7 @@ def wait(self:Live,
     "Wait until all that was said is written."
     with self.changed:
         if not self.changed.wait_for(lambda: all(o.done for o in self._speech.values()), timeout):
-            raise RecorderError(f"after {timeout:g} s what was said is still not written to its end: press Stop, or "
-                                "wait longer")
+            raise RecorderError(f"after {timeout:g} s the transcript is still not complete: press Stop, or wait longer")
         return self.text
 
 # %% ../../nbs/share/04_live.ipynb #begin
@@ -164,15 +165,25 @@ def _begin(self:Live, take:str, rate:int):
     "Somebody pressed Start."
     if take in self._speech: return
     if not 8000 <= rate <= 384_000:
-        raise RecorderError(f"the microphone says {rate} samples a second; 8,000 to 384,000 can be read: use another")
+        raise RecorderError(f"the microphone says {rate} samples a second; 8,000 to 384,000 are supported: use another")
     for o in self._speech.values(): o.end()
-    stream = LiveStream(self.model, self.processor, self.delay_ms)
-    speech = self._speech[take] = Speech(stream, rate, self.changed)
-    threading.Thread(target=self._write, args=(speech,), daemon=True).start()
+    self._speech[take] = self.listen(rate)
 
+# %% ../../nbs/share/04_live.ipynb #listen-fn
 @patch
-def _write(self:Live, speech:Speech):
-    "Read a Speech to its end, in a thread."
+def listen(self:Live,
+    sampling_rate:int, # of what comes, Hz
+    tell=None, # function without arguments, called when more is written; None: this page shows it
+) -> Speech: # takes the parts, and has the text
+    "Begin to read what is said, in a thread: here, or in a recorder that shows it."
+    speech = Speech(LiveStream(self.model, self.processor, self.delay_ms), sampling_rate, self.changed)
+    threading.Thread(target=self._write, args=(speech, tell or self._tell), daemon=True).start()
+    return speech
+
+# %% ../../nbs/share/04_live.ipynb #write-fn
+@patch
+def _write(self:Live, speech:Speech, tell):
+    "Read a Speech to its end."
     try:
         with explain_memory("transcribing", ["a smaller delay", "a smaller model"], RecorderError):
             data = b""
@@ -180,13 +191,13 @@ def _write(self:Live, speech:Speech):
                 data = speech.take()
                 with self.turn:
                     if not speech.done: speech.read(data)
-                if data is not None: self._tell()
+                if data is not None: tell()
     except VoxtralNBError as e: speech.error = str(e)
     except Exception as e: speech.error = self._bug(e)["error"]
     with self.changed:
         speech.done, speech.parts = True, {}
         self.changed.notify_all()
-    self._tell()
+    tell()
 
 @patch
 def _tell(self:Live):
@@ -200,6 +211,7 @@ def _known(self:Live, take:str) -> Speech:
     if take in self._speech: return self._speech[take]
     raise RecorderError("this was cleared in another page; press Start to go on")
 
+# %% ../../nbs/share/04_live.ipynb #sound-part
 @op_without_state
 def _sound(self:Live, take:str, number:int, data:memoryview|bytes):
     "A part of what is said has come."

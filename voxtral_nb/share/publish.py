@@ -9,7 +9,7 @@ __all__ = ['PublishError', 'Published', 'Verification', 'publish_model', 'holds_
            'DatasetVerification']
 
 # %% ../../nbs/share/02_publish.ipynb #imports
-import contextlib, io, json, os, re, shutil, signal, subprocess, sys, tempfile
+import contextlib, io, json, math, os, re, shutil, signal, subprocess, sys, tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -31,6 +31,7 @@ from ..data.audio import read_audio, write_wav
 from ..data.dataset import DatasetError, SpeechDataset, is_part
 from ..measure.evaluation import EvalReport, evaluate, score
 from ..measure.metrics import METRICS
+from ..model.family import FAMILIES
 from ..core.assets import shipped_model, tiny_path
 
 # %% ../../nbs/share/02_publish.ipynb #error
@@ -42,7 +43,7 @@ def _run(
     run:RunFacts|str|Path, # from `read_run`, or the folder of a run
     weights:str="final", # "final" or "best"
 ) -> RunFacts:
-    "Read a run; `PublishError` if it is none, only half of one, or holds other weights than it measured."
+    "Read a run; `PublishError` if it is not a run, is incomplete, or holds other weights than it measured."
     if isinstance(run, RunFacts): return run
     local_path(Path(run), PublishError)
     try:
@@ -63,7 +64,7 @@ def _end(path:str) -> str: # of a path of this machine: what may be told
 def _public(
     o, # value from JSON
 ): # the same without folders of this machine
-    "What may be told of a record."
+    "A record without what others must not see."
     if isinstance(o, dict): return {k: _public(v) for k,v in o.items()}
     if isinstance(o, list): return [_public(v) for v in o]
     if not isinstance(o, str): return o
@@ -153,7 +154,8 @@ def _merge_adapter(
 
 # %% ../../nbs/share/02_publish.ipynb #ours
 _WEIGHTS = (r"(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?",
-            r"(config|(generation|adapter|processor|preprocessor|tokenizer)_config|tekken)\.json")
+            r"(config|(generation|adapter|processor|preprocessor|tokenizer)_config)\.json",
+            *sorted({re.escape(o) for f in FAMILIES for o in f.files}))
 _STATE = r"(optimizer|scheduler|scaler)\.pt", r"rng_state(_\d+)?\.pth", r"trainer_state\.json" # to go on training
 _MODEL_FILES = (*_WEIGHTS,
                 r"training_results/((training_config|train_results|eval_results|trainer_state)\.json|(loss|wer)\.png)",
@@ -169,7 +171,7 @@ def _files_of(
     root:Path, # folder of the run
     allowed, # patterns of names
 ) -> dict: # name -> file
-    "The files of a folder that belong to a model; the others are named and stay."
+    "The files of a folder that belong to a model; the others are listed and not uploaded."
     there = [p for p in sorted(folder.iterdir()) if p.name not in _NOT_SENT and not p.name.startswith(".")]
     out = {p.name: file_inside(root, p, p, PublishError) for p in there if p.is_file() and matches(p.name, allowed)}
     if more := [p.name for p in there if p.name not in out]:
@@ -185,7 +187,7 @@ def _model_files(
     private_data:bool=False, # hide what the data is called, and what was said?
     optimizer:bool=False, # the last checkpoint too, with which training can go on?
 ) -> dict: # path in the repository -> file, or bytes; without README.md
-    "What a run comes to in a repository."
+    "The files of a run, as a repository has them."
     out = _files_of(merged or run.model_dir, merged or run.run_dir, _WEIGHTS)
     if optimizer:
         from voxtral_nb.training.checkpoints import newest_checkpoint
@@ -204,7 +206,7 @@ def _model_files(
 # %% ../../nbs/share/02_publish.ipynb #published
 @dataclass(frozen=True)
 class Published:
-    "What a push came to."
+    "The outcome of a push."
     repo_id:str # "user/name"
     repo_type:str # "model" or "dataset"
     url:str # its page
@@ -331,7 +333,8 @@ class Verification:
         if not self.clips:
             return "verified: it loads from the Hub; nothing was measured in the run, so there is nothing to compare"
         def rate(k):
-            return f"{METRICS[k].label} {METRICS[k].show(self.rates[k])} (claimed {METRICS[k].show(self.claimed[k])})"
+            m = METRICS[k]
+            return f"{m.label} {m.show(self.rates[k])} (claimed {m.show(self.claimed.get(k))})"
         said = f"{', '.join(map(rate, self.rates))}, {self.equal} of {self.clips} texts the same"
         return f"verified: {said}" if self.ok else f"NOT VERIFIED: what the Hub serves is not what was claimed: {said}"
 
@@ -367,24 +370,27 @@ def _eval_rows(
     return [dict(audio=audio(i), **{k: ds[i][k] for k in ("text", "language", "duration")}) for i in ids], ids, n
 
 # %% ../../nbs/share/02_publish.ipynb #verify-claim
+def _keywords_of(run) -> list: # with a rate of their own in the run's figures
+    return [] if run.after is None else [*run.after.rules.get("keywords", ())]
+
 def _claim(
     run:RunFacts,
     rows:list, # from `_eval_rows`
     ids:list, # their numbers in the evaluation set
     n:int, # its size
 ) -> EvalReport: # of the same clips
-    "What the run's own model makes of the clips; `read_run` has checked its figures against its clips."
+    "What the run's own model wrote for the clips; `read_run` has checked its figures against its clips."
     c = run.config
     if run.after is not None and run.after.n_clips == n:
         t = run.after.table.iloc[ids]
         if t.reference.tolist() == [o["text"] for o in rows]:
             return score(t.reference.tolist(), t.hypothesis.tolist(), c.normalizer,
-                         [o["language"] or c.language for o in rows])
+                         [o["language"] or c.language for o in rows], keywords=_keywords_of(run))
     from voxtral_nb.model.models import load_voxtral
     model, processor = load_voxtral(run.model_dir, verbose=False)
     return evaluate(model, processor, rows, batch_size=c.eval_batch_size, max_new_tokens=c.max_new_tokens,
                     normalizer=c.normalizer, language=c.language, delay_ms=c.delay_ms,
-                    verbose=False)
+                    keywords=_keywords_of(run), verbose=False)
 
 # %% ../../nbs/share/02_publish.ipynb #last-error
 class _NotLoaded(PublishError):
@@ -455,12 +461,12 @@ def _load_back(
     return model.to(device).eval(), processor
 
 def _transcribe_back(
-    a:dict, # for `_load_back`, and rows, batch_size, max_new_tokens, normalizer, language, delay_ms
+    a:dict, # for `_load_back`, and rows, batch_size, max_new_tokens, normalizer, language, delay_ms, keywords
 ) -> dict: # an EvalReport; empty without rows
     "What a fresh process does to verify a model."
     model, processor = _load_back(a)
     if not a["rows"]: return {}
-    how = {k: a[k] for k in ("batch_size", "max_new_tokens", "normalizer", "language", "delay_ms")}
+    how = {k: a[k] for k in ("batch_size", "max_new_tokens", "normalizer", "language", "delay_ms", "keywords")}
     return evaluate(model, processor, a["rows"], verbose=False, **how).to_dict()
 
 # %% ../../nbs/share/02_publish.ipynb #judge
@@ -472,7 +478,8 @@ def _judge(
     commit:str,
 ) -> Verification:
     "Is it what was claimed?"
-    ok = all(abs(v - claim.rates[k]) <= _TOLERANCE for k,v in back.rates.items())
+    def same(a, b): return abs(a - b) <= _TOLERANCE or math.isnan(a) and math.isnan(b) # NaN: no keyword was said
+    ok = all(same(v, claim.rates[k]) for k,v in back.rates.items() if k in claim.rates)
     equal = sum(a == b for a,b in zip(back.table.hypothesis, claim.table.hypothesis))
     return Verification(ok=ok, at=_now(), commit=commit, clips=back.n_clips, rates=back.rates, equal=equal,
                         claimed=claim.rates)
@@ -504,12 +511,51 @@ def _verify_model(
                     rows=rows,
             dtype=(run.record.get("machine") or {}).get("dtype"), batch_size=c.eval_batch_size,
             max_new_tokens=c.max_new_tokens, normalizer=c.normalizer, language=c.language,
-            delay_ms=c.delay_ms)
+            delay_ms=c.delay_ms, keywords=_keywords_of(run))
         none = Verification(ok=True, at=_now(), commit=commit, clips=0, rates={}, equal=0, claimed={})
         try: back = _fresh("_transcribe_back", what, api)
         except _NotLoaded as e: return replace(none, ok=False, error=str(e))
         if not rows: return none
         return _judge(EvalReport.from_dict(back), _claim(run, rows, ids, n), commit)
+
+# %% ../../nbs/share/02_publish.ipynb #card
+def _card(run, name, license, data_license, datasets, private_data, merged, verified, template) -> bytes:
+    "README.md; the arguments are those of `publish_model`."
+    try:
+        return model_card(run, name, license=license, data_license=data_license, datasets=datasets,
+                          private_data=private_data, merged=merged, verified=verified, template=template).encode()
+    except CardError as e: raise PublishError(f"the card cannot be written: {e}") from None
+
+def _update_card(
+    api, # HfApi
+    repo_id:str,
+    readme:bytes, # with the outcome of the verification
+    head:str, # commit that was verified
+    v:Verification,
+) -> str: # the new commit
+    "Write into the card what loading back gave."
+    title = "verified: loaded back from the Hub" if v.ok else "did not verify when it was loaded back"
+    changes = Changes(changed=("README.md",))
+    return commit_files(api, repo_id, "model", {"README.md": readme}, changes, head, title)
+
+# %% ../../nbs/share/02_publish.ipynb #proved
+def _proved(
+    run:RunFacts,
+    done:Published, # what was pushed
+    clips:int|None, # to verify with
+    card, # function of what the verification gave: README.md
+    api, # HfApi
+) -> Published: # with the verification
+    "Load a model back, and write the outcome into its card."
+    name = done.repo_id
+    try: v = _verify_model(run, name, commit=done.commit, clips=clips, api=api)
+    except HubError as e:
+        raise PublishError(f"{name} was pushed ({done.url}), but it could not be verified, and its card was left as it "
+                           f"is: {e}") from None
+    try: return replace(done, commit=_update_card(api, name, card(v.for_card()), done.commit, v), verified=v)
+    except HubError as e:
+        raise PublishError(f"{name} was pushed ({done.url}; {v.summary()}), but that could not be written into its "
+                           f"card: {e}") from None
 
 # %% ../../nbs/share/02_publish.ipynb #publish-model
 def publish_model(
@@ -552,35 +598,7 @@ def publish_model(
         files |= {"README.md": readme}
         done = _push(api, name, "model", files, info, private, message or _message(run, merge), _MODEL_FILES,
                      card_later=verify, dry_run=dry_run)
-    if not verify or dry_run is not None: return done
-    try: v = _verify_model(run, name, commit=done.commit, clips=verify_clips, api=api)
-    except HubError as e:
-        raise PublishError(f"{name} was pushed ({done.url}), but it could not be verified, and its card was left as it "
-                           f"is: {e}") from None
-    try: return replace(done, commit=_update_card(api, name, card(v.for_card()), done.commit, v), verified=v)
-    except HubError as e:
-        raise PublishError(f"{name} was pushed ({done.url}; {v.summary()}), but that could not be written into its "
-                           f"card: {e}") from None
-
-# %% ../../nbs/share/02_publish.ipynb #card
-def _card(run, name, license, data_license, datasets, private_data, merged, verified, template) -> bytes:
-    "README.md; the arguments are those of `publish_model`."
-    try:
-        return model_card(run, name, license=license, data_license=data_license, datasets=datasets,
-                          private_data=private_data, merged=merged, verified=verified, template=template).encode()
-    except CardError as e: raise PublishError(f"the card cannot be written: {e}") from None
-
-def _update_card(
-    api, # HfApi
-    repo_id:str,
-    readme:bytes, # with the outcome of the verification
-    head:str, # commit that was verified
-    v:Verification,
-) -> str: # the new commit
-    "Write into the card what loading back gave."
-    title = "verified: loaded back from the Hub" if v.ok else "did not verify when it was loaded back"
-    changes = Changes(changed=("README.md",))
-    return commit_files(api, repo_id, "model", {"README.md": readme}, changes, head, title)
+    return done if not verify or dry_run is not None else _proved(run, done, verify_clips, card, api)
 
 # %% ../../nbs/share/02_publish.ipynb #speakers
 def _speakers(
@@ -690,7 +708,7 @@ def _dataset_files(
     format:str="files", # "files": audio and metadata.jsonl; "parquet"
     columns:tuple=(), # further keys of the rows to publish
 ) -> dict: # path in the repository -> file, or bytes; without README.md
-    "What a dataset comes to in a repository."
+    "The files of a dataset, as a repository has them."
     if format not in ("files", "parquet"):
         raise PublishError(f"format: {format!r} is not allowed; allowed: 'files' or 'parquet'")
     try: ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset)
@@ -750,7 +768,7 @@ def publish_dataset(
     dry_run:str|Path|None=None, # folder to write what would be sent to; nothing goes to the Hub
     api=None, # HfApi; None: with HF_TOKEN or the stored login
 ) -> Published:
-    "Put a dataset folder on the Hub, or bring what is there up to date."
+    "Put a dataset folder on the Hub, or update what is there."
     files = _dataset_files(dataset, format=format, columns=columns)
     ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset)
     api, name, info = _begin(api, repo, ds.folder.resolve().name, "dataset", dry_run is not None)
@@ -784,6 +802,7 @@ class DatasetVerification:
         read = f"load_dataset reads {self.rows} rows back from the Hub, {self.expected} were sent"
         return "; ".join((f"NOT VERIFIED: {read}", *self.wrong))
 
+# %% ../../nbs/share/02_publish.ipynb #read-back
 def _read_back(
     a:dict, # repo, commit, cache, keys
 ) -> list: # rows, with the SHA-256 of their audio

@@ -750,15 +750,18 @@ def _send_file(hub, h, prefix, id, rev, path):
     b = c.files.get(path)
     if b is None:
         raise _Refusal(404, f"Entry not found: {path} is not in {id}", "EntryNotFound", {"X-Repo-Commit": c.sha})
-    data,head = b.path.read_bytes(),{"X-Repo-Commit": c.sha, "ETag": f'"{b.sha256 or b.oid}"', "Accept-Ranges": "bytes"}
+    head = {"X-Repo-Commit": c.sha, "ETag": f'"{b.sha256 or b.oid}"', "Accept-Ranges": "bytes"}
     if b.sha256: head |= {"X-Linked-Size": str(b.size), "X-Linked-ETag": f'"{b.sha256}"'}
     part = re.fullmatch(r"bytes=(\d*)-(\d*)", h.headers.get("Range") or "")
-    if not part: return h.reply(200, data, head, "application/octet-stream")
+    if not part: return h.reply(200, b.path.read_bytes(), head, "application/octet-stream")
     a,z = part.groups()
-    n = len(data)
+    n = b.path.stat().st_size
     start,end = (max(n-int(z), 0), n-1) if not a else (int(a), min(int(z), n-1) if z else n-1)
     if start > end: return h.reply(416, b"", {"Content-Range": f"bytes */{n}"})
-    h.reply(206, data[start:end+1], {**head, "Content-Range": f"bytes {start}-{end}/{n}"}, "application/octet-stream")
+    with open(b.path, "rb") as f:
+        f.seek(start)
+        data = f.read(end + 1 - start)
+    h.reply(206, data, {**head, "Content-Range": f"bytes {start}-{end}/{n}"}, "application/octet-stream")
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #history
 def _ref(kind, name, sha): return dict(name=name, ref=f"refs/{kind}/{name}", targetCommit=sha)
@@ -778,37 +781,12 @@ def _commits(hub, h, kind, id, rev):
             for c in hub._repo(h, kind, id).history(rev)])
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #history_refs
-def _new_ref(refs, name, sha, what):
-    if name in refs: raise _Refusal(409, f"Reference already exists: {what} {name}")
-    refs[name] = sha
-
-@_on("POST", "/api/{kind}/{id}/branch/{rev}")
-def _new_branch(hub, h, kind, id, rev):
-    repo = hub._repo(h, kind, id, "write")
-    repo.adopt(hub._store)
-    _new_ref(repo.branches, rev, repo.at(h.data.get("startingPoint", "main")).sha, "branch")
-    h.reply_json({})
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #drop_branch
-@_on("DELETE", "/api/{kind}/{id}/branch/{rev}")
-def _drop_branch(hub, h, kind, id, rev):
-    repo = hub._repo(h, kind, id, "write")
-    if rev == "main": raise _Refusal(403, "Cannot delete the branch main")
-    if repo.branches.pop(rev, None) is None: raise _Refusal(404, f"Invalid rev id: {rev}", "RevisionNotFound")
-    h.reply_json({})
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #new_tag
 @_on("POST", "/api/{kind}/{id}/tag/{rev}")
 def _new_tag(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id, "write")
     repo.adopt(hub._store)
-    _new_ref(repo.tags, h.data["tag"], repo.at(rev).sha, "tag")
-    h.reply_json({})
-
-@_on("DELETE", "/api/{kind}/{id}/tag/{rev}")
-def _drop_tag(hub, h, kind, id, rev):
-    if hub._repo(h, kind, id, "write").tags.pop(rev, None) is None:
-        raise _Refusal(404, f"Invalid rev id: {rev}", "RevisionNotFound")
+    if h.data["tag"] in repo.tags: raise _Refusal(409, f"Reference already exists: tag {h.data['tag']}")
+    repo.tags[h.data["tag"]] = repo.at(rev).sha
     h.reply_json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #attributes
@@ -1053,7 +1031,7 @@ class FakeSpace:
         self.variables,self.secrets,self.described = {},{},{} # a test may look at the secrets; the Hub never shows them
         self.hardware,self.requested,self.sleep_time,self.app,self.host_url = None,None,None,None,None
         self.stages,self.build_log,self.run_log,self.error = _STAGES,"","",None
-        self.builds,self._at,self._paused,self._broken = 0,0,False,None
+        self.builds,self._at,self._broken = 0,0,None
         self._ready = threading.Event()
         self._ready.set()
 
@@ -1105,7 +1083,7 @@ def _create(self:FakeSpace, d):
 @patch
 def _build(self:FakeSpace):
     "Begin again: after a commit, a restart, or new variables."
-    self.builds,self._at,self._paused,self._broken = self.builds+1,0,False,None
+    self.builds,self._at,self._broken = self.builds+1,0,None
     if not callable(self.app) or self._verdict(): return
     files = self.hub.files(self.name, "space")
     self._ready = ready = threading.Event()
@@ -1137,7 +1115,6 @@ def _verdict(self:FakeSpace):
 def stage(self:FakeSpace) -> str: # the stage that the Hub would give now
     "Where the Space is, without going on."
     if bad := self._verdict(): return bad
-    if self._paused: return "PAUSED"
     if self._broken: return "RUNTIME_ERROR"
     s = self.stages[min(self._at, len(self.stages)-1)]
     return "APP_STARTING" if s == "RUNNING" and not self._ready.is_set() else s
@@ -1170,19 +1147,6 @@ def _get_runtime(hub, h, id):
 def _restart(hub, h, id):
     s = hub._my_space(h, id)
     s._build()
-    h.reply_json(s._runtime())
-
-@_on("POST", "/api/spaces/{id}/pause")
-def _pause(hub, h, id):
-    s = hub._my_space(h, id)
-    s._paused = True
-    h.reply_json(s._runtime())
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #sleep_time
-@_on("POST", "/api/spaces/{id}/sleeptime")
-def _sleep_time(hub, h, id):
-    s = hub._my_space(h, id)
-    s.sleep_time = h.data["seconds"]
     h.reply_json(s._runtime())
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space_pay

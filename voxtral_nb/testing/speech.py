@@ -74,6 +74,7 @@ def _espeak_library() -> tuple: # the library, and its sampling rate in Hz
     except OSError as e: raise TestingError(f"{name} cannot be loaded ({e}): install espeak-ng") from None
     return lib, lib.espeak_Initialize(2, 0, None, 0) # 2: give the samples to the callback, synchronously
 
+# %% ../../nbs/testing/01_speech.ipynb #synthesized
 def _synthesized(lib, text:str, voice:str, settings:dict) -> tuple: # samples; where words begin, in samples
     "Speak with the library."
     parts, begins = [], []

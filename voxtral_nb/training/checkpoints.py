@@ -209,7 +209,7 @@ def _write_rounded(
         index = strict_json(file.read_text())
         index["metadata"]["total_size"] = index["metadata"]["total_size"]*dtype.itemsize//4
         atomic_write(to, json.dumps(index, indent=2) + "\n")
-    elif file.name == "config.json": # `dtype` stands in the configs of its parts too
+    elif file.name == "config.json": # the configs of its parts have a `dtype` too
         name = str(dtype)[6:]
         config = json.loads(file.read_text(), object_hook=lambda o: o | {"dtype": name} if "dtype" in o else o)
         atomic_write(to, json.dumps(config, indent=2) + "\n")

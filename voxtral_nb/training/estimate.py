@@ -58,7 +58,7 @@ def assumed(cls:BatchShape,
     tokens:int|None=None, # of its transcript; None: four per second, as for English in Voxtral's vocabulary
 ) -> BatchShape:
     "A batch of clips of equal length: of those of a step as many as `batch_tokens` allows, or all if that is None."
-    if family_of(config).encode_kept is None: return _assumed_streams(cls, cfg, config, seconds)
+    if family_of(config).streams: return _assumed_streams(cls, cfg, config, seconds)
     w, gap = AudioWindows(config), cfg.packing_gap_seconds
     samples, tokens = round(seconds*w.sampling_rate), 1 + math.ceil(4*seconds) if tokens is None else tokens
     windows = w.count(samples)
@@ -67,17 +67,19 @@ def assumed(cls:BatchShape,
         kept = w.kept(samples, w.tail(gap))
         audio, thinned = len(kept), 2*math.ceil(max(sum(t//w.tokens == i for t,_ in kept) for i in range(windows))/2)
         frames = w.frames if windows > 1 else min(w.frames, w.mel_frames(samples) + 8)
-    length, step = family_of(config).prompt_tokens + audio + tokens, cfg.batch_size*cfg.gradient_accumulation_steps
-    n = cfg.batch_size if cfg.batch_tokens == 0 else min(step, max(1, (cfg.batch_tokens or step*length)//length))
+    length, step = family_of(config).prompt_tokens + audio + tokens, cfg.step_clips
+    n = min(step, max(1, (cfg.batch_tokens or step*length)//length))
+    if cfg.batch_tokens == 0: n = step//cfg.gradient_accumulation_steps
     return cls(rows=n, length=length, labels=n*tokens,
                windows=0 if cfg.cache == "encoder" else n*windows, audio_tokens=n*audio, window_tokens=thinned,
                frames=frames)
 
 def _assumed_streams(cls, cfg, config, seconds):
     "A batch of streams of equal length, for Voxtral Realtime."
-    w, step = AudioWindows(config), cfg.batch_size*cfg.gradient_accumulation_steps
+    w, step = AudioWindows(config), cfg.step_clips
     length = family_of(config).prompt_tokens + math.ceil(seconds*w.sampling_rate/w.token_samples)
-    n = cfg.batch_size if cfg.batch_tokens == 0 else min(step, max(1, (cfg.batch_tokens or step*length)//length))
+    n = min(step, max(1, (cfg.batch_tokens or step*length)//length))
+    if cfg.batch_tokens == 0: n = step//cfg.gradient_accumulation_steps
     return cls(rows=n, length=length, labels=n*(length - 39), windows=0 if cfg.cache == "encoder" else n,
                audio_tokens=n*length, frames=w.frames//w.tokens*length)
 
@@ -187,14 +189,18 @@ def _fake_inputs(
     else:
         width = family_of(c).widths(c)[projected]
         audio = {"audio_embeds" if projected else "audio_states": torch.empty(shape.audio_tokens, width)}
-    if family_of(c).encode_kept is None:
+    if family_of(c).streams:
         audio["audio_delays"] = torch.empty(shape.rows, dtype=long)
+        if shape.windows and shape.windows*shape.frames//8 != shape.audio_tokens: # several clips in a row
+            audio["audio_keep"] = torch.empty(shape.audio_tokens, dtype=long)
         return dict(input_ids=torch.empty(shape.rows, shape.length, dtype=long), input_features=audio)
     audio["audio_at"] = torch.empty(shape.audio_tokens, dtype=long)
     if shape.windows and shape.window_tokens:
         each = torch.empty(shape.windows, shape.window_tokens)
         audio |= dict(audio_tokens=each.long(), audio_weights=each,
                       audio_keep=torch.empty(shape.audio_tokens, dtype=long))
+    elif shape.windows and shape.audio_tokens < shape.windows*w.tokens: # without the silence after the clips
+        audio["audio_keep"] = torch.empty(shape.audio_tokens, dtype=long)
     text = {k: torch.empty(shape.rows, shape.length, dtype=long)
             for k in ("input_ids", "attention_mask", "position_ids")}
     if weighted: text["attention_mask"] = torch.empty(shape.rows, 1, shape.length, shape.length)
@@ -223,7 +229,7 @@ def _step_peak(
     "Peak of a forward and a backward pass."
     learn, base = [p for p in model.parameters() if p.requires_grad], base_voxtral(model)
     inputs = _fake_inputs(base, shape, "projector" not in cfg.trained_parts, cfg.packing == "split")
-    parts = math.ceil(cfg.batch_size*cfg.gradient_accumulation_steps/shape.rows) # of a step
+    parts = math.ceil(cfg.step_clips/shape.rows) # of a step
     batches = 2*parts*_nbytes(torch.utils._pytree.tree_leaves(inputs)) # the next step is prefetched
     before = _nbytes(learn) if parts > 1 else 0 # gradients of the earlier parts
     for p in learn: p.grad = torch.empty_like(p) if before else None
@@ -244,7 +250,7 @@ def _evaluation_peak(
     base, n = base_voxtral(model.eval()), cfg.eval_batch_size
     room, prompt = AudioWindows(base.config).tokens, family_of(base).prompt_tokens
     loss = BatchShape(rows=n, length=prompt+room+labels, labels=n*labels, windows=n, audio_tokens=n*room)
-    if family_of(base).encode_kept is None: # 30 s, with a token for each 80 ms
+    if family_of(base).streams: # 30 s, with a token for each 80 ms
         w, length = AudioWindows(base.config), prompt + room
         loss = replace(loss, length=length, audio_tokens=n*length, frames=w.frames//w.tokens*length)
     peak = []
@@ -380,14 +386,15 @@ def clip_flops(
     cfg:RunConfig, # the run
     seconds:float=10, # length of a clip
     all_logits:bool=False, # compute them at every position, as the model's own loss does?
-) -> float: # floating-point operations of a clip in a step, forward and backward
+    shape:BatchShape|None=None, # of the batch; None: of clips of so many `seconds`, one a row
+) -> float: # floating-point operations of a row in a step, forward and backward
     "Count the arithmetic of a run on tensors without data."
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
     dtype = planned_device(cfg)[1]
     mixed, model = None if dtype == torch.float32 else torch.bfloat16, _skeleton(cfg, dtype)
     base = base_voxtral(model)
-    shape = BatchShape.assumed(cfg, base.config, seconds)
+    shape = shape or BatchShape.assumed(cfg, base.config, seconds)
     labels = shape.rows*shape.length if all_logits else shape.labels
     with FakeTensorMode():
         _fill_fake(model)
@@ -413,13 +420,14 @@ def free_memory(
 def most_step_bytes(
     config, # of the model
     tokens:int, # of a batch
+    encoder:bool=True, # is it trained? If not, only one of its layers is in memory at a time
 ) -> int: # bytes
     "A bound of what a batch needs: all that its layers compute, for each token, in float32, and logits of all of them."
     def layers(c, n, inner): return n*(16*c.hidden_size + 6*inner)
     t, a = config.text_config, config.audio_config
     each = a.intermediate_size//a.hidden_size # encoder positions of a token
     wide = layers(t, t.num_hidden_layers, t.intermediate_size) + 4*t.vocab_size
-    return 8*tokens*(wide + 2*each*layers(a, a.num_hidden_layers, a.intermediate_size))
+    return 8*tokens*(wide + 2*each*layers(a, a.num_hidden_layers if encoder else 1, a.intermediate_size))
 
 def tokens_that_fit(
     cfg:RunConfig, # the run

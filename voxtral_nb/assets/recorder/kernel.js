@@ -1,5 +1,5 @@
 // What the parts of the recorder's page share, and requests to the kernel with answers. Everything from outside is shown as text, never as HTML.
-// The files of this folder are one program, in the order that nbs/record/06_page.ipynb names; why it works as it does stands there.
+// The files of this folder are one program, in the order that nbs/record/06_page.ipynb names. That notebook also says why it works as it does.
 
 const PART = 1 << 20; // bytes in a message: Jupyter's websocket drops messages over 10 MiB
 const TAIL = 0.5; // s that are recorded after "stop", so that endings are not cut
@@ -70,6 +70,7 @@ class Kernel {
   }
   answer(msg, buffers) {
     try { if (msg.state) this.onState(msg.state); } catch (e) { console.error("recorder: this state cannot be shown", e); }
+    if (msg.live) this.onLive?.(msg.live);
     const r = this.open.get(msg.id);
     if (!r) return;
     this.open.delete(msg.id);

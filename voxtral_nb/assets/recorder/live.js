@@ -7,7 +7,7 @@ class LivePage extends Page {
   constructor(model, el) {
     super(model);
     const safe = "What was said until then";
-    Object.assign(this, { loudness: 0, behind: 0, safe: [`${safe} is written in the cell's object as long as the kernel lives.`, `${safe} is kept in this page, and sent when the kernel answers.`] });
+    Object.assign(this, { loudness: 0, behind: 0, safe: [`${safe} is written in the cell's object as long as the kernel lives.`, `${safe} is kept in this page, and sent when the ${this.asked} answers.`] });
     this.mic = new Microphone((b) => this.block(b), () => this.ended(), () => this.lost());
     this.build(el);
     this.kernel.request("hello").catch((e) => this.say(e.message, "error"));

@@ -2,7 +2,7 @@
 
 class Page {
   constructor(model) {
-    Object.assign(this, { state: null, rev: -1, phase: "idle", shown: {}, silence: 0, closed: false, keys: {}, safe: ["", ""] });
+    Object.assign(this, { state: null, rev: -1, phase: "idle", shown: {}, silence: 0, closed: false, keys: {}, safe: ["", ""], asked: model.asked || "kernel" });
     this.kernel = new Kernel(model, (s) => this.learn(s), (s) => this.wait(s));
     this.keydown = (e) => this.root.contains(e.target) && this.key(e); // on its way down, at the window: Notebook 7 listens at the document and heeds no attribute
     window.addEventListener("keydown", this.keydown, true);
@@ -96,7 +96,7 @@ class Page {
     this.paintStatus();
   }
   paintStatus() {
-    const waiting = this.kernel.gone ? `The kernel was restarted and no longer knows this page: run this cell again. ${this.safe[0]}` : this.silence > 3 ? `The kernel does not answer: it is busy, or the connection is gone. ${this.safe[1]}` : "";
+    const waiting = this.kernel.gone ? `The kernel was restarted and no longer knows this page: run this cell again. ${this.safe[0]}` : this.silence > 3 ? `The ${this.asked} does not answer: it is busy, or the connection is gone. ${this.safe[1]}` : "";
     const m = this.broken ? { text: this.broken, kind: "error" } : waiting ? { text: waiting, kind: "warn" } : this.message || { text: "", kind: "info" };
     if (this.status.textContent === m.text && this.status.dataset.kind === m.kind) return;
     this.status.textContent = m.text;

@@ -1,5 +1,6 @@
 // The recorder's page: takes from the microphone to the folder, what is shown, the keys. The other files of this folder come before it.
 
+const LIVE = 250; // ms after which a part is sent to a model that writes while one reads
 const SPARE = 0.3; // s of silence at the ends of a take from which trimming is offered
 
 class App extends Page {
@@ -7,6 +8,7 @@ class App extends Page {
     super(model);
     const safe = "What you recorded is safe in this browser";
     Object.assign(this, { view: "record", outbox: new Map(), loudness: 0, live: [], selected: null, leaving: new AbortController(), safe: [`${safe} and will come back.`, `${safe} and is sent when the kernel answers; after a restart, run this cell again.`] });
+    this.kernel.onLive = (o) => { this.words = o; this.paintWords(); };
     this.mic = new Microphone((b) => this.block(b), () => this.ended(), () => this.lost());
     this.shelf = new Shelf();
     Object.assign(this, { check: new SoundCheck(this), prompts: new PromptList(this), uploads: new UploadPage(this), saved: new Saved(this), meter: new Meter() });
@@ -152,7 +154,7 @@ class App extends Page {
     this.paint();
   }
   async pump(out) { // send what is there, one part after the other
-    const due = () => out.bytes - out.sent >= PART || (out.done && out.sent < out.bytes) || (out.sent < out.bytes && now() - out.last > HOLD);
+    const due = () => out.bytes - out.sent >= PART || (out.done && out.sent < out.bytes) || (out.sent < out.bytes && now() - out.last > (this.state.settings.live ? LIVE : HOLD));
     if (out.busy || out.failed || !(due() || !out.begun || out.done)) return;
     out.busy = true;
     try {
@@ -277,6 +279,7 @@ class App extends Page {
       h("div", { class: "vx-row vx-where" }, field("progressText", "div", { class: "vx-progress" }), h("span", { class: "vx-card-buttons" }, this.buttons.back, field("list", "button", { type: "button", class: "vx-small", "aria-expanded": "false", onclick: () => this.phase === "idle" && this.prompts.toggle() }, "Prompts"))), h("div", { class: "vx-track" }, field("progress", "div", { class: "vx-fill" })),
       this.prompts.root, this.check.root,
       field("prompt", "div", { class: "vx-prompt", "aria-live": "polite" }), field("readBefore", "div", { class: "vx-dim" }, "You have read this one: a new take replaces the clip when you keep it."),
+      field("written", "div", { class: "vx-written", role: "log", "aria-label": "What the model hears", hidden: true }),
       field("finished", "div", { class: "vx-finished", hidden: true }),
       h("label", { class: "vx-field" }, h("span", {}, "Transcript"), field("transcript", "textarea", { rows: 2, spellcheck: true, dir: "auto" })),
       h("div", { class: "vx-sound" }, field("wave", "canvas", { class: "vx-wave", role: "img" }), field("time", "span", { class: "vx-time" })),
@@ -370,6 +373,7 @@ class App extends Page {
     able(b.undo, s.undo && !busy);
     b.undo.title = s.undo ? `Undo: ${s.undo}` : "Nothing to undo";
     this.paintTakes(s, take);
+    this.paintWords();
     for (const part of [this.check, this.prompts, this.uploads, this.saved]) part.paint(s);
     this.list.setAttribute("aria-expanded", String(this.prompts.open));
     this.paintOptions(s);
@@ -423,6 +427,12 @@ class App extends Page {
       goOn("A text of your own", "own-next", () => this.prompts.toggle(true, true)), goOn("What a model got wrong", "wrong-next", () => this.prompts.toggle(true, true)),
       s.clips ? h("p", { class: "vx-dim" }, "Or train on it, in a cell: ", h("code", { "data-vx": "train-next" }, `from voxtral_nb import RunConfig, train; train(RunConfig(train_data=${JSON.stringify(s.path)}))`)) : null].filter(Boolean));
   }
+  paintWords() { // what a model hears of the take that is read, or was read last
+    const o = this.words, going = this.phase === "recording" || this.phase === "stopping", id = this.out?.id || this.reading?.id || this.take()?.id, mine = o && o.take === id;
+    this.written.hidden = !this.state?.settings.live || this.view !== "record" || !(going || mine);
+    this.written.textContent = mine ? o.error || o.text || "…" : "…";
+    this.written.classList.toggle("vx-warn", !!(mine && o.error));
+  }
   paintTakes(s, take) {
     if (this.changed("takes", [s.takes.map((t) => [t.id, t.seconds, t.interrupted, t.flagged]), take?.id], this.takes))
       this.takes.replaceChildren(...(s.takes.length > 1 || s.takes.some((t) => t.interrupted) ? s.takes : []).map((t, i) =>
@@ -440,7 +450,7 @@ class App extends Page {
     c.setAttribute("aria-label", live ? "Waveform of the recording" : take ? `Waveform of a take of ${take.seconds.toFixed(1)} seconds` : "No take yet");
     if (!w) return;
     const inside = (i) => live || !take?.trimmed || (i / bars.length >= take.edges[0] / take.whole && i / bars.length <= take.edges[1] / take.whole);
-    this.bars(c, bars, live ? "--vx-red" : "--vx-accent", live ? 3 : 0, inside);
+    this.bars(c, bars, live ? "--v-red" : "--v-accent", live ? 3 : 0, inside);
   }
   animate() {
     if (this.frame) return;

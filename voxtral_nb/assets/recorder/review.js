@@ -22,7 +22,7 @@ class ReviewPage extends Page {
     this.buttons = {
       play: this.button("play", "p", "Play", on((id) => this.play(id))), keep: this.button("keep", "a", "Accept", on((id) => this.accept(id))),
       edit: this.button("note", "e", "Edit", on(() => this.edit())), skip: this.button("skip", "s", "Later", on((id) => this.next("later", { draft: id }, "It comes again at the end."))),
-      discard: this.button("discard", "d", "Reject", on((id) => this.next("reject", { draft: id }, "Rejected: it is no speech, or not to be used."))),
+      discard: this.button("discard", "d", "Reject", on((id) => this.next("reject", { draft: id }, "Rejected: not speech, or not to be used."))),
       undo: this.button("undo", "z", "Undo", () => this.next("undo", {}, "Undone.")),
     };
     this.buttons.back = this.button("back", "b", "Back", () => this.next("back", {}, ""));
@@ -97,7 +97,7 @@ class ReviewPage extends Page {
     this.finished.hidden = !!s.draft;
     this.finished.textContent = s.total ? "Every draft is decided. Train on the folder, draft again with the new model, and only what it gets wrong is left to correct." : "There are no drafts in this folder yet: draft_transcripts(folder, model) writes them.";
     if (s.draft && this.changed("draft", [s.draft.id, s.draft.text, s.draft.accepted])) this.paintDraft(s.draft);
-    if (s.draft) this.bars(this.wave, s.draft.peaks, "--vx-accent");
+    if (s.draft) this.bars(this.wave, s.draft.peaks, "--v-accent");
     this.paintButtons();
     if (held && (!this.root.contains(document.activeElement) || !document.activeElement.offsetParent)) this.root.focus({ preventScroll: true });
   }

@@ -6,8 +6,8 @@ class UploadPage {
     const field = (name, tag, props, ...kids) => (this[name] = h(tag, { "data-vx": name, ...props }, ...kids));
     this.root = h("section", { class: "vx-page", "data-page": "upload", role: "tabpanel", "aria-label": "Upload" },
       field("drop", "div", { class: "vx-drop", ondragover: (e) => e.preventDefault(), ondrop: (e) => { e.preventDefault(); this.send([...e.dataTransfer.files]); } },
-        h("label", {}, h("span", {}, "Choose or drop audio (WAV, FLAC, MP3, OGG, Opus) and, if you have them, transcripts (CSV, TXT, JSONL)"),
-          field("files", "input", { type: "file", multiple: true, accept: ".wav,.flac,.mp3,.ogg,.opus,.csv,.tsv,.txt,.jsonl,audio/*", onchange: (e) => this.send([...e.target.files]) }))),
+        h("label", {}, h("span", { title: ENDINGS.join(" ") }, "Choose or drop audio (WAV, FLAC, MP3, M4A, Opus and others) and, if you have them, transcripts (CSV, TXT, JSONL, SRT, TextGrid and others)"),
+          field("files", "input", { type: "file", multiple: true, accept: [...ENDINGS, "audio/*"].join(), onchange: (e) => this.send([...e.target.files]) }))),
       field("sendingList", "ul", { class: "vx-sending" }), field("table", "div", { class: "vx-table" }),
       h("label", { class: "vx-field" }, h("span", {}, "Paste transcripts: one line for each file, in this order"), field("pasted", "textarea", { rows: 3, dir: "auto" })),
       h("div", { class: "vx-buttons" }, field("use", "button", { type: "button", class: "vx-small", onclick: () => app.ask("upload_paste", { text: this.pasted.value }, (a) => `${a.n} transcripts assigned.`) }, "Use these lines"),

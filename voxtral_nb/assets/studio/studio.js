@@ -97,8 +97,10 @@ function render({ model, el }) {
       t.innerHTML = message.html;
       morph(body, t.content);
       if (playing !== null) mark(playing, true);
+      if (speech) markSpeak();
       if (!ready) { ready = true; root.dataset.ready = "true"; }
     }
+    if (message.trouble) body.querySelector('.vs-notice[data-kind="error"]')?.scrollIntoView({ block: "nearest" }); // the button may be far below
     if (message.focus) { const o = body.querySelector(message.focus); if (o) o.focus({ preventScroll: false }); }
     if (message.sound !== undefined && message.sound === playing && buffers?.length) {
       if (url) URL.revokeObjectURL(url);
@@ -128,22 +130,43 @@ function render({ model, el }) {
   audio.addEventListener("ended", stopSound);
 
   // A few words for the new model to hear
-  async function speak(b) {
+  const SOUND = 10_000; // ms: a browser without a way out for sound would wait for ever
+  let opening = false;
+  function markSpeak() { // again after each new page
+    for (const b of body.querySelectorAll("[data-speak]")) {
+      speech ? b.setAttribute("aria-pressed", "true") : b.removeAttribute("aria-pressed");
+      b.textContent = speech ? "Stop and transcribe" : "Speak";
+    }
+  }
+  async function speak() {
     if (speech) return endSpeech();
+    if (opening) return;
     if (!navigator.mediaDevices) return send("no_microphone", { why: "this page is not on https or localhost" });
+    opening = true;
+    let stream, context, late;
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
-      const context = new AudioContext(), source = context.createMediaStreamSource(stream);
-      const code = "registerProcessor('vs-take', class extends AudioWorkletProcessor { process(i) { if (i[0][0]) this.port.postMessage(i[0][0].slice()); return true; } })";
-      const at = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
-      await context.audioWorklet.addModule(at);
-      URL.revokeObjectURL(at);
-      const node = new AudioWorkletNode(context, "vs-take"), parts = [];
-      node.port.onmessage = ({ data }) => { parts.push(data); if (parts.length * 128 > 30 * context.sampleRate) endSpeech(); };
-      source.connect(node);
+      stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+      context = new AudioContext();
+      const parts = [], limit = new Promise((_, no) => { late = setTimeout(() => no("the browser's sound does not start; it may have no device for output"), SOUND); });
+      await Promise.race([limit, listen(stream, context, parts)]);
       speech = { stream, context, parts };
-      b.setAttribute("aria-pressed", "true"); b.textContent = "Stop and transcribe";
-    } catch (e) { send("no_microphone", { why: e.name }); }
+      markSpeak();
+    } catch (e) {
+      stream?.getTracks().forEach((t) => t.stop());
+      context?.close();
+      send("no_microphone", { why: e.name ?? e });
+    } finally { clearTimeout(late); opening = false; }
+  }
+  async function listen(stream, context, parts) { // until the first samples are there
+    const code = "registerProcessor('vs-take', class extends AudioWorkletProcessor { process(i) { if (i[0][0]) this.port.postMessage(i[0][0].slice()); return true; } })";
+    const at = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+    await context.audioWorklet.addModule(at);
+    URL.revokeObjectURL(at);
+    const node = new AudioWorkletNode(context, "vs-take");
+    context.createMediaStreamSource(stream).connect(node);
+    return new Promise((yes) => {
+      node.port.onmessage = ({ data }) => { parts.push(data); yes(); if (speech && parts.length * 128 > 30 * context.sampleRate) endSpeech(); };
+    });
   }
   function endSpeech(keep = true) {
     const { stream, context, parts } = speech, rate = Math.round(context.sampleRate);
@@ -154,7 +177,7 @@ function render({ model, el }) {
     const pcm = new Int16Array(parts.reduce((n, p) => n + p.length, 0));
     let k = 0;
     for (const p of parts) for (const x of p) pcm[k++] = Math.max(-32768, Math.min(32767, Math.round(32768 * x)));
-    for (const b of body.querySelectorAll("[data-speak]")) { b.removeAttribute("aria-pressed"); b.textContent = "Speak"; }
+    markSpeak();
     send("speak", { rate }, [pcm.buffer]);
   }
 
@@ -164,7 +187,8 @@ function render({ model, el }) {
     const b = e.target.closest("[data-do], [data-play], [data-speak]");
     if (!b || b.getAttribute("aria-disabled") === "true") return;
     if (b.dataset.play !== undefined) return play(b.dataset.play);
-    if (b.dataset.speak !== undefined) return speak(b);
+    if (b.dataset.speak !== undefined) return speak();
+    if (e.detail > 1) return; // of a double click the first counts: the second may meet another button, such as "Yes, delete"
     send(b.dataset.do, JSON.parse(b.dataset.args || "{}"));
   });
   body.addEventListener("change", (e) => {
