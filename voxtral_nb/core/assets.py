@@ -1,4 +1,4 @@
-"""The tiny Voxtral, speech for it, sentences to read, templates of cards and pages: files inside the package, and where they lie.
+"""The files that ship with the package, and the defaults for the tiny model.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/core/assets.html.md"""
 

@@ -1,4 +1,4 @@
-"""Every setting of a run in one place: checked when it is made, saved with the run, loaded back equal.
+"""Every setting of a run: checked, saved with the run, loaded back unchanged.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/core/config.html.md"""
 

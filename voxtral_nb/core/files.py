@@ -1,4 +1,4 @@
-"""A file is written whole or not at all, and JSON is read strictly.
+"""Atomic writes, strict JSON.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/core/files.html.md"""
 

@@ -1,4 +1,4 @@
-"""One place for the Hugging Face Hub: who you are, what its errors mean, and how a repository is brought up to date with a folder.
+"""The Hugging Face Hub: client, errors, names, syncing a folder to a repository.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/core/hub.html.md"""
 

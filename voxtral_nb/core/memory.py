@@ -1,4 +1,4 @@
-"""When memory runs out, the error says while doing what, and which settings need less.
+"""Out-of-memory errors that name the phase and the settings that save memory.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/core/memory.html.md"""
 

@@ -1,4 +1,4 @@
-"""What a token looks like: one pattern for everything that is written, sent or printed.
+"""Recognize tokens and passwords, so that they are never written, sent or printed.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/core/secrets.html.md"""
 

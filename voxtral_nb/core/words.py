@@ -1,4 +1,4 @@
-"""Numbers, lists and tables as people read them: each in one way, everywhere in the package.
+"""Numbers, lists and tables as readable text.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/core/words.html.md"""
 

@@ -1,4 +1,4 @@
-"""Read and write speech and its transcripts in the formats of other tools.
+"""Read speech with transcripts in 20 formats, recognized by content; write 18 of them.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/formats.html.md"""
 

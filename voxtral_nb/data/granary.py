@@ -1,4 +1,4 @@
-"""NVIDIA's Granary: transcripts as sentences to read aloud, and its manifests joined with audio that you have, or that lies in a public dataset of the Hub.
+"""NVIDIA's Granary: sentences to read aloud, and its manifests joined with your audio.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/granary.html.md"""
 

@@ -1,4 +1,4 @@
-"""Where somebody speaks in a long recording, and clips of it that begin and end in pauses.
+"""Cut long recordings at pauses, by silero-vad or by level.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/pauses.html.md"""
 

@@ -1,4 +1,4 @@
-"""Pseudonyms for speakers, personal data out of text and sound, withdrawn consent carried out, and what is kept for too long.
+"""Pseudonyms, personal data out of text and sound, withdrawn consent, retention.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/privacy.html.md"""
 

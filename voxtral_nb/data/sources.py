@@ -1,4 +1,4 @@
-"""Whatever speech comes from, a run sees one table: `audio`, `text`, `language`, `speaker`, `duration`, `id`.
+"""Speech on disk or a Hub dataset as training data, without loading all audio into memory.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/sources.html.md"""
 

@@ -1,4 +1,4 @@
-"""Datasets of the Hub that are too large to download: read row by row, mixed, shuffled, divided, and resumed at the same row.
+"""Hub datasets too large to download: read row by row, mixed, resumed at the same row.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/streams.html.md"""
 

@@ -1,4 +1,4 @@
-"""What transcripts hold that nobody said: found, listed, and cleaned into a new file beside the old one.
+"""Find what nobody said in transcripts, and write a cleaned copy.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/text.html.md"""
 

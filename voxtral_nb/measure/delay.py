@@ -1,4 +1,4 @@
-"""What waiting longer buys: the error rates and the lag of a Voxtral Realtime at several delays, before and after fine-tuning.
+"""Error rates and lag of a streaming model at several delays.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/delay.html.md"""
 

@@ -1,4 +1,4 @@
-"""Find transcripts that do not belong to their clips: a model listens to each, and what differs by more than its own errors explain is listed, worst first.
+"""Transcripts that a model contradicts by more than its own errors, worst first.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/doubts.html.md"""
 

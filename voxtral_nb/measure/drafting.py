@@ -1,4 +1,4 @@
-"""Transcribe long recordings with the model at hand, with a confidence for each word, for somebody to correct.
+"""Transcribe long recordings, with a confidence for each word.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/drafting.html.md"""
 

@@ -1,4 +1,4 @@
-"""Transcribe clips with a Voxtral and report its errors: error rates over the whole set, and clip by clip, with the normalizer that was used.
+"""Transcribe a dataset and score it, clip by clip.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/evaluation.html.md"""
 

@@ -1,4 +1,4 @@
-"""How long after a word ends a Voxtral Realtime writes it, on clips whose words have times.
+"""How long after a word ends a streaming model writes it.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/lag.html.md"""
 

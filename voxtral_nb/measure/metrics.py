@@ -1,4 +1,4 @@
-"""The error rates of speech recognition in one table: how each is counted, from which texts, and how it is displayed.
+"""The error rates and the text normalizers: how each is counted.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/metrics.html.md"""
 

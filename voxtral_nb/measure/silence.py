@@ -1,4 +1,4 @@
-"""Check, before training, that a model tolerates the shortened silence: on this model and these clips.
+"""Check that a model tolerates shortened silence.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/silence.html.md"""
 

@@ -1,4 +1,4 @@
-"""Better, worse, or too little speech to tell: what an evaluation before and after training allows one to say.
+"""Better, worse, or too little speech to tell.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/verdict.html.md"""
 

@@ -1,4 +1,4 @@
-"""When each word of a transcript ends, for clips that come without times: how it was found, and how far it can be trusted.
+"""When each word of a transcript ends, for clips without times.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/align.html.md"""
 

@@ -1,4 +1,4 @@
-"""The output of Voxtral's frozen encoder for a clip is computed once, stored on disk, and read again in every epoch and every run.
+"""Outputs of the frozen encoder, computed once and kept on disk.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/cache.html.md"""
 

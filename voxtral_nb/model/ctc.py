@@ -1,4 +1,4 @@
-"""When each word of a transcript ends, found with a CTC model of transformers that you name.
+"""When each word ends, by a CTC model that you name.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/ctc.html.md"""
 

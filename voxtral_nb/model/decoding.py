@@ -1,4 +1,4 @@
-"""What a model writes for each clip of a batch, and what its transcript costs, from one pass over the prompt.
+"""Transcripts and loss of a batch, in one pass.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/decoding.html.md"""
 

@@ -1,4 +1,4 @@
-"""What a model family is: the one object that says what is particular about Voxtral.
+"""What is specific to a family of models, in one object: Voxtral, and Voxtral Realtime.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/family.html.md"""
 

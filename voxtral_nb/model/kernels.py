@@ -1,4 +1,4 @@
-"""The same computation with fewer launches: a small batch on a fast GPU waits for launches, not for arithmetic.
+"""Fewer launches on a GPU: fused LoRA layers, Liger, compiling.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/kernels.html.md"""
 

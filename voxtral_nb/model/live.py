@@ -1,4 +1,4 @@
-"""Words appear while somebody speaks: sound goes into Voxtral Realtime block by block, in memory that does not grow, and what is written equals what `generate` writes of the whole recording.
+"""Words while somebody speaks: Voxtral Realtime, fed block by block.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/live.html.md"""
 

@@ -1,4 +1,4 @@
-"""Load Voxtral from a folder or from the Hub, as it was saved, for the machine at hand.
+"""Load Voxtral with the right device, dtype and attention for this machine.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/models.html.md"""
 

@@ -1,4 +1,4 @@
-"""What Voxtral Realtime is to write, frame by frame: the tokens of a training example, from the times at which its words end.
+"""Training targets of Voxtral Realtime, frame by frame.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/targets.html.md"""
 

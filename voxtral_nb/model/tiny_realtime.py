@@ -1,4 +1,4 @@
-"""A small Voxtral Realtime with random weights, and its tokenizer: the real classes, for tests and examples.
+"""A small Voxtral Realtime with random weights, for tests and examples.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/tiny_realtime.html.md"""
 

@@ -1,4 +1,4 @@
-"""Give every clip of a dataset the times of its words: by the streaming model itself, by a CTC model, or by energy.
+"""Word times for whole datasets: which method, how sure, and what is left out.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/word_times.html.md"""
 

@@ -1,4 +1,4 @@
-"""The saved clips of a dataset folder, as the recorder lists, corrects and deletes them.
+"""The saved clips: find, correct, delete, restore.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/clips.html.md"""
 

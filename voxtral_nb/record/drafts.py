@@ -1,4 +1,4 @@
-"""Transcripts that a model wrote and nobody has accepted yet: kept beside the dataset, ordered by what correcting them would bring.
+"""Transcripts that a model wrote, until somebody accepts them.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/drafts.html.md"""
 

@@ -1,4 +1,4 @@
-"""The languages that Voxtral and Granary know, sentences to read aloud in each of them, and prompts from a text of one's own.
+"""Sentences to read aloud in 26 languages, and prompts from your own text.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/languages.html.md"""
 

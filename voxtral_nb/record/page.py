@@ -1,4 +1,4 @@
-"""What a page, such as the recorder's, and the kernel say to each other, and the widget that carries it.
+"""The widget, and the messages between its page and the kernel.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/page.html.md"""
 

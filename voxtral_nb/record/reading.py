@@ -1,4 +1,4 @@
-"""Who reads what: speakers, their consent, and the prompts that are read, skipped and still to come.
+"""Speakers, their consent, and the prompts they read.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/reading.html.md"""
 

@@ -1,4 +1,4 @@
-"""Correct the drafts of a folder in a notebook: hear a clip, see which words the model was not sure of, accept or correct, go on.
+"""Correct drafts in a notebook, the least sure first.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/review.html.md"""
 

@@ -1,4 +1,4 @@
-"""How much speech there is, and how errors are spread over clips.
+"""Tables and plots of speech and errors for the run notebooks.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/run/display.html.md"""
 

@@ -1,4 +1,4 @@
-"""What this machine, its packages and a model look like to the package, on one screen: for whoever has a problem, and for whoever reads about it.
+"""`voxtral-doctor`: what is wrong with this machine, its packages or a model.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/run/doctor.html.md"""
 

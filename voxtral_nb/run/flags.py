@@ -1,4 +1,4 @@
-"""Settings as command-line flags: help with examples, mistakes in one line, and messages in the spelling of a shell.
+"""Settings as command-line flags.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/run/flags.html.md"""
 

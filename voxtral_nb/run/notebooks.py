@@ -1,4 +1,4 @@
-"""Run notebooks without a browser: parameters checked before anything starts, success judged by a result file.
+"""Run notebooks headless: parameters checked, success decided by a result file.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/run/notebooks.html.md"""
 

@@ -1,4 +1,4 @@
-"""Model cards, dataset cards and Space READMEs, written from what was recorded and from nothing else.
+"""Cards for models, datasets and Spaces, from recorded facts only.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/share/cards.html.md"""
 

@@ -1,4 +1,4 @@
-"""A page where people speak to a fine-tuned Voxtral: on this machine, in a notebook, or as a Space. It serves the weights that it names, or does not start.
+"""A web page to speak to a model: local, in a notebook, or as a Space.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/share/demo.html.md"""
 

@@ -1,4 +1,4 @@
-"""Speak in a notebook and read along: Voxtral Realtime writes the words while you say them.
+"""Speak in a notebook and read along while a Voxtral Realtime writes.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/share/live.html.md"""
 

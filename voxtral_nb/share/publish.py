@@ -1,4 +1,4 @@
-"""A run or a dataset on the Hub: in one commit, private unless you say otherwise, loaded back and measured before the card says that it works.
+"""Push a run or a dataset to the Hub in one commit, load it back, verify it.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/share/publish.html.md"""
 

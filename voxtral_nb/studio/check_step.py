@@ -1,4 +1,4 @@
-"""The quality report as a page: a light, what to do first, and the worst clips with a click to fix, redo or leave out.
+"""The step Check: the quality report, and the worst clips to fix, redo or leave out.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/check_step.html.md"""
 

@@ -1,4 +1,4 @@
-"""A page to speak to the model, on this machine or as a Space, with its build followed.
+"""The step Demo: a page on this machine, or a Space.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/demo_step.html.md"""
 

@@ -1,4 +1,4 @@
-"""What was run on this machine, in all projects: languages, minutes, success and failure, time and energy. It stays on this machine.
+"""What was run on this machine, in all projects; it stays there and can be cleared.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/history.html.md"""
 

@@ -1,4 +1,4 @@
-"""A command of the package in a separate process: it outlives the page that started it, and its folder says how it is doing.
+"""Commands in separate processes, which outlive the page that started them.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/jobs.html.md"""
 

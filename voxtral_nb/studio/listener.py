@@ -1,4 +1,4 @@
-"""Two models that wait for a few spoken words, in a separate process: what the old one writes, and what the new one writes.
+"""The models before and after training, in a process that transcribes what you say.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/listener.html.md"""
 

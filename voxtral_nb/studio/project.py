@@ -1,4 +1,4 @@
-"""The folder of a project, from speech to a published model, and what the Studio does in it.
+"""A project folder: choices, speech, runs, and what runs in it.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/project.html.md"""
 

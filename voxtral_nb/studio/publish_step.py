@@ -1,4 +1,4 @@
-"""What will be sent, and where; the push with its verification, and again after a failure.
+"""The step Publish: preview, push, verification, retry.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/publish_step.html.md"""
 

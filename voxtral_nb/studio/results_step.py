@@ -1,4 +1,4 @@
-"""Before and after, clip by clip: the words that differ, filtered, sorted and played; a transcript that is wrong goes back to the data.
+"""The step Results: before and after, clip by clip.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/results_step.html.md"""
 

@@ -1,4 +1,4 @@
-"""What was run on this machine, over all projects, with causes, time and energy. It stays on this machine.
+"""The step My runs: what was run on this machine.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/runs_step.html.md"""
 

@@ -1,4 +1,4 @@
-"""The Studio in a browser tab, for people who want no notebook: on this machine only, with a token in the address.
+"""`voxtral-studio`: the same in a browser tab, on this machine only.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/serve.html.md"""
 

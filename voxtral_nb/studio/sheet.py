@@ -1,4 +1,4 @@
-"""A page whose HTML Python writes: what a person does comes back as an action, and what changed is shown.
+"""A page whose HTML Python writes: actions in, HTML out, one widget.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/sheet.html.md"""
 

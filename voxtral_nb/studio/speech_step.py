@@ -1,4 +1,4 @@
-"""What a step of the Studio is, and the first one: choose a language, record, import, and see how much is enough.
+"""The step Speech: language, recorder, datasets, how much is enough.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/speech_step.html.md"""
 

@@ -1,4 +1,4 @@
-"""Everything on one page: speech, check, training, results, publishing, demo. `Studio("my_project")` shows it.
+"""The Studio: all steps on one page.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/studio.html.md"""
 

@@ -1,4 +1,4 @@
-"""Choose settings, see what they need, start, stop and resume, and watch runs from their folders.
+"""The step Train: settings, what they need, runs as they train.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/train_step.html.md"""
 

@@ -1,4 +1,4 @@
-"""The parts of the Studio's page: a form for settings, curves, tables of clips and of words. Values in, HTML out.
+"""The parts of the Studio's page: a form for every setting, curves, tables.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/views.html.md"""
 

@@ -1,4 +1,4 @@
-"""A Hugging Face Hub that runs on this machine, with every way in which the real one goes wrong.
+"""A local fake of the Hub for tests.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/testing/fake_hub.html.md"""
 

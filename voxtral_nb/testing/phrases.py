@@ -1,4 +1,4 @@
-"""Are the sentences that people read in each language as they should be: script, letters, sounds, length, variety?
+"""Checks of the sentences to read aloud.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/testing/phrases.html.md"""
 

@@ -1,4 +1,4 @@
-"""Speech synthesized on the spot, and audio files of every kind.
+"""Synthetic speech for tests.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/testing/speech.html.md"""
 

@@ -1,4 +1,4 @@
-"""Folders that are complete or absent, which checkpoint to resume from, and the lock on a run's folder.
+"""Checkpoints that are complete or absent, and which one to resume from.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/checkpoints.html.md"""
 

@@ -1,4 +1,4 @@
-"""How much memory a run needs, counted on its real model without weights, data or a GPU; and how many tokens fit at once.
+"""The memory that a run needs, counted without weights or a GPU.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/estimate.html.md"""
 

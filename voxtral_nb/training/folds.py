@@ -1,4 +1,4 @@
-"""Cross-validation for a few clips: train several times, and judge each clip by a model that never heard it.
+"""Cross-validation for a few clips: each is judged by a model that never heard it.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/folds.html.md"""
 

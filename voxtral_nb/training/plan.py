@@ -1,4 +1,4 @@
-"""Will the run fit, how long will it take, and is the data what I think it is? Answered before the run.
+"""Dry run: will it fit, and how long will it take?
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/plan.html.md"""
 

@@ -1,4 +1,4 @@
-"""What a run writes besides its weights: log, settings, versions, history, plots, results.
+"""What a run writes: log, settings, history, plots, results.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/records.html.md"""
 
