@@ -351,6 +351,7 @@ class VoxtralBatch:
     audio_tokens:torch.Tensor|None = None # (windows, tokens), int64: those that the encoder computes, padded
     audio_weights:torch.Tensor|None = None # (windows, tokens), float32: log of how many each one stands for
     audio_keep:torch.Tensor|None = None # (audio tokens,), int64: what is not padding, in windows laid end to end
+    audio_frames:torch.Tensor|None = None # (clips,), int64: mel frames of each, for a family whose encoder asks
 
     def to_dict(self) -> dict: # name -> tensor
         "What there is."

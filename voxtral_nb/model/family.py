@@ -45,7 +45,8 @@ class Family:
     prompt_tokens:int # of a prompt, beside those of the audio; at most
     windows:Callable # (processor or config) -> the fields of `AudioWindows`
     widths:Callable # (config) -> width of the encoder's output for one audio token, and of the projector's
-    encode:Callable # (model without its head, audio of a batch) -> the encoder's output, (audio tokens, width)
+    encode:Callable # (model without its head, audio of a batch: all that its collator says of it) -> the encoder's
+    # output, (audio tokens, width)
     encode_kept:Callable|None # (the same model, batch of thinned windows) -> the same of what is kept; None: it cannot
     join:Callable # (model without its head, embeddings of the tokens, of the audio, where the audio belongs, further
     # arguments of the language model) -> its output
