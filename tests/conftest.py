@@ -1,6 +1,6 @@
 """What the tests share. They hold what a notebook cell cannot: processes, the installed wheel, a browser, end to end
 runs."""
-import atexit, gc, json, os, re, shutil, subprocess, sys, tempfile, time, urllib.request
+import atexit, gc, json, os, re, shlex, shutil, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
 
 import pytest
@@ -155,6 +155,10 @@ def pytest_configure(config):
     if hasattr(config, "workerinput"): return
     config.stash_start, config.stash_files = time.time(), _untracked()
     if config.getoption("numprocesses", None): warm.share()
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs): # its processes begin in the one that has loaded the package, too
+    for o in specs: o.python = shlex.join(warm.python)
 
 def pytest_sessionfinish(session, exitstatus):
     c = session.config

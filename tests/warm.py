@@ -5,10 +5,10 @@ import.
     p = subprocess.Popen([*warm.python, script, "a"]) # as python script a
     warm(code, env=warm.again) # what it starts by sys.executable begins there too
 
-One process imports, and forks for each script. A script has a process of its own: it may be killed, fail and change
-what it likes. What depends on how Python starts, as imports do, is for `sh`."""
-import atexit, fcntl, gc, importlib, json, multiprocessing.process, os, runpy, select, shlex, shutil, signal, socket
-import subprocess, sys, tempfile, threading, time
+One process imports, and forks for each script and for each process of pytest. A script has a process of its own: it may
+be killed, fail and change what it likes. What depends on how Python starts, as imports do, is for `sh`."""
+import atexit, fcntl, gc, importlib, io, json, multiprocessing.process, os, runpy, select, shlex, shutil, signal
+import socket, subprocess, sys, tempfile, threading, time
 from collections import Counter
 from pathlib import Path
 
@@ -45,7 +45,7 @@ os._exit(status)"""
 class Warm:
     "The process that forks; it starts with the first script. Where pytest has several processes, they have one of it."
     def __init__(self, python=PYTHON, **env): # of a Python that can import the package
-        self.executable, self.env, self.process, self.folder = python, env, None, None
+        self.executable, self.env, self.process, self.folder, self.ready = python, env, None, None, False
 
     def start(self):
         "Begin to import."
@@ -73,12 +73,17 @@ class Warm:
         if self.folder is None:
             if SHARED in os.environ and self.executable == PYTHON: self.folder = Path(os.environ[SHARED])
             else: self.start()
-            end = time.monotonic() + 600
-            while not self.answers():
-                assert self.process is None or self.process.poll() is None, "the process that forks has ended"
-                assert time.monotonic() < end, "the process that forks did not begin within 600 s"
-                time.sleep(.05)
+        if not self.ready: self.wait()
         return self.command
+
+    def wait(self):
+        "Until it has imported."
+        end = time.monotonic() + 600
+        while not self.answers():
+            assert self.process is None or self.process.poll() is None, "the process that forks has ended"
+            assert time.monotonic() < end, "the process that forks did not begin within 600 s"
+            time.sleep(.05)
+        self.ready = True
 
     def answers(self):
         with socket.socket(socket.AF_UNIX) as s: return not s.connect_ex(str(self.folder/"socket"))
@@ -126,23 +131,51 @@ class Warm:
         try: self.process.wait(10)
         except subprocess.TimeoutExpired: os.killpg(self.process.pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.process = self.folder = None
+        self.process, self.folder, self.ready = None, None, False
 
 
 def load():
-    "Import what scripts use."
+    "Import what scripts use, and do once what takes longer the first time."
     os.dup2(2, 1) # what an import prints is no answer
-    import gradio, ipykernel.kernelapp, jiwer, jupyter_server.serverapp, matplotlib, peft # noqa: F401
-    from transformers import VoxtralForConditionalGeneration # noqa: F401
-    from voxtral_nb.core.assets import tiny_path
-    from voxtral_nb.model.models import load_processor
+    import anywidget, gradio, ipykernel.kernelapp, jiwer, jupyter_server.serverapp, peft # noqa: F401
+    from torch.profiler import profile # noqa: F401
+    from voxtral_nb.record import review # noqa: F401
     from voxtral_nb.share import publish # noqa: F401
     from voxtral_nb.training import trainer # noqa: F401
-    matplotlib.use("agg")
-    import matplotlib.pyplot # noqa: F401
-    load_processor(tiny_path())
+    write_once()
+    draw_once()
     gc.collect()
     gc.freeze() # each later collection would look through all that was imported: a third of a short run's time
+
+
+def write_once():
+    "The tiny model writes, with an adapter. No backward pass: autograd's threads would be missing after a fork."
+    import torch
+    from transformers.utils import logging
+    from voxtral_nb.core.assets import sample_speech
+    from voxtral_nb.core.config import RunConfig
+    from voxtral_nb.data.sources import load_speech
+    from voxtral_nb.measure.silence import verify_silence
+    from voxtral_nb.model.models import load_voxtral
+    from voxtral_nb.model.prepare import prepare_model
+    logging.disable_progress_bar()
+    with torch.random.fork_rng():
+        model, processor = load_voxtral("tiny", device="cpu", verbose=False)
+        model = prepare_model(model, RunConfig(model_id="tiny"), verbose=False)
+        verify_silence(model, processor, load_speech(sample_speech("accent_eval")), 1, max_new_tokens=2)
+    logging.enable_progress_bar()
+
+
+def draw_once():
+    "A figure with what those of a run have."
+    import matplotlib
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+    fig, ax = plt.subplots()
+    ax.plot([1, 2], label="loss")
+    ax.legend()
+    fig.savefig(io.BytesIO(), bbox_inches="tight")
+    plt.close(fig)
 
 
 def received(conn): # a connection of a client
@@ -235,6 +268,7 @@ def begin(args, cwd, env, numbers, fds): # of a job
     os.chdir(cwd)
     multiprocessing.process.ORIGINAL_DIR = cwd # from which a spawned process imports the script
     sys.stdin = open(0, closefd=False)
+    if args[0] == "-u": args.pop(0) # from execnet; it speaks to the file numbers
     safe = args[0] == "-P" # its own folder is not searched
     if safe: args.pop(0)
     first = [dict([("-c", ""), ("-m", cwd)]).get(args[0], os.path.dirname(args[0]))]*(not safe)
