@@ -11,7 +11,7 @@ __all__ = ['SAMPLE_RATE', 'LFS_POINTER', 'AUDIO_FORMATS', 'QUALITY_PROBLEMS', 'A
 
 # %% ../../nbs/data/01_audio.ipynb #imports-std
 import hashlib, io, math, numbers, os, re, struct, zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -988,7 +988,7 @@ def _open_sf(
         _check_rate(s.samplerate)
         parts,kinds = [],set()
         for o in _parts(s, f):
-            with _sound_file(o) as p:
+            with nullcontext(s) if o is f else _sound_file(o) as p:
                 parts.append((o, p.frames))
                 kinds.add((p.samplerate, p.channels))
         if len(kinds) != 1:

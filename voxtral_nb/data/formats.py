@@ -990,9 +990,10 @@ def __iter__(self:Listing): # yields (row, file, line); a `BadRow` in the row's 
             try:
                 if isinstance(raw, ValueError): raise raw
                 row = to_row(raw, self.folder, root=root, **keys)
-                found = row | dict(audio_path=self.recordings.find(row["audio_path"]))
-                if unlisted: unlisted.pop(_pair_key(self.folder, found["audio_path"]), None)
-                yield to_row(found, self.folder, root=root),file,n
+                found = self.recordings.find(row["audio_path"])
+                if unlisted: unlisted.pop(_pair_key(self.folder, found), None)
+                if found != row["audio_path"]: row = to_row(row | dict(audio_path=found), self.folder, root=root)
+                yield row,file,n
             except ValueError as e: yield bad(file, n, e, raw if isinstance(raw, dict) else ""),file,n
     except (ValueError, OSError) as e:
         raise DatasetError(f"{self.doc.path} cannot be used: {getattr(e, 'strerror', None) or e}") from None

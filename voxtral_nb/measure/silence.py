@@ -18,7 +18,7 @@ from ..core.words import counted
 from ..data.audio import read_audio
 from .evaluation import evaluation_mode, pick_clips
 from ..model.collator import VoxtralDataCollator
-from ..model.decoding import decode
+from ..model.decoding import adapter_merged, decode
 from ..model.family import family_of
 from ..model.models import base_voxtral, is_slow
 from ..model.prepare import encode_audio
@@ -57,9 +57,10 @@ def _heard_and_written(
     batch, device = collate(rows), next(base.parameters()).device
     samples = [len(o["audio"]) for o in rows]
     audio = {k: v.to(device) for k,v in batch.items() if k.startswith("audio_") or k == "input_features"}
-    with torch.no_grad(): states = encode_audio(base.model, audio).float()
-    states = states.split([len(collate.kept_audio(n)) for n in samples])
-    return [s[:w.tokens_of(n)] for s,n in zip(states, samples)], decode(model, batch, [most]*len(rows),
+    with torch.no_grad(): states = encode_audio(base.model, audio)
+    encoded = {k: v for k,v in batch.items() if k not in audio or k == "audio_at"} | dict(audio_states=states)
+    states = states.float().split([len(collate.kept_audio(n)) for n in samples])
+    return [s[:w.tokens_of(n)] for s,n in zip(states, samples)], decode(model, encoded, [most]*len(rows),
                                                                         collate.prompt.eos_id)
 
 # %% ../../nbs/measure/04_silence.ipynb #verify
@@ -78,7 +79,7 @@ def verify_silence(
     rows = [clips[i] for i in pick_clips(len(clips), n)]
     rows = [o | dict(audio=read_audio(o["audio"], sr)) for o in rows]
     how = dict(language=language, gap_seconds=gap_seconds, max_transcript_tokens=10**6)
-    with evaluation_mode(model):
+    with evaluation_mode(model), adapter_merged(model):
         (a, whole), (b, split) = (_heard_and_written(model, VoxtralDataCollator(processor, packing=o, **how), rows,
                                                      max_new_tokens) for o in ("none", "split"))
     apart = [float((y - x).norm()/x.norm()) for x,y in zip(a, b)]

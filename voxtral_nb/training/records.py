@@ -199,7 +199,7 @@ def _png(
 ):
     "Write a figure atomically."
     b = io.BytesIO()
-    fig.savefig(b, dpi=120, bbox_inches="tight", metadata={"Software": None})
+    fig.savefig(b, dpi=120, metadata={"Software": None})
     atomic_write(path, b.getvalue())
 
 # %% ../../nbs/training/02_records.ipynb #axes
@@ -212,7 +212,7 @@ def _axes(
     from matplotlib.figure import Figure
     fig = plt.figure(figsize=(7, 3)) if IN_NOTEBOOK else Figure(figsize=(7, 3)) # a notebook shows only pyplot's figures
     plt.close(fig)
-    ax = fig.subplots()
+    ax = fig.subplots(gridspec_kw=dict(left=.09, right=.98, bottom=.17, top=.9))
     ax.set(xlabel="step", ylabel=ylabel)
     ax.set_title(title, loc="left", fontsize=11)
     ax.grid(alpha=.25)
