@@ -39,9 +39,9 @@ test-packages: $(VENV)/.dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/test_packages.sh
 
 # One thread a process. Five processes on two cores: the take of ten minutes and the browser tests mostly wait for a
-# clock. The last line is JSON.
+# clock. A test that fails is run once more; one that passes only then is named at the end. The last line is JSON.
 test: $(VENV)/.dev test-packages  ## run every notebook's tests, then the end-to-end tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(TEST_PROCESSES) --dist worksteal --durations=15 --tb=short --show-capture=stdout $(PYTEST_ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(TEST_PROCESSES) --dist worksteal --reruns 1 --durations=15 --tb=short --show-capture=stdout $(PYTEST_ARGS)
 
 # BENCH_ARGS go to both parts (--smoke, --out FOLDER), BENCH_TRAIN_ARGS and BENCH_QUALITY_ARGS to one; see the files. Wants a quiet machine.
 bench: $(VENV)/.dev  ## training against the published recipe: speed, memory, time to the same WER (about 90 minutes on two cores)

@@ -307,7 +307,7 @@ def browser(
             context = chrome.new_context(viewport=dict(width=width, height=height),
                                          color_scheme="dark" if dark else "light")
             context.set_default_timeout(1000*PATIENCE)
-            context.log = []
+            context.log, context.parked = [], None # a page that the next test takes over
             context.on("console", lambda m: context.log.append(f"{m.type}: {m.text}"))
             context.on("weberror", lambda e: context.log.append(f"uncaught: {e.error}"))
             yield context
@@ -343,6 +343,18 @@ def open_notebook(page, server, name):
     (Server, url)."""
     server, url = server if isinstance(server, tuple) else (server, server.url)
     page.goto(f"{url}/{server.page.format(secrets.token_hex(4))}/{name}")
+    _ready(page)
+    return page
+
+
+def clear(page):
+    "Let go of the notebooks that JupyterLab has open, unsaved."
+    page.evaluate("() => { for (const o of [...window.jupyterapp.shell.widgets('main')]) o.dispose(); }")
+
+
+def open_next(page, name):
+    "Open notebook `name` in a JupyterLab that is there already."
+    _run(page, "async path => { await window.jupyterapp.commands.execute('docmanager:open', { path }); }", name)
     _ready(page)
     return page
 

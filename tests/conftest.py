@@ -177,10 +177,14 @@ def pytest_terminal_summary(terminalreporter):
     costly = sorted(spent, key=spent.get, reverse=True)
     for o in [o for o in costly if spent[o] > 5][:15]: terminalreporter.write_line(f"{spent[o]:.1f}s {o}")
     if to := os.environ.get("VOXTRAL_NB_CPU"): Path(to).write_text("".join(f"{spent[o]} {o}\n" for o in costly))
+    if twice := stats.get("rerun"):
+        terminalreporter.section("failed at first, and passed when run again, unless listed as failed")
+        for r in twice: terminalreporter.write_line(f"{r.nodeid}\n{r.longreprtext}\n")
     slow = sorted((r for k in ("passed", "failed") for r in stats.get(k, []) if r.when == "call"),
                   key=lambda r: -r.duration)[:3]
     config.stash_result = dict(passed=count("passed"), failed=count("failed") + count("error"),
-                               skipped=count("skipped"), seconds=round(time.time() - config.stash_start),
+                               rerun=[r.nodeid for r in stats.get("rerun", [])], skipped=count("skipped"),
+                               seconds=round(time.time() - config.stash_start),
                                cpu_seconds=round(sum(spent.values())),
                                slowest={r.nodeid: round(r.duration) for r in slow})
 

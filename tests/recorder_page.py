@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from browser import (MIC_RATE, best_match, cell, cell_output_text, follow, microphone_wav, new_notebook, open_notebook,
-                     reload, run_cell, screenshot, wait_for)
+from browser import (MIC_RATE, best_match, cell, cell_output_text, clear, follow, microphone_wav, new_notebook,
+                     open_next, open_notebook, reload, run_cell, screenshot, wait_for)
 from voxtral_nb.data.audio import read_audio, resample
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.testing.speech import asterisk_prompts
@@ -35,8 +35,10 @@ TAIL = .5     # s that are recorded after stop
 # given, sounds that it played, and of each take how many samples the audio thread handed over, and which: what a clip
 # must hold. `seen.enough` samples of the next take call `seen.stop`: how long a take is depends on no clock.
 HOOKS = """(() => {
-  const seen = window.seen = { phases: [], said: [], tracks: [], takes: [], pcm: [], played: 0, ran: 0, keys: 0,
-    enough: Infinity };
+  const seen = window.seen = {
+    anew: () => Object.assign(seen, { phases: [], said: [], tracks: [], takes: [], pcm: [], played: 0, ran: 0, keys: 0,
+      enough: Infinity }) };
+  seen.anew();
   const look = () => {
     for (const o of document.querySelectorAll('.vx'))
       if (o.lastPhase !== o.dataset.phase)
@@ -237,9 +239,14 @@ class RecorderPage:
 
 def open_recorder(context, server, notebook, show=True):
     "Open a notebook whose first cell shows a recorder. `server` as `open_notebook` takes it."
-    page = context.new_page()
-    page.add_init_script(HOOKS)
-    open_notebook(page, server, Path(notebook).name)
+    page = None if isinstance(server, tuple) else context.parked
+    if page:
+        context.parked = None
+        open_next(page, Path(notebook).name)
+    else:
+        page = context.new_page()
+        page.add_init_script(HOOKS)
+        open_notebook(page, server, Path(notebook).name)
     rec = RecorderPage(page)
     return rec.show() if show else rec
 
@@ -288,8 +295,17 @@ class Desk:
                             self.notebook(args, **kwargs))
         rec.folder, rec.name = self.folder, list(self.notebooks)[-1]
         return rec.agree() if agree else rec
-    def close(self):
-        for p in self.context.pages: p.close()
+    def close(self, keep):
+        """`keep`: a page of JupyterLab stays, empty, for the next test; to load it is most of the time that a notebook
+        takes to open."""
+        lab = [p for p in self.context.pages if keep and p.url.startswith(f"{self.server.url}/lab/")]
+        for p in self.context.pages:
+            if p not in lab[:1]: p.close()
+        self.context.parked = lab[0] if lab else None
+        if lab:
+            clear(lab[0])
+            dialogs(lab[0])
+            lab[0].evaluate("() => window.seen.anew()")
         self.stop_kernels()
     def stop_kernels(self):
         for s in self.server.api("api/sessions"):

@@ -38,8 +38,9 @@ def chrome(mic):
 def desk(lab, chrome, request):
     d = Desk(lab, chrome, request.node.name.removeprefix("test_").replace("[", "-").replace("]", ""))
     chrome.log.clear()
+    failed = request.session.testsfailed
     yield d
-    d.close()
+    d.close(keep=request.session.testsfailed == failed)
 
 
 # The whole story

@@ -29,8 +29,9 @@ def chrome(mic):
 def desk(lab, chrome, request):
     d = Desk(lab, chrome, request.node.name.removeprefix("test_"))
     chrome.log.clear()
+    failed = request.session.testsfailed
     yield d
-    d.close()
+    d.close(keep=request.session.testsfailed == failed)
 
 
 def texts(locator): return [o.inner_text() for o in locator.all()]
