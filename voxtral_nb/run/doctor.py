@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/run/doctor.html.md"""
 __all__ = ['Finding', 'Diagnosis', 'doctor', 'voxtral_doctor']
 
 # %% ../../nbs/run/05_doctor.ipynb #imports-std
-import argparse, importlib.metadata as metadata, json, os, platform, re, shutil, sys, textwrap, threading
+import argparse, importlib.metadata as metadata, json, os, platform, re, shutil, sys, textwrap
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,9 +26,8 @@ from .flags import Parser
 
 # %% ../../nbs/run/05_doctor.ipynb #finding
 def _shown(text) -> str: # for people who are not the owner of this machine
-    home = str(Path.home())
-    text = redact(text) if home == os.sep else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", redact(text))
-    return one_line(text, 1000)
+    text, home = redact(text), str(Path.home())
+    return one_line(text if home == os.sep else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text), 1000)
 
 @dataclass(frozen=True)
 class Finding:
@@ -41,6 +40,8 @@ class Finding:
     def __post_init__(self):
         for k in ("text", "advice"): object.__setattr__(self, k, _shown(getattr(self, k)))
 
+    @property
+    def line(self) -> str: return f"{self.text} -> {self.advice}" if self.advice else self.text
 
 # %% ../../nbs/run/05_doctor.ipynb #diagnosis
 class Diagnosis(tuple):
@@ -50,18 +51,33 @@ class Diagnosis(tuple):
     def to_dict(self) -> dict: return dict(problems=len(self.problems), findings=[asdict(o) for o in self])
 
     def __repr__(self):
-        def lines(o, before):
-            head = f"{'' if before and before.about == o.about else o.about:<10}{o.status:<9}"
-            text = o.text + (f" -> {o.advice}" if o.advice else "")
-            return textwrap.fill(text, 110, initial_indent=head, subsequent_indent=" "*19, break_on_hyphens=False,
-                                 break_long_words=False)
-        end = f"{counted(len(self.problems), 'problem')} found" if self.problems else "no problem found"
-        return "\n".join([*(lines(o, self[i - 1] if i else None) for i,o in enumerate(self)), end])
+        first = {o.about: o for o in reversed(self)} # its lines follow each other
+        def lines(o): return textwrap.fill(o.line, 110, subsequent_indent=" "*19, break_on_hyphens=False,
+            break_long_words=False, initial_indent=f"{o.about*(first[o.about] is o):<10}{o.status:<9}")
+        found = counted(len(self.problems), "problem") if self.problems else "no problem"
+        return "\n".join([*map(lines, self), f"{found} found"])
 
     def _repr_markdown_(self):
-        rows = [[o.about, f"**{o.status}**" if o.status != "ok" else "ok",
-                 table_cell(o.text + (f" → {o.advice}" if o.advice else ""))] for o in self]
-        return markdown_table(("", "", ""), rows)
+        bold = dict(ok="ok", note="**note**", problem="**problem**")
+        return markdown_table(("", "", ""), [[o.about, bold[o.status], table_cell(o.line)] for o in self])
+
+# %% ../../nbs/run/05_doctor.ipynb #checked
+def _checked(
+    about:str, # what is looked at
+    check, # generator function
+    *args, # of it
+) -> Diagnosis:
+    "The findings of a check; what it raises becomes one of them."
+    found = []
+    try:
+        with redirect_stdout(sys.stderr):
+            for o in check(*args): found.append(Finding(about, *([o] if isinstance(o, str) else o)))
+    except VoxtralNBError as e:
+        text, _, todo = str(e).partition(". What to do: ")
+        found.append(Finding(about, text, "problem", todo))
+    except Exception as e: found.append(Finding(about, f"could not be checked: {type(e).__name__}: {e}", "problem",
+                                                "copy this into an issue if a new environment does not help"))
+    return Diagnosis(found)
 
 # %% ../../nbs/run/05_doctor.ipynb #versions
 def _version(package:str) -> str|None: # None: not installed
@@ -72,12 +88,18 @@ def _needed() -> dict: # extra, "" for what all need -> requirements
     "What the package requires; empty where it is not installed, but only on the path."
     from packaging.requirements import Requirement
     out = {}
-    try: lines = metadata.requires("voxtral_nb") or ()
+    try: found = [Requirement(o) for o in metadata.requires("voxtral_nb") or ()]
     except metadata.PackageNotFoundError: return out
-    for o in lines:
-        extra = re.search(r"extra == ['\"]([\w-]+)", o)
-        out.setdefault(extra[1] if extra else "", []).append(Requirement(o))
+    for r in found:
+        extra = re.search(r"extra == ['\"]([\w-]+)", str(r.marker))
+        out.setdefault(extra[1] if extra else "", []).append(r)
     return out
+
+def _lack(requirement) -> str: # such as "peft is missing"; empty: nothing is wrong
+    name, v = requirement.name, _version(requirement.name)
+    if v is None: return f"{name} is missing"
+    fine = requirement.specifier.contains(v, prereleases=True)
+    return "" if fine else f"{name} {v} is too old: voxtral_nb needs {requirement.specifier}"
 
 def _pins() -> dict[str,str]: # package -> version that the tests ran on
     file = next((o for o in (ASSETS/"constraints.txt", ASSETS.parent.parent/"constraints.txt") if o.is_file()), None)
@@ -85,74 +107,59 @@ def _pins() -> dict[str,str]: # package -> version that the tests ran on
 
 # %% ../../nbs/run/05_doctor.ipynb #check-versions
 def _check_versions():
-    needed, about = _needed().get("", []), "versions"
-    have = {r.name: _version(r.name) for r in needed}
-    yield Finding(about, f"Python {platform.python_version()}, voxtral_nb {__version__}, " +
-                  ", ".join(f"{k} {v}" for k,v in have.items() if v))
-    if not needed: yield Finding(about, "voxtral_nb is on the path, but not installed: what it requires is not known",
-                                 "note", "pip install -e . in its folder")
-    for r in needed:
-        if have[r.name] is None:
-            yield Finding(about, f"{r.name} is missing", "problem", f"pip install '{r.name}{r.specifier}'")
-        elif not r.specifier.contains(have[r.name], prereleases=True):
-            yield Finding(about, f"{r.name} {have[r.name]} is too old: voxtral_nb needs {r.specifier}", "problem",
-                          f"pip install -U '{r.name}{r.specifier}'")
+    needed = _needed().get("", [])
+    have = {"Python": platform.python_version(), "voxtral_nb": __version__} | {r.name: _version(r.name) for r in needed}
+    yield ", ".join(f"{k} {v}" for k,v in have.items() if v)
+    if not needed: yield ("voxtral_nb is on the path, but not installed: what it requires is not known", "note",
+                          "pip install -e . in its folder")
+    yield from ((lack, "problem", f"pip install -U '{r.name}{r.specifier}'") for r in needed if (lack := _lack(r)))
     other = [f"{k} {v} (tested: {pin})" for k,pin in _pins().items() if (v := _version(k)) and v != pin]
-    if other: yield Finding(about, f"{counted(len(other), 'package')} of another version than the tests ran on: "
-                            f"{first_of(other, 8)}", "note", "if something fails, try pip install -c constraints.txt")
+    if other: yield (f"{counted(len(other), 'package')} of another version than the tests ran on: {first_of(other, 8)}",
+                     "note", "if something fails, try pip install -c constraints.txt")
 
 # %% ../../nbs/run/05_doctor.ipynb #cores
 def _core_limit() -> float|None: # cores; None: no limit
     "How much processor time the control group allows."
-    for file in ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"):
-        try: words = Path(file).read_text().split()
-        except OSError: continue
-        if words[0] in ("max", "-1"): return None
-        if len(words) == 1: words += Path(file).with_name("cpu.cfs_period_us").read_text().split()
-        return int(words[0])/int(words[1])
+    try: quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError): return None
+    return None if quota == "max" else int(quota)/int(period)
 
-def _memory() -> int|None: # bytes, of the machine or the container
-    try: total = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError): return None
-    try: return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError): return total
+def _gpu(
+    i:int, # its number
+    driver:str, # such as ", driver 570.1"
+): # what was found
+    import torch
+    from voxtral_nb.model.models import pick_dtype
+    (free, total), dtype = torch.cuda.mem_get_info(i), str(pick_dtype("auto", torch.device(f"cuda:{i}")))[6:]
+    text = (f"cuda:{i}: {torch.cuda.get_device_name(i)}, {data_size(free)} free of {data_size(total)}, computes in "
+            f"{dtype}; CUDA {torch.version.cuda}{driver}")
+    if dtype != "bfloat16": return text, "note", "it lacks bfloat16, so training is in float16 with a loss scale"
+    return (text, "note", "other processes hold the rest; nvidia-smi names them") if free < .8*total else text
 
 # %% ../../nbs/run/05_doctor.ipynb #check-device
-def _gpus(torch, driver:str):
-    from voxtral_nb.model.models import pick_dtype
-    for i in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(i)
-        dtype = str(pick_dtype("auto", torch.device(f"cuda:{i}")))[6:]
-        text = (f"cuda:{i}: {torch.cuda.get_device_name(i)}, {data_size(free)} free of {data_size(total)}, computes in "
-                f"{dtype}; CUDA {torch.version.cuda}{driver}")
-        if dtype != "bfloat16":
-            yield Finding("device", text, "note", "it lacks bfloat16, so training is in float16 with a loss scale")
-        elif free < .8*total:
-            yield Finding("device", text, "note", "other processes hold the rest; nvidia-smi names them")
-        else: yield Finding("device", text)
-
 def _check_device():
     import torch
     from voxtral_nb.training.estimate import free_memory
-    file = Path("/proc/driver/nvidia/version")
-    said = re.search(r"Module\s+(?:for \S+\s+)?([\d.]+)", file.read_text()) if file.is_file() else None
-    yield from _gpus(torch, f", driver {said[1]}" if said else "")
-    if torch.backends.mps.is_available(): yield Finding("device", "mps: Apple's GPU")
-    elif not torch.cuda.is_available():
-        if file.is_file():
-            yield Finding("device", f"there is an NVIDIA driver, but PyTorch {torch.__version__} sees no GPU",
-                          "problem",
-                          "install a PyTorch for CUDA (pytorch.org/get-started), and see that CUDA_VISIBLE_DEVICES "
-                          "is not empty")
-        else: yield Finding("device", "no GPU: the tiny models train in minutes, the published ones need a GPU", "note")
-    limit, free, total = _core_limit(), free_memory(torch.device("cpu")), _memory()
-    yield Finding("device", f"cpu: {platform.machine()}, {usable_cores()} of {counted(os.cpu_count(), 'core')}"
-                  + (f", limited to the time of {limit:g}" if limit else "")
-                  + (f"; {data_size(free)} of {data_size(total)} memory free" if free and total else "")
-                  + f"; {platform.system()}")
+    file, cuda = Path("/proc/driver/nvidia/version"), torch.cuda.is_available()
+    driver = re.search(r"Module\s+(?:for \S+\s+)?([\d.]+)", file.read_text()) if file.is_file() else None
+    for i in range(torch.cuda.device_count()): yield _gpu(i, f", driver {driver[1]}" if driver else "")
+    if torch.backends.mps.is_available(): yield "mps: Apple's GPU"
+    elif not cuda and file.is_file():
+        yield (f"there is an NVIDIA driver, but PyTorch {torch.__version__} sees no GPU", "problem", "install a "
+               "PyTorch for CUDA (pytorch.org/get-started), and see that CUDA_VISIBLE_DEVICES is not empty")
+    elif not cuda: yield "no GPU: the tiny models train in minutes, the published ones need a GPU", "note"
+    limit, free = _core_limit(), free_memory(torch.device("cpu"))
+    yield (f"cpu: {platform.machine()}, {usable_cores()} of {counted(os.cpu_count(), 'core')}"
+           + (f", limited to the time of {limit:g}" if limit else "")
+           + (f"; {data_size(free)} of memory free" if free else "") + f"; {platform.system()}")
 
 # %% ../../nbs/run/05_doctor.ipynb #check-disk
 _LITTLE, _TOO_LITTLE = 15e9, 1e9 # bytes: a published model takes 9 GB, a run with it a few more
+
+def _room(folder) -> tuple: # what there is of the folder, and bytes free
+    at = Path(folder).expanduser().absolute()
+    there = next(o for o in (at, *at.parents) if o.exists())
+    return there, shutil.disk_usage(there).free
 
 def _check_disk(
     output_dir:str, # of runs
@@ -161,16 +168,13 @@ def _check_disk(
     from voxtral_nb.model.cache import cache_folder
     folders = {"downloads": constants.HF_HUB_CACHE, "feature cache": cache_folder(), "runs": output_dir}
     for name,folder in folders.items():
-        at = Path(folder).expanduser().absolute()
-        there = next(o for o in (at, *at.parents) if o.exists())
-        free = shutil.disk_usage(there).free
+        there, free = _room(folder)
         text = f"{name}: {data_size(free)} free for {folder}"
         if not (there.is_dir() and os.access(there, os.W_OK)):
-            yield Finding("disk", f"{name}: cannot write to {there}", "problem",
-                          "name another folder, or change its permissions")
-        elif free < _LITTLE: yield Finding("disk", text, "problem" if free < _TOO_LITTLE else "note",
-            "a published model takes 9 GB to download; free some space")
-        else: yield Finding("disk", text)
+            yield f"{name}: cannot write to {there}", "problem", "name another folder, or change its permissions"
+        elif free >= _LITTLE: yield text
+        else: yield (text, "problem" if free < _TOO_LITTLE else "note",
+                     "a published model takes 9 GB to download; free some space")
 
 # %% ../../nbs/run/05_doctor.ipynb #check-extras
 _COST = dict(audio="M4A, MP4, WebM and other formats of FFmpeg cannot be read",
@@ -181,18 +185,15 @@ _COST = dict(audio="M4A, MP4, WebM and other formats of FFmpeg cannot be read",
 
 def _check_extras():
     import torch
-    there, missing = [], {}
-    for extra,rs in _needed().items():
-        if extra not in _COST: continue
-        bad = [r.name for r in rs if not (v := _version(r.name)) or not r.specifier.contains(v, prereleases=True)]
-        if bad: missing[extra] = bad
-        else: there += [f"{extra} ({', '.join(f'{r.name} {_version(r.name)}' for r in rs)})"]
-    if there: yield Finding("extras", ", ".join(there))
-    for extra,bad in missing.items():
-        if extra == "quant" and not torch.cuda.is_available():
-            yield Finding("extras", "quant is not installed, and needs a CUDA device anyway")
-        else: yield Finding("extras", f"{extra} is missing or too old ({', '.join(bad)}): {_COST[extra]}", "note",
-                            f'pip install "{requirement(extra)}"')
+    extras = {k: v for k,v in _needed().items() if k in _COST}
+    lacks = {k: lost for k,v in extras.items() if (lost := [r.name for r in v if _lack(r)])}
+    there = {k: ", ".join(f"{r.name} {_version(r.name)}" for r in v) for k,v in extras.items() if k not in lacks}
+    if there: yield ", ".join(f"{k} ({v})" for k,v in there.items())
+    for k,lost in lacks.items():
+        if k == "quant" and not torch.cuda.is_available():
+            yield "quant is not installed, and needs a CUDA device anyway"
+        else: yield (f"{k} is missing or too old ({', '.join(lost)}): {_COST[k]}", "note",
+                     f'pip install "{requirement(k)}"')
 
 # %% ../../nbs/run/05_doctor.ipynb #check-audio
 def _check_audio():
@@ -203,14 +204,14 @@ def _check_audio():
     lost = [o for o in ("WAV", "FLAC", "OGG", "MP3") if o not in sf.available_formats()]
     text = (f"soundfile {sf.__version__} ({sf.__libsndfile_version__}) decodes a clip of {seconds:.1f} s "
             f"({audio_info(clip).format})")
-    if lost: yield Finding("audio", f"{text}, but cannot read {', '.join(lost)}", "problem", "pip install -U soundfile")
-    else: yield Finding("audio", f"{text}; WAV, FLAC, OGG, MP3")
+    yield (f"{text}, but cannot read {', '.join(lost)}", "problem", "pip install -U soundfile") if lost else (
+        f"{text}; WAV, FLAC, OGG, MP3")
     if _version("av") is None: return # its extra is missing
     import av
     lost = [o for o in ("aac", "opus", "vorbis", "mp3") if o not in av.codecs_available]
     text = f"PyAV {av.__version__} (libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))})"
-    if lost: yield Finding("audio", f"{text} lacks {', '.join(lost)}", "note", "pip install -U av, from its wheel")
-    else: yield Finding("audio", f"{text}: M4A, MP4, WebM and other formats of FFmpeg")
+    yield (f"{text} lacks {', '.join(lost)}", "note", "pip install -U av, from its wheel") if lost else (
+        f"{text}: M4A, MP4, WebM and other formats of FFmpeg")
 
 # %% ../../nbs/run/05_doctor.ipynb #check-browser
 _EXTENSIONS = {"@jupyter-widgets/jupyterlab-manager": "jupyterlab_widgets", "anywidget": "anywidget"}
@@ -218,32 +219,14 @@ _EXTENSIONS = {"@jupyter-widgets/jupyterlab-manager": "jupyterlab_widgets", "any
 def _check_browser():
     from jupyter_core.paths import jupyter_path
     have = {o: v for o in ("ipywidgets", "anywidget", "jupyterlab", "notebook", "voila") if (v := _version(o))}
-    seen = [o for o in _EXTENSIONS if any((Path(p)/o/"package.json").is_file() for p in jupyter_path("labextensions"))]
-    text = ", ".join(f"{k} {v}" for k,v in have.items())
-    lost = [package for o,package in _EXTENSIONS.items() if o not in seen]
-    if not lost: yield Finding("browser", f"{text}; the extensions for widgets are there")
+    text, paths = ", ".join(f"{k} {v}" for k,v in have.items()), jupyter_path("labextensions")
+    lost = [v for k,v in _EXTENSIONS.items() if not any((Path(p)/k/"package.json").is_file() for p in paths)]
+    if not lost: yield f"{text}; the extensions for widgets are there"
     elif {"jupyterlab", "notebook"} & {*have}:
-        yield Finding("browser", f"{text}; JupyterLab's extensions for widgets are missing: the recorder does not show",
-                      "problem", f"pip install --force-reinstall {' '.join(lost)}, then reload the page")
-    else: yield Finding("browser", f"{text}; JupyterLab is not installed here", "note",
-        f"where it runs, it needs {' and '.join(lost)}; Colab and VS Code bring their own")
-
-# %% ../../nbs/run/05_doctor.ipynb #within
-def _within(
-    seconds:float, # to wait
-    call, # function without arguments, which may hang
-): # what it returns
-    "Call it, but do not wait for long."
-    out = []
-    def run():
-        try: out.append((call(), None))
-        except Exception as e: out.append((None, e))
-    t = threading.Thread(target=run, daemon=True)
-    t.start()
-    t.join(seconds)
-    if not out: raise TimeoutError(f"no answer in {seconds:g} s")
-    if out[0][1]: raise out[0][1]
-    return out[0][0]
+        yield (f"{text}; JupyterLab's extensions for widgets are missing: the recorder does not show", "problem",
+               f"pip install --force-reinstall {' '.join(lost)}, then reload the page")
+    else: yield (f"{text}; JupyterLab is not installed here", "note",
+                 f"where it runs, it needs {' and '.join(lost)}; Colab and VS Code bring their own")
 
 # %% ../../nbs/run/05_doctor.ipynb #check-hub
 def _check_hub(
@@ -253,28 +236,20 @@ def _check_hub(
     from huggingface_hub import HfApi, constants, get_session, get_token
     api, token = HfApi(), get_token()
     origin = "no token" if token is None else "a token in HF_TOKEN" if os.environ.get("HF_TOKEN") else "a stored token"
-    if constants.HF_HUB_OFFLINE or offline:
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE and not offline else "offline"
-        return (yield Finding("hub", f"{api.endpoint} was not asked ({why}); {origin}", "ok" if offline else "note"))
-    try:
-        _within(timeout, lambda: get_session().get(f"{api.endpoint}/api/whoami-v2", timeout=timeout))
-        who = _within(timeout, lambda: account(hub_client(api))) if token else None
+    if offline: return (yield f"{api.endpoint} was not asked (offline); {origin}")
+    if constants.HF_HUB_OFFLINE:
+        return (yield f"{api.endpoint} was not asked (HF_HUB_OFFLINE is set); {origin}", "note")
+    try: get_session().get(f"{api.endpoint}/api/whoami-v2", timeout=timeout)
     except Exception as e:
-        answer = None if isinstance(e, VoxtralNBError) else hub_answer(e, api)
-        text = answer.message(f"asking {api.endpoint}") if answer else f"{api.endpoint}: {e}"
-        where, _, todo = text.partition(". What to do: ")
-        if not answer or not answer.status:
-            todo = ("check the network, HF_ENDPOINT and HTTPS_PROXY; without the Hub, local folders and the tiny "
-                    "models work")
-        return (yield Finding("hub", f"{where} ({origin})", "problem", todo))
-    text = f"{api.endpoint} answers"
-    if who is None:
-        yield Finding("hub", f"{text}; {origin}: public models load, publishing needs one", "note",
-                      "hf auth login")
-    elif who.role == "read":
-        yield Finding("hub", f"{text}; {origin}, which may only read: publishing needs to write", "note",
-                      f"make a token of type write at {api.endpoint}/settings/tokens")
-    else: yield Finding("hub", f"{text}; {origin} of type {who.role or 'unknown'}")
+        answer = hub_answer(e, api)
+        text = answer.message(f"asking {api.endpoint}").partition(". What to do: ")[0] if answer else repr(e)
+        return (yield f"{text} ({origin})", "problem", "check the network, HF_ENDPOINT and HTTPS_PROXY; without the "
+                "Hub, local folders and the tiny models work")
+    role, text = token and account(hub_client(api)).role, f"{api.endpoint} answers; {origin}"
+    if token is None: yield f"{text}: public models load, publishing needs one", "note", "hf auth login"
+    elif role != "read": yield f"{text} of type {role or 'unknown'}"
+    else: yield (f"{text}, which may only read: publishing needs to write", "note",
+                 f"make a token of type write at {api.endpoint}/settings/tokens")
 
 # %% ../../nbs/run/05_doctor.ipynb #meta
 def _without_weights(
@@ -283,17 +258,17 @@ def _without_weights(
     family, # `Family` of the model
 ): # the model, on the meta device
     "Load a model and its processor as training does, but for the weights; an error says what is missing."
-    import torch, transformers
+    import torch
+    from transformers.utils import logging
     from voxtral_nb.model.models import check_pair, load_processor, load_weights
-    was = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        processor = load_processor(root, revision, family)
-        model = load_weights(root, revision, torch.device("meta"), family, device_map="meta")
+    was = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try: processor, model = load_processor(root, revision, family), load_weights(root, revision, torch.device("meta"),
+        family, device_map="meta")
     finally:
-        transformers.logging.set_verbosity(was)
-        transformers.utils.logging.enable_progress_bar()
+        logging.set_verbosity(was)
+        logging.enable_progress_bar()
     check_pair(model, processor)
     return model
 
@@ -304,37 +279,21 @@ def _on_hub(
     family, # `Family` of the model
     timeout:float, # s
 ):
-    "Yields what is wrong with the files of a Hub model, and whether they have been downloaded."
+    "What is wrong with the files of a Hub model, and whether they have been downloaded."
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
-    info = _within(timeout, lambda: HfApi().model_info(root, revision=revision, files_metadata=True))
+    info = HfApi().model_info(root, revision=revision, files_metadata=True, timeout=timeout)
     sizes = {o.rfilename: o.size or 0 for o in info.siblings}
     weights = [o for o in sizes if re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", o)]
-    parts = {m[1] for o in weights if (m := re.search(r"-of-(\d+)", o))}
-    lost = [o for o in ("config.json", *family.files) if o not in sizes]
-    if not weights or parts and len(weights) != int(max(parts)):
-        lost.append(f"parts of the weights ({len(weights)} there)")
-    if lost: yield Finding("model", f"{root} lacks {', '.join(lost)} on the Hub", "problem", "give another revision")
+    lost, parts = [o for o in ("config.json", *family.files) if o not in sizes], re.findall(r"-of-(\d+)", str(weights))
+    if len(weights) != int(max(parts, default=1)): lost.append(f"parts of the weights ({len(weights)} there)")
+    if lost: yield f"{root} lacks {', '.join(lost)} on the Hub", "problem", "give another revision"
     todo = sum(sizes[o] for o in weights if not isinstance(try_to_load_from_cache(root, o, revision=info.sha), str))
-    at = next(o for o in (Path(constants.HF_HUB_CACHE), *Path(constants.HF_HUB_CACHE).parents) if o.exists())
     if not todo: return
-    room = shutil.disk_usage(at).free
-    yield Finding("model", f"{data_size(todo)} of weights are not downloaded yet", "note" if todo < room else "problem",
-                  f"{data_size(room)} are free" + ("" if todo < room else ": make room, or set HF_HOME"))
+    text, free = f"{data_size(todo)} of weights are not downloaded yet", _room(constants.HF_HUB_CACHE)[1]
+    if todo < free: yield text, "note", f"{data_size(free)} are free"
+    else: yield text, "problem", f"{data_size(free)} are free: make room, or set HF_HOME"
 
 # %% ../../nbs/run/05_doctor.ipynb #check-model
-def _about_family(family, config:dict, adapter):
-    tied = config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False))
-    yield Finding("model", f"{family.name}: {family.model_class}, {family.processor_class}"
-                  f"{', with an adapter' if adapter else ''}; stored in "
-                  f"{config.get('dtype') or config.get('torch_dtype')}")
-    out = [*family.no_lora, *(["the head, which is tied to the embeddings"] if tied else ["the head"]), *family.fixed]
-    yield Finding("model",
-                  "LoRA is put on the linear layers of the language_model; left out unless asked for: "
-                  + ", ".join(out))
-    yield Finding("model",
-                  f"4 bits pack the language model's layers, not {', '.join(family.unquantized)}; needs CUDA and the "
-                  "extra quant")
-
 def _check_model(
     model_id:str, # Hub id, folder, "tiny" or "tiny-realtime"
     revision:str|None, # of a Hub model
@@ -346,15 +305,21 @@ def _check_model(
     where = locate_model(model_id)
     root, root_revision, config, adapter = find_base(where, revision)
     family = family_of(config, root)
-    yield from _about_family(family, config, adapter)
+    yield (f"{family.name}: {family.model_class}, {family.processor_class}{', with an adapter' if adapter else ''}; "
+           f"stored in {config.get('dtype') or config.get('torch_dtype')}")
+    tied = config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False))
+    out = [*family.no_lora, f"the head{', which is tied to the embeddings' if tied else ''}", *family.fixed]
+    yield f"LoRA is put on the linear layers of the language_model; left out unless asked for: {', '.join(out)}"
+    yield (f"4 bits pack the language model's layers, not {', '.join(family.unquantized)}; needs CUDA and the extra "
+           "quant")
     found = [] if offline or os.path.isdir(root) else [*_on_hub(root, root_revision, family, timeout)]
     yield from found
     if not found: # all of it is here
         model = _without_weights(root, root_revision, family)
-        n = sum(p.numel() for p in model.parameters())
+        n = counted(sum(p.numel() for p in model.parameters()), "parameter")
         if adapter is not None: put_adapter(model, where, revision)
-        yield Finding("model", f"the files are complete: {counted(n, 'parameter')}"
-                      f"{', the adapter belongs to them' if adapter else ''}, and so does the processor")
+        yield (f"the files are complete: {n}{', the adapter belongs to them' if adapter else ''}, and so does the "
+               "processor")
     yield from _about_memory(model_id, revision)
 
 # %% ../../nbs/run/05_doctor.ipynb #memory
@@ -364,27 +329,13 @@ def _about_memory(model_id:str, revision:str|None):
     cfg = with_family_settings(RunConfig(model_id=model_id, model_revision=revision))
     device = planned_device(cfg)[0]
     e, free = estimate_memory(cfg), free_memory(device)
-    text = (f"LoRA on clips of 10 s takes about {data_size(1e9*e.total)} on this {device.type} ({e.dtype})"
-            + (f"; {data_size(free)} are free" if free else ""))
-    if free and 1e9*e.total > free: yield Finding("model", text, "problem",
-        "try gradient_checkpointing=True, quantization='4bit' on CUDA, or a device with more memory; voxtral-train "
-        "--dry-run estimates your own data")
-    else: yield Finding("model", text)
+    text = f"LoRA on clips of 10 s takes about {data_size(1e9*e.total)} on this {device.type} ({e.dtype})"
+    if free: text += f"; {data_size(free)} are free"
+    if not free or 1e9*e.total <= free: yield text
+    else: yield (text, "problem", "try gradient_checkpointing=True, quantization='4bit' on CUDA, or a device with more "
+                 "memory; voxtral-train --dry-run estimates your own data")
 
 # %% ../../nbs/run/05_doctor.ipynb #doctor
-def _safely(about:str, check, *args) -> list[Finding]:
-    "The findings of a check; what it raises becomes one of them."
-    found = []
-    try:
-        with redirect_stdout(sys.stderr):
-            for o in check(*args): found.append(o)
-    except VoxtralNBError as e:
-        text, _, todo = str(e).partition(". What to do: ")
-        found.append(Finding(about, text, "problem", todo))
-    except Exception as e: found.append(Finding(about, f"could not be checked: {type(e).__name__}: {e}", "problem",
-                                                "copy this into an issue if a new environment does not help"))
-    return found
-
 def doctor(
     model_id:str|None=None, # Hub id, folder, "tiny" or "tiny-realtime" to look at too
     *,
@@ -395,13 +346,13 @@ def doctor(
 ) -> Diagnosis:
     "Look at this machine, its packages, and a model."
     from huggingface_hub import constants
-    found = _safely("versions", _check_versions) + _safely("device", _check_device) + _safely("disk", _check_disk,
-        output_dir)
-    found += _safely("extras", _check_extras) + _safely("audio", _check_audio) + _safely("browser", _check_browser)
-    found += (hub := _safely("hub", _check_hub, offline, timeout))
+    here = dict(versions=(_check_versions,), device=(_check_device,), disk=(_check_disk, output_dir),
+                extras=(_check_extras,), audio=(_check_audio,), browser=(_check_browser,))
+    found = [o for about,check in here.items() for o in _checked(about, *check)]
+    found += (hub := _checked("hub", _check_hub, offline, timeout))
     offline = offline or constants.HF_HUB_OFFLINE or any("answers" not in o.text for o in hub)
     with mock.patch.object(constants, "HF_HUB_OFFLINE", offline): # it would be tried again and again
-        if model_id is not None: found += _safely("model", _check_model, model_id, revision, offline, timeout)
+        if model_id is not None: found += _checked("model", _check_model, model_id, revision, offline, timeout)
     return Diagnosis(found)
 
 # %% ../../nbs/run/05_doctor.ipynb #voxtral-doctor
