@@ -240,6 +240,7 @@ def test_from_speech_to_training_in_two_tabs(tab, tmp_path):
         listed.get_by_role("link", name="voice").click()
         listed.locator(".vs[data-ready=true]").wait_for()
         assert "token" not in listed.url and "project=0" in listed.url
+        assert listed.title() == "voice · Studio"
         s = tab.open(context)
         s.root.locator("#vs-language").select_option("en")
         rec = s.recorder().agree()
