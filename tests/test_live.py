@@ -173,7 +173,7 @@ def demo(tmp_path_factory):
     "What `voxtral-demo FOLDER` serves of a folder with a Voxtral Realtime."
     tmp, port = tmp_path_factory.mktemp("live_demo"), free_port()
     folder = shutil.copytree(tiny_path("tiny-realtime"), tmp/"streaming")
-    args = [BIN/"voxtral-demo", folder, "--port", port, "--limit-seconds", 40]
+    args = [*warm.python, BIN/"voxtral-demo", folder, "--port", port, "--limit-seconds", 40]
     with serving(*args, cwd=tmp, port=port) as url: yield url
 
 
