@@ -224,9 +224,6 @@ def times_of(
     return {k: v for k,v in found.items() if not isinstance(row.get(k), (int, float))}
 
 # %% ../../nbs/data/02_dataset.ipynb #row_words
-WORD_KEYS = ("words", "word_timestamps", "word_times", "timestamps", "timestamp") # columns that may hold word times
-_OTHER_TIMES = WORD_KEYS[3:] # which often hold something else
-_WORD_NAMES = dict(word=("word", "text", "token"), start=("start", "start_time"), end=("end", "end_time"))
 _WORD_LISTS = dict(start=("word_starts", "word_start", "start_times"), end=("word_ends", "word_end", "end_times"))
 
 def _word_list(found, row) -> list: # of dicts, by any names; empty if that is something else
@@ -244,21 +241,28 @@ def _word_list(found, row) -> list: # of dicts, by any names; empty if that is s
                          ", ".join(f"{k} has {len(v)}" for k,v in lists.items()))
     return [dict(zip(lists, o)) for o in zip(*lists.values())]
 
+# %% ../../nbs/data/02_dataset.ipynb #timed_word
+_WORD_NAMES = dict(word=("word", "text", "token"), start=("start", "start_time"), end=("end", "end_time"))
+
 def _timed_word(
     k:int, # number of the word
     o, # an entry of a list of words
 ) -> dict: # word, start, end
     "An entry under our names; `ValueError` says why it cannot be used."
     if not isinstance(o, dict): raise ValueError(f"word {k} is {short(repr(o))}, not {{word, start, end}}")
-    first = lambda names: next((o[name] for name in names if o.get(name) is not None), None)
-    word, *times = map(first, _WORD_NAMES.values())
+    said = {what: next((o[n] for n in names if o.get(n) is not None), None) for what,names in _WORD_NAMES.items()}
+    word = said.pop("word")
     if word is None or isinstance(word, (list, dict)):
         raise ValueError(f"word {k} is {short(repr(o))}, which names no word")
-    for what,v in zip(("start", "end"), times):
+    for what,v in said.items():
         number = isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
-        if v is None or number: continue
-        raise ValueError(f"word {k} ({word!r}) has for its {what} {short(repr(v))}, not a number of seconds")
-    return dict(word=str(word), **{what: None if v is None else float(v) for what,v in zip(("start", "end"), times)})
+        if v is not None and not number:
+            raise ValueError(f"word {k} ({word!r}) has for its {what} {short(repr(v))}, not a number of seconds")
+    return dict(word=str(word), **{what: None if v is None else float(v) for what,v in said.items()})
+
+# %% ../../nbs/data/02_dataset.ipynb #row_words_keys
+WORD_KEYS = ("words", "word_timestamps", "word_times", "timestamps", "timestamp") # columns that may hold word times
+_OTHER_TIMES = WORD_KEYS[3:] # which often hold something else
 
 def row_words(
     row:dict, # of any list or dataset
@@ -274,7 +278,6 @@ def row_words(
             if key in _OTHER_TIMES: continue
             raise ValueError(f"{key}: {e}") from None
         if any(o["end"] is not None for o in words): return words
-
 
 # %% ../../nbs/data/02_dataset.ipynb #row
 def named_row(

@@ -643,34 +643,7 @@ def _cell_row(names, cells) -> dict: # times as numbers, empty cells left out
         except (KeyError, ValueError): pass
     return {k: v for k,v in row.items() if v not in (None, "") or k not in PART_KEYS}
 
-# %% ../../nbs/data/03_formats.ipynb #read-table-rows
-def _plain_name(key) -> str: return str(key).strip().casefold().replace(" ", "_") # as `find_key` compares them
-
-def _read_table(doc, names):
-    sep,skip = _separator(doc)
-    first = next(iter(re.split(r"\r\n|\r|\n", doc.start.lstrip("\r\n"))[skip:]), "")
-    cells = first.split(sep)[:1 if sep == "|" and _is_lj(doc) else None] # LJ Speech's texts may begin with a quote
-    plain = sep in "\t|" and not any(o.strip().startswith('"') for o in cells) # such tables quote nothing
-    records = ((n + skip, _checked_cells(r)) for n,r in _records(islice(_open_table(doc), skip, None), sep, plain))
-    some = [*islice(records, 200)]
-    if not some: raise ValueError("it is empty")
-    if str(some[0][1]) in (_NOT_UTF8, _ZEROS): raise ValueError(f"line {some[0][0]}: {some[0][1]}") # the header's
-    good = [r for _,r in some if isinstance(r, list)]
-    if good and _header(doc, good[0]): columns,some = good[0],[o for o in some if o[1] is not good[0]]
-    elif good and (found := _headerless(good, sep, names)):
-        columns = {found[0]: AUDIO_KEYS[0], found[1]: TEXT_KEYS[0]}
-        columns = [columns.get(i, f"column {i + 1}") for i in range(len(good[0]))]
-    else: raise ValueError(_no_header(doc, good[0] if good else [], some))
-    for what in (_known(doc, "audio_key", AUDIO_KEYS), _known(doc, "text_key", TEXT_KEYS)):
-        key = find_key(columns, what)
-        alike = {*map(repr, same)} if len(same := [o for o in columns if find_key([o],
-            (_plain_name(key),))]) > 1 else ()
-        if key and alike: raise ValueError(f"two columns are called {' and '.join(sorted(alike))}: rename one")
-    for n,r in chain(some, records):
-        if isinstance(r, ValueError): yield doc.path,n,r
-        elif len(r) > len(columns): yield doc.path,n,ValueError(f"it has {len(r)} cells, and the header {len(columns)}")
-        else: yield doc.path,n,_cell_row(columns, r)
-
+# %% ../../nbs/data/03_formats.ipynb #no-header
 def _no_header(doc, cells, some) -> str:
     "Why a table cannot be read."
     if some and isinstance(some[0][1], ValueError): return f"line {some[0][0]}: {some[0][1]}"
@@ -680,6 +653,46 @@ def _no_header(doc, cells, some) -> str:
         if not find_key(cells, known := _known(doc, key, known)):
             return f"no column for {what}: none of {', '.join(known)} is among its columns ({have})"
     return f"its columns are not clear ({have})"
+
+def _one_of_each(doc, columns):
+    "Refuse columns that `find_key` cannot tell apart."
+    def plain(key): return str(key).strip().casefold().replace(" ", "_") # as it compares them
+    for what in (_known(doc, "audio_key", AUDIO_KEYS), _known(doc, "text_key", TEXT_KEYS)):
+        key = find_key(columns, what)
+        same = [o for o in columns if find_key([o], (plain(key),))] if key else []
+        if same[1:]: raise ValueError(f"two columns are called {' and '.join(sorted({*map(repr, same)}))}: rename one")
+
+def _table_columns(
+    doc, # a table
+    some, # (line, cells or ValueError) of its first records
+    sep, # what divides the cells
+    names, # the recordings: `Names` or `Recordings`
+) -> tuple: # names of the columns, and the records below the header
+    "What the columns of a table are."
+    good = [r for _,r in some if isinstance(r, list)]
+    if good and _header(doc, good[0]): columns,some = good[0],[o for o in some if o[1] is not good[0]]
+    elif good and (found := _headerless(good, sep, names)):
+        columns = {found[0]: AUDIO_KEYS[0], found[1]: TEXT_KEYS[0]}
+        columns = [columns.get(i, f"column {i + 1}") for i in range(len(good[0]))]
+    else: raise ValueError(_no_header(doc, good[0] if good else [], some))
+    _one_of_each(doc, columns)
+    return columns,some
+
+# %% ../../nbs/data/03_formats.ipynb #read-table-rows
+def _read_table(doc, names):
+    sep,skip = _separator(doc)
+    first = next(iter(re.split(r"\r\n|\r|\n", doc.start.lstrip("\r\n"))[skip:]), "")
+    cells = first.split(sep)[:1 if sep == "|" and _is_lj(doc) else None] # LJ Speech's texts may begin with a quote
+    plain = sep in "\t|" and not any(o.strip().startswith('"') for o in cells) # such tables quote nothing
+    records = ((n + skip, _checked_cells(r)) for n,r in _records(islice(_open_table(doc), skip, None), sep, plain))
+    some = [*islice(records, 200)]
+    if not some: raise ValueError("it is empty")
+    if str(some[0][1]) in (_NOT_UTF8, _ZEROS): raise ValueError(f"line {some[0][0]}: {some[0][1]}") # the header's
+    columns,some = _table_columns(doc, some, sep, names)
+    for n,r in chain(some, records):
+        if isinstance(r, ValueError): yield doc.path,n,r
+        elif len(r) > len(columns): yield doc.path,n,ValueError(f"it has {len(r)} cells, and the header {len(columns)}")
+        else: yield doc.path,n,_cell_row(columns, r)
 
 # %% ../../nbs/data/03_formats.ipynb #table-formats
 def _columns(doc) -> set: # names in small letters; empty if the file has no header

@@ -648,15 +648,6 @@ def report(self:SpeechDataset,
     return report(self, held, audio, **kwargs)
 
 # %% ../../nbs/data/10_quality.ipynb #histogram
-_COLUMNS = dict(seconds=("length", "s", 1, 1), level=("level", "dBFS", 1, 0), snr=("speech over noise", "dB", 1, 0),
-                bandwidth=("bandwidth", "kHz", 1000, 1), characters=("characters", "a second", 1, 1),
-                words=("words", "a second", 1, 1)) # figure -> (title, unit, what to divide by, digits)
-
-@patch
-def _known(self:QualityReport, name): # what was measured, in its unit
-    v = self.figures[name]
-    return v[np.isfinite(v)]/_COLUMNS[name][2]
-
 def _usual(
     v:np.ndarray, # values, at least one
 ) -> tuple: # (lowest, highest)
@@ -665,6 +656,16 @@ def _usual(
     far = 3*(high - low)
     return (max(v.min(), min(low - far, np.quantile(v, .01, method="higher"))),
             min(v.max(), max(high + far, np.quantile(v, .99, method="lower"))))
+
+# %% ../../nbs/data/10_quality.ipynb #figure-histogram
+_COLUMNS = dict(seconds=("length", "s", 1, 1), level=("level", "dBFS", 1, 0), snr=("speech over noise", "dB", 1, 0),
+                bandwidth=("bandwidth", "kHz", 1000, 1), characters=("characters", "a second", 1, 1),
+                words=("words", "a second", 1, 1)) # figure -> (title, unit, what to divide by, digits)
+
+@patch
+def _known(self:QualityReport, name): # what was measured, in its unit
+    v = self.figures[name]
+    return v[np.isfinite(v)]/_COLUMNS[name][2]
 
 @patch
 def histogram(self:QualityReport,

@@ -193,7 +193,7 @@ def _pad(
     n = max(map(len, seqs))
     return torch.tensor([[value]*(n-len(s)) + s if left else s + [value]*(n-len(s)) for s in seqs])
 
-# %% ../../nbs/model/05_collator.ipynb #collator
+# %% ../../nbs/model/05_collator.ipynb #step
 class StepBatches:
     "What all collators share: `micro_batches`, made of their own `usable`, `in_rows` and `laid_out`."
     def in_rows(self,
@@ -203,6 +203,11 @@ class StepBatches:
         "Put examples into rows: here each gets its own."
         return examples
 
+    def checked(self, ds, *args): return ds # see `RealtimeCollator.checked`
+    def fits(self, row, n_samples:int) -> bool: return True # see `RealtimeCollator.fits`
+    def learnable(self, row, on_bad): return row # see `RealtimeCollator.learnable`
+
+# %% ../../nbs/model/05_collator.ipynb #collator
 class VoxtralDataCollator(StepBatches):
     "Make batches of rows: by calling it for training, with `prompt_batch` for generation."
     prompt_class = TranscriptionPrompt # another family's collator has another one
@@ -224,27 +229,18 @@ class VoxtralDataCollator(StepBatches):
         self.packing, self.gap_seconds = packing, gap_seconds
         self.tail_seconds = self.prompt.windows.tail(gap_seconds) # of silence, kept after a clip with "split"
 
-    @classmethod
-    def of(cls,
-        cfg:RunConfig, # a run
-        processor, # a `VoxtralProcessor`
-        evaluate:bool=False, # to evaluate with? The same, for this family
-        **changes, # arguments that differ from the run's
-    ) -> "VoxtralDataCollator":
-        "The collator of a run."
-        own = dict(language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
-                   gap_seconds=cfg.packing_gap_seconds, packing=cfg.packing)
-        return cls(processor, **own | changes)
-
-    @property
-    def silence(self): # what of it is left out, for the key of cached features
-        return [self.tail_seconds, SILENCE_STEP, WINDOW_END] if self.packing == "split" else "whole"
-    def mel_frames(self, n_samples:int) -> int: return self.prompt.windows.mel_frames(n_samples)
-    @property
-    def batch_class(self) -> type: return VoxtralBatch
-    def checked(self, ds, *args): return ds # see `RealtimeCollator.checked`
-    def fits(self, row, n_samples:int) -> bool: return True # see `RealtimeCollator.fits`
-    def learnable(self, row, on_bad): return row # see `RealtimeCollator.learnable`
+# %% ../../nbs/model/05_collator.ipynb #collator_of_run
+@patch(cls_method=True)
+def of(cls:VoxtralDataCollator,
+    cfg:RunConfig, # a run
+    processor, # a `VoxtralProcessor`
+    evaluate:bool=False, # to evaluate with? The same, for this family
+    **changes, # arguments that differ from the run's
+) -> VoxtralDataCollator:
+    "The collator of a run."
+    own = dict(language=cfg.language, max_transcript_tokens=cfg.max_transcript_tokens, on_long=cfg.on_long,
+               gap_seconds=cfg.packing_gap_seconds, packing=cfg.packing)
+    return cls(processor, **own | changes)
 
 # %% ../../nbs/model/05_collator.ipynb #heard
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +304,14 @@ def kept_audio(self:VoxtralDataCollator,
     if self.packing == "split": return w.kept(n_samples, self.tail_seconds)
     return [(i, 1) for i in range(w.count(n_samples)*w.tokens)]
 
+@patch(as_prop=True)
+def silence(self:VoxtralDataCollator):
+    "What of the silence is left out, for the key of cached features."
+    return [self.tail_seconds, SILENCE_STEP, WINDOW_END] if self.packing == "split" else "whole"
+
+@patch
+def mel_frames(self:VoxtralDataCollator, n_samples:int) -> int: return self.prompt.windows.mel_frames(n_samples)
+
 # %% ../../nbs/model/05_collator.ipynb #example
 @dataclass(kw_only=True)
 class _Example:
@@ -356,6 +360,8 @@ class VoxtralBatch:
     def to_dict(self) -> dict: # name -> tensor
         "What there is."
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+
+VoxtralDataCollator.batch_class = VoxtralBatch
 
 # %% ../../nbs/model/05_collator.ipynb #audio_inputs
 @patch
