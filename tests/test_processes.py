@@ -68,5 +68,5 @@ def test_workers(tmp_path):
     script.write_text(WORKERS)
     for how, n in (("fork", 0), ("fork", 2), ("spawn", 2)):
         runs.append(tmp_path/f"{how}{n}")
-        warm.run(script, runs[-1], how, n, check=True) # a spawned worker imports the script
+        warm.run(script, runs[-1], how, n, check=True, env=warm.again) # a spawned worker imports the script
     assert losses(runs[0]) == losses(runs[1]) == losses(runs[2]) and len(losses(runs[0])) == 3 + 2*4

@@ -7,7 +7,7 @@ import.
 
 One process imports, and forks for each script and for each process of pytest. A script has a process of its own: it may
 be killed, fail and change what it likes. What depends on how Python starts, as imports do, is for `sh`."""
-import atexit, fcntl, gc, importlib, io, json, multiprocessing.process, os, runpy, select, shlex, shutil, signal
+import atexit, fcntl, gc, importlib, io, json, multiprocessing.spawn, os, runpy, select, shlex, shutil, signal
 import socket, subprocess, sys, tempfile, threading, time
 from collections import Counter
 from pathlib import Path
@@ -248,6 +248,7 @@ def begin(args, cwd, env, numbers, fds): # of a job
         os.dup2(o, i)
         os.close(o)
     sys.executable = env.get("WARM_PYTHON", sys.executable)
+    multiprocessing.set_executable(sys.executable)
     for o in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP): signal.signal(o, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     hub = {k: v for k, v in os.environ.items() if k.startswith("HF_")}
@@ -268,7 +269,7 @@ def begin(args, cwd, env, numbers, fds): # of a job
     os.chdir(cwd)
     multiprocessing.process.ORIGINAL_DIR = cwd # from which a spawned process imports the script
     sys.stdin = open(0, closefd=False)
-    if args[0] == "-u": args.pop(0) # from execnet; it speaks to the file numbers
+    while args[0] in ("-u", "-B"): args.pop(0) # from execnet, which speaks to the numbers, and from multiprocessing
     safe = args[0] == "-P" # its own folder is not searched
     if safe: args.pop(0)
     first = [dict([("-c", ""), ("-m", cwd)]).get(args[0], os.path.dirname(args[0]))]*(not safe)
