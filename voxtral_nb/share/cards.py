@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 # %% ../../nbs/share/01_cards.ipynb #imports-more
@@ -140,6 +141,20 @@ def check_card(
     if holds_token(text):
         raise CardError("the card contains what looks like a Hub token: remove it, and revoke the token")
 
+# %% ../../nbs/share/01_cards.ipynb #compiled
+@lru_cache(8)
+def _compiled(
+    source:str, # text of a template
+): # jinja2.Template
+    "A template with the filters of cards."
+    import jinja2
+    def shown(o): return _escape_markdown(o) if isinstance(o, str) and not isinstance(o, Markdown) else o
+    env = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+                             keep_trailing_newline=True, finalize=shown, loader=jinja2.FileSystemLoader(_TEMPLATES))
+    env.filters.update(percent=percent, number=_number, duration=duration, counted=counted, code=_code,
+                       py=_py, sh=_sh, table=_table)
+    return env.from_string(source)
+
 # %% ../../nbs/share/01_cards.ipynb #render
 def _render(
     template:str|Path|None, # file; None: the one that comes with the package
@@ -148,17 +163,12 @@ def _render(
 ) -> str: # the card, checked
     "Fill in a template."
     import jinja2
-    def shown(o): return _escape_markdown(o) if isinstance(o, str) and not isinstance(o, Markdown) else o
     path = Path(template or card_template(kind))
-    env = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                             keep_trailing_newline=True, finalize=shown, loader=jinja2.FileSystemLoader(_TEMPLATES))
-    env.filters.update(percent=percent, number=_number, duration=duration, counted=counted, code=_code,
-                       py=_py, sh=_sh, table=_table)
     try:
         source = path.read_text(encoding="utf-8")
         if left := re.search(r".*\b(?:TODO|FIXME|XXX)\b.*", source):
             raise CardError(f"template {path} is not finished: {left[0].strip()[:80]}")
-        text = env.from_string(source).render(**facts)
+        text = _compiled(source).render(**facts)
     except jinja2.TemplateNotFound as e:
         raise CardError(f"template {path} includes {e.name}, which is not in {_TEMPLATES}") from None
     except OSError as e: raise CardError(f"template {path} cannot be read: {e.strerror}") from None
