@@ -246,6 +246,8 @@ def open_recorder(context, server, notebook, show=True):
     else:
         page = context.new_page()
         page.add_init_script(HOOKS)
+        # JupyterLab asks when it likes, seconds after a kernel has died: whatever is clicked next waits for this
+        page.add_locator_handler(page.locator(".jp-Dialog").last, lambda _: dialogs(page))
         open_notebook(page, server, Path(notebook).name)
     rec = RecorderPage(page)
     return rec.show() if show else rec
@@ -276,6 +278,13 @@ def no_audio_in(notebook):
     assert "widgets" not in nb["metadata"], sorted(nb["metadata"])
     assert len(text) < 60_000, f"{Path(notebook).name} has {len(text):,} bytes"
     for word in ("RIFF", "UklGR", "data:audio", "getUserMedia"): assert word not in text, word
+
+
+def desk_name(request):
+    """What a test's notebooks and folders are called. The page's own storage may hold takes of a first try that failed:
+    the second is in other notebooks."""
+    n = getattr(request.node, "execution_count", 1)
+    return re.sub(r"\[(.*)\]", r"-\1", request.node.name.removeprefix("test_")) + (f"-again{n}" if n > 1 else "")
 
 
 class Desk:

@@ -81,7 +81,7 @@ def test_the_microphone_hears_the_file(port, tmp_path):
             at = best_match(take["x"][:sr], heard, sr)[0]
             assert abs(at) < 2 # s of 4; on one busy core the page hears the first sound later
             same = heard[max(0, round(at*sr)):][:len(take["x"])]
-            assert abs(np.abs(take["x"]).max()/np.abs(same).max() - 1) < .02
+            assert abs(np.abs(take["x"]).max()/np.abs(same).max() - 1) < .1 # gain 1; the loudest 10 ms may be lost
 
 
 def test_a_connection_that_is_cut(port):

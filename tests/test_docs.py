@@ -1,8 +1,9 @@
 """The site as a browser shows it."""
-import re, shutil
+import re
 from pathlib import Path
 
 import pytest
+from browser import chromium
 from playwright.sync_api import sync_playwright
 
 from conftest import warm
@@ -23,9 +24,8 @@ def site(shared, tree):
 
 @pytest.fixture(scope="module")
 def page(site):
-    chromium = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     with sync_playwright() as p:
-        browser = p.chromium.launch(args=FLAGS, **(dict(executable_path=chromium) if chromium else {}))
+        browser = p.chromium.launch(args=FLAGS, executable_path=chromium())
         yield browser.new_page(viewport=dict(width=1400, height=900))
         browser.close()
 

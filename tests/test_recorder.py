@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 from browser import (MIC_RATE, Proxy, Server, browser, cell, cell_output_text, new_notebook, open_notebook, reconnect,
                      restart_kernel, run_cell, save, screenshot, wait_for, wait_idle)
-from recorder_page import (HOOKS, RATE, SHELVED, TAIL, Desk, RecorderPage, axe, check_clips, dialogs, heard,
+from recorder_page import (HOOKS, RATE, SHELVED, TAIL, Desk, RecorderPage, axe, check_clips, desk_name, dialogs, heard,
                            no_audio_in, no_errors, open_recorder, rows, speech_wav)
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.dataset import SpeechDataset
@@ -36,7 +36,7 @@ def chrome(mic):
 
 @pytest.fixture
 def desk(lab, chrome, request):
-    d = Desk(lab, chrome, request.node.name.removeprefix("test_").replace("[", "-").replace("]", ""))
+    d = Desk(lab, chrome, desk_name(request))
     chrome.log.clear()
     failed = request.session.testsfailed
     yield d
@@ -240,7 +240,6 @@ def test_connection_cut_in_mid_take(desk, source):
         rec.hear(1.5)
         proxy.cut()
         time.sleep(5)
-        dialogs(rec.page)
         rec.click("record")
         rec.wait_said("does not answer")
         assert "safe in this browser" in rec.status
@@ -302,7 +301,6 @@ def test_kernel_killed_in_mid_take(desk, source):
     rec.hear(12.5)
     desk.server.kill_kernel(rec.name)
     time.sleep(2)
-    dialogs(rec.page)
     rec.click("record")
     rec.phase("sending") # the tail is recorded
     second = rec.expected()

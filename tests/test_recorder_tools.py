@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 from browser import Server, browser, cell, new_notebook, open_notebook, save, wait_for
-from recorder_page import (HOOKS, RATE, Desk, RecorderPage, axe, check_clips, heard, no_audio_in, no_errors, rows,
-                           speech_wav)
+from recorder_page import (HOOKS, RATE, Desk, RecorderPage, axe, check_clips, desk_name, heard, no_audio_in, no_errors,
+                           rows, speech_wav)
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.record.languages import phrases
 
@@ -27,7 +27,7 @@ def chrome(mic):
 
 @pytest.fixture
 def desk(lab, chrome, request):
-    d = Desk(lab, chrome, request.node.name.removeprefix("test_"))
+    d = Desk(lab, chrome, desk_name(request))
     chrome.log.clear()
     failed = request.session.testsfailed
     yield d
