@@ -6,11 +6,12 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/audio.html.md"""
 
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'LFS_POINTER', 'AUDIO_FORMATS', 'QUALITY_PROBLEMS', 'AudioError', 'printable', 'show_audio', 'to_mono',
-           'resample', 'AudioFormat', 'AudioInfo', 'audio_info', 'read_audio', 'write_wav', 'pcm_sha256', 'content_key',
-           'AudioQuality', 'measure', 'speech_edges', 'QualityProblem', 'QualityGate']
+           'resample', 'uninterrupted', 'AudioFormat', 'AudioInfo', 'audio_info', 'read_audio', 'encode_audio',
+           'write_wav', 'pcm_sha256', 'content_key', 'AudioQuality', 'measure', 'speech_edges', 'QualityProblem',
+           'QualityGate']
 
 # %% ../../nbs/data/01_audio.ipynb #imports-std
-import hashlib, io, math, numbers, os, re, struct, zlib
+import hashlib, io, math, numbers, os, re, signal, struct, threading, zlib
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -644,6 +645,20 @@ class _Sound:
     demuxer:str|None = None # FFmpeg's name of the container; None: libsndfile decodes it
     span:tuple|None = None # (first sample, the one behind the last) if only a part is wanted; `frames` counts it alone
 
+# %% ../../nbs/data/01_audio.ipynb #uninterrupted
+@contextmanager
+def uninterrupted():
+    "Keep a Ctrl-C until the end of a block in which C calls Python. (Only the main thread receives signals.)"
+    before,came = signal.getsignal(signal.SIGINT),[]
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *args: came.append(args))
+    try: yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came: before(*came[-1])
+
 # %% ../../nbs/data/01_audio.ipynb #sound-file
 class _NotKnown(AudioError): "libsndfile does not know this kind of file."
 
@@ -654,7 +669,8 @@ def _sound_file(
     import soundfile as sf
     if not isinstance(f, Path): f.seek(0)
     name = os.fsencode(f) if isinstance(f, Path) and printable(f) != str(f) else f
-    try: return sf.SoundFile(name)
+    try:
+        with uninterrupted(): return sf.SoundFile(name)
     except (sf.LibsndfileError, TypeError):
         raise _NotKnown(f"is not a readable audio file; {_looks_like(_peek(f, 512))}") from None
 
@@ -1067,8 +1083,11 @@ def _blocks(
         n = 0
         try:
             with _sound_file(f) as s:
-                if first > done and sound.subtype.startswith(_SEEKS): n = s.seek(min(first - done, frames))
-                while done + n < last and len(b := s.read(1 << 15, dtype="float32", always_2d=True)):
+                def read():
+                    with uninterrupted(): return s.read(1 << 15, dtype="float32", always_2d=True)
+                if first > done and sound.subtype.startswith(_SEEKS):
+                    with uninterrupted(): n = s.seek(min(first - done, frames))
+                while done + n < last and len(b := read()):
                     a,z = max(0, first - done - n),min(len(b), last - done - n)
                     n += len(b)
                     if a < z: yield b[a:z]
@@ -1144,6 +1163,19 @@ def read_audio(
         sound = _open(f, _part(src))
         return _read_mono(lambda: _blocks(sound), sound.channels, sound.sampling_rate, sr)
 
+# %% ../../nbs/data/01_audio.ipynb #encode-audio
+def encode_audio(
+    x:np.ndarray, # samples, shape (n,), float in -1..1 or int16
+    sr:int=SAMPLE_RATE, # their rate in Hz
+    format:str="WAV", # of libsndfile: "WAV", "FLAC", "OGG", "MP3"
+    subtype:str|None="PCM_16", # how samples are stored; None: as usual in this format
+) -> bytes: # of a file
+    "Samples as the bytes of an audio file."
+    import soundfile as sf
+    b = io.BytesIO()
+    with uninterrupted(): sf.write(b, x, sr, format=format, subtype=subtype)
+    return b.getvalue()
+
 # %% ../../nbs/data/01_audio.ipynb #write-wav
 def write_wav(
     path:str|os.PathLike, # where to write; missing folders are made
@@ -1151,15 +1183,13 @@ def write_wav(
     sr:int=SAMPLE_RATE, # rate of `x` in Hz
 ) -> Path: # `path`
     "Write a 16-bit WAV, whole or not at all."
-    import soundfile as sf
     with _naming(path), _naming("not written"):
         if Path(path).suffix.lower() != ".wav": raise AudioError("a WAV file must be called .wav")
         if not len(x): raise AudioError("there are no samples to write")
         _check_rate(sr)
         pcm = _to_pcm16(x)
-        b = io.BytesIO()
-        sf.write(b, pcm, sr, format="WAV", subtype="PCM_16")
-    return atomic_write(path, b.getvalue())
+        data = encode_audio(pcm, sr)
+    return atomic_write(path, data)
 
 # %% ../../nbs/data/01_audio.ipynb #pcm-sha256
 def pcm_sha256(

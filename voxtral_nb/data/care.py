@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/care.html.md"""
 __all__ = ['Edited', 'Care', 'read_consents', 'write_edited', 'trim', 'timed_words', 'loudness', 'dedupe', 'cut_long', 'compress']
 
 # %% ../../nbs/data/11_care.ipynb #imports
-import io, json, math, os, shutil
+import json, math, os, shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -20,8 +20,8 @@ import numpy as np
 from ..core.assets import requirement
 from ..core.files import atomic_write, staged_folder, strict_json
 from ..core.words import counted, data_size, duration, short
-from .audio import (SAMPLE_RATE, AudioError, audio_info, measure, pcm_sha256, read_audio, resample,
-                                   speech_edges, write_wav)
+from .audio import (SAMPLE_RATE, AudioError, audio_info, encode_audio, measure, pcm_sha256, read_audio,
+                                   resample, speech_edges, write_wav)
 from .dataset import (PART_KEYS, BadRow, BadRows, DatasetError, SpeechDataset, check_on_bad, is_part,
                                      progress_bar, raise_bad_rows, times_of)
 from .formats import clips_of_words
@@ -359,12 +359,11 @@ def _bands(x) -> np.ndarray: # dB in 24 bands of 100 to 7600 Hz, a row each 16 m
     return 10*np.log10(np.maximum(bands, 1e-6*max(1e-12, bands.max())))
 
 def _encoded(x, rate, codec) -> tuple: # (bytes, samples at 16 kHz that come back)
-    import soundfile as sf
     if codec == "opus" and rate not in _OPUS_RATES:
         to = next((o for o in _OPUS_RATES if o >= rate), 48_000)
         x,rate = resample(x, rate, to),to
-    sf.write(b := io.BytesIO(), np.clip(x, -1, 1), rate, **_CODECS[codec][1])
-    return b.getvalue(),read_audio(b.getvalue())
+    data = encode_audio(np.clip(x, -1, 1), rate, **_CODECS[codec][1])
+    return data,read_audio(data)
 
 # %% ../../nbs/data/11_care.ipynb #compress-fn
 def _losses(info, x, codec, back) -> dict: # what is lost; empty: nothing

@@ -17,7 +17,7 @@ import anywidget, numpy as np, traitlets
 from ..core.assets import ASSETS
 from ..core.config import VoxtralNBError
 from ..core.words import duration, html_table, short
-from .audio import SAMPLE_RATE, read_audio
+from .audio import SAMPLE_RATE, encode_audio, read_audio
 
 # %% ../../nbs/data/09_listen.ipynb #reader
 def has_reader() -> bool:
@@ -45,10 +45,7 @@ def clip_wav(
     clip, # what `read_audio` takes
 ) -> bytes: # a WAV file
     "A clip as browsers play it."
-    import soundfile as sf
-    b = io.BytesIO()
-    sf.write(b, np.clip(read_audio(clip), -1, 1), SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    return b.getvalue()
+    return encode_audio(np.clip(read_audio(clip), -1, 1))
 
 # %% ../../nbs/data/09_listen.ipynb #clip-table
 class ClipTable(anywidget.AnyWidget):

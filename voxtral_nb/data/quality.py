@@ -24,8 +24,8 @@ from ..core.files import atomic_write
 from ..core.hub import license_conflicts
 from ..core.memory import usable_cores
 from ..core.words import counted, duration, first_of, html_table, one_line, plain_value, short
-from .audio import (SAMPLE_RATE, AudioQuality, QualityGate, audio_info, measure, pcm_sha256, read_audio,
-                                   resample)
+from .audio import (SAMPLE_RATE, AudioQuality, QualityGate, audio_info, encode_audio, measure,
+                                   pcm_sha256, read_audio, resample, uninterrupted)
 from .dataset import DatasetError, SpeechDataset, check_clip, progress_bar
 from .listen import ClipTable
 from .sources import SpeechData, load_speech
@@ -131,8 +131,9 @@ def _is_opposite(
     import soundfile as sf
     source = io.BytesIO(clip["bytes"]) if clip.get("bytes") else clip["path"]
     start,end = (clip.get(k) for k in ("start", "end"))
-    try: x,_ = sf.read(source, start=round((start or 0)*rate), stop=None if end is None else round(end*rate),
-                       dtype="float32", always_2d=True)
+    start,end = round((start or 0)*rate),None if end is None else round(end*rate)
+    try:
+        with uninterrupted(): x,_ = sf.read(source, start=start, stop=end, dtype="float32", always_2d=True)
     except sf.LibsndfileError: return False
     p = x.T.astype(np.float64) @ x
     loudest = p[np.diag(p).argmax()]
@@ -828,11 +829,9 @@ def _player(
     most:float=30., # s; longer clips are cut
 ) -> str: # HTML
     "A player with the audio of a clip in it."
-    import soundfile as sf
-    b = io.BytesIO()
-    try: sf.write(b, np.clip(read_audio(clip), -1, 1)[:round(most*SAMPLE_RATE)], SAMPLE_RATE, format="MP3")
+    try: data = encode_audio(np.clip(read_audio(clip), -1, 1)[:round(most*SAMPLE_RATE)], format="MP3", subtype=None)
     except (VoxtralNBError, OSError): return "cannot be read"
-    data = base64.b64encode(b.getvalue()).decode()
+    data = base64.b64encode(data).decode()
     return f'<audio controls preload="none" src="data:audio/mpeg;base64,{data}"></audio>'
 
 @patch

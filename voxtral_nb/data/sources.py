@@ -23,6 +23,7 @@ from fastcore.basics import patch
 from ..core.config import ConfigError, RunConfig, check_language
 from ..core.hub import causes, hub_answer, hub_status, local_path
 from ..core.words import counted, duration, one_line, short
+from .audio import encode_audio
 from .dataset import (AUDIO_KEYS, IGNORE, LANGUAGE_KEYS, PART_KEYS, SPEAKER_KEYS, TEXT_KEYS, BadRow,
                                 BadRows, DatasetError, Stats, check_clip, check_on_bad, check_transcript, clip_id,
                                 find_key, WORD_KEYS, hf_features, is_part, language_of, progress_bar, raise_bad_rows,
@@ -152,12 +153,9 @@ def _store(self, value):
     if isinstance(value, dict) and not (value.get("bytes") is None and value.get("path") is None):
         return {"bytes": value.get("bytes"), "path": value.get("path")}
     if isinstance(value, dict) and "array" in value:
-        import soundfile as sf
-        b = io.BytesIO()
-        sf.write(b, np.asarray(value["array"]), value["sampling_rate"], format="WAV", subtype="FLOAT")
-        return {"bytes": b.getvalue(), "path": None}
+        data = encode_audio(np.asarray(value["array"]), value["sampling_rate"], subtype="FLOAT")
+        return {"bytes": data, "path": None}
     raise DatasetError(f"audio of a Hub dataset is neither a path, nor bytes, nor an array: {short(repr(value))}")
-
 
 # %% ../../nbs/data/04_sources.ipynb #stored-undecoded
 _STORING = SimpleNamespace(lock=threading.Lock(), users=0, old=None) # threads read ahead, each within its own call

@@ -6,7 +6,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/record/clips.html.md"""
 
 # %% auto #0
 __all__ = ['MUCH_SILENCE', 'SHOWS', 'clean_text', 'clip_name', 'Clips', 'row_seconds', 'silence_problem', 'row_doubts',
-           'samples_wav', 'wav_bytes']
+           'wav_bytes']
 
 # %% ../../nbs/record/04_clips.ipynb #imports-std
 import csv, io, math, os, re, secrets, shutil, unicodedata, zipfile
@@ -16,7 +16,7 @@ from pathlib import Path
 
 # %% ../../nbs/record/04_clips.ipynb #imports-other
 from fastcore.basics import patch
-from ..data.audio import SAMPLE_RATE, AudioQuality, QualityGate
+from ..data.audio import AudioQuality, QualityGate, encode_audio
 from ..data.dataset import DatasetChanged, SpeechDataset, check_transcript, is_part
 from .takes import RecorderError, is_id
 from .uploads import MAX_TRANSCRIPT
@@ -267,15 +267,6 @@ def empty_trash(self:Clips) -> int: # clips deleted for good
     return len(trash)
 
 # %% ../../nbs/record/04_clips.ipynb #clip-bytes
-def samples_wav(
-    x, # samples at 16 kHz, shape (n,)
-) -> bytes: # a WAV file
-    "Samples as a file that a browser plays."
-    import soundfile as sf
-    b = io.BytesIO()
-    sf.write(b, x, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    return b.getvalue()
-
 def wav_bytes(
     ds:SpeechDataset, # that holds it
     row:dict, # of it
@@ -283,7 +274,7 @@ def wav_bytes(
     "A clip as a WAV: its file if it is one, else its samples at 16 kHz."
     file = ds.audio_file(row)
     if file.suffix.lower() == ".wav" and not is_part(row): return file.read_bytes()
-    return samples_wav(ds.audio(row))
+    return encode_audio(ds.audio(row))
 
 # %% ../../nbs/record/04_clips.ipynb #write-export
 def _write_zip(f, ds):

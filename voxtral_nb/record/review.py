@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..core.words import counted
-from ..data.audio import read_audio
-from .clips import row_seconds, samples_wav
+from ..data.audio import encode_audio, read_audio
+from .clips import row_seconds
 from .drafts import Drafts
 from .languages import text_direction
 from .page import Answering, PageWidget, op, op_without_state, page_program
@@ -179,5 +179,5 @@ _PART = 1<<20 # bytes in a message: Jupyter's websocket drops messages over 10 M
 @op_without_state
 def _audio(self:Review, draft:str, offset:int=0):
     "A part of a clip, as a WAV file."
-    data = samples_wav(read_audio(self.drafts.clip(draft)))
+    data = encode_audio(read_audio(self.drafts.clip(draft)))
     return dict(size=len(data), _buffers=[data[offset:offset + _PART]])
