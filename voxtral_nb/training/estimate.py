@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
-import torch
+import numpy as np, torch
 from fastcore.basics import patch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -124,27 +124,81 @@ def _skeleton(
 
 # %% ../../nbs/training/03_estimate.ipynb #live
 class _LiveBytes(TorchDispatchMode):
-    "Count the bytes of all live storages."
+    "Follow the bytes of all live storages."
     def __init__(self,
         known=(), # tensors to leave out
     ):
         super().__init__()
-        self.sizes, self.now, self.peak = {t.untyped_storage()._cdata: 0 for t in known}, 0, 0
+        self.refs, self.now = {t.untyped_storage()._cdata: None for t in known}, 0
+        self.levels = [] # `now` at each new storage
+    @property
+    def peak(self) -> int: return max(self.levels, default=0)
     def _add(self, storage):
-        key = storage._cdata
-        if key in self.sizes: return
-        self.sizes[key] = storage.nbytes()
-        self.now += self.sizes[key]
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._drop, key)
-    def _drop(self, key): self.now -= self.sizes.pop(key, 0)
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.refs: return
+        def drop(ref):
+            del self.refs[key]
+            self.now -= size
+        self.refs[key] = weakref.ref(storage, drop)
+        self.now += size
+        self.levels.append(self.now)
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.prim.device.default: return args[0].fake_device # more than half of all calls
         out = func(*args, **(kwargs or {}))
-        for o in torch.utils._pytree.tree_leaves(out):
+        for o in (out,) if isinstance(out, torch.Tensor) else torch.utils._pytree.tree_leaves(out):
             if isinstance(o, torch.Tensor): self._add(o.untyped_storage())
         return out
 
 def _nbytes(tensors) -> int: return sum(o.numel()*o.element_size() for o in tensors)
+
+# %% ../../nbs/training/03_estimate.ipynb #layers
+def _layer_stacks(
+    model, # prepared
+    least:int=10, # layers; fewer are counted as fast one by one
+) -> list: # of `ModuleList`s
+    "The stacks of layers with equal parameters."
+    def form(layer): return [(n, p.shape, p.dtype, p.requires_grad) for n,p in layer.named_parameters()]
+    stacks = [o for o in model.modules() if isinstance(o, torch.nn.ModuleList) and len(o) >= least]
+    return [o for o in stacks if all(form(layer) == form(o[0]) for layer in o)]
+
+@contextlib.contextmanager
+def _shortened(
+    stacks:list, # from `_layer_stacks`
+    lengths:list[int], # layers of each
+):
+    "Use the first layers of each stack only."
+    whole = [o._modules for o in stacks]
+    for o,n in zip(stacks, lengths): o._modules = dict(list(o._modules.items())[:n])
+    try: yield
+    finally:
+        for o,layers in zip(stacks, whole): o._modules = layers
+
+# %% ../../nbs/training/03_estimate.ipynb #layers_grown
+def _with_all_layers(
+    few:np.ndarray, # changes of the live bytes, from allocation to allocation, of a pass through short stacks
+    longer:list, # the same with one layer more, for each stack
+    missing:list[int], # layers of each stack that `few` lacks
+) -> np.ndarray: # the changes with all layers
+    "Insert as often as layers are missing what one layer more inserts."
+    out, at, blocks = few.copy(), [], []
+    for more,n in zip(longer, missing):
+        k, size = np.append(few != more[:len(few)], True).argmax(), len(more) - len(few)
+        out[k:] += n*(more[k+size:] - few[k:]) # what is freed at once for all layers
+        at += [k]*n*size
+        blocks.append(np.tile(more[k:k+size], n))
+    return np.insert(out, at, np.concatenate(blocks)) if at else out
+
+def _whole_peak(
+    stacks:list, # from `_layer_stacks`
+    run, # returns `_LiveBytes`, and how many of its levels are of the forward pass
+) -> int: # bytes
+    "The peak of `run`, counted with two or three layers of each stack."
+    def changes(more=None):
+        with _shortened(stacks, [2 + (o is more) for o in stacks]): live, forward = run()
+        return np.split(np.diff(live.levels, prepend=0), [forward])
+    few, longer, missing = changes(), [changes(o) for o in stacks], [len(o) - 2 for o in stacks]
+    both = [_with_all_layers(a, more, missing) for a,*more in zip(few, *longer)]
+    return int(np.concatenate(both).cumsum().max())
 
 # %% ../../nbs/training/03_estimate.ipynb #fake
 def _fill_fake(
@@ -225,19 +279,24 @@ def _step_peak(
     cfg:RunConfig, # the run
     shape:BatchShape, # of a batch
     mixed, # dtype of autocast; None: without
+    stacks:list=(), # from `_layer_stacks`
 ) -> int: # peak bytes of batches, activations and gradients
     "Peak of a forward and a backward pass."
-    learn, base = [p for p in model.parameters() if p.requires_grad], base_voxtral(model)
+    base = base_voxtral(model.train())
     inputs = _fake_inputs(base, shape, "projector" not in cfg.trained_parts, cfg.packing == "split")
     parts = math.ceil(cfg.step_clips/shape.rows) # of a step
     batches = 2*parts*_nbytes(torch.utils._pytree.tree_leaves(inputs)) # the next step is prefetched
-    before = _nbytes(learn) if parts > 1 else 0 # gradients of the earlier parts
-    for p in learn: p.grad = torch.empty_like(p) if before else None
-    model.train()
-    with _LiveBytes([*model.parameters(), *model.buffers(), *(p.grad for p in learn if before)]) as live:
-        _fake_loss(base, inputs, shape.labels, mixed).backward()
-    for p in learn: p.grad = None
-    return live.peak + batches + before
+    before = _nbytes(p for p in model.parameters() if p.requires_grad) if parts > 1 else 0 # gradients of earlier parts
+    def step():
+        learn = [p for p in model.parameters() if p.requires_grad]
+        for p in learn: p.grad = torch.empty_like(p) if before else None
+        with _LiveBytes([*model.parameters(), *model.buffers(), *(p.grad for p in learn if before)]) as live:
+            loss = _fake_loss(base, inputs, shape.labels, mixed)
+            forward = len(live.levels)
+            loss.backward()
+        for p in learn: p.grad = None
+        return live, forward
+    return _whole_peak(stacks, step) + batches + before
 
 # %% ../../nbs/training/03_estimate.ipynb #measuring_peak
 def _evaluation_peak(
@@ -245,6 +304,7 @@ def _evaluation_peak(
     cfg:RunConfig, # the run: eval_batch_size, max_new_tokens
     labels:int, # of a clip
     mixed, # dtype of autocast; None: without
+    stacks:list=(), # from `_layer_stacks`
 ) -> int: # peak bytes of activations and KV cache
     "Peak of the loss and a transcription of `eval_batch_size` clips of one window each."
     base, n = base_voxtral(model.eval()), cfg.eval_batch_size
@@ -253,18 +313,22 @@ def _evaluation_peak(
     if family_of(base).streams: # 30 s, with a token for each 80 ms
         w, length = AudioWindows(base.config), prompt + room
         loss = replace(loss, length=length, audio_tokens=n*length, frames=w.frames//w.tokens*length)
-    peak = []
+    text = replace(loss, length=min(loss.length, prompt+room), labels=0)
+    peak, kv = [], None
+    def measure():
+        nonlocal kv
+        with _LiveBytes([*model.parameters(), *model.buffers()]) as live, \
+                torch.autocast("cpu", mixed, enabled=mixed is not None):
+            if shape.labels: _fake_loss(base, inputs, shape.labels, mixed)
+            else: kv = base.model(**inputs, use_cache=True).past_key_values
+        return live, len(live.levels)
     with torch.no_grad():
-        for shape in (loss, replace(loss, length=min(loss.length, prompt+room), labels=0)):
+        for shape in (loss, text):
             inputs = _fake_inputs(base, shape, False)
-            with _LiveBytes([*model.parameters(), *model.buffers()]) as live, \
-                    torch.autocast("cpu", mixed, enabled=mixed is not None):
-                if shape.labels: _fake_loss(base, inputs, shape.labels, mixed)
-                else: kv = base.model(**inputs, use_cache=True).past_key_values
-            peak.append(live.peak + _nbytes(torch.utils._pytree.tree_leaves(inputs)))
-        cache = _nbytes(x for l in kv.layers for x in (l.keys,
-                                                       l.values))*(shape.length + cfg.max_new_tokens)/shape.length
-    return int(max(*peak, cache*(1 + 1/len(kv.layers)))) # a layer's cache is copied when it grows
+            peak.append(_whole_peak(stacks, measure) + _nbytes(torch.utils._pytree.tree_leaves(inputs)))
+    layers = base.config.text_config.num_hidden_layers
+    cache = layers*_nbytes([kv.layers[0].keys, kv.layers[0].values])*(text.length + cfg.max_new_tokens)/text.length
+    return int(max(*peak, cache*(1 + 1/layers))) # a layer's cache is copied when it grows
 
 # %% ../../nbs/training/03_estimate.ipynb #optimizer_bytes
 def optimizer_bytes(
@@ -349,12 +413,12 @@ def estimate_memory(
     from torch._subclasses.fake_tensor import FakeTensorMode
     device, dtype = planned_device(cfg)
     mixed, model = None if dtype == torch.float32 else torch.bfloat16, _skeleton(cfg, dtype) # float16 has the same size
-    base = base_voxtral(model)
+    base, stacks, evaluation = base_voxtral(model), _layer_stacks(model), 0
     shape = shape or BatchShape.assumed(cfg, base.config, seconds, tokens)
     with FakeTensorMode(), _kernels_of(device, mixed is not None):
-        _fill_fake(model)
-        step = _step_peak(model, cfg, shape, mixed)
-        evaluation = _evaluation_peak(model, cfg, max(1, shape.labels//shape.rows), mixed) if cfg.has_eval else 0
+        with _shortened(stacks, [3]*len(stacks)): _fill_fake(model)
+        step = _step_peak(model, cfg, shape, mixed, stacks)
+        if cfg.has_eval: evaluation = _evaluation_peak(model, cfg, max(1, shape.labels//shape.rows), mixed, stacks)
     return _add_up(cfg, model, shape, step, evaluation, device, dtype)
 
 # %% ../../nbs/training/03_estimate.ipynb #added_up
