@@ -94,6 +94,20 @@ def shared(tmp_path_factory, worker_id):
 
 
 @pytest.fixture(scope="session")
+def adapted(shared):
+    "The folder of a short LoRA run of the tiny model: as little as it needs to get right what it got wrong."
+    def make(folder):
+        from voxtral_nb.core.assets import sample_speech
+        from voxtral_nb.core.config import RunConfig
+        from voxtral_nb.training.trainer import train
+        train(RunConfig(model_id="tiny", learning_rate=3e-3, max_steps=40, batch_size=12,
+                        train_data=str(sample_speech("accent_train")), eval_data=str(sample_speech("accent_eval")),
+                        max_eval_clips=20, eval_every=20, max_new_tokens=32, keywords="seven,forty-two", cache="none",
+                        tracking="none", output_dir=str(folder/"accent")))
+    return shared("adapted", make)/"accent"
+
+
+@pytest.fixture(scope="session")
 def tree(tmp_path_factory):
     "A copy of the repository in which a test may write, with a git history of one commit."
     dest = tmp_path_factory.mktemp("tree")/"voxtral_nb"
