@@ -182,12 +182,12 @@ print(json.dumps(dict(clips=r.clips, light=r.light, megabytes=int(peak.split()[1
 
 
 def test_rows_alone_are_quick_and_small(tmp_path):
-    rng, n = np.random.default_rng(2), 100_000
+    rng, n = np.random.default_rng(2), 25_000
     words = np.array([a + b for a in SOUNDS for b in SOUNDS])[rng.integers(len(SOUNDS)**2, size=(n, 10))]
     with open(tmp_path/"data.jsonl", "w") as f:
         for i, (o, seconds) in enumerate(zip(words, rng.uniform(3, 4, n))):
             f.write(json.dumps(dict(audio_path=f"{i}.wav", text=f"{' '.join(o).capitalize()}.", language="en",
                                     speaker=f"s{i % 50}", duration=seconds)) + "\n")
     r = json.loads(sh(sys.executable, "-c", ROWS, tmp_path, check=True).stdout)
-    assert r["clips"] == n and r["megabytes"] < 200 and r["cpu"] < 60, r
+    assert r["clips"] == n and r["megabytes"] < 175 and r["cpu"] < 20, r
     assert {*r["kinds"]} <= {"language"}, r  # the detector may not take made-up words for English

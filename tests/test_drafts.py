@@ -30,7 +30,7 @@ def make_talk(folder, n):
 
 def test_a_round(tmp_path, warm_kernels):
     r = run_notebook("draft_and_correct", output_dir=str(tmp_path/"run"), correct=16, verbose=False,
-                     more=dict(max_steps=6))
+                     more=dict(max_steps=6, max_eval_clips=8))
     assert (r["trained"], r["drafts"], r["accepted"], r["left"]) == (True, 120, 16, 104)
     assert 0 < r["keystrokes_of_typing_after"] < 1 and (tmp_path/"run"/"final-model").is_dir()
     rows = list(SpeechDataset.open(r["recordings"]))

@@ -34,7 +34,7 @@ def strings(folder, n, seed):
 def test_adapts_to_a_real_voice(tmp_path):
     "By LoRA; test_real_speech trains in full on more of the same voice."
     r = train(RunConfig(model_id="tiny", method="lora", learning_rate=2e-3,
-                        train_data=strings(tmp_path/"train", 200, 0), eval_data=strings(tmp_path/"eval", 40, 1),
-                        batch_size=12, max_steps=70, eval_every=35, max_new_tokens=64, tracking="none",
+                        train_data=strings(tmp_path/"train", 150, 0), eval_data=strings(tmp_path/"eval", 30, 1),
+                        batch_size=12, max_steps=50, eval_every=50, max_new_tokens=64, tracking="none",
                         output_dir=str(tmp_path/"run")), verbose=False)
     assert r.rates_before["wer"] > .3 and r.rates_after["wer"] < .10, (r.rates_before["wer"], r.rates_after["wer"])

@@ -30,7 +30,8 @@ def test_realtime(tmp_path, warm_kernels):
 
 
 def test_full_fine_tuning(tmp_path, warm_kernels):
-    r = run_notebook("train_full", output_dir=str(tmp_path/"run"))
+    r = run_notebook("train_full", output_dir=str(tmp_path/"run"), epochs=4., eval_every=50,
+                     more=dict(max_eval_clips=40))
     assert r["rates_before"]["wer"] > .40 and r["rates_after"]["wer"] < .04, r
     assert (tmp_path/"run"/"final-model"/"model.safetensors").is_file()
 
