@@ -14,6 +14,7 @@ from collections.abc import Sequence, Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 # %% ../../nbs/training/05_trainer.ipynb #imports-more
 import numpy as np, torch, transformers
@@ -452,10 +453,10 @@ def _save_model(
     lora = hasattr(model, "peft_config")
     # otherwise peft asks the Hub whether the base's vocabulary has changed; it has not
     if lora: kwargs = kwargs | dict(save_embedding_layers=False)
-    with _no_progress_bars(): model.save_pretrained(folder, **kwargs)
+    card = mock.patch.object(model, "create_or_update_model_card", lambda folder: None) # peft's empty template
+    with _no_progress_bars(), card if lora else nullcontext(): model.save_pretrained(folder, **kwargs)
     processor.save_pretrained(folder)
     if not lora: return
-    (Path(folder)/"README.md").unlink(missing_ok=True) # peft's empty template
     # without the base's config.json, AutoProcessor would pick a tokenizer for tekken.json that has no </s>
     if "tokenizer_config.json" in family_of(model).files: return
     atomic_write(Path(folder)/"tokenizer_config.json",
