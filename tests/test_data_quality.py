@@ -189,5 +189,5 @@ def test_rows_alone_are_quick_and_small(tmp_path):
             f.write(json.dumps(dict(audio_path=f"{i}.wav", text=f"{' '.join(o).capitalize()}.", language="en",
                                     speaker=f"s{i % 50}", duration=seconds)) + "\n")
     r = json.loads(sh(sys.executable, "-c", ROWS, tmp_path, check=True).stdout)
-    assert r["clips"] == n and r["megabytes"] < 175 and r["cpu"] < 20, r
+    assert r["clips"] == n and r["megabytes"] < 190 and r["cpu"] < 30, r
     assert {*r["kinds"]} <= {"language"}, r  # the detector may not take made-up words for English
