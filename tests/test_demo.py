@@ -565,7 +565,7 @@ def test_a_missing_base_ends_it_with_a_message(run, tmp_path):
     damaged(folder, "base missing")
     r = warm.run("app.py", cwd=folder)
     assert r.returncode == 1 and r.stdout == ""
-    assert r.stderr == ("The demo does not start: the base model of the adapter run is missing: there is no folder "
+    assert r.stderr == ("The demo does not start: the base model of the adapter accent is missing: there is no folder "
                         "base\n")
 
 
