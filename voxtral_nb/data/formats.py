@@ -654,6 +654,7 @@ def _no_header(doc, cells, some) -> str:
             return f"no column for {what}: none of {', '.join(known)} is among its columns ({have})"
     return f"its columns are not clear ({have})"
 
+# %% ../../nbs/data/03_formats.ipynb #one-of-each
 def _one_of_each(doc, columns):
     "Refuse columns that `find_key` cannot tell apart."
     def plain(key): return str(key).strip().casefold().replace(" ", "_") # as it compares them
@@ -662,6 +663,7 @@ def _one_of_each(doc, columns):
         same = [o for o in columns if find_key([o], (plain(key),))] if key else []
         if same[1:]: raise ValueError(f"two columns are called {' and '.join(sorted({*map(repr, same)}))}: rename one")
 
+# %% ../../nbs/data/03_formats.ipynb #table-columns
 def _table_columns(
     doc, # a table
     some, # (line, cells or ValueError) of its first records

@@ -304,11 +304,13 @@ def kept_audio(self:VoxtralDataCollator,
     if self.packing == "split": return w.kept(n_samples, self.tail_seconds)
     return [(i, 1) for i in range(w.count(n_samples)*w.tokens)]
 
+# %% ../../nbs/model/05_collator.ipynb #silence-key
 @patch(as_prop=True)
 def silence(self:VoxtralDataCollator):
     "What of the silence is left out, for the key of cached features."
     return [self.tail_seconds, SILENCE_STEP, WINDOW_END] if self.packing == "split" else "whole"
 
+# %% ../../nbs/model/05_collator.ipynb #mel_frames
 @patch
 def mel_frames(self:VoxtralDataCollator, n_samples:int) -> int: return self.prompt.windows.mel_frames(n_samples)
 

@@ -84,6 +84,13 @@ def _version(package:str) -> str|None: # None: not installed
     try: return metadata.version(package).split("+")[0]
     except metadata.PackageNotFoundError: return None
 
+def _lack(requirement) -> str: # such as "peft is missing"; empty: nothing is wrong
+    name, v = requirement.name, _version(requirement.name)
+    if v is None: return f"{name} is missing"
+    fine = requirement.specifier.contains(v, prereleases=True)
+    return "" if fine else f"{name} {v} is too old: voxtral_nb needs {requirement.specifier}"
+
+# %% ../../nbs/run/05_doctor.ipynb #needed
 def _needed() -> dict: # extra, "" for what all need -> requirements
     "What the package requires; empty where it is not installed, but only on the path."
     from packaging.requirements import Requirement
@@ -95,12 +102,7 @@ def _needed() -> dict: # extra, "" for what all need -> requirements
         out.setdefault(extra[1] if extra else "", []).append(r)
     return out
 
-def _lack(requirement) -> str: # such as "peft is missing"; empty: nothing is wrong
-    name, v = requirement.name, _version(requirement.name)
-    if v is None: return f"{name} is missing"
-    fine = requirement.specifier.contains(v, prereleases=True)
-    return "" if fine else f"{name} {v} is too old: voxtral_nb needs {requirement.specifier}"
-
+# %% ../../nbs/run/05_doctor.ipynb #pins
 def _pins() -> dict[str,str]: # package -> version that the tests ran on
     file = next((o for o in (ASSETS/"constraints.txt", ASSETS.parent.parent/"constraints.txt") if o.is_file()), None)
     return dict(re.findall(r"(?m)^([\w.-]+)==(\S+)", file.read_text(encoding="utf-8"))) if file else {}

@@ -10,7 +10,7 @@ __all__ = ['RunLog', 'log_warnings', 'write_run_record', 'evaluations', 'best_ev
            'write_results', 'read_before']
 
 # %% ../../nbs/training/02_records.ipynb #imports
-import functools, io, json, logging, math, os, platform, shlex, subprocess, sys, time
+import io, json, logging, math, os, platform, shlex, subprocess, sys, time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
@@ -88,16 +88,14 @@ def log_warnings(
 _PACKAGES = ("torch transformers peft accelerate datasets mistral-common huggingface_hub soundfile soxr numpy jiwer "
              "trackio bitsandbytes").split()
 
-@functools.cache # reading one takes milliseconds, and each run asks for all
-def _version(package:str) -> str|None: # None: it is not installed
-    from importlib.metadata import PackageNotFoundError, version
-    try: return version(package)
-    except PackageNotFoundError: return None
-
 def _versions() -> dict[str,str]: # package -> version; packages that are not installed are left out
     "Versions of the packages a result depends on."
+    from importlib.metadata import PackageNotFoundError, version
     out = dict(python=platform.python_version(), voxtral_nb=__version__)
-    return out | {o: v for o in _PACKAGES if (v := _version(o))}
+    for o in _PACKAGES:
+        try: out[o] = version(o)
+        except PackageNotFoundError: pass
+    return out
 
 # %% ../../nbs/training/02_records.ipynb #machine
 def _machine(

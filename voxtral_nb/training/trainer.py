@@ -112,6 +112,18 @@ def _workers(
     if cfg.num_workers is not None: return min(cfg.num_workers, cores, batches)
     return 0 if pick_device(cfg.device).type == "cpu" else min(8, max(1, cores - 1), batches)
 
+# %% ../../nbs/training/05_trainer.ipynb #use-device
+def _use_device(
+    args:TrainingArguments, # of the run
+    device:torch.device, # of the run
+):
+    "Train on `device` only: transformers takes the first GPU, and would spread each batch over all GPUs."
+    args.n_gpu # this property counts the GPUs
+    args._n_gpu = min(args._n_gpu, 1)
+    if device.type != "cuda" or args.world_size > 1: return # with several processes, each has its own
+    args.__dict__["_setup_devices"] = args.distributed_state.device = device
+    torch.cuda.set_device(device)
+
 # %% ../../nbs/training/05_trainer.ipynb #training-args
 def training_arguments(
     cfg:RunConfig, # the run
@@ -145,17 +157,6 @@ def training_arguments(
         bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16, use_cpu=device.type == "cpu")
     _use_device(args, device)
     return args
-
-def _use_device(
-    args:TrainingArguments, # of the run
-    device:torch.device, # of the run
-):
-    "Train on `device` only: transformers takes the first GPU, and would spread each batch over all GPUs."
-    args.n_gpu # this property counts the GPUs
-    args._n_gpu = min(args._n_gpu, 1)
-    if device.type != "cuda" or args.world_size > 1: return # with several processes, each has its own
-    args.__dict__["_setup_devices"] = args.distributed_state.device = device
-    torch.cuda.set_device(device)
 
 # %% ../../nbs/training/05_trainer.ipynb #trainer
 class VoxtralTrainer(transformers.Trainer):
@@ -293,6 +294,25 @@ def _peak_rss() -> int|None: # bytes; None if unknown
     except ImportError: return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == "darwin" else 1024)
 
+# %% ../../nbs/training/05_trainer.ipynb #sound-key
+def _sound_key(
+    audio, # as `read_audio` takes it
+) -> str|None: # None: its file is gone, which a run with a cache does not need any more
+    "A short hash of what a clip is."
+    try: return content_key(audio)[:16]
+    except AudioError: return None
+
+# %% ../../nbs/training/05_trainer.ipynb #gathered
+def _gathered(
+    out:dict, # of this process
+    processes:int, # of the run
+) -> dict: # of all of them
+    "What all processes found."
+    if processes == 1: return out
+    parts = [None]*processes
+    torch.distributed.all_gather_object(parts, out)
+    return {k: v for part in parts for k,v in part.items()}
+
 # %% ../../nbs/training/05_trainer.ipynb #eval-loss
 @patch
 def report(self:VoxtralTrainer,
@@ -324,23 +344,6 @@ def report(self:VoxtralTrainer,
                             c.normalizer, r.table.language.tolist())
     r.loss = math.fsum(x for o in out.values() for x in o.losses)/sum(len(o.losses) for o in out.values())
     return r
-
-def _sound_key(
-    audio, # as `read_audio` takes it
-) -> str|None: # None: its file is gone, which a run with a cache does not need any more
-    "A short hash of what a clip is."
-    try: return content_key(audio)[:16]
-    except AudioError: return None
-
-def _gathered(
-    out:dict, # of this process
-    processes:int, # of the run
-) -> dict: # of all of them
-    "What all processes found."
-    if processes == 1: return out
-    parts = [None]*processes
-    torch.distributed.all_gather_object(parts, out)
-    return {k: v for part in parts for k,v in part.items()}
 
 # %% ../../nbs/training/05_trainer.ipynb #eval-report
 @patch
