@@ -6,7 +6,9 @@ import pytest
 from conftest import ROOT, sh, warm
 
 
-def benchmark(name, *args): return warm.run(ROOT/"benchmarks"/f"{name}.py", *args, cwd=ROOT, check=True)
+def benchmark(name, *args):
+    "What it starts begins in a process that has loaded the package, as it does itself."
+    return warm.run(ROOT/"benchmarks"/f"{name}.py", *args, cwd=ROOT, check=True, env=warm.again)
 
 def smoke(name, *args): return benchmark(name, "--smoke", *args)
 

@@ -67,7 +67,7 @@ with tempfile.TemporaryDirectory() as d:
     data = clips(d, seconds)
     print(json.dumps([one(d, data, i, o) for i,o in enumerate(runs)]))
 """
-WIDE = dict(hidden_size=256, encoder_layers=4, decoder_layers=4)
+WIDE = dict(hidden_size=256, encoder_layers=2, decoder_layers=2)
 FULL, CHECK = dict(method="full"), dict(gradient_checkpointing=True)
 NONE, SPLIT = (dict(packing=o) for o in ("none", "split"))
 MODELS = {
