@@ -2,6 +2,7 @@
 weights: nothing is downloaded.
 
     python benchmarks/gpu.py [--methods lora full] [--seconds 1 3 10 28] [--clips-a-step 32] [--minutes 8]
+                             [--also plain compiled]
     python benchmarks/gpu.py --check
 
 A step is one optimizer update on the same number of clips for both, forward, backward and AdamW, in bf16, from batches
@@ -9,7 +10,8 @@ that are ready on the GPU. It is cut into micro-batches, of 8 clips and twice as
 or does not fit (of fewer, where 8 do not fit); each engine is shown at its fastest. Peak memory is compared at the same
 micro-batch. With LoRA ours may train from its feature cache (`cache="auto"` decides, for three epochs): the time to
 build it is measured on its own and is in the figure of a run, three epochs, but for the fingerprint of the weights,
-some seconds once. What preparing the batches takes on the CPU, in one process, is in the JSON (`collate_ms`). MFU:
+some seconds once. `--also` measures ours with LoRA in other ways besides: with plain layers, and with compiled ones.
+What preparing the batches takes on the CPU, in one process, is in the JSON (`collate_ms`). MFU:
 floating point operations that the step executed (counted by PyTorch), by its time, over the fastest bf16 matrix product
 measured on the same device. With full fine-tuning both keep weights and AdamW's states in bf16. Without a GPU a few
 tiny cells are computed on the CPU, to see that the code works; the figures then mean nothing."""
@@ -88,6 +90,9 @@ def matmul_peak(device):
                 cuda=torch.version.cuda)
 
 
+ALSO = dict(plain=dict(kernels="plain"), compiled=dict(compile="on"))
+
+
 class Recipe:
     "The published way: see recipe.py."
     def __init__(self, model, processor, method, work):
@@ -99,19 +104,22 @@ class Recipe:
 
 class Ours:
     "The pieces that `voxtral_nb.train` is made of."
-    def __init__(self, model, processor, method, work):
+    def __init__(self, model, processor, method, work, **settings):
         from voxtral_nb.core.config import RunConfig
+        from voxtral_nb.model.kernels import compile_layers, use_kernels
         from voxtral_nb.model.prepare import prepare_model
         from voxtral_nb.training.trainer import VoxtralTrainer, ClipStream, training_arguments
         dtype, device = next(model.parameters()).dtype, next(model.parameters()).device.type
         self.cfg = RunConfig(model_id="benchmark", train_data="benchmark", method=method, output_dir=str(work/"run"),
                              cache_dir=str(work/"cache"), tracking="none", num_workers=0, language="en", device=device,
-                             eval_batch_size=16)
+                             eval_batch_size=16, **settings)
         self.model, self.processor = prepare_model(model, self.cfg, verbose=False).train(), processor
+        use_kernels(self.model, self.cfg)
         if method == "full": self.model.to(dtype) # prepare_model has made them float32: 75 GB with AdamW's states
         self.trainer = VoxtralTrainer(self.model, training_arguments(self.cfg, 1, False), cfg=self.cfg,
                                       processor=processor, stream=ClipStream([{}], lambda k: [0]))
         self.collate, self.built, self.took = self.trainer.data_collator, None, {}
+        if self.cfg.compile == "on": assert compile_layers(self.model, lambda: None)
         self._fingerprint_once()
     def _fingerprint_once(self):
         """A run takes the fingerprint of the encoder's weights once; here each cell would: remember it, and how long it
@@ -219,7 +227,8 @@ def cells(engine, method, seconds, clips, tiny, device, deadline, repeats):
         try:
             model, processor = build(tiny, device, dtype), build_processor(tiny, work/"tokenizer")
             n = sum(p.numel() for p in model.parameters())
-            e = dict(recipe=Recipe, ours=Ours)[engine](model, processor, method, work)
+            e = (Recipe(model, processor, method, work) if engine == "recipe" else
+                 Ours(model, processor, method, work, **ALSO.get(engine, {})))
             trained = sum(p.numel() for p in e.model.parameters() if p.requires_grad)
             opt = torch.optim.AdamW([p for p in e.model.parameters() if p.requires_grad], lr=1e-7,
                                     fused=device == "cuda")
@@ -316,10 +325,12 @@ def main():
     p.add_argument("--clips-a-step", type=int, default=32)
     p.add_argument("--minutes", type=float, default=8, help="after that no more cells are begun")
     p.add_argument("--repeats", type=int, default=3)
+    p.add_argument("--also", nargs="*", default=[], choices=[*ALSO], help="ours with LoRA in other ways, besides")
     p.add_argument("--out", type=Path, default=RESULTS)
     p.add_argument("--smoke", action="store_true", help="tiny, on the CPU, as without a GPU")
     p.add_argument("--check", action="store_true",
                    help="no measurement: does everything that a run is made of work on this GPU? (gpu_check.py)")
+    p.add_argument("--only", default="", help="with --check: a regular expression, of the names of checks")
     p.add_argument("--few", action="store_true", help="with --check: the most important checks only")
     a = p.parse_args()
     import torch
@@ -328,11 +339,13 @@ def main():
     device = "cpu" if tiny else "cuda"
     if a.check:
         import gpu_check
-        sys.exit(not gpu_check.main(device, tiny, a.out, min(a.minutes, 3), 1 if tiny or a.few else 3, a.few))
+        sys.exit(not gpu_check.main(device, tiny, a.out, min(a.minutes, 3), 1 if tiny or a.few else 5, a.few,
+                                    a.only))
     if tiny:
         say(("" if a.smoke else "no GPU: ") + "a tiny model on the CPU, to check the code")
         a.seconds, a.clips_a_step, a.repeats = [1, 10], 4, 1
     began, todo = time.time(), [(w, m) for m in a.methods for w in ("recipe", "ours")]
+    todo += [(o, "lora") for o in a.also]
     peak = child(matmul_peak, inline=tiny, device=device)
     say(f"{peak['device']}: {peak['best']} TFLOP/s ({peak['dtype']} matrix product of {peak['size']})")
     result = dict(setting(smoke=tiny), clips_a_step=a.clips_a_step, peak=peak, cells=[], failed={})

@@ -1,10 +1,11 @@
 """Does everything that a run is made of work on this GPU? `python benchmarks/gpu.py --check` calls this.
 
-Real runs of `voxtral_nb.train` with the tiny model: both methods, all precisions, ways of packing and levels of the
-cache, checkpoints, resuming, evaluation, a dry run. Then a model of the real sizes with random weights: how fast an
-evaluation is, and peak memory against `estimate_memory`. Each check passes or fails on its own. Without a GPU the same
-is done on the CPU in miniature."""
-import contextlib, io, json, math, shutil, statistics, tempfile, time, traceback, warnings
+Real runs of `voxtral_nb.train` with the tiny models: both methods, all precisions, ways of packing and levels of the
+cache, 4-bit weights, 8-bit optimizers, fused and compiled layers, Voxtral Realtime, checkpoints, resuming, evaluation,
+a dry run. Then models of the real sizes with random weights: how fast an evaluation is, whether a Realtime keeps up
+with speech, and peak memory against `estimate_memory`. Each check passes or fails on its own; one whose package is not
+installed says so. Without a GPU the same is done on the CPU in miniature."""
+import contextlib, importlib.util, io, json, math, re, shutil, statistics, tempfile, time, traceback, warnings
 from pathlib import Path
 
 from measure import RESULTS, answer_parent, child, make_data, setting, write
@@ -27,7 +28,23 @@ def training(device, few):
     if few: return out
     out["workers by default"] = dict(num_workers=None, cache="auto")
     for q in precisions[1:]: out[f"lora {q}, cache of the encoder"] = dict(precision=q, cache="encoder")
+    realtime = dict(model_id="tiny-realtime", precision=p)
+    if device == "cuda":
+        out |= {f"4 bits, {q}": dict(precision=q, quantization="4bit") for q in ("bf16", "fp16")}
+        out |= {"4 bits, cache of the encoder": dict(quantization="4bit", cache="encoder"),
+                "8-bit AdamW": dict(method="full", optimizer="adamw_bnb_8bit"),
+                "paged 8-bit AdamW": dict(method="full", optimizer="paged_adamw_8bit"),
+                **{f"realtime, {m} {q}": realtime | dict(method=m, precision=q)
+                   for m in ("lora", "full") for q in precisions[1:]},
+                "realtime, 4 bits": realtime | dict(quantization="4bit"),
+                "realtime, gradient checkpointing": realtime | dict(gradient_checkpointing=True),
+                "realtime, eager attention": realtime | dict(attention="eager")}
     return out | {
+        "plain kernels": dict(kernels="plain"),
+        "all augmentations": dict(augment="speed,room,noise", cache="none"),
+        **{f"realtime, {m} {p}": realtime | dict(method=m) for m in ("lora", "full")},
+        "realtime, random delays": realtime | dict(delays="random"),
+        "realtime, joined streams": realtime | dict(stream_seconds=20.),
         "workers by default, full": dict(method="full", num_workers=None),
         **({"device with its number": dict(device="cuda:0")} if device == "cuda"
            else {"device": dict(device="cpu")}),
@@ -98,9 +115,9 @@ def check_resume(device, work, **settings):
     return f"losses are within {apart:.1e} of those of the run that was not stopped"
 
 
-def check_like_cpu(device, work):
+def check_like_cpu(device, work, **settings):
     "The same run on the CPU has the same losses."
-    how = dict(precision="fp32", cache="none", lora_dropout=0.)
+    how = dict(precision="fp32", cache="none", lora_dropout=0.) | settings
     (_, a, _), (_, b, _) = (tiny_run(work/d, d, **how) for d in (device, "cpu"))
     apart = max(abs(x-y) for x,y in zip(a, b))
     assert apart < 5e-3, (a, b)
@@ -140,10 +157,59 @@ def check_dry_run(device, work, method):
     return f"steps of {d['step_seconds']:.3f} s, evaluations {d['eval_seconds']:.1f} s, {d['memory_gb']:.3f} GB"
 
 
+def check_kernels(device, work, **settings):
+    "Fused layers give the losses of plain ones."
+    how = dict(precision="fp32", cache="none", lora_dropout=0.) | settings
+    runs = {o: tiny_run(work/o, device, kernels=o, **how) for o in ("auto", "plain")}
+    (_, a, _), (_, b, _) = runs.values()
+    apart = max(abs(x-y) for x,y in zip(a, b))
+    assert apart < 1e-3, (a, b)
+    return f"losses in fp32 are within {apart:.1e} of those of plain layers"
+
+
+def check_compiled(device, work):
+    "Compiled layers are compiled, and give the losses of plain ones."
+    how = dict(precision="fp32", cache="none", lora_dropout=0.)
+    (r, a, _), (_, b, _) = (tiny_run(work/o, device, compile=o, **how) for o in ("on", "off"))
+    apart = max(abs(x-y) for x,y in zip(a, b))
+    assert apart < 1e-3, (a, b)
+    return f"losses in fp32 are within {apart:.1e} of those of plain layers"
+
+
+def check_live(device, work):
+    "A Realtime hears blocks of 80 ms on the device, and writes what it writes on the CPU."
+    from voxtral_nb.core.assets import sample_speech
+    from voxtral_nb.data.audio import read_audio
+    from voxtral_nb.data.sources import load_speech
+    from voxtral_nb.model.live import LiveStream, generate_stream
+    from voxtral_nb.model.models import load_voxtral
+    clips, written = load_speech(str(sample_speech("accent_eval")), max_clips=8).dataset["audio"], {}
+    for d in dict.fromkeys((device, "cpu")):
+        model, processor = load_voxtral("tiny-realtime", device=d, precision="fp32", verbose=False)
+        rate, written[d] = processor.feature_extractor.sampling_rate, []
+        for clip in clips:
+            x, live = read_audio(clip, rate), LiveStream(model, processor)
+            blocks = [x[i:i+rate//12] for i in range(0, len(x), rate//12)]
+            for o in blocks: live.feed(o)
+            live.finish()
+            assert live.ids == generate_stream(model, processor, blocks)[live.given:][:len(live.ids)]
+            written[d].append(live.text)
+    same = sum(a == b for a,b in zip(written[device], written["cpu"]))
+    assert same >= 7, written
+    return f"{same} of {len(clips)} texts as on the CPU, tokens as of transformers' generate: {written[device][0]!r}"
+
+
+NEEDS = {"4 bits": "bitsandbytes", "8-bit": "bitsandbytes"} # in the name of a check -> package
+
+
 def report_check(name, f, device, deadline, rows, settings):
     "Run a check and report the result."
     import torch
     began, quiet = time.perf_counter(), io.StringIO()
+    if missing := [p for word,p in NEEDS.items() if word in name and not importlib.util.find_spec(p)]:
+        rows.append(dict(name=name, status=f"needs {missing[0]}"))
+        print(f"{rows[-1]['status']}: {name}", flush=True)
+        return
     if time.time() > deadline:
         rows.append(dict(name=name, status="no time"))
         print(f"no time {name}", flush=True)
@@ -161,7 +227,7 @@ def report_check(name, f, device, deadline, rows, settings):
     print(f"{row['status']} {name} ({row['seconds']} s): {row['note']}", flush=True)
 
 
-def checks(device, few, minutes, k=0, of=1):
+def checks(device, few, minutes, k=0, of=1, only=""):
     """Checks number k, k+of, k+2*of...: a broken CUDA context takes those after it along, so several processes share
     them."""
     import transformers
@@ -172,9 +238,19 @@ def checks(device, few, minutes, k=0, of=1):
                ("resume, full", dict(method="full", precision="bf16"))]
     todo += [(n, check_resume, s) for n,s in resumes[:1 if few else 2]]
     todo.append(("dry run, lora", check_dry_run, dict(method="lora")))
-    if not few: todo += [("dry run, full", check_dry_run, dict(method="full")), ("trained models", check_models, {})]
+    if not few:
+        todo += [("dry run, full", check_dry_run, dict(method="full")), ("trained models", check_models, {}),
+                 ("realtime, live", check_live, {}),
+                 ("resume, realtime", check_resume, dict(model_id="tiny-realtime", delays="random",
+                                                        precision="fp32"))]
     if not few and device == "cuda":
-        todo += [("resume, fp16", check_resume, dict(precision="fp16")), ("as on the CPU", check_like_cpu, {})]
+        todo += [("resume, fp16", check_resume, dict(precision="fp16")), ("as on the CPU", check_like_cpu, {}),
+                 ("realtime as on the CPU", check_like_cpu, dict(model_id="tiny-realtime")),
+                 ("fused layers", check_kernels, {}),
+                 ("fused layers, realtime", check_kernels, dict(model_id="tiny-realtime")),
+                 ("compiled layers", check_compiled, {}), ("resume, 4 bits", check_resume,
+                                                            dict(quantization="4bit", precision="bf16"))]
+    todo = [o for o in todo if re.search(only, o[0])]
     for name,f,settings in todo[k::of]: report_check(name, f, device, deadline, rows, settings)
     return rows
 
@@ -217,66 +293,153 @@ def save(model, processor, folder):
     return dict(gb=round(sum(p.stat().st_size for p in Path(folder).iterdir())/1e9, 2))
 
 
-def large(device, tiny, clips, seconds):
-    "Evaluation and memory of a model of the real sizes."
-    import torch, transformers
-    from gpu import build_processor, build, free
+class Parts(dict):
+    "name -> what a part came to. What `only` does not match is not done."
+    def __init__(self, title, names, only, **more):
+        super().__init__(more)
+        self.title, self.names = title, [o for o in names if re.search(only, f"{title}: {o}")]
+    def do(self, name, f, needed=False):
+        if not needed and name not in self.names: return
+        began = time.perf_counter()
+        try: self[name] = f()
+        except Exception: self[name] = dict(failed="\n".join(traceback.format_exc().strip().splitlines()[-8:]))
+        print(f"{self.title}: {name} ({time.perf_counter()-began:.0f} s): {self[name]}", flush=True)
+
+
+def large_place(): # folder for a model, in memory if there is enough
+    shm = Path("/dev/shm")
+    return shm if shm.exists() and shutil.disk_usage(shm).free > 3e10 else None
+
+
+def large_run(folder, data, work, device, seconds, parts, clips, **settings):
+    "A short run of a model of the real sizes: peak memory against its estimate, and speed."
+    import torch
+    from gpu import free
     from voxtral_nb.core.config import RunConfig
     from voxtral_nb.training.estimate import estimate_memory
+    from voxtral_nb.training.trainer import train
+    cfg = RunConfig(**dict(model_id=str(folder), train_data=str(data), eval_fraction=0, batch_size=min(8, clips),
+                           max_steps=3, device=device, tracking="none", num_workers=0, eval_batch_size=8,
+                           output_dir=str(work/f"run-{len(parts)}"), cache_dir=str(work/"cache"),
+                           max_new_tokens=4*seconds+1, eval_before=False) | settings)
+    free() # a trainer lies in a circle of references
+    began = time.perf_counter()
+    r = train(cfg, verbose=False)
+    took, d = time.perf_counter()-began, json.loads((r.run_dir/"train_results.json").read_text())
+    e = estimate_memory(cfg, seconds=seconds)
+    return dict(peak_gb=d["peak_memory_gb"] if torch.device(device).type == "cuda" else None, train_s=round(took, 1),
+                audio_rate=d["audio_rate"] and round(d["audio_rate"], 1), estimate_gb=round(e.total, 2),
+                estimate_training_gb=round(e.training, 2), shape=vars(e.shape),
+                **(dict(rtfx=round(r.after.rtfx, 1)) if r.after else {}))
+
+
+def large(device, tiny, clips, seconds, only=""):
+    "Evaluation and memory of a model of the real sizes."
+    import torch, transformers
+    from gpu import build_processor, build
     from voxtral_nb.data.sources import load_speech
     transformers.utils.logging.disable_progress_bar()
-    out, tokens, cuda = dict(clips=clips, seconds=seconds), 4*seconds+1, device == "cuda"
-    shm = Path("/dev/shm")
-    place = shm if shm.exists() and shutil.disk_usage(shm).free > 3e10 else None
-    def part(name, f):
-        began = time.perf_counter()
-        try: out[name] = f()
-        except Exception: out[name] = dict(failed="\n".join(traceback.format_exc().strip().splitlines()[-8:]))
-        print(f"{name} ({time.perf_counter()-began:.0f} s): {out[name]}", flush=True)
-    with tempfile.TemporaryDirectory(dir=place) as tmp:
+    cuda, few = device == "cuda", dict(max_steps=2)
+    packed = cuda and importlib.util.find_spec("bitsandbytes")
+    runs = dict([("lora, no cache", dict(cache="none")), ("lora, cache", dict(cache="encoder")),
+                 ("lora, no cache, checkpointing", dict(cache="none", gradient_checkpointing=True)),
+                 ("lora, cache, evaluation", dict(cache="encoder", eval_data=True)),
+                 *([("lora, 4 bits, cache", dict(cache="encoder", quantization="4bit")),
+                    ("lora, 4 bits, no cache, checkpointing",
+                     dict(cache="none", quantization="4bit", gradient_checkpointing=True)),
+                    ("lora, 4 bits, evaluation", dict(cache="encoder", quantization="4bit", eval_data=True)),
+                    ("full, 8-bit AdamW", dict(method="full", optimizer="adamw_bnb_8bit") | few)] if packed else []),
+                 # with AdamW in 32 bits it does not fit into 80 GB
+                 ("full, Adafactor", dict(method="full", optimizer="adafactor") | few),
+                 ("full, Adafactor, checkpointing",
+                  dict(method="full", optimizer="adafactor", gradient_checkpointing=True) | few)])
+    parts = Parts("large", ["evaluation", "decoding", *runs], only, clips=clips, seconds=seconds)
+    if not parts.names: return parts
+    tokens = 4*seconds+1
+    with tempfile.TemporaryDirectory(dir=large_place()) as tmp:
         work = Path(tmp)
-        folder, data = str(work/"model"), str(make_data(work/"clips", clips, seconds))
+        folder, data = work/"model", str(make_data(work/"clips", clips, seconds))
         def without_training():
             "A function of its own: the model's memory is free when it returns, and the runs load it from `folder`."
             model = build(tiny, device, torch.bfloat16 if cuda else torch.float32)
-            processor = build_processor(tiny, work/"model")
+            processor = build_processor(tiny, folder)
             g = model.generation_config
             g.bos_token_id, g.eos_token_id, g.pad_token_id = 1, 2, 11
             rows = list(load_speech(data).dataset)
-            part("evaluation", lambda: evaluation_speed(model, processor, rows, tokens))
-            part("decoding", lambda: decoding(model, processor, [o["audio"] for o in rows], device, tokens))
-            part("saved", lambda: save(model, processor, folder))
+            parts.do("evaluation", lambda: evaluation_speed(model, processor, rows, tokens))
+            parts.do("decoding", lambda: decoding(model, processor, [o["audio"] for o in rows], device, tokens))
+            parts.do("saved", lambda: save(model, processor, folder), needed=True)
         without_training()
-        def large_run(**settings):
-            from voxtral_nb.training.trainer import train
-            cfg = RunConfig(**dict(model_id=folder, train_data=data, eval_fraction=0, batch_size=min(8, clips),
-                                   max_steps=3, device=device, tracking="none", num_workers=0,
-                                   output_dir=str(work/f"run-{len(out)}"), cache_dir=str(work/"cache"),
-                                   max_new_tokens=tokens, eval_batch_size=8) | settings)
-            free() # a trainer lies in a circle of references
+        for name,how in runs.items():
+            how = how | (dict(eval_data=data) if how.get("eval_data") else {})
+            parts.do(name, lambda: large_run(folder, data, work, device, seconds, parts, clips, **how))
+    return parts
+
+
+def live_speed(model, processor, seconds):
+    """ms that a position of 80 ms of speech takes, fed one by one, and half a second at once, as by a page whose model
+    is behind; and how many times faster than speech a recording is read."""
+    import numpy as np
+    from voxtral_nb.model.live import LiveStream
+    rate = processor.feature_extractor.sampling_rate
+    sound = (.1*np.random.default_rng(0).standard_normal(rate*seconds)).astype(np.float32)
+    def fed(positions): # tokens are read from the device, so the time is whole
+        live, took, size = LiveStream(model, processor), [], positions*rate*8//100
+        for i in range(0, len(sound), size):
             began = time.perf_counter()
-            r = train(cfg, verbose=False)
-            took = time.perf_counter()-began
-            d = json.loads((r.run_dir/"train_results.json").read_text())
-            seen = dict(peak_gb=d["peak_memory_gb"] if cuda else None, train_s=round(took, 1),
-                        audio_rate=d["audio_rate"] and round(d["audio_rate"], 1))
-            e = estimate_memory(cfg, seconds=seconds)
-            if r.after: seen["rtfx"] = round(r.after.rtfx, 1)
-            return seen | dict(estimate_gb=round(e.total, 2), estimate_training_gb=round(e.training, 2),
-                               shape=vars(e.shape))
-        part("lora, no cache", lambda: large_run(cache="none"))
-        part("lora, cache", lambda: large_run(cache="encoder"))
-        part("lora, no cache, checkpointing", lambda: large_run(cache="none", gradient_checkpointing=True))
-        part("lora, cache, evaluation", lambda: large_run(cache="encoder", eval_data=data, eval_before=False))
-        # with AdamW it does not fit into 80 GB
-        part("full, Adafactor", lambda: large_run(method="full", optimizer="adafactor", max_steps=2))
-        part("full, Adafactor, checkpointing",
-             lambda: large_run(method="full", optimizer="adafactor", max_steps=2, gradient_checkpointing=True))
-    return out
+            live.feed(sound[i:i + size])
+            took.append((time.perf_counter()-began)/positions)
+        return took
+    fed(1) # starts kernels
+    each = [1000*o for o in fed(1)[30:]]
+    return dict(seconds=seconds, one_ms=round(statistics.median(each), 2),
+                one_p99_ms=round(sorted(each)[int(.99*len(each))], 2),
+                six_ms=round(1000*statistics.median(fed(6)[3:]), 2),
+                recording=round(.08/statistics.mean(fed(125)), 2))
 
 
-def main(device, tiny, out=RESULTS, minutes=3., processes=3, few=False):
-    "All checks; the processes run side by side."
+def large_realtime(device, tiny, clips, seconds, only=""):
+    "A Voxtral Realtime of Voxtral-Mini-4B-Realtime-2602's sizes: live speed, evaluation, and memory of runs."
+    import torch, transformers
+    from full_size import shape
+    from measure import cut_tekken
+    from realtime import spoken
+    from voxtral_nb.data.sources import load_speech
+    from voxtral_nb.model.tiny_realtime import make_realtime_processor
+    transformers.utils.logging.disable_progress_bar()
+    cuda, more = device == "cuda", dict(max_steps=4)
+    runs = {"lora, cache": dict(cache="encoder"), "lora, no cache": dict(cache="none"),
+            "lora, cache, joined streams": dict(cache="encoder", stream_seconds=30.),
+            "lora, no cache, checkpointing": dict(cache="none", gradient_checkpointing=True)}
+    if cuda and importlib.util.find_spec("bitsandbytes"):
+        runs["lora, 4 bits, cache"] = dict(cache="encoder", quantization="4bit")
+    parts = Parts("realtime", ["live", "evaluation", *runs], only, clips=clips, seconds=seconds)
+    if not parts.names: return parts
+    with tempfile.TemporaryDirectory(dir=large_place()) as tmp:
+        work = Path(tmp)
+        folder, data = work/"model", str(spoken(work/"clips", str(seconds), clips))
+        def without_training():
+            config = shape(2 if tiny else 26, 2 if tiny else 32, tiny, True)
+            kind = transformers.VoxtralRealtimeForConditionalGeneration
+            torch.manual_seed(0)
+            with torch.device(device): model = kind._from_config(config, dtype=torch.bfloat16 if cuda else None)
+            cut_tekken(work/"tekken", config.text_config.vocab_size, streaming=True)
+            processor = make_realtime_processor(work/"tekken")
+            g = model.eval().generation_config
+            g.bos_token_id, g.eos_token_id, g.pad_token_id = 1, 2, 11
+            parts["parameters"] = model.num_parameters()
+            parts.do("live", lambda: live_speed(model, processor, 4 if tiny else 30))
+            rows = list(load_speech(data).dataset)
+            parts.do("evaluation", lambda: evaluation_speed(model, processor, rows, 448))
+            if {*runs} & {*parts.names}: parts.do("saved", lambda: save(model, processor, folder), needed=True)
+        without_training()
+        for name,how in runs.items():
+            parts.do(name, lambda: large_run(folder, data, work, device, seconds, parts, clips, **more, **how))
+    return parts
+
+
+def main(device, tiny, out=RESULTS, minutes=3., processes=5, few=False, only=""):
+    "All checks, or those whose names `only` matches; the processes run side by side."
     from concurrent.futures import ThreadPoolExecutor
     began, say = time.time(), lambda s: print(s, flush=True)
     say(f"checks on {device}" + (", in miniature" if tiny else ""))
@@ -284,7 +447,7 @@ def main(device, tiny, out=RESULTS, minutes=3., processes=3, few=False):
     def some(k):
         try:
             return child(checks, timeout=60*minutes+60, show=True, inline=few and processes == 1, device=device,
-                         few=few, minutes=minutes, k=k, of=processes)
+                         few=few, minutes=minutes, k=k, of=processes, only=only)
         except Exception as e:
             say(f"FAIL process {k}: {str(e)[-1500:]}")
             return [dict(name=f"process {k}", status="FAIL", note=str(e)[-1500:])]
@@ -292,13 +455,14 @@ def main(device, tiny, out=RESULTS, minutes=3., processes=3, few=False):
         for rows in pool.map(some, range(processes)):
             result["checks"] += rows
             write("gpu-checks.json", result, out)
-    if not (tiny and few):
+    for f in () if tiny and few else (large, large_realtime):
         try:
-            result["large"] = child(large, timeout=240, show=True, inline=False, device=device, tiny=tiny,
-                                    clips=4 if tiny else 16, seconds=2 if tiny else 10)
+            result[f.__name__] = child(f, timeout=300, show=True, inline=False, device=device, tiny=tiny,
+                                       clips=4 if tiny else 16, seconds=2 if tiny else 10, only=only)
         except Exception as e:
-            result["large"] = dict(failed=str(e)[-1500:])
-            say(result["large"]["failed"])
+            result[f.__name__] = dict(failed=str(e)[-1500:])
+            say(result[f.__name__]["failed"])
+        write("gpu-checks.json", result, out)
     result["seconds"] = round(time.time()-began)
     bad = [r for r in result["checks"] if r["status"] != "PASS"]
     n, file = len(result["checks"]), write("gpu-checks.json", result, out)
@@ -306,4 +470,4 @@ def main(device, tiny, out=RESULTS, minutes=3., processes=3, few=False):
     return not bad
 
 
-if __name__ == "__main__": answer_parent([checks, large])
+if __name__ == "__main__": answer_parent([checks, large, large_realtime])

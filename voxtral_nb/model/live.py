@@ -8,6 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/model/live.html.md"""
 __all__ = ['MelStream', 'LiveStream', 'generate_stream', 'stream_recording']
 
 # %% ../../nbs/model/14_live.ipynb #imports
+import itertools
 from collections.abc import Iterable
 
 import numpy as np, torch
@@ -15,6 +16,7 @@ from fastcore.basics import patch
 
 # %% ../../nbs/model/14_live.ipynb #imports-own
 from ..data.audio import audio_info, read_audio
+from .family import REALTIME
 from .models import base_voxtral
 from .targets import StreamLayout, TargetsError, delay_frames, emitted
 
@@ -96,17 +98,28 @@ class LiveStream:
 # %% ../../nbs/model/14_live.ipynb #stream-step
 @patch
 @torch.no_grad()
-def _step(self:LiveStream,
+def _encode(self:LiveStream,
     mel:torch.Tensor, # (1, n_mels, frames), of the positions that come next
+) -> torch.Tensor: # (1, positions, width)
+    "Hear some positions."
+    sound, past = mel.to(next(self.base.parameters())), self._past
+    out = self.base.get_audio_features(sound, past_key_values=past.get("encoder_past_key_values"), use_cache=True,
+                                       padding_cache=past.get("padding_cache"), return_dict=True)
+    self._past |= dict(encoder_past_key_values=out.past_key_values, padding_cache=out.padding_cache)
+    return out.pooler_output
+
+@patch
+@torch.no_grad()
+def _step(self:LiveStream,
+    heard:torch.Tensor, # (1, positions, width), of the positions that come next
 ):
     "Read some positions, and write a token."
     ids = [self.ids[-1]] if self.ids else [self.layout.bos] + [self.layout.pad]*(self.given - 1)
-    p = next(self.base.parameters())
-    out = self.base(input_ids=torch.tensor([ids], device=p.device), input_features=mel.to(p), use_cache=True,
-                    num_delay_tokens=self.delay, logits_to_keep=1, **self._past)
-    self._past = dict(past_key_values=out.past_key_values, encoder_past_key_values=out.encoder_past_key_values,
-                      padding_cache=out.padding_cache)
-    token = int(out.logits[0, -1].argmax())
+    words = self.base.get_input_embeddings()(torch.tensor([ids], device=heard.device))
+    out = REALTIME.join(self.base.model, words, heard, dict(audio_delays=torch.tensor([self.delay])), use_cache=True,
+                        past_key_values=self._past.get("past_key_values"))
+    self._past |= dict(past_key_values=out.past_key_values)
+    token = int(self.base.lm_head(out.last_hidden_state[0, -1]).argmax())
     self.ids.append(self.layout.pad if token == self.layout.eos else token)
 
 # %% ../../nbs/model/14_live.ipynb #stream-words
@@ -132,6 +145,22 @@ def _close(self:LiveStream,
     return [o for _,o in new]
 
 # %% ../../nbs/model/14_live.ipynb #stream-feed
+_AT_ONCE = 125 # positions that the encoder hears in one pass, 10 s: it bounds memory
+
+@patch
+def _read(self:LiveStream,
+    total:int|None=None, # positions in all: nothing is written at the sound of the last one
+) -> list[dict]: # word, and written: s that were heard when its first token was written
+    "Read what there is sound for; the words that were finished by it."
+    mels, new = iter(self.mels), []
+    while parts := list(itertools.islice(mels, _AT_ONCE)):
+        heard, frames = self._encode(torch.cat(parts, -1)), sum(o.shape[-1] for o in parts)
+        for o in heard.split([o.shape[-1]*heard.shape[1]//frames for o in parts], dim=1):
+            if self.given + len(self.ids) == total: break
+            self._step(o)
+            new += self._close()
+    return new
+
 @patch
 def feed(self:LiveStream,
     samples:np.ndarray, # mono samples at the processor's rate, shape (n,), float in -1..1
@@ -139,22 +168,15 @@ def feed(self:LiveStream,
     "Hear more; the words that were finished by it."
     if self.done: raise TargetsError("this stream has ended; make a new LiveStream")
     self.mels.add(samples)
-    new = []
-    for mel in self.mels:
-        self._step(mel)
-        new += self._close()
-    return new
+    return self._read()
 
 @patch
 def finish(self:LiveStream) -> list[dict]: # as `feed`
     "End the speech: what is said is written to its end."
     if self.done: return []
     self.mels.end(self.delay)
-    total, new, self.done = self.layout.positions(self.mels.samples, self.delay), [], True
-    for mel in self.mels:
-        if self.given + len(self.ids) == total: break # nothing is written at the last position's sound
-        self._step(mel)
-        new += self._close()
+    self.done = True
+    new = self._read(self.layout.positions(self.mels.samples, self.delay))
     self._past = {}
     return new + self._close(last=True)
 

@@ -271,7 +271,8 @@ class RealtimeBatch:
 
     @property
     def learned_at(self) -> torch.Tensor: # (learned tokens,): what comes before each, in rows laid end to end
-        return (self.labels[:, 1:] != IGNORE).nonzero() @ self.labels.new_tensor([self.labels.shape[1], 1])
+        row, at = (self.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
+        return row*self.labels.shape[1] + at
 
     @property
     def learned(self) -> torch.Tensor: # (learned tokens,)

@@ -801,7 +801,7 @@ def _try_part(self:VoxtralTrainer, part:dict):
     try:
         state = sum(optimizer_bytes(pick_optimizer(self.cfg), learned, device))
         held = torch.empty(state, dtype=torch.uint8, device=device)
-        with self.compute_loss_context_manager():
+        with self.accelerator.autocast(): # around the model only once it is prepared, when training begins
             loss = self.compute_loss(self.model.train(), self._prepare_inputs(part))
         loss.backward()
         del held, loss
