@@ -205,11 +205,14 @@ def _fill_fake(
     model, # on the meta device
 ):
     "Give `model` parameters with a shape and a device but no data; called in a `FakeTensorMode`."
+    made = {} # parameter -> its fake: a tied one has several places
     for m in model.modules():
         for k,p in m._parameters.items():
-            if p is not None:
-                m._parameters[k] = torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="cpu"),
-                                                      requires_grad=p.requires_grad)
+            if p is None: continue
+            if p not in made:
+                made[p] = torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="cpu"),
+                                             requires_grad=p.requires_grad)
+            m._parameters[k] = made[p]
         for k,b in m._buffers.items():
             if b is not None: m._buffers[k] = torch.empty(b.shape, dtype=b.dtype, device="cpu")
 
@@ -226,6 +229,8 @@ def _kernels_of(
     def norm32(x, shape, weight=None, bias=None, eps=1e-5):
         return norm(x.float(), shape, weight.float(), bias.float(), eps)
     with contextlib.ExitStack() as stack:
+        # without data it could not see that each row is one sequence, and attention would get a mask that it has not
+        stack.enter_context(mock.patch("transformers.masking_utils.find_packed_sequence_indices", lambda places: None))
         if device.type == "cuda": stack.enter_context(replaced(f, "dropout", drop))
         if device.type == "cuda" and mixed: stack.enter_context(replaced(f, "layer_norm", norm32))
         yield
