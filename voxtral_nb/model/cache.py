@@ -579,7 +579,7 @@ def _keys(
 ) -> list[str]: # key of each row's clip
     "The key of each row's clip."
     from tqdm.auto import tqdm
-    keys, rows, pool = [], iter(range(len(dataset))), ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    keys, rows, pool = [], iter(range(len(dataset))), ThreadPoolExecutor(min(8, usable_cores()))
     with pool, tqdm(total=len(dataset), desc="Hashing", unit="clip", leave=False, disable=_no_bar(verbose)) as bar:
         while part := list(islice(rows, 64)): # at most these are in memory
             keys += pool.map(content_key, [dataset[i]["audio"] for i in part], [sr]*len(part))
@@ -603,7 +603,7 @@ class _CacheFiller:
     def loader(self, rows, start):
         workers = self.cfg.num_workers
         if workers is None:
-            workers = 0 if self.encode.device.type == "cpu" else max(0, min(8, (os.cpu_count() or 1) - 1))
+            workers = 0 if self.encode.device.type == "cpu" else max(0, min(8, usable_cores() - 1))
         budget = self.cfg.eval_batch_size*self.prompt.windows.tokens
         batches = token_batches({i: self.tokens[i] for i in rows}, budget)
         k = int(start*len(batches))
