@@ -55,7 +55,8 @@ def test_review(server):
         rev.key("p")
         wait_for(lambda: rev.seen("played") == 1, "the clip to be played")
         length = next(o for o in Drafts(folder).refresh().rows.values() if o["text"] == SAID[1][0])["duration"]
-        assert abs(rev.page.evaluate("() => window.seen.sound.duration") - length) < .05
+        # it is not a number until the browser has read the head of the file
+        wait_for(lambda: abs(rev.page.evaluate("() => window.seen.sound.duration") - length) < .05, "its length")
         rev.key("e") # goes to the first doubtful word, and selects it
         assert rev.page.evaluate("() => window.getSelection().toString()") == "won"
         rev.page.keyboard.type("one") # keys are letters here
