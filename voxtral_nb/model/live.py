@@ -144,11 +144,11 @@ def _close(self:LiveStream,
     self.words += [o for _,o in new]
     return [o for _,o in new]
 
-# %% ../../nbs/model/14_live.ipynb #stream-feed
+# %% ../../nbs/model/14_live.ipynb #stream-read
 _AT_ONCE = 125 # positions that the encoder hears in one pass, 10 s: it bounds memory
 
 @patch
-def _read(self:LiveStream,
+def _advance(self:LiveStream,
     total:int|None=None, # positions in all: nothing is written at the sound of the last one
 ) -> list[dict]: # word, and written: s that were heard when its first token was written
     "Read what there is sound for; the words that were finished by it."
@@ -161,6 +161,7 @@ def _read(self:LiveStream,
             new += self._close()
     return new
 
+# %% ../../nbs/model/14_live.ipynb #stream-feed
 @patch
 def feed(self:LiveStream,
     samples:np.ndarray, # mono samples at the processor's rate, shape (n,), float in -1..1
@@ -168,7 +169,7 @@ def feed(self:LiveStream,
     "Hear more; the words that were finished by it."
     if self.done: raise TargetsError("this stream has ended; make a new LiveStream")
     self.mels.add(samples)
-    return self._read()
+    return self._advance()
 
 @patch
 def finish(self:LiveStream) -> list[dict]: # as `feed`
@@ -176,7 +177,7 @@ def finish(self:LiveStream) -> list[dict]: # as `feed`
     if self.done: return []
     self.mels.end(self.delay)
     self.done = True
-    new = self._read(self.layout.positions(self.mels.samples, self.delay))
+    new = self._advance(self.layout.positions(self.mels.samples, self.delay))
     self._past = {}
     return new + self._close(last=True)
 
