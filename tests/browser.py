@@ -24,6 +24,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import psutil
+from playwright.sync_api import TimeoutError as PlaywrightTimeout, sync_playwright
 
 from conftest import warm
 
@@ -272,7 +273,6 @@ _playwright = []  # one driver for all browsers that are open
 
 @contextmanager
 def _driver():
-    from playwright.sync_api import sync_playwright
     if not _playwright: _playwright.extend((sync_playwright().start(), 0))
     _playwright[1] += 1
     try: yield _playwright[0]
@@ -369,8 +369,14 @@ def _run(page, js, arg=None):
 
 
 def wait_idle(page):
-    "Wait until the kernel has nothing to do."
-    page.wait_for_function(f"() => {_PANEL}?.sessionContext.session?.kernel?.status == 'idle'")
+    """Wait until the kernel has nothing to do. Every 10 s it is asked for a word: the message that says so may be lost
+    while it starts."""
+    kernel = f"{_PANEL}?.sessionContext.session?.kernel"
+    for _ in range(PATIENCE//10):
+        try: return page.wait_for_function(f"() => {kernel}?.status == 'idle'", timeout=10_000)
+        except PlaywrightTimeout: page.evaluate(f"() => {{ {kernel}?.requestKernelInfo()?.catch(() => 0) }}")
+    state = page.evaluate(f"() => {kernel} && [{kernel}.status, {kernel}.connectionStatus]")
+    raise AssertionError(f"waited {PATIENCE} s for an idle kernel; it is {state}")
 
 
 def run_cell(page, i, wait=True):

@@ -1,6 +1,7 @@
 """The review of drafts in a real browser: hear a clip, correct the words that the model was not sure of, accept, undo;
 its look in both colours, wide and narrow."""
-import time
+import tempfile, time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def server(tmp_path_factory):
 
 
 def open_review(context, server, name, args=""):
-    folder = make_drafts(server.folder/name)
+    folder = make_drafts(Path(tempfile.mkdtemp(prefix=name, dir=server.folder)))
     book = new_notebook(server.folder, f"{name}.ipynb",
                         ["from voxtral_nb.record.review import Review\n"
                          f"review = Review({str(folder)!r}, {args})\nreview"])

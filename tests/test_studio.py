@@ -18,17 +18,16 @@ WRONG = dict(learning_rate="fast", lora_r="0", lora_alpha="-1", lora_dropout="1.
              eval_batch_size="0", max_new_tokens="0", logging_steps="1.5", language="English")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hub():
     with FakeHub() as h: yield h
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, hub):
+@pytest.fixture
+def lab(tmp_path, hub):
     "JupyterLab whose kernels know the fake Hub only; their history is their own."
-    home = tmp_path_factory.mktemp("studio")
-    env = hub.env(HF_TOKEN=hub.token("me"), VOXTRAL_NB_HISTORY=str(home/"history.jsonl"))
-    with Server(home/"nb", env=env) as server: yield server
+    env = hub.env(HF_TOKEN=hub.token("me"), VOXTRAL_NB_HISTORY=str(tmp_path/"history.jsonl"))
+    with Server(tmp_path/"nb", env=env) as server: yield server
 
 
 def test_from_a_language_to_a_demo(lab, hub, tmp_path):

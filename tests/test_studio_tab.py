@@ -22,20 +22,20 @@ LONG = MACHINES["tiny"].settings | dict(device="cpu", max_steps=20_000, batch_si
                                        max_eval_clips=1, max_new_tokens=12, eval_every=20_000, cache="none")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hub():
     with FakeHub() as h: yield h
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def net(hub):
     "The way to the Hub, which can be cut."
     with Proxy(int(hub.endpoint.rpartition(":")[2])) as o: yield o
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tab(tmp_path_factory, hub, net):
-    "One server for the tests of this module, without a token for the Hub; `full` lies on a disk of 1 MB."
+    "A server without a token for the Hub; `full` lies on a disk of 1 MB."
     home = tmp_path_factory.mktemp("tab")
     env = hub.env(VOXTRAL_NB_HISTORY=str(home/"history.jsonl"), HF_ENDPOINT=net.url)
     (disk := home/"projects"/"disk").mkdir(parents=True)
