@@ -182,13 +182,13 @@ def test_a_token_in_a_flag_is_written_nowhere(tmp_path):
         assert not [p for p in tmp_path.rglob("*") if p.is_file() and token.encode() in p.read_bytes()]
 
 
-@pytest.mark.parametrize("command", ["voxtral-eval runs/nope {speech}", "voxtral-demo runs/nope",
-                                     "voxtral-publish runs/nope --dry-run",
-                                     "voxtral-train --train-data {speech} --model-id runs/nope"])
-def test_a_mistyped_path_is_reported_as_a_path(tmp_path, command):
+@pytest.mark.parametrize("typed", ["voxtral-eval runs/nope {speech}", "voxtral-demo runs/nope",
+                                   "voxtral-publish runs/nope --dry-run",
+                                   "voxtral-train --train-data {speech} --model-id runs/nope"])
+def test_a_mistyped_path_is_reported_as_a_path(tmp_path, typed):
     (tmp_path/"runs").mkdir()
-    words = command.format(speech=sample_speech("accent_eval")).split()
-    r = sh(BIN/words[0], *words[1:], cwd=tmp_path, env=dict(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9"))
+    words = typed.format(speech=sample_speech("accent_eval")).split()
+    r = command(*words, cwd=tmp_path, env=dict(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9"))
     assert r.returncode and "runs/nope" in r.stderr
     assert not re.search(r"retry|network|Hub cannot be reached|connect", r.stderr, re.I), r.stderr[-500:]
 

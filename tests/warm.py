@@ -140,7 +140,7 @@ def load():
     import anywidget, gradio, ipykernel.kernelapp, jiwer, jupyter_server.serverapp, peft # noqa: F401
     from torch.profiler import profile # noqa: F401
     from voxtral_nb.record import review # noqa: F401
-    from voxtral_nb.share import publish # noqa: F401
+    from voxtral_nb.share import demo, publish # noqa: F401
     from voxtral_nb.training import trainer # noqa: F401
     write_once()
     draw_once()

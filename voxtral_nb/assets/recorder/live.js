@@ -15,7 +15,6 @@ class LivePage extends Page {
   close() { // what was said until now is still written
     this.mic.close();
     super.close();
-    cancelAnimationFrame(this.frame);
   }
   build(el) {
     this.buttons = { record: this.button("record", "r", "Start", () => this.toggle()), discard: this.button("discard", "c", "Clear", () => this.clear()) };
@@ -122,14 +121,7 @@ class LivePage extends Page {
     if (this.phase !== "idle") this.say(name === "discard" ? "Press Stop first." : "One moment: the last words are on their way.");
     else if (this.writing()) this.say("What you said is still being written. Wait, or press Clear to drop the rest.", "warn");
   }
-  animate() {
-    if (this.frame) return;
-    this.frame = requestAnimationFrame(() => {
-      this.frame = 0;
-      this.meter.show(this.loudness, now() - (this.clippedAt || -1e9) < 1500);
-      this.paintFigures();
-    });
-  }
+  paintSound() { this.paintFigures(); }
   paintFigures() {
     const s = this.state, t = this.take || this.last;
     if (!s || !t || s.take !== t.id) { this.figures.textContent = ""; return; }

@@ -1,5 +1,7 @@
 // What every page does: it learns the state, asks, says what came of it, plays clips, and has keys. The recorder and the review of drafts are two of them.
 
+const FRAME = 80; // ms between two pictures of the sound: each is a frame of the whole page, which costs the browser some 8 ms
+
 class Page {
   constructor(model) {
     Object.assign(this, { state: null, rev: -1, phase: "idle", shown: {}, silence: 0, closed: false, keys: {}, safe: ["", ""], asked: model.asked || "kernel" });
@@ -12,6 +14,7 @@ class Page {
     window.removeEventListener("keydown", this.keydown, true);
     this.sound?.pause();
     this.kernel.close();
+    clearTimeout(this.frame);
     for (const o of this.hints || []) o.hidden = false;
   }
 
@@ -113,6 +116,13 @@ class Page {
     if (this.shown[name] === s || (box?.contains(document.activeElement) && document.activeElement.matches("input"))) return false;
     this.shown[name] = s;
     return true;
+  }
+  animate() { // there is new sound: show its level, and what else moves with it
+    this.frame ||= setTimeout(() => {
+      this.frame = 0;
+      this.meter.show(this.loudness, now() - (this.clippedAt || -1e9) < 1500);
+      this.paintSound();
+    }, FRAME);
   }
   bars(canvas, bars, colour, step, inside = () => true) { // a waveform: each bar from 0 to 100; no `step`: over the whole width
     const ratio = devicePixelRatio || 1, w = canvas.clientWidth, hgt = canvas.clientHeight;

@@ -41,7 +41,6 @@ class App extends Page {
     this.check.stop();
     for (const out of this.outbox.values()) out.release?.();
     document.removeEventListener("visibilitychange", this.hidden);
-    cancelAnimationFrame(this.frame);
   }
 
   // -- talking to Python
@@ -452,14 +451,7 @@ class App extends Page {
     const inside = (i) => live || !take?.trimmed || (i / bars.length >= take.edges[0] / take.whole && i / bars.length <= take.edges[1] / take.whole);
     this.bars(c, bars, live ? "--v-red" : "--v-accent", live ? 3 : 0, inside);
   }
-  animate() {
-    if (this.frame) return;
-    this.frame = requestAnimationFrame(() => {
-      this.frame = 0;
-      this.meter.show(this.loudness, now() - (this.clippedAt || -1e9) < 1500);
-      if (this.phase === "recording" || this.phase === "stopping") this.paintWave();
-    });
-  }
+  paintSound() { if (this.phase === "recording" || this.phase === "stopping") this.paintWave(); }
 }
 
 export default {
