@@ -60,19 +60,20 @@ def last_json(text):
     return json.loads(text.strip().splitlines()[-1])
 
 
-def many_clips(folder, seconds):
-    """Manifests `100.jsonl` and `10000.jsonl` in `folder`: twenty files of noise under ten thousand names, which as
-    float32 would be gigabytes. Their words have times."""
+def many_clips(folder, seconds, clips=10_000):
+    """Manifests `100.jsonl` and `many.jsonl` in `folder`: twenty files of noise under as many names as there are
+    clips, which as float32 would be gigabytes. Their words have times."""
     import numpy as np
     from voxtral_nb.testing.speech import write_test_audio
     rng = np.random.default_rng(0)
     files = [write_test_audio(folder/f"clip{i}.wav", .1*rng.standard_normal(int(seconds*16_000))) for i in range(20)]
-    for i in range(10_000): os.link(files[i % 20], folder/f"{i:05d}.wav")
+    for i in range(clips): os.link(files[i % 20], folder/f"{i:05d}.wav")
     text = "three seven one two nine"
     words = [dict(word=w, start=.5*k, end=.5*k + .4) for k, w in enumerate(text.split())]
     row = lambda i: json.dumps(dict(audio=f"{i:05d}.wav", text=text, language="en", speaker=f"s{i % 40}",
                                     words=words)) + "\n"
-    for n in (100, 10_000): (folder/f"{n}.jsonl").write_text("".join(map(row, range(n))))
+    for name, n in (("100", 100), ("many", clips)):
+        (folder/f"{name}.jsonl").write_text("".join(map(row, range(n))))
     return folder
 
 

@@ -135,8 +135,7 @@ def test_realtime(tmp_path):
     r = json.loads((tmp_path/"realtime.json").read_text())
     row, = r["speed"]["rows"]
     assert row["seconds"] == "1-3" and all(row[o]["run"]["median"] > 0 for o in ("recipe", "language model", "ours"))
-    assert [o["seconds"] for o in r["count"]] == [1, 2, 3]
-    assert all(o["lm_ratio_cached"] > 1.5 for o in r["count"])
+    assert [o["seconds"] for o in r["count"]] == [1] and r["count"][0]["lm_ratio_cached"] > 1.5
     assert {*r["delays"]["random"]["0"]} == {"80", "240", "480", "960", "2400"}
     assert (tmp_path/"realtime_delays.png").stat().st_size > 10_000
 

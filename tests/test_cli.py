@@ -26,11 +26,20 @@ HELPS = ["voxtral-train", "voxtral-eval", "voxtral-publish", "voxtral-run", "vox
          "voxtral-run publish", "voxtral-run deploy_demo", "voxtral-run evaluate"]
 
 
+@pytest.fixture
+def poisoned(tmp_path):
+    "A current folder whose files are called like modules: none of them may run."
+    for name in ("yaml", "argparse", "papermill", "torch", "sitecustomize", "ipykernel_launcher", "voxtral_nb"):
+        (tmp_path/f"{name}.py").write_text("open('ran.txt', 'a').write(__name__ + ' ')")
+    yield tmp_path
+    assert not (tmp_path/"ran.txt").exists(), (tmp_path/"ran.txt").read_text()
+
+
 @pytest.mark.parametrize("command", HELPS)
-def test_help_answers_at_once_and_speaks_to_people_who_type_flags(command):
+def test_help_answers_at_once_and_speaks_to_people_who_type_flags(command, poisoned):
     script, *args = command.split()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    r = sh(BIN/script, *args, "--help", check=True)
+    r = sh(BIN/script, *args, "--help", cwd=poisoned, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert args or "examples:" in r.stdout
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -42,16 +51,12 @@ def test_help_answers_at_once_and_speaks_to_people_who_type_flags(command):
     assert max(map(len, r.stdout.splitlines())) <= 120
 
 
-def test_commands_import_nothing_from_the_current_folder(tmp_path):
+def test_commands_import_nothing_from_the_current_folder(poisoned):
     "A file that happens to be called like a module is not run: not by a command, and not by a notebook's kernel."
-    for name in ("yaml", "argparse", "papermill", "torch", "sitecustomize", "ipykernel_launcher", "voxtral_nb"):
-        (tmp_path/f"{name}.py").write_text("open('ran.txt', 'a').write(__name__ + ' ')")
-    for script in ("train", "eval", "publish", "run", "demo"):
-        sh(BIN/f"voxtral-{script}", "--help", cwd=tmp_path, check=True)
-    sh(BIN/"voxtral-train", "--train-data", "x", "--show-config", cwd=tmp_path, check=True)
+    sh(BIN/"voxtral-train", "--train-data", "x", "--show-config", cwd=poisoned, check=True)
     short = ["--max-eval-clips", "2", "--max-new-tokens", "4", "--output-dir", "out"]
-    r = sh(BIN/"voxtral-run", "evaluate", *short, cwd=tmp_path)
-    assert r.returncode == 0 and not (tmp_path/"ran.txt").exists(), r.stderr
+    r = sh(BIN/"voxtral-run", "evaluate", *short, cwd=poisoned)
+    assert r.returncode == 0, r.stderr
 
 
 def test_messages_are_in_the_spelling_of_a_shell(folder):
