@@ -31,7 +31,7 @@ class MelStream:
     ):
         self.processor, self.layout, self.first, self.samples = processor, StreamLayout.of(processor), first, 0
         fe = processor.feature_extractor
-        self.around = fe.win_length - fe.hop_length # samples that the last frame needs beyond the position
+        self.around = fe.win_length - fe.hop_length # samples beyond a position: 2.5 ms, after the zeros in front
         self.sound = np.zeros(fe.win_length//2 + self.layout.left*self.layout.samples, np.float32)
 
     def add(self,
@@ -134,7 +134,7 @@ def _found(self:LiveStream) -> list[tuple[int,dict]]: # index of its first token
 @patch
 def _close(self:LiveStream,
     last:bool=False, # the last word too?
-) -> list[dict]: # word, and written: s that were heard when its first token was written
+) -> list[dict]: # word, and written: s that were heard at its marker, or else its first token
     "The words that are finished now: others follow them, or a long silence."
     over = last or self.ids[self._from:][-_CLOSED:] == [self.layout.pad]*_CLOSED
     found = self._found()
@@ -150,7 +150,7 @@ _AT_ONCE = 125 # positions that the encoder hears in one pass, 10 s: it bounds m
 @patch
 def _advance(self:LiveStream,
     total:int|None=None, # positions in all: nothing is written at the sound of the last one
-) -> list[dict]: # word, and written: s that were heard when its first token was written
+) -> list[dict]: # word, and written: s that were heard at its marker, or else its first token
     "Read what there is sound for; the words that were finished by it."
     mels, new = iter(self.mels), []
     while parts := list(itertools.islice(mels, _AT_ONCE)):
@@ -165,7 +165,7 @@ def _advance(self:LiveStream,
 @patch
 def feed(self:LiveStream,
     samples:np.ndarray, # mono samples at the processor's rate, shape (n,), float in -1..1
-) -> list[dict]: # word, and written: s that were heard when its first token was written
+) -> list[dict]: # word, and written: s that were heard at its marker, or else its first token
     "Hear more; the words that were finished by it."
     if self.done: raise TargetsError("this stream has ended; make a new LiveStream")
     self.mels.add(samples)
