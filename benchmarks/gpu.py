@@ -339,8 +339,8 @@ def main():
     device = "cpu" if tiny else "cuda"
     if a.check:
         import gpu_check
-        sys.exit(not gpu_check.main(device, tiny, a.out, min(a.minutes, 3), 1 if tiny or a.few else 5, a.few,
-                                    a.only))
+        minutes = 60 if tiny else min(a.minutes, 3) # device time is short, a slow CPU is not in a hurry
+        sys.exit(not gpu_check.main(device, tiny, a.out, minutes, 1 if tiny or a.few else 5, a.few, a.only))
     if tiny:
         say(("" if a.smoke else "no GPU: ") + "a tiny model on the CPU, to check the code")
         a.seconds, a.clips_a_step, a.repeats = [1, 10], 4, 1
