@@ -149,7 +149,8 @@ def train(s, folder):
     wait_for(lambda: names() == ["en-lora-2"], "the run to go")
     s.root.locator("#vs-deleted > summary").click()
     s.press("Bring back en-lora", exact=False)
-    wait_for(lambda: names() == ["en-lora", "en-lora-2"], "the run to come back")
+    wait_for(lambda: Project(folder).choices["run"] == "en-lora", "the run to come back, and be the one that is shown")
+    assert names() == ["en-lora", "en-lora-2"]
     Project(folder).set(run="en-lora-2") # as the list of runs does
 
 
