@@ -159,7 +159,8 @@ def test_the_microphone_is_transcribed(right, url, tmp_path):
             screenshot(page, "demo-microphone")
             page.close()
             return words
-        wait_for(heard, "a word") # a busy machine's fake microphone has gaps: this small model hears nothing but them
+        # a busy machine's fake microphone has gaps, and at times this small model hears nothing but them
+        assert any(heard() for _ in range(3)), f"no word of {said!r} in three recordings"
 
 
 def test_an_example_and_the_language_are_one_click_each(run, url):

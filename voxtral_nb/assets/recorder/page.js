@@ -1,6 +1,6 @@
 // What every page does: it learns the state, asks, says what came of it, plays clips, and has keys. The recorder and the review of drafts are two of them.
 
-const FRAME = 80; // ms between two pictures of the sound: each is a frame of the whole page, which costs the browser some 8 ms
+const FRAME = 80; // ms between two pictures of the sound: each is a frame of the whole page, some 8 ms in JupyterLab in a Chromium that draws without a GPU
 
 class Page {
   constructor(model) {
