@@ -1,4 +1,4 @@
-"""A take of ten minutes, in real time. It has a file of its own so that it can wait on one worker while others work
+"""A take of five minutes, in real time. It has a file of its own so that it can wait on one worker while others work
 (conftest puts it first)."""
 import hashlib, os, time
 
@@ -7,10 +7,10 @@ import soundfile as sf
 from browser import Server, browser, new_notebook, save
 from recorder_page import CELL, correlation, heard, matches, no_audio_in, open_recorder, rows, speech_wav
 
-SECONDS = float(os.environ.get("VOXTRAL_NB_LONG_TAKE", 600))
+SECONDS = float(os.environ.get("VOXTRAL_NB_LONG_TAKE", 300))
 
 
-def test_ten_minutes(tmp_path):
+def test_long_take(tmp_path):
     """Every sample arrives, start and end match the source, the kernel's memory stays flat while the take comes in, and
     saving takes seconds."""
     wav, folder = speech_wav(tmp_path/"mic.wav", 60), tmp_path/"notebooks"
@@ -47,5 +47,5 @@ def test_ten_minutes(tmp_path):
         samples = sf.read(folder/"voice"/clips[0]["audio_path"], dtype="int16")[0]
         assert len(x) == round(seconds*sr) and hashlib.sha256(samples.tobytes()).digest() == seconds.hash
         for part in (x[:25*sr], x[-25*sr:]): assert not (why := matches(part, sr, source)), why
-        assert most - before < 60e6
+        assert most - before < seconds*48_000 # half of what its samples take
         no_audio_in(notebook)
