@@ -48,11 +48,14 @@ def command(script, *args, **how):
     return warm.run(BIN/script, *args, **how)
 
 
+def warm_env(patch):
+    "Kernels begin where the package is loaded, and what they start."
+    patch.setenv("JUPYTER_PATH", warm.kernels)
+    for o in warm.again.items(): patch.setenv(*o)
+
+
 @pytest.fixture
-def warm_kernels(monkeypatch):
-    "Kernels of this test begin where the package is loaded, and what they start."
-    monkeypatch.setenv("JUPYTER_PATH", warm.kernels)
-    for o in warm.again.items(): monkeypatch.setenv(*o)
+def warm_kernels(monkeypatch): warm_env(monkeypatch)
 
 
 def last_json(text):
@@ -106,6 +109,18 @@ def adapted(shared):
                         max_eval_clips=20, eval_every=20, max_new_tokens=32, keywords="seven,forty-two", cache="none",
                         tracking="none", output_dir=str(folder/"accent")))
     return shared("adapted", make)/"accent"
+
+
+@pytest.fixture(scope="session")
+def tuned(shared):
+    "The folder that the notebook of full fine-tuning leaves: a run long enough to get some of the accent right."
+    def make(folder):
+        from voxtral_nb.run.notebooks import run_notebook
+        with pytest.MonkeyPatch.context() as patch:
+            warm_env(patch)
+            run_notebook("train_full", output_dir=str(folder/"run"), max_steps=24, learning_rate=2e-3, eval_every=24,
+                         more=dict(max_eval_clips=20))
+    return shared("tuned", make)/"run"
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,11 @@
 """final-model/ belongs to the user: transformers and peft alone load it, in a process where voxtral_nb cannot be
 imported, and it transcribes the same."""
 import json
-from pathlib import Path
 
 from conftest import BIN, last_json, sh
-from voxtral_nb.core.config import RunConfig
 from voxtral_nb.measure.evaluation import transcribe
 from voxtral_nb.model.models import load_voxtral
 from voxtral_nb.core.assets import sample_speech
-from voxtral_nb.training.trainer import train
 
 WITHOUT_VOXTRAL_NB = '''
 import json, sys
@@ -49,17 +46,13 @@ print(json.dumps({k: transcripts(*o) for k, o in models.items()}))
 '''
 
 
-def test_it_loads_without_this_package_and_transcribes_the_same(adapted, tmp_path):
-    r = train(RunConfig(model_id="tiny", method="full", learning_rate=2e-3, max_steps=16, batch_size=12,
-                        train_data=str(sample_speech("accent_train")), eval_data=str(sample_speech("accent_eval")),
-                        max_train_clips=100, max_eval_clips=2, tracking="none", eval_before=False,
-                        output_dir=str(tmp_path/"run")))
+def test_it_loads_without_this_package_and_transcribes_the_same(adapted, tuned, tmp_path):
     rows = [json.loads(l) for l in sample_speech("accent_eval").read_text().splitlines()][:12]
     clips = [str(sample_speech("accent_eval").parent/o["audio_path"]) for o in rows]
     def ours(folder):
         return transcribe(*load_voxtral(str(folder), device="cpu", verbose=False), clips, language="en",
                           max_new_tokens=64, verbose=False)
-    folders = dict(lora=adapted/"final-model", full=Path(r.final_model).absolute())
+    folders = dict(lora=adapted/"final-model", full=tuned/"final-model")
     (tmp_path/"transcribe.py").write_text(WITHOUT_VOXTRAL_NB)
     theirs = last_json(sh(BIN/"python", tmp_path/"transcribe.py", *folders.values(), *clips, cwd=tmp_path,
                           check=True).stdout)

@@ -29,11 +29,11 @@ def test_realtime(tmp_path, warm_kernels):
     assert "RunConfig" in (tmp_path/"run"/"train_realtime.ipynb").read_text()
 
 
-def test_full_fine_tuning(tmp_path, warm_kernels):
-    r = run_notebook("train_full", output_dir=str(tmp_path/"run"), epochs=4., eval_every=50,
-                     more=dict(max_eval_clips=40))
-    assert r["rates_before"]["wer"] > .40 and r["rates_after"]["wer"] < .04, r
-    assert (tmp_path/"run"/"final-model"/"model.safetensors").is_file()
+def test_full_fine_tuning(tuned):
+    "In a quarter of the notebook's steps the errors fall by more than half."
+    r = json.loads((tuned/"result.json").read_text())
+    assert r["rates_before"]["wer"] > .40 and r["rates_after"]["wer"] < r["rates_before"]["wer"]/2, r
+    assert (tuned/"final-model"/"model.safetensors").is_file()
 
 
 def test_evaluate_notebook(tmp_path, warm_kernels):
