@@ -550,6 +550,7 @@ class QualityReport:
         self.vocabulary,self.words = rows.vocabulary,max(len(rows.vocabulary), rows.most_words) # different words
         self.share,self.thinned = rows.share,rows.most_words > 0 # of sentences one word apart, one in so many is sought
         self.detected = rows.every # the language of each row, or of every second, third, ...; 0: of none
+        self._drawn = None # PNG of the histograms
         self.figures = figures # name -> array: a number for each clip, NaN where it is not known
         bad = [b for s in sources for b in s.bad[:1]] # the first ones
         self._found = {k: (v.numbers(), v.what) for k,v in rows.found.items()} # kind -> (rows, row -> what was seen)
@@ -776,10 +777,11 @@ def plot(self:QualityReport): # matplotlib figure
     return fig
 
 @patch
-def _png(self:QualityReport) -> bytes:
-    b = io.BytesIO()
-    self.plot().savefig(b, format="png", dpi=80)
-    return b.getvalue()
+def _png(self:QualityReport) -> bytes: # drawn once, for the page and for the file
+    if self._drawn is None:
+        self.plot().savefig(b := io.BytesIO(), format="png", dpi=80)
+        self._drawn = b.getvalue()
+    return self._drawn
 
 # %% ../../nbs/data/10_quality.ipynb #html
 _COLORS = dict(red="#d62728", yellow="#e6b800", green="#2ca02c")
