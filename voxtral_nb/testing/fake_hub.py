@@ -484,12 +484,13 @@ def env(self:FakeHub,
     "Environment variables that point a subprocess at this Hub, with a cache of its own, no token, and no way out."
     drop = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
             "HF_DATASETS_OFFLINE", "HF_HUB_CACHE",
-            "HF_DATASETS_CACHE", "ALL_PROXY", "all_proxy"}
+            "HF_DATASETS_CACHE", "ALL_PROXY", "all_proxy", "SSL_CERT_FILE"}
     proxy = {k: self.endpoint for k in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
     here = "127.0.0.1,localhost"
     hf = dict(HF_ENDPOINT=self.endpoint, HF_HOME=str(self._home), HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1",
               HF_HUB_DISABLE_PROGRESS_BARS="1", HF_UPDATE_DOWNLOAD_COUNTS="0")
     return {**{k: v for k,v in os.environ.items() if k not in drop}, **proxy, "NO_PROXY": here, "no_proxy": here, **hf,
+            "SSL_CERT_DIR": str(self._home), # no certificates: they need .1 s, and here is no https
             **extra}
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #hub_run
