@@ -4,7 +4,8 @@ nbdev processes the notebooks into _proc/ (directives, show_doc, links). README.
 The site is a copy of _proc/ in build/docs, with `NN_name.ipynb` renamed to `name.ipynb`, rendered into _docs/ by Quarto
 if it is installed, otherwise by smalldocs, which is pure Python and reads the same _quarto.yml (it ignores
 `output-file`, hence the renaming)."""
-import argparse, ast, base64, functools, html, json, os, re, shutil, subprocess, sys
+import argparse, ast, base64, functools, html, importlib, inspect, json, os, re, shutil, subprocess, sys
+from pathlib import Path
 
 from shape import ROOT as root, notebooks
 
@@ -14,15 +15,40 @@ link = re.compile(r"\]\((?!https?:|#|/|mailto:)([^)\s]+)\)")  # a relative Markd
 heading = re.compile(r"(?<=\]\()((?!https?:)[^)\s#]*)#([A-Z][^)\s]*)")  # a link to a heading, as notebooks write it
 
 
+class Documented:
+    """In place of nbdev's processor, which executes all that is exported in a shell of its own for each notebook: the
+    definitions of the module are documented."""
+    def __init__(self, nb):
+        self.nb = nb
+
+    def begin(self):
+        from nbdev.showdoc import show_doc
+        path = Path(self.nb.path_)
+        self.names = {"show_doc": show_doc}
+        if self.nb.has_docs_:
+            self.names |= vars(importlib.import_module(f"voxtral_nb.{path.parent.name}.{path.stem[3:]}"))
+
+    def __call__(self, cell):
+        from fastcore.xtras import dict2obj
+        if cell.cell_type == "code" and re.search("(?m)^show_doc", cell.source):
+            md = eval(cell.source, self.names)._repr_markdown_()
+            cell.outputs = dict2obj([dict(output_type="display_data", metadata={}, data={"text/markdown": md})])
+
+
 def processed(
     only="", # process only notebooks with this file name; empty for all
 ): # nbdev's processed folder
     "Process the notebooks as nbdev does for Quarto."
     import nbdev.config
+    from nbdev import doclinks, processors
     from nbdev.doclinks import _build_modidx
     from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
+    inspect.findsource = functools.cache(inspect.findsource) # it parses the module for each class, twice
     nbdev.config._load_toml = functools.cache(nbdev.config._load_toml) # asked for 10,000 times, at each cell
+    processors.exec_show_docs, line = Documented, doclinks._lineno
+    # of a name with its module, of which nbdev expects the name alone
+    doclinks._lineno = lambda name, file: line(name.removeprefix(f"{file[:-3].replace('/', '.')}."), file)
     refresh_quarto_yml()
     _build_modidx()
     return proc_nbs(n_workers=0, file_glob=only) # each worker would import torch: here that is most of the time
