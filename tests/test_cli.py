@@ -52,11 +52,9 @@ def test_help_answers_at_once_and_speaks_to_people_who_type_flags(command, poiso
 
 
 def test_commands_import_nothing_from_the_current_folder(poisoned):
-    "A file that happens to be called like a module is not run: not by a command, and not by a notebook's kernel."
+    """A file that happens to be called like a module is not run by a command; test_faults.py has the kernel of a
+    notebook."""
     sh(BIN/"voxtral-train", "--train-data", "x", "--show-config", cwd=poisoned, check=True)
-    short = ["--max-eval-clips", "2", "--max-new-tokens", "4", "--output-dir", "out"]
-    r = sh(BIN/"voxtral-run", "evaluate", *short, cwd=poisoned)
-    assert r.returncode == 0, r.stderr
 
 
 def test_messages_are_in_the_spelling_of_a_shell(folder):
@@ -69,15 +67,6 @@ def test_messages_are_in_the_spelling_of_a_shell(folder):
         message = r.stderr.strip().splitlines()[-1]
         assert r.returncode == 2 and words in message and "='" not in message, message
         assert not any(re.search(rf"(?<![\w/-]){n}\b", message) for n in config_fields() if "_" in n), message
-
-
-def test_what_show_config_prints_config_reads(tmp_path):
-    for name in ("1e3", "no", "~", "0x1F", "a: b # c", "'", "é\u2028"):
-        args = ["--train-data=a.jsonl", f"--run-name={name}", "--show-config"]
-        shown = command("voxtral-train", *args, check=True).stdout
-        (tmp_path/"a.yaml").write_text(shown, encoding="utf-8")
-        again = command("voxtral-train", "--config", tmp_path/"a.yaml", "--show-config", check=True).stdout
-        assert again == shown and RunConfig.load(tmp_path/"a.yaml").run_name == name
 
 
 def broken(folder):

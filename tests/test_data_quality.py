@@ -49,7 +49,7 @@ def write_rows(folder, rows, sounds):
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory): # (folder of 400 clips, kind -> rows in which it was planted, folder of evaluation data)
+def planted(tmp_path_factory): # (folder of 332 clips, kind -> rows in which it was planted, folder of evaluation data)
     folder, rng = tmp_path_factory.mktemp("planted"), np.random.default_rng(1)
     sounds, rows, plants = [], [], {}
     for i in range(N):
@@ -108,7 +108,7 @@ def planted(tmp_path_factory): # (folder of 400 clips, kind -> rows in which it 
     with open(folder/"data.jsonl", "a") as f: f.write("no row\n")
     return folder, plants, evaluation_data(tmp_path_factory.mktemp("held"), rows, sounds, plants)
 
-N, DIGITS = 400, range(388, 400) # clips; those of real speech
+N, DIGITS = 332, range(320, 332) # clips; those of real speech
 
 
 def evaluation_data(folder, rows, sounds, plants):
@@ -165,7 +165,7 @@ def test_the_command_lets_a_model_listen(tmp_path):
     assert found["doubtful"] == [4, 8] and found["unreadable"] == [3] and found["leak_clip"] == [12], found
 
 
-def test_the_run_notebook_leaves_the_report_and_its_result(tmp_path):
+def test_the_run_notebook_leaves_the_report_and_its_result(tmp_path, warm_kernels):
     r = run_notebook("check_data", output_dir=str(tmp_path/"run"), verbose=False)
     assert (r["light"], r["clips"], r["errors"], r["warnings"]) == ("green", 80, 0, 0)
     for f in ("quality.html", "quality.json", "quality.png", "result.json"): assert (tmp_path/"run"/f).stat().st_size
@@ -182,12 +182,12 @@ print(json.dumps(dict(clips=r.clips, light=r.light, megabytes=int(peak.split()[1
 
 
 def test_rows_alone_are_quick_and_small(tmp_path):
-    rng, n = np.random.default_rng(2), 25_000
+    rng, n = np.random.default_rng(2), 10_000
     words = np.array([a + b for a in SOUNDS for b in SOUNDS])[rng.integers(len(SOUNDS)**2, size=(n, 10))]
     with open(tmp_path/"data.jsonl", "w") as f:
         for i, (o, seconds) in enumerate(zip(words, rng.uniform(3, 4, n))):
             f.write(json.dumps(dict(audio_path=f"{i}.wav", text=f"{' '.join(o).capitalize()}.", language="en",
                                     speaker=f"s{i % 50}", duration=seconds)) + "\n")
     r = json.loads(sh(sys.executable, "-c", ROWS, tmp_path, check=True).stdout)
-    assert r["clips"] == n and r["megabytes"] < 190 and r["cpu"] < 30, r
+    assert r["clips"] == n and r["megabytes"] < 190 and r["cpu"] < 15, r
     assert {*r["kinds"]} <= {"language"}, r  # the detector may not take made-up words for English

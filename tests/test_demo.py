@@ -333,26 +333,26 @@ def answer(http, *data):
     return http.get(f"/call/transcribe/{r.json()['event_id']}").text
 
 
-def test_thirty_requests_at_once_are_answered_or_refused_and_the_page_lives_on(run, right, tmp_path):
+def test_many_requests_at_once_are_answered_or_refused_and_the_page_lives_on(run, right, tmp_path):
     from gradio_client import Client, handle_file
-    with held_app(run, right, tmp_path, queue=8, per_minute=1000) as (url, *_, door):
+    with held_app(run, right, tmp_path, queue=2, per_minute=1000) as (url, *_, door):
         client = Client(url, verbose=False, download_files=False, analytics_enabled=False)
-        jobs = [client.submit(handle_file(str(right[0])), "en", api_name="/transcribe") for _ in range(30)]
+        jobs = [client.submit(handle_file(str(right[0])), "en", api_name="/transcribe") for _ in range(10)]
         def answer(job):
             try: return job.result(timeout=PATIENCE)[0]
             except Exception as e: return e
-        wait_for(lambda: sum(o.done() for o in jobs) >= 21, "those that find no place")
+        wait_for(lambda: sum(o.done() for o in jobs) >= 7, "those that find no place")
         door.touch()
         answers = [answer(o) for o in jobs]
         texts, refused = [o for o in answers if isinstance(o, str)], [str(o) for o in answers if not isinstance(o, str)]
-        assert set(texts) == {right[1]} and len(texts) in (8, 9), f"one works, eight wait: {len(texts)} answered"
+        assert set(texts) == {right[1]} and len(texts) in (2, 3), f"one works, two wait: {len(texts)} answered"
         assert all("queue is full" in o.lower() for o in refused), refused[:3]
         assert ask(url, right[0])[0] == right[1]
 
 
 def test_no_endpoint_bypasses_the_queue(run, right, tmp_path):
     from concurrent.futures import ThreadPoolExecutor
-    with held_app(run, right, tmp_path, queue=8, per_minute=100) as (url, http, log, _, door):
+    with held_app(run, right, tmp_path, queue=2, per_minute=100) as (url, http, log, _, door):
         clip = uploaded(http, right[0])
         config = http.get(f"{url}/config").json()
         n = next(o["id"] for o in config["dependencies"] if o["api_name"] == "transcribe")
@@ -361,10 +361,10 @@ def test_no_endpoint_bypasses_the_queue(run, right, tmp_path):
         def post(i):
             way, more = ways[i%5]
             return way, http.post(way, json=dict(data=[clip, "en"], session_hash=f"s{i}", **more)).status_code
-        with ThreadPoolExecutor(40) as pool: codes = list(pool.map(post, range(40)))
+        with ThreadPoolExecutor(20) as pool: codes = list(pool.map(post, range(20)))
         assert {c for w, c in codes if w.startswith(("/run", "/api"))} == {404}
         waiting = [c for w, c in codes if w.startswith(("/call", "/queue"))]
-        assert set(waiting) == {200, 503} and waiting.count(200) in (8, 9), waiting # one works, or not yet
+        assert set(waiting) == {200, 503} and waiting.count(200) in (2, 3), waiting # one works, or not yet
         door.touch()
         lines = lambda: [o for o in log.read_text().splitlines() if o in ("begins", "ends")]
         wait_for(lambda: lines().count("ends") == waiting.count(200), "those that wait")
@@ -637,11 +637,8 @@ def space_python(run, tmp_path_factory):
     sh(sys.executable, "-m", "venv", "--without-pip", tmp/"v", check=True)
     packages = next((tmp/"v"/"lib").glob("python*"))/"site-packages"
     for d in needed(lines):
-        for f in set(d.files): # a record may name one twice
-            if ".." in f.parts: continue # a script
-            (to := packages/f).parent.mkdir(parents=True, exist_ok=True)
-            try: os.link(f.locate(), to)
-            except OSError: shutil.copy2(f.locate(), to) # on another file system
+        for name in {f.parts[0] for f in d.files} - {"..", "__pycache__"}: # "..": a script
+            if not (to := packages/name).exists(): to.symlink_to(d.locate_file(name))
     python, env = tmp/"v"/"bin"/"python", dict(PYTHONPATH="") # pip counts what it shows as installed
     sh(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-index", *lines, check=True, env=env)
     assert sh(python, "-c", "import voxtral_nb", cwd=tmp, env=env).returncode == 1

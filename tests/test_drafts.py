@@ -30,7 +30,7 @@ def make_talk(folder, n):
 
 def test_a_round(tmp_path, warm_kernels):
     r = run_notebook("draft_and_correct", output_dir=str(tmp_path/"run"), correct=16, verbose=False,
-                     more=dict(max_steps=6, max_eval_clips=8))
+                     more=dict(max_steps=2, max_eval_clips=2))
     assert (r["trained"], r["drafts"], r["accepted"], r["left"]) == (True, 120, 16, 104)
     assert 0 < r["keystrokes_of_typing_after"] < 1 and (tmp_path/"run"/"final-model").is_dir()
     rows = list(SpeechDataset.open(r["recordings"]))
@@ -40,7 +40,7 @@ def test_a_round(tmp_path, warm_kernels):
 
 def test_killed(tmp_path):
     "SIGKILL while drafts are written: none is lost or doubled, and the next run does only what is left."
-    make_talk(tmp_path, 40)
+    make_talk(tmp_path, 24)
     p = subprocess.Popen([*warm.python, *DRAFT, str(tmp_path), *FLAGS], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     file = tmp_path/"drafts.jsonl"
     wait_for(lambda: file.exists() and file.stat().st_size or p.poll() is not None, "a draft", .005)
@@ -48,13 +48,13 @@ def test_killed(tmp_path):
     p.communicate()
     first = file.read_bytes()
     there = len(Drafts(tmp_path).refresh().rows)
-    assert 0 < there <= 40
+    assert 0 < there <= 24
     said = json.loads(warm.run(*DRAFT, tmp_path, *FLAGS, "--accept-sure", "0.9", check=True).stdout)
-    assert said["drafts"] == 40 and said["unseen"] == said["accepted"] > 20
+    assert said["drafts"] == 24 and said["unseen"] == said["accepted"] > 12
     whole = file.read_bytes()
     assert whole.startswith(first[:first.rfind(b"\n") + 1]) # what was there stays
     ids = [json.loads(o)["id"] for o in whole.splitlines()]
-    assert len(ids) == len(set(ids)) == 40
+    assert len(ids) == len(set(ids)) == 24
     assert {o["accepted"] for o in SpeechDataset.open(tmp_path)} == {"unseen"}
 
 

@@ -9,11 +9,12 @@ import numpy as np, pytest, soundfile as sf
 
 from conftest import BIN, command, sh, warm
 from voxtral_nb.core.assets import sample_speech, tiny_path
+from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.audio import audio_info, read_audio
 from voxtral_nb.data.dataset import DatasetError, SpeechDataset
 from voxtral_nb.data.sources import load_speech
 
-SMALL = """--model-id tiny --max-train-clips 16 --max-eval-clips 4 --batch-size 4 --max-new-tokens 24 --tracking none
+SMALL = """--model-id tiny --max-train-clips 8 --max-eval-clips 2 --batch-size 2 --max-new-tokens 8 --tracking none
 --cache none""".split()
 SR = 16_000
 
@@ -28,9 +29,9 @@ def speech():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    "A run folder of four steps."
+    "A run folder of two steps."
     folder = tmp_path_factory.mktemp("run")/"run"
-    command("voxtral-train", *SMALL, "--max-steps", 4, "--eval-every", 2, "--output-dir", folder, check=True)
+    command("voxtral-train", *SMALL, "--max-steps", 2, "--eval-every", 1, "--output-dir", folder, check=True)
     return folder
 
 
@@ -166,12 +167,13 @@ def test_extreme_settings_are_refused_with_a_message(tmp_path):
             r.stderr[-500:])
 
 
-@pytest.mark.parametrize("name", ["1e3", "on", "012", "0x1F", "~", "a: b", "#1", "1_000", "x\u0085y", "12:30:45", "'"])
+@pytest.mark.parametrize("name", ["1e3", "on", "012", "0x1F", "~", "a: b", "#1", "1_000", "x\u0085y", "12:30:45", "'",
+                                  "no", "a: b # c", "é\u2028"])
 def test_what_show_config_prints_config_takes(tmp_path, name):
-    first = command("voxtral-train", "--model-id", "tiny", f"--run-name={name}", "--show-config", check=True).stdout
+    first = command("voxtral-train", "--train-data=a.jsonl", f"--run-name={name}", "--show-config", check=True).stdout
     write(tmp_path/"c.yaml", first)
     again = command("voxtral-train", "--config", tmp_path/"c.yaml", "--show-config", check=True).stdout
-    assert again == first
+    assert again == first and RunConfig.load(tmp_path/"c.yaml").run_name == name
 
 
 def test_a_token_in_a_flag_is_written_nowhere(tmp_path):
@@ -269,13 +271,12 @@ def test_modules_of_the_current_folder_do_not_run(tmp_path):
     assert not (tmp_path/"RAN").exists()
 
 
-def test_python_trains_as_the_shell_does(tmp_path):
-    command("voxtral-train", *SMALL, "--max-steps", 2, "--output-dir", "shell", cwd=tmp_path, check=True)
+def test_python_trains_as_the_shell_does(finished, tmp_path):
     code = """from voxtral_nb import RunConfig, train
-train(RunConfig(model_id="tiny", max_train_clips=16, max_eval_clips=4, batch_size=4, max_new_tokens=24, tracking="none",
-                cache="none", max_steps=2, output_dir="python"))"""
+train(RunConfig(model_id="tiny", max_train_clips=8, max_eval_clips=2, batch_size=2, max_new_tokens=8, tracking="none",
+                cache="none", max_steps=2, eval_every=1, output_dir="python"))"""
     warm(code, cwd=tmp_path, check=True)
-    a, b = (json.loads((tmp_path/o/"training_config.json").read_text())["config"] for o in ("shell", "python"))
+    a, b = (json.loads((tmp_path/o/"training_config.json").read_text())["config"] for o in (finished, "python"))
     assert {k: v for k, v in a.items() if k != "output_dir"} == {k: v for k, v in b.items() if k != "output_dir"}
 
 
@@ -629,11 +630,11 @@ def full_cuda(*args, **kwargs):
 def full_numpy(*args, **kwargs): raise MemoryError("Unable to allocate 9 TiB for an array")
 
 
-@pytest.mark.parametrize("full", [full_cpu, full_cuda, full_numpy])
-@pytest.mark.parametrize("phase,where", [
-    ("loading", "torch.nn.Module.load_state_dict"), ("caching", "torch.nn.functional.conv1d"),
-    ("training", "torch.nn.functional.cross_entropy"), ("evaluating", "torch.nn.functional.conv1d"),
-    ("verifying", "torch.nn.functional.conv1d"), ("dry run", "torch.optim.AdamW.step")])
+@pytest.mark.parametrize("phase,where,full", [ # each phase, and each way to say that memory is full
+    ("loading", "torch.nn.Module.load_state_dict", full_numpy), ("caching", "torch.nn.functional.conv1d", full_cpu),
+    ("training", "torch.nn.functional.cross_entropy", full_cuda),
+    ("evaluating", "torch.nn.functional.conv1d", full_cpu),
+    ("verifying", "torch.nn.functional.conv1d", full_cuda), ("dry run", "torch.optim.AdamW.step", full_cpu)])
 def test_full_memory_names_the_phase_and_what_needs_less(tmp_path, monkeypatch, phase, where, full):
     "24"
     from voxtral_nb import dry_run, train
@@ -696,7 +697,8 @@ def test_an_answer_that_ends_at_the_limit_is_not_cut_off(speech):
 
 def test_the_kernel_of_a_run_notebook_imports_nothing_from_the_current_folder(tmp_path):
     "17"
-    for name in ("tqdm", "IPython", "ipykernel", "yaml", "numpy"): write(tmp_path/f"{name}.py", "open('RAN', 'w')\n")
+    for name in """tqdm IPython ipykernel yaml numpy argparse papermill sitecustomize ipykernel_launcher torch
+            voxtral_nb""".split(): write(tmp_path/f"{name}.py", "open('RAN', 'w')\n")
     cell = lambda id, source, **more: dict(cell_type="code", id=id, metadata=more, outputs=[], execution_count=None,
                                            source=source)
     cells = [cell("a", "output_dir = 'out' # folder", tags=["parameters"]),

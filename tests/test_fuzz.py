@@ -30,7 +30,7 @@ def fuzz(test):
     return timed
 
 
-OFTEN = settings(max_examples=400, deadline=None, derandomize="VOXTRAL_NB_FUZZ" not in os.environ, database=None,
+OFTEN = settings(max_examples=150, deadline=None, derandomize="VOXTRAL_NB_FUZZ" not in os.environ, database=None,
                  suppress_health_check=list(HealthCheck))
 
 text = st.text(max_size=40) | st.sampled_from(["", " ", "\u200b", "\ufeff", "\ud800", "a\x00b", "one two", "1e400",

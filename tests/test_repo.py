@@ -1,11 +1,11 @@
 """The repository itself: notebooks as a stranger wants to find them, generated files up to date, nothing in it that
 belongs to a machine."""
-import ast, configparser, json, re
+import ast, configparser, functools, json, re
 
 import pytest
 from packaging.requirements import Requirement
 
-from conftest import BIN, ROOT, sh, tracked
+from conftest import BIN, ROOT, sh, tracked, warm
 
 NOTEBOOKS = sorted(p for p in tracked() if p.suffix == ".ipynb")
 RUNS = [p for p in NOTEBOOKS if p.parent.name == "runs"]
@@ -79,7 +79,7 @@ def test_exported_modules_and_clean_notebooks_are_up_to_date(tree):
 
 
 def test_readme_is_up_to_date(tree):
-    sh(BIN/"python", "tools/docs.py", "readme", "--check", cwd=tree, check=True)
+    warm.run("tools/docs.py", "readme", "--check", cwd=tree, check=True)
 
 
 def test_nothing_in_it_belongs_to_a_machine_or_a_person():
@@ -148,7 +148,7 @@ def test_the_front_door_offers_what_people_use():
     assert sh(BIN/"python", "-c", code, cwd=ROOT, check=True).stdout.split() == ["voxtral_nb"]
     code = ("from voxtral_nb import RunConfig, train; import voxtral_nb.training.trainer as t; "
             "print(train is t.train, RunConfig(epochs=1))")
-    assert sh(BIN/"python", "-c", code, cwd=ROOT, check=True).stdout.strip() == "True RunConfig(epochs=1.0)"
+    assert warm(code, cwd=ROOT, check=True).stdout.strip() == "True RunConfig(epochs=1.0)"
     with pytest.raises(AttributeError, match="no attribute 'trian'"): voxtral_nb.trian
 
 
@@ -180,6 +180,7 @@ def settings(key): # lines of settings.ini
     return [o.strip() for o in cfg["DEFAULT"][key].splitlines() if o.strip()]
 
 
+@functools.cache
 def modules(): # module -> its syntax tree
     return {p.relative_to(ROOT/"voxtral_nb").with_suffix("").as_posix().replace("/", "."):
             ast.parse(p.read_text(encoding="utf-8")) for p in sorted((ROOT/"voxtral_nb").glob("*/*.py"))

@@ -55,7 +55,7 @@ print("interrupted" if r.interrupted else "done", r.steps)
 """
 
 
-def run(out, resume="never", what="nothing", at=0, check=True, steps=12, every=4):
+def run(out, resume="never", what="nothing", at=0, check=True, steps=6, every=2):
     return warm(RUN, out, resume, what, at, steps, every, check=check)
 
 
@@ -70,7 +70,7 @@ def curve(out):
 def whole(tmp_path_factory):
     "An uninterrupted run."
     out = tmp_path_factory.mktemp("whole")/"run"
-    assert run(out).stdout.splitlines()[-1] == "done 12"
+    assert run(out).stdout.splitlines()[-1] == "done 6"
     return out
 
 
@@ -79,21 +79,21 @@ def same_models(a, b):
                for o in ("best-model", "final-model"))
 
 
-@pytest.mark.parametrize("what, at, newest", [("kill", 6, 4), ("kill_saving", 8, 4)])
+@pytest.mark.parametrize("what, at, newest", [("kill", 3, 2), ("kill_saving", 4, 2)])
 def test_sigkill(whole, tmp_path, what, at, newest):
     "Killed between two checkpoints, or while one is being written; a truncated copy of a checkpoint lies beside them."
     out = tmp_path/"run"
     assert run(out, what=what, at=at, check=False).returncode == -signal.SIGKILL
     assert [p.name for p in checkpoints(out)] == [f"checkpoint-{newest}"]
     assert not checkpoint_problem(checkpoints(out)[-1])
-    half = out/"checkpoint-9"
+    half = out/"checkpoint-5"
     shutil.copytree(out/f"checkpoint-{newest}", half)
     weights = half/"adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     r = run(out, resume="auto")
-    assert "checkpoint-9 is not complete" in r.stdout
+    assert "checkpoint-5 is not complete" in r.stdout
     assert f"resuming from checkpoint-{newest}" in r.stdout
-    assert r.stdout.splitlines()[-1] == "done 12"
+    assert r.stdout.splitlines()[-1] == "done 6"
     assert curve(out) == curve(whole) and same_models(out, whole)
     assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
 
@@ -111,7 +111,7 @@ def test_sigkill_before_the_best_model_is_linked(tmp_path):
     assert weights[-1].read_bytes() == last
 
 
-@pytest.mark.parametrize("what, at, steps", [("interrupt", 6, 6), ("interrupt_eval", 8, 8), ("interrupt", 12, 12)])
+@pytest.mark.parametrize("what, at, steps", [("interrupt", 3, 3), ("interrupt_eval", 4, 4), ("interrupt", 6, 6)])
 def test_ctrl_c(whole, tmp_path, what, at, steps):
     """SIGINT in a step, and in an evaluation: exit status 0, a whole checkpoint, results on the disk, and the same
     curve in the end."""
@@ -122,7 +122,7 @@ def test_ctrl_c(whole, tmp_path, what, at, steps):
     results = json.loads((out/"train_results.json").read_text())
     assert results["interrupted"] and results["steps"] == steps and results["final_model"] is None
     assert json.loads((out/"eval_results.json").read_text())["before"]["n_clips"] == 4
-    assert run(out, resume="auto").stdout.splitlines()[-1] == "done 12"
+    assert run(out, resume="auto").stdout.splitlines()[-1] == "done 6"
     assert curve(out) == curve(whole) and same_models(out, whole)
 
 
@@ -144,7 +144,7 @@ def test_full_disk(whole, tmp_path):
         assert left and not any(checkpoint_problem(p) for p in left)
         assert not (disk/"run"/"final-model").exists()
         sh(*size("30m", "remount"), check=True)
-        assert run(disk/"run", resume="auto").stdout.splitlines()[-1] == "done 12"
+        assert run(disk/"run", resume="auto").stdout.splitlines()[-1] == "done 6"
         assert curve(disk/"run") == curve(whole)
     finally: sh("umount", disk, check=True)
 
@@ -157,10 +157,10 @@ from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.training.trainer import train
 class Kill(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
-        if sys.argv[3] == "kill" and state.global_step == 5: os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[3] == "kill" and state.global_step == 3: os.kill(os.getpid(), signal.SIGKILL)
 train(RunConfig(model_id="tiny-realtime", device="cpu", train_data=str(sample_speech("accent_train")), eval_fraction=0.,
-                max_train_clips=24, learning_rate=2e-3, learn_tail=True, delays="random", stream_seconds=4.,
-                max_steps=6, eval_every=3, batch_size=4, logging_steps=1, output_dir=sys.argv[1], resume=sys.argv[2],
+                max_train_clips=12, learning_rate=2e-3, learn_tail=True, delays="random", stream_seconds=4.,
+                max_steps=4, eval_every=2, batch_size=3, logging_steps=1, output_dir=sys.argv[1], resume=sys.argv[2],
                 tracking="none"), verbose=False, callbacks=[Kill()])
 """
 
@@ -172,4 +172,4 @@ def test_streams(tmp_path):
     assert warm(REALTIME, cut, "never", "kill").returncode == -signal.SIGKILL
     warm(REALTIME, cut, "auto", "no", check=True)
     losses = [o["loss"] for o in curve(whole)]
-    assert len(losses) == 6 and losses == [o["loss"] for o in curve(cut)]
+    assert len(losses) == 4 and losses == [o["loss"] for o in curve(cut)]

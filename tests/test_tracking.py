@@ -23,8 +23,8 @@ from voxtral_nb.core.config import RunConfig
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.training.trainer import train
 cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"),
-                eval_data=sample_speech("accent_eval"), max_train_clips=8, max_eval_clips=2, max_steps=3, batch_size=2,
-                logging_steps=1, max_new_tokens=8, output_dir=sys.argv[1], tracking=sys.argv[2], project="curves")
+                eval_data=sample_speech("accent_eval"), max_train_clips=4, max_eval_clips=1, max_steps=2, batch_size=1,
+                logging_steps=1, max_new_tokens=2, output_dir=sys.argv[1], tracking=sys.argv[2], project="curves")
 r = train(cfg)
 print([asked, "trackio" in sys.modules])
 """
@@ -39,5 +39,5 @@ def test_no_network(tmp_path, tracking):
     if tracking == "none": return
     with sqlite3.connect(next((tmp_path/"trackio").glob("curves*.db"))) as db:
         rows = [(step, json.loads(m)) for step, m in db.execute("select step, metrics from metrics order by step, id")]
-    assert {s for s,_ in rows} == {0, 1, 2, 3}
+    assert {s for s,_ in rows} == {0, 1, 2}
     assert {k for _,m in rows for k in m} >= {"train/loss", "train/learning_rate", "eval/wer", "eval/loss"}

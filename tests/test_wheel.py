@@ -79,15 +79,15 @@ def test_help(run, script):
 
 
 def test_train_and_evaluate_from_an_empty_folder(do, tmp_path):
-    short = "--max-steps 2 --batch-size 2 --max-train-clips 8 --max-eval-clips 4 --max-new-tokens 8".split()
+    short = "--max-steps 1 --batch-size 2 --max-train-clips 2 --max-eval-clips 2 --max-new-tokens 8".split()
     r = last_json(do("voxtral-train", "--model-id", "tiny", "--output-dir", "run", *short).stdout)
     assert 0 <= r["wer_after"] and (tmp_path/"run"/"final-model"/"adapter_model.safetensors").is_file()
     data = json.loads((tmp_path/"run"/"training_config.json").read_text())["config"]["eval_data"]
-    r = last_json(do("voxtral-eval", "run/final-model", data, "--max-eval-clips", "4").stdout)
-    assert r["n_clips"] == 4 and (tmp_path/"voxtral-eval.json").is_file()
+    r = last_json(do("voxtral-eval", "run/final-model", data, "--max-eval-clips", "2").stdout)
+    assert r["n_clips"] == 2 and (tmp_path/"voxtral-eval.json").is_file()
 
 
 def test_run_notebook_from_an_empty_folder(do, tmp_path):
-    short = "--max-steps 2 --batch-size 2 --max-train-clips 8 --max-eval-clips 4 --max-new-tokens 8".split()
-    r = last_json(do("voxtral-run", "train_lora", "--output-dir", "nb", *short).stdout)
-    assert r["steps"] == 2 and (tmp_path/r["notebook"]).is_file()
+    short = "--max-eval-clips 2 --max-new-tokens 8".split()
+    r = last_json(do("voxtral-run", "evaluate", "--output-dir", "nb", *short).stdout)
+    assert r["n_clips"] == 2 and (tmp_path/r["notebook"]).is_file()
