@@ -17,15 +17,15 @@ from measure import RESULTS, setting, table, write
 ORDERS = ("sure", "errors", "random")
 
 
-def trained(rows, steps, seed, out):
-    "A model trained on rows; its report, and where it lies."
+def trained(rows, steps, seed, out, few=None):
+    "A model trained on rows; its report, of the first clips or of all, and where it lies."
     from voxtral_nb.core.assets import sample_speech
     from voxtral_nb.core.config import RunConfig
     from voxtral_nb.training.trainer import train
     data = Path(out)/"part.jsonl"
     data.write_text("".join(json.dumps(o) + "\n" for o in rows))
     cfg = RunConfig(model_id="tiny", train_data=str(data), eval_data=str(sample_speech("accent_eval")),
-                    eval_before=False,
+                    eval_before=False, max_eval_clips=few,
                     max_steps=steps, batch_size=8, learning_rate=2e-3, seed=seed, device="cpu", tracking="none",
                     num_workers=0, cache_dir=f"{out}/cache", save_total_limit=1, output_dir=f"{out}/run", language="en")
     r = train(cfg, verbose=False)
@@ -67,10 +67,10 @@ def one_seed(result, seed, a, save):
     from voxtral_nb.measure.drafting import keystrokes as keys
     ds = SpeechDataset.open(sample_speech("accent_train"))
     rows = [dict(audio_path=str(ds.audio_file(o)), text=o["text"], duration=o["duration"], language="en") for o in ds]
-    rows = random.Random(seed).sample(rows, len(rows))[:a.pool]
+    rows, few = random.Random(seed).sample(rows, len(rows))[:a.pool], 2 if a.smoke else None
     start, rest = rows[:a.start], rows[a.start:]
     with tempfile.TemporaryDirectory() as tmp:
-        report, model = trained(start, a.steps, seed, tmp)
+        report, model = trained(start, a.steps, seed, tmp, few)
         drafts = drafted(model, rest)
         typed = [keys("", o["text"]) for o in rest]
         corrected = [keys(d["text"], o["text"]) for d,o in zip(drafts, rest)]
@@ -83,7 +83,7 @@ def one_seed(result, seed, a, save):
             if str(k) in mine["curves"].setdefault(order, {}): continue
             chosen = in_order(order, rest, drafts, [o["text"] for o in start], seed)
             with tempfile.TemporaryDirectory() as tmp:
-                report, model = trained(start + chosen[:k], a.steps, seed, tmp)
+                report, model = trained(start + chosen[:k], a.steps, seed, tmp, few)
                 if order == "sure": # what is left to correct, drafted again by the better model
                     left = chosen[k:]
                     better = [keys(d["text"], o["text"]) for d,o in zip(drafted(model, left), left)]
@@ -137,7 +137,7 @@ def main():
     p.add_argument("--out", type=Path, default=RESULTS)
     p.add_argument("--smoke", action="store_true", help="the least that shows that the code works")
     a = p.parse_args()
-    if a.smoke: a.seeds, a.start, a.clips, a.steps, a.pool = [0], 4, [4], 2, 12
+    if a.smoke: a.seeds, a.start, a.clips, a.steps, a.pool = [0], 4, [4], 1, 12
     what = {k: v for k,v in vars(a).items() if k not in ("out", "seeds", "smoke")}
     name = "drafts.json"
     try: result = json.loads((a.out/name).read_text())

@@ -19,7 +19,7 @@ PHASES = ("write", "dry run", "train", "load", "merge", "transcribe")
 def shape(
     layers:int, # of the language model
     encoder_layers:int, # of the encoder
-    narrow=False, # a hundredth of the width, for a check of the code
+    narrow=False, # a hundredth of the width and a small vocabulary, for a check of the code
     realtime=False,
 ): # config of the published model's sizes otherwise
     from transformers import VoxtralConfig, VoxtralRealtimeConfig
@@ -30,7 +30,7 @@ def shape(
         for o,kv in ((c.text_config, 2), (c.audio_config, 4)):
             o.hidden_size, o.intermediate_size, o.num_attention_heads = 32, 128, 4
             o.num_key_value_heads, o.head_dim = kv, 8
-        c.hidden_size = c.text_config.hidden_size
+        c.hidden_size, c.text_config.vocab_size = c.text_config.hidden_size, 2048
     return c
 
 
@@ -55,7 +55,7 @@ def write(folder, args):
     for m in rotary.modules():
         if hasattr(m, "inv_freq"): m.inv_freq = type(m)(config.text_config).inv_freq
     model.save_pretrained(folder/"model", max_shard_size="2GB")
-    cut_tekken(folder/"tekken", config.text_config.vocab_size, streaming=realtime) # all of it
+    cut_tekken(folder/"tekken", config.text_config.vocab_size, streaming=realtime) # all of it, unless narrow
     (make_realtime_processor if realtime else make_processor)(folder/"tekken").save_pretrained(folder/"model")
     torch.set_default_dtype(torch.float32)
     return dict(parameters=sum(p.numel() for p in model.parameters()))
@@ -64,7 +64,8 @@ def write(folder, args):
 def settings(folder, args):
     from voxtral_nb.core.assets import sample_speech
     from voxtral_nb.core.config import RunConfig
-    return RunConfig(model_id=folder/"model", device="cpu", precision="bf16", max_train_clips=8, max_eval_clips=2,
+    return RunConfig(model_id=folder/"model", device="cpu", precision="bf16", max_train_clips=4 if args.smoke else 8,
+                     max_eval_clips=1 if args.smoke else 2,
                      train_data=sample_speech("accent_train"), eval_data=sample_speech("accent_eval"), batch_size=2,
                      max_steps=args.steps, eval_before=False, max_new_tokens=4, tracking="none",
                      cache_dir=folder/"cache", output_dir=folder/"run")
