@@ -12,14 +12,15 @@ from measure import RESULTS, answer_parent, child, make_data, setting, write
 
 SHORT = dict(max_steps=6, eval_every=3, max_eval_clips=8, max_train_clips=64, batch_size=8, eval_batch_size=8,
              logging_steps=1, num_workers=0, tracking="none")
+LESS = dict(eval_before=False, max_eval_clips=2) # of the few on a CPU: the first evaluation makes a best-model
 
 
 def training(device, few):
     "Name -> settings of a run."
     precisions = ("fp32", "bf16") if device == "cpu" else ("bf16", "fp16", "fp32")
     if few: precisions = ("fp32",)
-    out = {f"{m} {p}, no cache": dict(method=m, precision=p, cache="none") for m in ("lora", "full")
-           for p in precisions}
+    out = {f"{m} {p}, no cache": dict(method=m, precision=p, cache="none") for m in ("lora", "full")[few:]
+           for p in precisions} # few: LoRA is resumed
     p = precisions[0]
     for packing in ("none", "split")[1 if few else 0:]:
         out[f"lora {p}, packing {packing}"] = dict(method="lora", precision=p, packing=packing, cache="encoder")
@@ -106,7 +107,7 @@ def check_resume(device, work, **settings):
     whole = tiny_run(work/"whole", device, **settings)[1]
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step == 4: raise InterruptedError("stopped by the check")
+            if state.global_step == args.eval_steps + 1: raise InterruptedError("stopped by the check")
     try: train(tiny_config(work/"cut", device, **settings), verbose=False, callbacks=[Stop()])
     except InterruptedError: pass
     again = tiny_run(work/"cut", device, resume="auto", **settings)[1]
@@ -235,6 +236,7 @@ def checks(device, few, minutes, k=0, of=1, only=""):
     import transformers
     transformers.utils.logging.disable_progress_bar()
     rows, deadline = [], time.time()+60*minutes
+    if few and device == "cpu": SHORT.update(LESS)
     todo = [(name, check_run, how) for name,how in training(device, few).items()]
     resumes = [("resume, lora", dict(precision="fp32", method="lora")),
                ("resume, full", dict(method="full", precision="bf16"))]
