@@ -10,7 +10,7 @@ import soundfile as sf
 from browser import (MIC_RATE, Proxy, Server, browser, cell, cell_output_text, new_notebook, open_notebook, reconnect,
                      restart_kernel, run_cell, save, screenshot, wait_for, wait_idle)
 from recorder_page import (HOOKS, RATE, SHELVED, TAIL, Desk, RecorderPage, axe, check_clips, desk_name, dialogs, heard,
-                           no_audio_in, no_errors, open_recorder, rows, speech_wav)
+                           no_audio_in, no_errors, rows, speech_wav)
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.record.languages import phrases
@@ -31,7 +31,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chrome(mic):
-    with browser(mic) as context: yield context
+    with browser(mic, host_rules="MAP recorder.test 127.0.0.1") as context: yield context
 
 
 @pytest.fixture
@@ -158,9 +158,6 @@ def test_story(desk, source, tmp_path):
 
 # Where there is no microphone
 
-VSCODE = ("document.addEventListener('DOMContentLoaded', "
-          "() => { document.body.dataset.vscodeThemeKind = 'vscode-light'; })")
-
 def can_upload(rec, source, tmp_path):
     "Files still go where sound cannot."
     sf.write(tmp_path/"mine.ogg", source[:3*RATE], RATE)
@@ -197,40 +194,42 @@ def test_no_microphone(desk, source, tmp_path):
         can_upload(rec, source, tmp_path)
 
 
-def test_insecure_origin(desk, source, mic, tmp_path):
+def test_insecure_origin(desk, source, tmp_path):
     "Plain http from another machine: the way out is said at once, with the numbers of this very page."
-    with browser(mic, host_rules="MAP recorder.test 127.0.0.1") as context:
-        rec = desk.open(url=f"http://recorder.test:{desk.server.port}", context=context, agree=False)
-        port = desk.server.port
-        def after_record():
-            rec.agree().click("record")
-            return rec.wait_said("plain http")
-        for said in (rec.status, after_record()):
-            assert "https" in said, said
-            assert f"ssh -L {port}:localhost:{port} recorder.test" in said, said
-            assert f"http://localhost:{port}" in said, said
-            assert "upload" in said, said
-        assert rec.seen("tracks") == []
-        rec.shot("insecure")
-        can_upload(rec, source, tmp_path)
+    port = desk.server.port
+    rec = desk.open(url=f"http://recorder.test:{port}", agree=False)
+    def after_record():
+        rec.agree().click("record")
+        return rec.wait_said("plain http")
+    for said in (rec.status, after_record()):
+        assert "https" in said, said
+        assert f"ssh -L {port}:localhost:{port} recorder.test" in said, said
+        assert f"http://localhost:{port}" in said, said
+        assert "upload" in said, said
+    assert rec.seen("tracks") == []
+    rec.shot("insecure")
+    can_upload(rec, source, tmp_path)
 
 
 def test_vscode(desk, source, tmp_path):
-    with browser() as context:
-        context.add_init_script(VSCODE)
-        rec = desk.open(context=context, agree=False)
+    rec = desk.open(agree=False)
+    rec.page.evaluate("() => { document.body.dataset.vscodeThemeKind = 'vscode-light'; }")
+    try:
+        rec.show() # run again
         assert "VS Code" in rec.status and "JupyterLab in a browser" in rec.status
         rec.agree().click("record")
         assert "VS Code" in rec.wait_said("VS Code") and rec.seen("tracks") == []
         rec.shot("vscode")
         can_upload(rec, source, tmp_path)
+    finally: rec.page.evaluate("() => { delete document.body.dataset.vscodeThemeKind; }")
 
 
 # Lost connections, killed kernels, closed pages
 
-def test_connection_cut_in_mid_take(desk, source):
+def test_connection_cut_and_stalled(desk, source):
     """The recording goes on, says where it is, and arrives whole when the connection is back. What was kept before is
-    there."""
+    there. When nothing answers, the page says so, and what was on its way is sent again, whether it was only late or is
+    lost for good, and done once."""
     with Proxy(desk.server.port) as proxy:
         rec = desk.open(url=proxy.url)
         long = {}
@@ -251,14 +250,7 @@ def test_connection_cut_in_mid_take(desk, source):
         rec.phase("idle")
         rec.wait_said("Take of")
         long[rec.keep()] = seconds
-        assert len(check_clips(rec.folder, source, long)) == 2
-
-
-def test_stalled_connection(desk, source):
-    """Silence instead of an answer: the page says so. What was on its way is sent again, whether it was only late or is
-    lost for good, and done once."""
-    with Proxy(desk.server.port) as proxy:
-        rec, long = desk.open(url=proxy.url), {}
+        # silence instead of an answer
         for lost in (True, False):
             rec.start()
             rec.hear(2)
@@ -282,7 +274,7 @@ def test_stalled_connection(desk, source):
             long[re.search(r"recording_\S+\.wav", rec.wait_said("Saved as"))[0]] = seconds
             time.sleep(1)
             assert len(rows(rec.folder)) == before + 1
-        assert len(check_clips(rec.folder, source, long)) == 2
+        assert len(check_clips(rec.folder, source, long)) == 4
 
 
 def test_kernel_killed_in_mid_take(desk, source):
@@ -511,16 +503,15 @@ OUTSIDE = """root => { // what sticks out of the recorder to the side
   }
   return found; }"""
 
-def states(rec, source, tmp_path, check):
-    """Bring a recorder into one state after the other: consent, ready, recording, review, takes, saved, uploads, all
-    done."""
+def states(rec, source, tmp_path):
+    """Bring a recorder into one state after the other: consent, ready, checked, recording, review, kept, uploads,
+    saved, prompts, all done."""
     yield "consent"
     rec.agree()
     yield "ready"
-    if check: # eight seconds
-        rec.click("check-start")
-        rec.wait_said("check found|are good")
-        yield "checked"
+    rec.click("check-start") # eight seconds
+    rec.wait_said("check found|are good")
+    yield "checked"
     rec.start()
     rec.hear(1)
     yield "recording"
@@ -558,44 +549,47 @@ def states(rec, source, tmp_path, check):
 PROMPTS = ("prompts=['The first sentence of three.', 'The second one is somewhat longer than the first one was.', "
            "'The third.'], language='en', gate=QualityGate(min_seconds=20, refuse=())")
 
-@pytest.mark.parametrize("theme", ["light", "dark", "phone"])
-def test_looks(desk, source, mic, tmp_path, theme):
-    """In each state: everything has a name for screen readers, texts stand out from the ground, and nothing sticks out,
-    on a telephone either."""
-    size = dict(width=390, height=844) if theme == "phone" else dict(width=1280, height=1000)
-    with browser(mic, **size, dark=theme == "dark") as context:
-        rec = desk.open(PROMPTS, context=context, agree=False, before="from voxtral_nb.data.audio import QualityGate\n")
-        # it is a setting that the server keeps
-        name = f"JupyterLab {'Dark' if theme == 'dark' else 'Light'}"
-        rec.page.evaluate(
-            f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{ theme: '{name}' }})")
-        rec.page.locator(f"body[data-jp-theme-light={str(theme != 'dark').lower()}]").wait_for(state="attached")
-        if theme == "phone":
-            rec.page.evaluate(
-                "() => { window.jupyterapp.shell.collapseLeft?.(); window.jupyterapp.shell.collapseRight?.(); }")
-        session, wrong, everything = context.new_cdp_session(rec.page), [], set()
-        for state in states(rec, source, tmp_path, theme == "phone"):
-            time.sleep(.4)
-            rec.shot(f"{theme}-{state}")
+def dress(page, dark):
+    "JupyterLab light on a screen, or dark on a telephone."
+    page.set_viewport_size(dict(width=390, height=844) if dark else dict(width=1280, height=1000))
+    page.emulate_media(color_scheme="dark" if dark else "light")
+    theme = f"JupyterLab {'Dark' if dark else 'Light'}"
+    page.evaluate("t => window.jupyterapp.commands.execute('apputils:change-theme', { theme: t })", theme)
+    page.locator(f"body[data-jp-theme-light={str(not dark).lower()}]").wait_for(state="attached")
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+
+
+def test_looks(desk, source, tmp_path):
+    """In each state, light on a screen and dark on a telephone: everything has a name for screen readers, texts stand
+    out from the ground, and nothing sticks out."""
+    rec = desk.open(PROMPTS, agree=False, before="from voxtral_nb.data.audio import QualityGate\n")
+    rec.page.evaluate(
+        "() => { window.jupyterapp.shell.collapseLeft?.(); window.jupyterapp.shell.collapseRight?.(); }")
+    session, wrong, everything = desk.context.new_cdp_session(rec.page), [], set()
+    for state in states(rec, source, tmp_path):
+        for dark in (True, False):
+            dress(rec.page, dark)
+            at = state, "dark" if dark else "light"
+            rec.shot("-".join(at))
             found, bad = unnamed(rec.page, session)
             everything |= set(found)
-            wrong += [(state, "no name", o) for o in bad]
-            wrong += [(state, "axe", o) for o in axe(rec.root)]
-            wrong += [(state, "contrast", o) for o in rec.root.evaluate(CONTRAST)]
-            wrong += [(state, "outside", o) for o in rec.root.evaluate(OUTSIDE)]
-            text = rec.root.inner_text()
-            wrong += [(state, "shows", o) for o in ("null", "undefined", "NaN", "[object") if o in text]
-            if state == "review":
-                assert "too short" in rec.part("problems").inner_text()
-                assert "Keep anyway" in rec.part("keep").inner_text()
+            wrong += [(*at, "no name", o) for o in bad]
+            wrong += [(*at, "axe", o) for o in axe(rec.root)]
+            wrong += [(*at, "contrast", o) for o in rec.root.evaluate(CONTRAST)]
+            wrong += [(*at, "outside", o) for o in rec.root.evaluate(OUTSIDE)]
             if state == "uploads":
                 assert rec.root.locator(".vx-name").first.bounding_box()["width"] >= 80
                 assert rec.part("table").evaluate("o => o.scrollWidth <= o.clientWidth")
-        screenshot(rec.page, f"{theme}-page")
-        assert wrong == []
-        names = {n for _, n in everything}
-        assert any(n.startswith("Record") for n in names), sorted(names)
-        assert {"Level", "Microphone", "Transcript of one.wav"} <= names, sorted(names)
+        text = rec.root.inner_text()
+        wrong += [(state, "shows", o) for o in ("null", "undefined", "NaN", "[object") if o in text]
+        if state == "review":
+            assert "too short" in rec.part("problems").inner_text()
+            assert "Keep anyway" in rec.part("keep").inner_text()
+    screenshot(rec.page, "page")
+    assert wrong == []
+    names = {n for _, n in everything}
+    assert any(n.startswith("Record") for n in names), sorted(names)
+    assert {"Level", "Microphone", "Transcript of one.wav"} <= names, sorted(names)
 
 
 def test_right_to_left(desk, source):
@@ -793,7 +787,7 @@ def read_only(path):
 
 def test_read_only_folder(desk, source):
     "What was recorded stays where it is until the folder takes it."
-    rec = desk.open(folder="ro/voice")
+    rec = desk.open(folder="ro/voice", more=[f"Recorder({str(desk.server.folder/'ro'/'other')!r}, language='en')"])
     long, disk = {}, rec.folder.parent
     seconds = rec.record(2)
     denied = "[Rr]ead-only|[Pp]ermission"
@@ -812,9 +806,9 @@ def test_read_only_folder(desk, source):
     long[rec.keep()] = seconds
     check_clips(rec.folder, source, long)
     with read_only(disk):
-        page = open_recorder(desk.context, desk.server, desk.notebook(folder="ro/other"), show=False).page
-        run_cell(page, 0)
-        assert "cannot be written" in cell_output_text(page, 0) and re.search(denied, cell_output_text(page, 0))
+        run_cell(rec.page, 1)
+        said = cell_output_text(rec.page, 1)
+        assert "cannot be written" in said and re.search(denied, said), said
 
 
 # Nobody in front of it; how long it takes
