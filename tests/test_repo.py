@@ -48,8 +48,8 @@ def test_notebook_is_clean(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_imports_stand_in_cells_of_their_own(path):
-    """The docs build executes every cell that holds an import (unless it says `#| eval: false`), and would stumble over
-    the rest of it."""
+    """What nbdev's own documentation commands execute is every cell that holds an import (unless it says `#| eval:
+    false`): they would stumble over the rest of it."""
     for c in read(path)["cells"]:
         s = source(c)
         if c["cell_type"] != "code" or re.search(r"^#\| *eval: *false", s, re.M): continue
