@@ -4,7 +4,7 @@ share.
     with Server(folder) as server, browser(wav) as context: LabStudio(context, server).go("Train")
     with Tab(folder, "voice", "dialect") as tab, browser(wav) as context: tab.open(context, 0).go("Train")
 """
-import os, pty, subprocess, sys, threading
+import os, pty, subprocess, threading
 
 import psutil
 
@@ -96,15 +96,11 @@ class Tab:
     def __enter__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.terminal, end = pty.openpty()
-        code = ("import os, sys; sys.executable = os.environ['WARM_PYTHON']; " # for kernels, and what they start
+        code = ("import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); " # from where Ctrl-C comes
                 "from voxtral_nb.studio.serve import voxtral_studio; voxtral_studio()")
-        def begin():
-            os.setsid()
-            os.close(os.open(os.ttyname(end), os.O_RDWR)) # it becomes the terminal that Ctrl-C comes from
-            _end_with_parent()
-        self.process = subprocess.Popen([sys.executable, "-c", code, *self.projects, "--no-browser"], cwd=self.folder,
+        self.process = subprocess.Popen([*warm.python, "-c", code, *self.projects, "--no-browser"], cwd=self.folder,
                                         stdin=end, stdout=end, stderr=end,
-                                        env={**(self.env or os.environ), **warm.again}, preexec_fn=begin)
+                                        env={**(self.env or os.environ), **warm.again}, preexec_fn=_end_with_parent)
         os.close(end)
         self.printed = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -120,7 +116,7 @@ class Tab:
 
     def type(self, keys): os.write(self.terminal, keys.encode())
     def says(self, text): wait_for(lambda: text in self.printed, f"{text!r} in {self.printed!r}")
-    def kernels(self): return psutil.Process(self.process.pid).children()
+    def kernels(self): return psutil.Process(warm.job(self.process.pid)).children()
 
     def ctrl_c(self, answer=None):
         "Press Ctrl-C, answer the question, and wait for the end; what it printed."
@@ -141,5 +137,5 @@ class Tab:
 
     def __exit__(self, *exc):
         if self.process.poll() is None:
-            for p in (psutil.Process(self.process.pid), *self.kernels()): p.kill()
+            for p in (*self.kernels(), self.process): p.kill()
         os.close(self.terminal)

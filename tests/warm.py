@@ -137,11 +137,12 @@ class Warm:
 def load():
     "Import what scripts use, and do once what takes longer the first time."
     os.dup2(2, 1) # what an import prints is no answer
-    import anywidget, gradio, ipykernel.kernelapp, jiwer, jupyter_server.serverapp, peft # noqa: F401
+    import anywidget, gradio, ipykernel.kernelapp, jiwer, jupyterlab.labapp, pandas, peft, voila.app # noqa: F401
     from torch.profiler import profile # noqa: F401
     from voxtral_nb.record import review # noqa: F401
     from voxtral_nb.share import demo, publish # noqa: F401
-    from voxtral_nb.training import trainer # noqa: F401
+    from voxtral_nb.studio import serve # noqa: F401
+    from voxtral_nb.training import plan, trainer # noqa: F401
     write_once()
     draw_once()
     gc.collect()
