@@ -38,7 +38,7 @@ def language_names() -> dict[str,str]: # code -> English name, 184 of them
 
 # %% ../../nbs/core/04_config.ipynb #language-nearest
 def _nearest_languages(
-    text:str, # what was given in place of a code
+    text:str, # what was given instead of a code
 ) -> list[str]: # the codes it may stand for, best first
     "Codes that `text` may mean: from `EN`, `en-GB`, `eng`, `English`, or a slip in one letter."
     import pycountry
@@ -333,7 +333,8 @@ class _Data:
         "Split of a Hub dataset to evaluate on, such as 'validation'.", unset="a part of train_data is held out",
         names_data=True, for_eval=True)
     streaming:bool = setting(False,
-        "Train on Hub datasets while they are read, without downloading them: endless, so max_steps says when to stop. "
+        "Train on Hub datasets while they are read, without downloading them: a stream has no end, so set max_steps or "
+        "max_train_clips. "
         "train_data may mix several by weight: 'me/en=2,me/sv=1'.", fixed_on_resume=True)
     shuffle_buffer:int = setting(1000,
         "With streaming: rows that are shuffled at a time, in memory.", low=1, fixed_on_resume=True)
@@ -429,8 +430,8 @@ class _Realtime:
         unset="'self,energy'", verify=_check_align, means="'self', 'ctc:MODEL', 'energy', with commas between",
         fixed_on_resume=True)
     stream_seconds:float|None = _realtime(None,
-        "Join the clips of a step into streams of up to this many seconds, with silence between them: a clip by itself "
-        "is trained with 4 s of silence. 0: each clip by itself.", unset="0", low=0, high=600, fixed_on_resume=True)
+        "Join the clips of a step into streams of up to this many seconds, with silence between them; a single clip "
+        "is trained with 4 s of silence. 0: no joining.", unset="0", low=0, high=600, fixed_on_resume=True)
     z_loss:float|None = _realtime(None,
         "Weight of the squared log-sum-exp of the logits, which keeps the tied output layer from drifting.",
         unset="1e-4 with full, 0 with lora", low=0)
@@ -441,7 +442,7 @@ class _Realtime:
     word_again:bool|None = _realtime(None,
         "Write another [STREAMING_WORD] for a word that is due while the previous one is still being written.",
         unset="no", fixed_on_resume=True)
-    frame_shift:int|None = _realtime(None, "Frames of 80 ms by which words are taught after they end.",
+    frame_shift:int|None = _realtime(None, "Teach each word this many frames of 80 ms later.",
                                      unset="0", low=-5, high=30, fixed_on_resume=True)
 
 # %% ../../nbs/core/04_config.ipynb #lora
@@ -477,7 +478,8 @@ class _Training:
     max_steps:int|None = setting(None,
         "Stop after this many optimizer steps, regardless of epochs.", unset="as many as the epochs take", low=1)
     batch_size:int|None = setting(None, "Clips in a batch, on each device.",
-        unset="4; with fewer than 200 clips, one for each 50 of them, so that three epochs have 150 steps",
+        unset="4, or fewer for a small dataset: a step has at most a fiftieth of the clips, so that three epochs have "
+        "150 steps",
         low=1, fixed_on_resume=True)
     gradient_accumulation_steps:int = setting(1,
         "Batches in one optimizer step: the clips of a step are batch_size times this, on each device.",
@@ -598,7 +600,8 @@ class _Evaluation:
 class _Saving:
     "Where the run lies, and how it is followed."
     output_dir:str = setting("runs/voxtral",
-        "Folder of the run: checkpoints, models, metrics, plots. It must not hold another run, unless resume is set.",
+        "Folder of the run: checkpoints, models, metrics, plots. It must not hold another run, except with "
+        "resume='new' or resume='auto'.",
         path=True, repeated=False)
     save_total_limit:int = setting(2,
         "Checkpoints kept to resume from; older ones are deleted. best-model is kept in addition.",
@@ -819,7 +822,7 @@ def with_batch_size(
     clips:int, # to train on
     processes:int=1, # each with clips of its own
 ) -> RunConfig: # with `batch_size`
-    "Give a small dataset enough steps: 4 clips a batch, or a fiftieth of the clips if that is less."
+    "4 clips per batch, or fewer in a small dataset, so that a step has at most a fiftieth of the clips."
     if cfg.batch_size is not None: return cfg
     few = clips//(50*processes*cfg.gradient_accumulation_steps)
     return cfg.replace(batch_size=_BATCH if cfg.streaming else max(1, min(_BATCH, few)))

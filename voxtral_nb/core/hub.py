@@ -420,7 +420,7 @@ class Changes:
         lines = [f"  {k} {p}" for k,ps in zip("+~-", (self.added, self.changed, self.removed))
                  for p in (ps if len(ps) <= 30 else (*ps[:25], f"... and {len(ps)-25} more"))]
         n = [f"{len(getattr(self, o))} {o}" for o in ("added", "changed", "removed")]
-        return "\n".join([*lines, f"  {', '.join(n)}, {len(self.same)} as they are; {data_size(self.size)}"])
+        return "\n".join([*lines, f"  {', '.join(n)}, {len(self.same)} unchanged; {data_size(self.size)}"])
 
 # %% ../../nbs/core/07_hub.ipynb #hashes
 @dataclass(frozen=True)
@@ -531,7 +531,7 @@ def update_repository(
     refuse_tokens(files)
     info = _make_repository(api, repo_id, repo_type, find_repository(api, repo_id, repo_type), private)
     changes = compare_files(files, repo_files(api, repo_id, repo_type, info.sha), may_remove)
-    print(f"{repo_id}:\n{changes}" if changes else f"{repo_id} holds all of it already")
+    print(f"{repo_id}:\n{changes}" if changes else f"{repo_id} is already up to date")
     commit = info.sha
     if changes.paths - {*leave}: commit = commit_files(api, repo_id, repo_type, files, changes, info.sha, message)
     return Update(url=repo_page(api, repo_id, repo_type), commit=commit, private=bool(info.private), changes=changes)

@@ -32,7 +32,7 @@ def _own_tokens() -> list[str]: # longest first
 
 def redact(
     text, # anything that may be shown
-) -> str: # with [token] in place of tokens and passwords
+) -> str: # with [token] instead of tokens and passwords
     "Take secrets out of a text."
     s = str(text)
     for o in _own_tokens(): s = s.replace(o, "[token]")

@@ -1259,7 +1259,7 @@ def _speech_power(
 # %% ../../nbs/data/01_audio.ipynb #quality
 @dataclass(frozen=True)
 class AudioQuality:
-    "How good a recording is, in numbers."
+    "The quality of a recording, in numbers."
     duration:float # seconds
     peak:float # largest sample, 1 is full scale
     rms_dbfs:float # mean level in dB, 0 is a wave at full scale all the time; never below -101

@@ -33,7 +33,7 @@ class Edited:
     row:dict # its keys; those of the audio are filled in
     samples:np.ndarray|None = None # mono, float32, shape (n,); None: the audio stays as it is
     rate:int = SAMPLE_RATE # of the samples, Hz
-    encoded:tuple|None = None # (bytes of a file, its suffix), in place of `samples` as a WAV
+    encoded:tuple|None = None # (bytes of a file, its suffix), instead of `samples` as a WAV
     change:dict|None = None # what was changed, for the log; None: nothing
     left:str|None = None # what could not be done, and why
 
@@ -165,7 +165,7 @@ def _check_free(done, ds):
         raise DatasetError(f"{folder} already exists and is not empty: choose another folder")
     if done.log.exists(): raise DatasetError(f"{done.log} is there already: choose another folder, or move it away")
     if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(ds.folder)):
-        raise DatasetError(f"{folder} lies in the dataset that is read: choose a folder outside of {ds.folder}")
+        raise DatasetError(f"{folder} is inside the dataset that is read: choose a folder outside {ds.folder}")
 
 # %% ../../nbs/data/11_care.ipynb #write-rows
 def _edited_rows(ds, edit, done, place, on_bad): # yields the new rows
@@ -290,7 +290,7 @@ def dedupe(
     folder:str|Path, # of the new dataset
     **how # on_bad and dry_run of `write_edited`
 ) -> Care:
-    "Leave out clips that are there already."
+    "Leave out duplicate clips."
     seen = {}
     def edit(i, row, ds):
         there = seen.setdefault(ds.sha256(row), {})

@@ -572,7 +572,7 @@ def _raw(self:SpeechDataset,
 def refresh(self:SpeechDataset,
     all_rows:bool=False, # read all rows again, because some were changed (`DatasetChanged`)
 ):
-    "Learn of the rows that were added since the last look."
+    "Read the rows that were added since the last call."
     if all_rows: self._forget()
     with _open_jsonl(self.jsonl) as f:
         s = os.fstat(f.fileno())

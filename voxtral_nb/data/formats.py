@@ -1,4 +1,4 @@
-"""Read speech with transcripts in 20 formats, recognized by content; write 18 of them.
+"""Read speech with transcripts in 21 formats, recognized by content; write 18 of them.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/formats.html.md"""
 
@@ -413,7 +413,7 @@ _UNDERLINED = re.compile(r"<u>(.+?)</u>", re.I)
 
 def _joined_cues(
     cues, # as `_cues` yields them
-): # yields (line, start, end, text lines, words); a `ValueError` in place of the start, as `_cues` does
+): # yields (line, start, end, text lines, words); a `ValueError` instead of the start, as `_cues` does
     "Cues that follow at once, with the same text and another word underlined, are one with times for its words."
     held,parts = None,0 # of how many cues
     for n,start,end,body in cues:
@@ -461,7 +461,7 @@ def _read_audacity(doc, names):
         except ValueError as e: yield doc.path,n,ValueError(f"not a label: {e}")
 
 # %% ../../nbs/data/03_formats.ipynb #ctm
-@_format("ctm", "CTM (a word a line, with its time)",
+@_format("ctm", "CTM (one word per line, with its time)",
          lambda doc: doc.ends(".ctm") or _all_lines(doc, r"\S+\s+\S+\s+\d+\.\d+\s+\d+\.\d+\s+\S+(\s+[\d.]+)?"), ".ctm")
 def _read_ctm(doc, names):
     found = {}
@@ -929,7 +929,7 @@ def _find_format(
         raise DatasetError(f"{path} is a device or a pipe; give a file or a folder")
     doc = Doc(_list_of(path) if path.is_dir() else path, **{k: v for k,v in keys.items() if v})
     if doc.path.is_file() and doc.ends(*AUDIO_SUFFIXES):
-        raise DatasetError(f"{path} is a {path.suffix} file; give a list of transcripts, or the folder that it lies in")
+        raise DatasetError(f"{path} is a {path.suffix} file; give a list of transcripts, or the folder that contains it")
     try: return FORMATS[kind_of(doc)], doc
     except (ValueError, OSError) as e:
         raise DatasetError(f"{path} cannot be used: {getattr(e, 'strerror', None) or e}") from None
@@ -1014,7 +1014,7 @@ def __iter__(self:Listing): # yields (row, file, line); a `BadRow` in the row's 
         raise DatasetError(f"{self.doc.path} cannot be used: {getattr(e, 'strerror', None) or e}") from None
     name = self.doc.path.name
     for o,text in unlisted.values():
-        yield bad(text, 1, f"{name} has no row for {o}: add one, or give {name} in place of its folder"),text,1
+        yield bad(text, 1, f"{name} has no row for {o}: add one, or give {name}, not its folder"),text,1
 
 @patch
 def rows(self:Listing,
@@ -1365,7 +1365,7 @@ def convert(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} already exists and is not empty")
     if is_inside(folder, listing.folder) and Path(source).expanduser().is_dir():
-        raise DatasetError(f"{folder} lies in {source}, which is to be converted: name a folder outside of it")
+        raise DatasetError(f"{folder} is inside {source}, which is to be converted: name a folder outside it")
     bad,good,seconds = BadRows(),0,0.
     def check(file, name, row): return check_clip(file, name, on_bad == "skip", row)
     for _ in listing.clips(check, bad): good += 1

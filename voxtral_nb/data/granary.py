@@ -83,7 +83,7 @@ def _all_manifests(repo) -> tuple: # (commit, {(language, corpus): paths})
 def granary_corpora(
     repo:str=GRANARY, # Hub id of a version of Granary
 ) -> dict: # language -> names of its corpora
-    "The languages and corpora that there are."
+    "The languages and corpora of a repository."
     found = {}
     for language,corpus in sorted(_all_manifests(repo)[1]): found.setdefault(language, []).append(corpus)
     return found

@@ -56,7 +56,7 @@ PERSONAL = (*_FORMS, "name") # kinds that are looked for, in this order
 # %% ../../nbs/data/12_privacy.ipynb #find-personal
 @dataclass(frozen=True)
 class Personal:
-    "Something in a text that tells who somebody is."
+    "Something in a text that identifies a person."
     kind:str # one of `PERSONAL`
     start:int # first character
     end:int # one past the last
@@ -98,7 +98,7 @@ def find_personal(
     names:Sequence[str]=(), # to be found as whole words, in any case
     kinds:Sequence[str]=PERSONAL, # of `PERSONAL`
 ) -> list: # of `Personal`, in the order of the text; none overlaps another
-    "What in a text tells who somebody is."
+    "Find what identifies a person in a text."
     _check_kinds(kinds, names)
     found,plain = [],"".join(map(_latin, text))
     for kind in (k for k in PERSONAL if k in kinds):
@@ -208,7 +208,7 @@ def pseudonyms(
 # %% ../../nbs/data/12_privacy.ipynb #who
 @dataclass(frozen=True)
 class _Who:
-    "Whose clips are meant."
+    "The speaker or the consent whose clips are meant."
     speaker:str|None
     consent:str|None
     def __post_init__(self):
@@ -264,7 +264,7 @@ def _audio_copies(ds, rows) -> tuple: # (files of these rows alone, what to say 
 # %% ../../nbs/data/12_privacy.ipynb #find-copies
 @dataclass
 class Copies:
-    "What a dataset folder holds of somebody."
+    "What a dataset folder still holds of a speaker or a consent."
     who:str # such as "speaker 'anna'"
     folder:Path # of the dataset
     rows:dict # list or log -> (new content, how many lines go)

@@ -162,7 +162,7 @@ _STORING = SimpleNamespace(lock=threading.Lock(), users=0, old=None) # threads r
 
 @contextmanager
 def stored_undecoded():
-    "While it lasts, `datasets` stores audio without torchcodec."
+    "Inside this context, `datasets` stores audio without torchcodec."
     from datasets import Audio
     with _STORING.lock:
         if not _STORING.users: _STORING.old, Audio.encode_example = Audio.encode_example, _store
@@ -232,7 +232,7 @@ def _not_downloaded(
     e:BaseException, # what `datasets` raised
     source:str, # Hub id
 ) -> str:
-    "Why a dataset did not come, in words; what `datasets` says of the network may be wrong."
+    "Why a dataset could not be loaded; what `datasets` says about the network may be wrong."
     what = f"{source} is not a file or folder here, and could not be downloaded from the Hub"
     if answer := hub_answer(e, name=f"datasets/{source}"): return answer.message(what)
     if "is a gated dataset" in str(e): # `datasets` drops the Hub's own error

@@ -77,7 +77,7 @@ def retry_hub(
     what:str, # being read
     n:int, # try, from 0
 ): # returns if it is worth another try, after a pause
-    "Wait out the trouble of a Hub, or raise an error that says what it is."
+    "Retry after temporary Hub errors, or raise an error that says what is wrong."
     name = what.partition(":")[0]
     answer = hub_answer(e, name=f"datasets/{name}")
     if answer is None and not isinstance(e, OSError): raise e
@@ -187,7 +187,7 @@ def _load(self:_Reader):
 # %% ../../nbs/data/05_streams.ipynb #next-row
 @patch
 def next(self:_Reader) -> tuple|None: # (number of the row, row); None behind the last one
-    "Give out a row."
+    "Return the next row."
     if self.rows is None: self._load()
     if self.given == len(self.rows):
         if len(self.rows) < self.buffer: return None
@@ -199,7 +199,7 @@ def next(self:_Reader) -> tuple|None: # (number of the row, row); None behind th
 
 @patch
 def restart(self:_Reader):
-    "Begin once more, in another order."
+    "Begin again, in another order."
     self.load_state_dict(dict(epoch=self.epoch + 1, given=0, state=None, seen=0))
 
 # %% ../../nbs/data/05_streams.ipynb #row
@@ -249,7 +249,7 @@ def _checked(
 
 # %% ../../nbs/data/05_streams.ipynb #stream
 class SpeechStream:
-    "Rows of several Hub datasets, mixed; iterate over it, and keep `state_dict()` to go on from there."
+    "Rows of several Hub datasets, mixed; iterate over it, and keep `state_dict()` to continue from there."
     def __init__(self,
         sources, # a `StreamSource`, the id of a Hub dataset, or a list of them
         *,
@@ -289,7 +289,7 @@ class SpeechStream:
     def __iter__(self): return self
 
     def read_ahead(self):
-        "From now on read the next block of each source while one is used; it is in memory, too."
+        "From now on, read the next block of each source while one is used; it takes memory too."
         for r in self.readers: r.reads_ahead = True
 
 
@@ -346,7 +346,7 @@ _SUMS = "counts", "languages", "bad" # what is counted
 
 @patch
 def state_dict(self:SpeechStream) -> dict: # JSON-able
-    "Where the stream stands, behind the last row that it gave out."
+    "The position of the stream, after the last row that it returned."
     return dict(settings=self._settings(), drawn=self.drawn, seconds=self.seconds, ended=sorted(self.ended),
                 readers=[copy.deepcopy(r.state_dict()) for r in self.readers],
                 **{k: dict(getattr(self, k)) for k in _SUMS})
@@ -356,7 +356,7 @@ def state_dict(self:SpeechStream) -> dict: # JSON-able
 def load_state_dict(self:SpeechStream,
     d:dict, # as `state_dict` gave it to a stream with the same settings
 ):
-    "Go on at the row behind the one that was the last when the state was taken."
+    "Continue after the row that was the last one when the state was saved."
     now,then = (json.loads(json.dumps(o)) for o in (self._settings(), d["settings"]))
     if changed := [k for k,v in now.items() if then.get(k) != v]:
         raise DatasetError(

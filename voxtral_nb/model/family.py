@@ -50,7 +50,7 @@ class Family:
     encode_kept:Callable|None # (the same model, batch of thinned windows) -> the same of what is kept; None: it cannot
     join:Callable # (model without its head, embeddings of the tokens, of the audio, where the audio belongs, further
     # arguments of the language model) -> its output
-    settings:dict # settings of `RunConfig` that have their default: values in place of it, or functions of the run
+    settings:dict # settings of `RunConfig` that have their default: values instead of it, or functions of the run
     pairs:Callable # (config, processor) -> name -> (the model's value, the processor's), which must be equal
     tags:tuple[str,...] = () # of its models' cards
     streams:bool = False # one token of text for each token of audio, without windows?
@@ -317,7 +317,7 @@ def decode(self:Family, *args, **kwargs) -> list:
 def collator_for(
     cfg, # the run's `RunConfig`
     processor, # of its model
-    **settings, # in place of those of `cfg`, e.g. packing="none"
+    **settings, # instead of those of `cfg`, e.g. packing="none"
 ): # e.g. a `VoxtralDataCollator`
     "What makes the batches of a run."
     return family_of(processor).collator_class().of(cfg, processor, **settings)

@@ -109,7 +109,7 @@ def _mismatch(
         if want[at:at + len(own)] != own:
             place = (_letters(text) + [("", len(text))])[at][1]
             raise TargetsError(f"the timed words are not those of the transcript: word {k} is {w!r}, where the "
-                               f"transcript goes on with {short(text[place:]) or 'nothing'!r}; align the clip again")
+                               f"transcript continues with {short(text[place:]) or 'nothing'!r}; align the clip again")
         at += len(own)
     if at < len(want):
         raise TargetsError(f"the timed words end before the transcript does: {short(text[_letters(text)[at][1]:])!r} "
@@ -144,7 +144,7 @@ class TargetRules:
                             # W for words due in one frame, and found one for each far worse
     learn_tail:bool = False # learn P after the last subword? Inference goes on for the frames of the delay and the
                             # buffer, where pretraining may have had the next words; so nothing is said there
-    teach_eos:bool = False # end on `</s>`? A stream goes on: a model that ends it loses what is said after a pause
+    teach_eos:bool = False # end on `</s>`? A stream continues: a model that ends it loses what is said after a pause
 
 # %% ../../nbs/model/12_targets.ipynb #ends
 END_SLACK = .01 # s that an end may lie after the clip, where times are rounded (to hundredths in CTM)

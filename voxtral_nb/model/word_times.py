@@ -66,7 +66,7 @@ class AlignMethod:
 ALIGN_DELAY = 2400 # ms: nobody waits for an alignment, and the more a model has heard, the more often it is right
 _FORMAT = 3 # of the cached times: another one after a change of `align`
 
-def _each(f:Callable) -> Callable: # function of lists, with errors in place of results
+def _each(f:Callable) -> Callable: # function of lists, with errors instead of results
     "Call `f` for each clip, in threads."
     def one(x, text):
         try: return f(x, text)

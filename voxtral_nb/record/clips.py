@@ -52,7 +52,7 @@ class Clips:
     ):
         self.folder,self._ds,self._seen,self._looks = folder,None,None,0
 
-    def rows(self) -> SpeechDataset: # with all rows that are there now
+    def rows(self) -> SpeechDataset: # with all current rows
         "The dataset, read again only if rows were changed."
         try:
             if self._ds is not None: self._ds.refresh()
@@ -63,7 +63,7 @@ class Clips:
 # %% ../../nbs/record/04_clips.ipynb #length
 def row_seconds(
     row:dict, # of the dataset
-) -> float: # 0 if the row does not say so believably
+) -> float: # 0 if the row has no plausible duration
     "How long a clip is, from its row."
     d = row.get("duration")
     return float(d) if isinstance(d, (int, float)) and 0 <= d < math.inf else 0.
@@ -72,7 +72,7 @@ def row_seconds(
 @patch
 # done: prompt ids of each speaker; takes: ids; seconds; flagged: clips; n; version: changes when rows do
 def index(self:Clips) -> dict:
-    "What the recorder needs to know of the dataset; rows that were only added are counted on."
+    "What the recorder needs to know about the dataset; after an append, only the new rows are counted."
     ds = self.rows()
     if self._seen is None or self._seen["of"] != (ds, ds.generation):
         self._looks += 1
@@ -91,7 +91,7 @@ def index(self:Clips) -> dict:
 def change(self:Clips,
     how, # function of the dataset
 ): # what it returns
-    "Change the dataset; if another session was faster, look again first."
+    "Change the dataset; if another session was faster, retry on the current rows."
     for _ in range(5):
         try: return how(self.rows())
         except DatasetChanged as e: last,self._ds = e,None
@@ -113,7 +113,7 @@ def _find(ds, clip):
         if clip_name(row := ds[i]) == clip: return i,row
     raise _gone()
 
-def _gone(): return RecorderError("this clip is not in the dataset any more; what is there by now was left alone")
+def _gone(): return RecorderError("this clip is no longer in the dataset; nothing was changed")
 
 # %% ../../nbs/record/04_clips.ipynb #update
 @patch
@@ -130,7 +130,7 @@ def update(self:Clips,
 
 @patch
 def _note(self:Clips, ds, old, new):
-    "Keep what `index` knows through the change of a row, so that it need not count all of them again."
+    "Update what `index` knows after a change, so that it need not count all rows again."
     s,same = self._seen,all(old.get(k) == new.get(k) for k in ("prompt_id", "take", "speaker", "duration"))
     if s is None or not same or s["of"] != (ds, ds.generation - 1): return
     s["of"],self._looks = (ds, ds.generation),self._looks + 1
@@ -142,7 +142,7 @@ MUCH_SILENCE = .6 # share of a recording; a read sentence has a tenth to a third
 def silence_problem(
     q:AudioQuality, # what was measured
 ) -> str|None: # None if there is not much silence
-    "What to say of a recording that is mostly silence."
+    "The warning for a recording that is mostly silence."
     if q.silence <= MUCH_SILENCE: return None
     return f"silence is {q.silence:.0%} of it: trim it, or speak sooner and stop after the last word"
 
@@ -150,7 +150,7 @@ def row_doubts(
     row:dict, # of a dataset
     gate:QualityGate, # limits
 ) -> list: # of text; empty if nothing is wrong, or nothing was measured
-    "What to look at in a clip, from the figures in its row."
+    "The doubts about a clip, from the figures in its row."
     try: q = AudioQuality(duration=row_seconds(row), **{"snr_db": None} | dict(row.get("quality") or {}))
     except TypeError: return []
     if problems := [str(p) for p in gate(q)]: return problems
@@ -261,7 +261,7 @@ def restore(self:Clips,
 # %% ../../nbs/record/04_clips.ipynb #empty
 @patch
 def empty_trash(self:Clips) -> int: # clips deleted for good
-    "Delete for good what lies in the trash."
+    "Delete the trash for good."
     if (trash := self.trash(create=False)) is None: return 0
     shutil.rmtree(self.folder/"trash")
     return len(trash)
@@ -311,7 +311,7 @@ _EXPORTS = {"zip": (".zip", _write_zip), "csv": (".csv", _write_csv), "ljspeech"
 @patch
 def export(self:Clips,
     kind:str, # "zip", "csv" or "ljspeech"
-) -> Path: # the file, in `exports/`; it replaces the one of the last time
+) -> Path: # the file, in `exports/`; it replaces the previous one
     "Write all clips into one file."
     if kind not in _EXPORTS: raise RecorderError(f"{kind!r} is not an export: choose one of {', '.join(_EXPORTS)}")
     ds = self.rows()

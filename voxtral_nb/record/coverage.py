@@ -1,4 +1,4 @@
-"""Which sentence to read next: the one with most of what the data lacks.
+"""Which sentence to read next: the one that adds most to the data.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/coverage.html.md"""
 
@@ -52,7 +52,7 @@ def sound_units(
     language:str|None, # ISO 639-1; None: letters
     by:str="auto", # "phonemes", "letters", or "auto": phonemes where espeak-ng knows them
 ) -> tuple: # (for each text, its units; "phonemes" or "letters")
-    "What a text has that a model can learn."
+    "The units of a text that are counted."
     if by not in ("auto", "phonemes", "letters"):
         raise CoverageError(f"by={by!r} is not allowed; allowed: 'auto', 'phonemes' or 'letters'")
     sounds = _phonemes(texts, language) if by != "letters" and language else None
@@ -74,7 +74,7 @@ def cover_order(
     texts:list, # candidates
     known:list=(), # texts that the data has
     language:str|None=None, # ISO 639-1 of all of them
-    names:list=(), # names, numbers, words of one's own that the data should have
+    names:list=(), # names, numbers and words of your own that the data should contain
     by:str="auto", # what counts: see `sound_units`
 ) -> tuple: # (numbers of the candidates, best first; names that neither data nor candidates have)
     "Order sentences by what the data lacks."
@@ -99,7 +99,7 @@ def _greedy(
     names:list, # of each candidate: a set
     count:Counter, # units that the data has; grows
 ) -> list: # numbers, best first
-    "Greedy set cover; what a candidate is worth only falls, so most of them are weighed once."
+    "Greedy set cover. The value of a candidate can only fall, so most are scored once."
     got = set()
     def worth(i):
         return (sum(1/(1 + count[u]) for u in units[i]) + _NAME*len(names[i] - got))/(_FIXED + units[i].total())

@@ -1,4 +1,4 @@
-"""Transcripts that a model wrote, until somebody accepts them.
+"""Transcripts written by a model, until somebody accepts them.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/record/drafts.html.md"""
 
@@ -51,7 +51,7 @@ def _checked(raw:bytes, folder:Path) -> dict: # `ValueError` says what is wrong
     return row
 
 class Drafts:
-    "The drafts of a folder, and what became of them."
+    "The drafts of a folder, and the decisions about them."
     def __init__(self,
         folder:str|Path, # with the recordings; `drafts.jsonl` lies in it, and `data.jsonl` once a draft is accepted
         on_bad:str="error", # "error" stops at a line that is not a draft, "skip" warns and leaves it where it is
@@ -73,7 +73,7 @@ class Drafts:
 # %% ../../nbs/record/08_drafts.ipynb #refresh
 @patch
 def refresh(self:Drafts) -> Drafts: # itself; its `rows` by id
-    "Read what was added since the last look."
+    "Read the lines that were added since the last call."
     if not self.file.exists(): return self
     s, (ino, end, n), bad = self.file.stat(), self._seen, []
     if ino not in (None, s.st_ino) or s.st_size < end:
@@ -107,7 +107,7 @@ def _plain(text): return " ".join("".join(c if c.isalnum() else " " for c in tex
 def review_order(
     rows:list, # drafts
     known=(), # texts that were accepted already
-) -> tuple: # the same rows in two lists: new sentences; those whose sentence is there already
+) -> tuple: # the same rows in two lists: new sentences; sentences that occur already
     "Drafts by expected gain: least sure first, duplicates last."
     seen, first, again = {_plain(o) for o in known}, [], []
     for row in sorted(rows, key=lambda o: (o["confidence"], o["id"])):
@@ -144,7 +144,7 @@ def accept(self:Drafts,
     unseen:bool=False, # accepted without anybody looking at it
     **more, # speaker, license, consent, ...
 ) -> dict: # the row of the dataset
-    "Make a row of the dataset of a draft; accepted once more, its transcript changes."
+    "Turn a draft into a row of the dataset; accepting it again changes its transcript."
     row = self.row(id)
     text = clean_text(row["text"] if text is None else text)
     how = "unseen" if unseen else "corrected" if text != row["text"] else "heard" if heard else "unheard"
@@ -187,7 +187,7 @@ def reject(self:Drafts,
 def take_back(self:Drafts,
     ids:list, # of drafts that were accepted
 ):
-    "Make drafts of accepted clips again."
+    "Turn accepted clips back into drafts."
     if there := [clip_name(r) for k,r in self.accepted().items() if k in ids]: self.clips.remove(there)
 
 # %% ../../nbs/record/08_drafts.ipynb #sure
@@ -196,7 +196,7 @@ def accept_sure(self:Drafts,
     least:float=.95, # lowest confidence of a word
     **more, # speaker, license, ...
 ) -> list: # ids
-    "Accept drafts that nobody looked at, if each of their words is that sure; their rows say `accepted: unseen`."
+    "Accept drafts unseen if each of their words is that sure; their rows say `accepted: unseen`."
     if not 0 < least <= 1: raise RecorderError(f"least={least} is not allowed; allowed: above 0, up to 1")
     sure = [o["id"] for o in self.queue() if o["words"] and min(w["confidence"] for w in o["words"]) >= least]
     for id in sure: self.accept(id, unseen=True, **more)

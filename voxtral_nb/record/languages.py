@@ -29,7 +29,7 @@ def text_direction(
 # %% ../../nbs/record/01_languages.ipynb #language
 @dataclass(frozen=True)
 class Language:
-    "A language that phrases are kept in."
+    "A language that has phrases."
     code:str # ISO 639-1
     name:str # in English
     native:str # as its speakers write it
@@ -62,10 +62,10 @@ LANGUAGES = dict([ # by code; Voxtral's eight first
 
 # %% ../../nbs/record/01_languages.ipynb #errors
 class LanguageError(VoxtralNBError, ValueError):
-    "There is nothing in the language that was asked for."
+    "There are no phrases in the language that was asked for."
 
 class PromptError(VoxtralNBError, ValueError):
-    "A text cannot be read aloud as it is: the message says where it stands and why."
+    "A text cannot be read aloud as it is: the message says where it is and why."
 
 # %% ../../nbs/record/01_languages.ipynb #clean
 _INVISIBLE = dict.fromkeys(map(ord,
@@ -75,7 +75,7 @@ _INVISIBLE = dict.fromkeys(map(ord,
 def _clean(
     text:str, # as somebody typed or copied it
 ) -> str: # in NFC, one space between words
-    "Make `text` what it looks like; `PromptError` if it holds what no text does."
+    "Normalize `text` to what is visible; `PromptError` if it has characters that no text has."
     if not isinstance(text, str): raise PromptError(f"{text!r} is {type(text).__name__}, not text")
     text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
     for c in text:
@@ -88,7 +88,7 @@ def _clean(
     return " ".join(text.split())
 
 # %% ../../nbs/record/01_languages.ipynb #prompt
-MAX_PROMPT = 400 # characters; some 25 to 30 s of speech, as much as one window of Voxtral's holds
+MAX_PROMPT = 400 # characters; about 25 to 30 s of speech, as much as fits into one window
 
 @dataclass(frozen=True)
 class Prompt:
@@ -273,7 +273,7 @@ def read_prompts(
     language:str|None=None, # ISO 639-1 code of the texts; a `Prompt` keeps its own
     split:str="lines", # "lines", "sentences" of paragraphs, or "phrases": sentences, cut at commas if they are long
     cover=None, # dataset, its folder, or a list of texts: prompts come in the order of what it lacks. None: as they are
-    names:list=(), # names and numbers of one's own that come first; those that no prompt has become prompts
+    names:list=(), # your own names and numbers, which come first; those that no prompt contains become prompts
 ) -> list[Prompt]: # in order, each once
     "Prompts from a file or a list."
     if split not in ("lines", "sentences", "phrases"):
@@ -301,7 +301,7 @@ _PHRASES = ASSETS/"phrases"
 GROUPS = ("everyday", "questions", "commands", "numbers", "names", "dialogue", "technical", "medical")
 
 def _with_phrases() -> list[str]: # codes, in alphabetical order
-    "The languages that there are phrases in."
+    "The languages that have phrases."
     return sorted(o.stem for o in _PHRASES.glob("*.txt"))
 
 def phrases_path(

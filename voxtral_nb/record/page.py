@@ -60,7 +60,7 @@ class Answering:
     def __init_subclass__(cls): cls.operations = dict(cls.operations)
     def __init__(self,
         lock=None, # held while a request is answered; None: one of its own
-        others=None, # `WeakSet` of those who show the same; None: nobody else does
+        others=None, # `WeakSet` of the objects that show the same; None: there are no others
     ):
         self.lock,self._others = lock or threading.RLock(),weakref.WeakSet() if others is None else others
         self._answers,self.errors,self._widget = OrderedDict(),[],None
@@ -73,7 +73,7 @@ class Answering:
 # %% ../../nbs/record/06_page.ipynb #ping
 @op_without_state
 def _ping(self:Answering):
-    "Is anybody there? Answers come in order, so requests sent before this one and not answered yet were lost."
+    "Check the connection. Answers come in order, so earlier requests without an answer were lost."
 
 # %% ../../nbs/record/06_page.ipynb #handle
 @patch
@@ -81,7 +81,7 @@ def handle(self:Answering,
     msg:dict, # "id" of the request, "op", and the arguments under "args"
     buffers=(), # binary parts that came with it
 ) -> tuple: # (answer, binary parts)
-    "Answer one request of the page; one that comes twice is answered twice and done once."
+    "Answer one request of the page; a repeated one is answered again but not carried out again."
     if not isinstance(msg, dict): msg = {}
     with self.lock:
         key = str(msg.get("id"))
@@ -139,8 +139,8 @@ def _answer(self:Answering, msg, buffers):
     return answer
 
 @patch
-def _bug(self:Answering, e): # what is raised in a message handler is shown nowhere else
-    "A bug of this package must reach the person who sits there, and whoever fixes it."
+def _bug(self:Answering, e): # Jupyter shows no exception of a message handler
+    "Show a bug of this package to the user, and keep its traceback for whoever fixes it."
     self.errors.append("".join(traceback.format_exception(e)))
     return dict(ok=False,
                 error=f"{type(e).__name__}: {e}. This should not happen; the recorder's .errors[-1] has the details")
@@ -153,7 +153,7 @@ def page_program(
     return "\n".join((ASSETS/"recorder"/f"{o}.js").read_text(encoding="utf-8") for o in ("kernel", "page", *files))
 
 class PageWidget(anywidget.AnyWidget):
-    "Carries messages between a page and who answers it. A subclass has the program of its page."
+    "Carries messages between a page and the object that answers it. A subclass has the program of its page."
     _esm, _css = page_program(), styles("page/page.css", "recorder/recorder.css")
     def __init__(self,
         answering:Answering, # who answers
@@ -170,7 +170,7 @@ _FRONT_ENDS = ("JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"
                "DATABRICKS_RUNTIME_VERSION")
 
 def _has_user() -> bool:
-    "May somebody sit in front of this notebook?"
+    "Might this notebook have a user?"
     try: kernel = getattr(get_ipython(), "kernel", None)
     except NameError: return False
     if kernel is None: return False
@@ -191,14 +191,14 @@ def _hint(self:Answering, what) -> dict: # MIME type -> text, without figures
 # %% ../../nbs/record/06_page.ipynb #show
 @patch
 def show(self:Answering):
-    "Show the page here, whoever may be there."
+    "Show the page here, even if no user is detected."
     how = f"Run this cell to {self.verb}; until then, Jupyter may say below that a model was not found."
     display(self._hint(how), raw=True)
     display(self.widget)
 
 @patch
 def _ipython_display_(self:Answering, **kwargs):
-    "The page where somebody can use it, and a hint everywhere."
+    "The page if there is a user, and a hint in any case."
     if _has_user(): return self.show()
     how = f"Run this notebook in Jupyter to {self.verb}; where nothing appears, its .show() shows it."
     display(self._hint(how), raw=True)

@@ -70,7 +70,7 @@ def _prompts(
 def _free_prompt(
     language:str|None, # ISO 639-1 code
 ) -> Prompt: # without a text
-    "What stands for free speech: a prompt with an id of its own."
+    "Free speech: a prompt without a text, with its own id."
     return Prompt(f"{FREE}-{secrets.token_hex(5)}", "", language)
 
 def is_free(
@@ -117,7 +117,7 @@ class Reading:
 # %% ../../nbs/record/05_reading.ipynb #covering
 @patch
 def _covering(self:Reading, cover, names) -> list: # of `Prompt`
-    "The prompts by what the dataset lacks; what was read of them does not count, so that the order stays."
+    "The prompts in the order of what the dataset lacks; clips read from them do not count, so that the order stays."
     if self.prompts is None: raise RecorderError("cover and names order prompts; free speech has none")
     own = {p.id for p in self.prompts}
     rows = SpeechDataset.open(self.folder/"data.jsonl") if cover else []
@@ -151,7 +151,7 @@ def _open(self:Reading, speaker):
 def choose_speaker(self:Reading,
     speaker:str, # pseudonym, new or known
 ):
-    "Somebody else reads from here on."
+    "Switch to another speaker."
     _check_speaker(speaker)
     with self.editing() as d:
         if speaker not in d["speakers"]: d["speakers"].append(speaker)
@@ -207,7 +207,7 @@ _MAX_TEXT = 200_000 # characters; a short novel
 
 @patch
 def texts(self:Reading) -> list: # of dicts with id, title and prompts; the newest first
-    "What was added in the page."
+    "The texts that were added on the page."
     f = self.private/"texts.json"
     try: s = f.stat()
     except FileNotFoundError: return []
@@ -235,7 +235,7 @@ def _add(self:Reading, title, prompts) -> int: # how many
 # %% ../../nbs/record/05_reading.ipynb #script
 @patch
 def script(self:Reading) -> list: # of `Prompt`, each once
-    "All that there is to read: the texts that were added, then the prompts."
+    "All prompts: those of the added texts, then the others."
     own = [p for o in self.texts() for p in o["prompts"]]
     return list({p.id: p for p in [*own, *(self.prompts or [])]}.values())
 
@@ -300,7 +300,7 @@ def find_results(
     folder:Path, # of the dataset
     n:int=12, # how many, the newest first
 ) -> list: # paths of eval_results.json
-    "Evaluations near a dataset."
+    "Evaluations in folders near a dataset."
     found = {p.resolve() for base in (Path.cwd(), folder.resolve().parent) for depth in ("", "*/", "*/*/")
              for p in base.glob(f"{depth}eval_results.json")}
     return sorted(found, key=lambda p: -p.stat().st_mtime)[:n]
@@ -308,7 +308,7 @@ def find_results(
 # %% ../../nbs/record/05_reading.ipynb #offered
 @patch
 def offered(self:Reading) -> list: # of `Prompt`
-    "The prompts on offer: every text that was added, and the first of the others."
+    "The prompts on offer: all of the added texts, and the first of the others."
     own = sum(len(o["prompts"]) for o in self.texts())
     return self.script()[:own + self.saved()["shown"]]
 
@@ -335,7 +335,7 @@ def current(self:Reading,
 def kept(self:Reading,
     prompt:Prompt, # a take of it is a clip now
 ):
-    "Go on after a prompt."
+    "Continue after a prompt."
     self.chosen = None
     if self.free and self.free.id == prompt.id: self.free = _free_prompt(self.language)
 
@@ -387,7 +387,7 @@ def goto(self:Reading,
 ):
     "Read this one now."
     found = next((p for p in self.script() if p.id == prompt), None)
-    if found is None: raise RecorderError("this prompt is not in the list any more: open the list again")
+    if found is None: raise RecorderError("this prompt is no longer in the list: open the list again")
     self.skip(prompt, False)
     self.chosen = found
 

@@ -30,7 +30,7 @@ from .takes import RecorderError, Take, is_id, take_folder, utc_now, write_part
 from .uploads import MAX_TRANSCRIPT, Uploads
 
 # %% ../../nbs/record/07_recorder.ipynb #gate
-TAKES = QualityGate(max_silence=.9) # a take of which nine tenths are silence has a word in it at best: trim it
+TAKES = QualityGate(max_silence=.9) # a take that is nine tenths silence holds a word at best: trim it
 
 # %% ../../nbs/record/07_recorder.ipynb #widget
 class RecorderWidget(PageWidget):
@@ -49,12 +49,12 @@ class Recorder(Answering):
         speaker:str|None=None, # pseudonym; None draws one and keeps it with the dataset
         n:int=10, # prompts on offer at first, and more each time
         goal:float|None=None, # minutes of speech to record; the page shows how much is left. None: no goal
-        gate:QualityGate|None=None, # what is too short, quiet, noisy ...; None: `TAKES`
+        gate:QualityGate|None=None, # limits for takes that are too short, quiet, noisy ...; None: `TAKES`
         check=None, # function of (samples at 16 kHz, language) that transcribes a take, to compare it with its script
-        live=None, # `Live` of share.live: writes what is read beside the prompt, while it is read
-        auto_stop:float|None=None, # stop after so many seconds of silence, once there was speech; None: never
+        live=None, # `Live` of share.live: shows a live transcript below the prompt
+        auto_stop:float|None=None, # stop after this many seconds of silence, once there was speech; None: never
         auto_keep:bool=False, # keep a take at once if nothing is wrong with it?
-        longest:float=900, # a take ends by itself after so many seconds
+        longest:float=900, # a take ends by itself after this many seconds
         license:str|None=None, # license of the clips, such as "CC-BY-4.0", written in their rows
         consent:str=CONSENT, # what the speaker agrees to
         cover:bool=False, # prompts in the order of what the dataset lacks, rather than their own
@@ -71,11 +71,11 @@ class Recorder(Answering):
 # %% ../../nbs/record/07_recorder.ipynb #rec-open
 @patch
 def _open(self:Recorder):
-    "Take over what earlier sessions left."
+    "Take over the takes of earlier sessions."
     self._takes = take_folder(self.folder/".recorder"/"takes")
     Answering.__init__(self, self._takes.lock, self._takes.recorders)
     self.title,self._rev,self._undo,self._files = self.folder.name,0,[],{}
-    self._pace = [0., 0., None] # s at the recorder, s that were recorded, time of the last clip
+    self._pace = [0., 0., None] # s at the recorder, s recorded, time of the last clip
     self._exported = None
     self._inbox = self._takes.folder/f"uploads-{secrets.token_hex(4)}" # where files arrive
     self.uploads = Uploads(self.dataset, self.language, self.gate)
@@ -150,7 +150,7 @@ _QUIET = 1.5 # s of silence after which a take ends, if the page switches that o
 
 @patch
 def _settings(self:Recorder) -> dict: # JSON-able
-    "What `Recorder` was given, and what was switched in the page."
+    "The arguments of `Recorder`, overridden by the switches of the page."
     view = self.reading.saved()["view"]
     s = self.settings | view
     if "auto_stop" in view: s["auto_stop"] = (self.settings["auto_stop"] or _QUIET) if view["auto_stop"] else None
@@ -189,7 +189,7 @@ def _part(self:Recorder, take:str, offset:int, data:memoryview|bytes):
     if t.discarded:
         raise RecorderError(
             "this take was kept or discarded in another page meanwhile; download it if you need the rest")
-    if t.finished and t.interrupted: t.finished = False # it was given up too early
+    if t.finished and t.interrupted: t.finished = False # it was closed too early
     if t.finished: return dict(have=2*t.samples)
     if offset + len(data) > 2*t.sampling_rate*(self.settings["longest"] + 60):
         raise RecorderError("the take is longer than `longest` allows")
@@ -199,7 +199,7 @@ def _part(self:Recorder, take:str, offset:int, data:memoryview|bytes):
 
 # %% ../../nbs/record/07_recorder.ipynb #live
 class _Heard:
-    "What is written of a take while it is read."
+    "The live transcript of a take."
     def __init__(self, take:str):
         self.take, self.speech, self.have, self.parts = take, None, 0, 0 # speech: of `Live.listen`
 
@@ -248,7 +248,7 @@ def _end(self:Recorder, take:str, samples:int, interrupted:bool=False):
 # %% ../../nbs/record/07_recorder.ipynb #known-op
 @op_without_state
 def _known(self:Recorder, take:str):
-    "What became of a take that the browser has kept?"
+    "What became of a take in the browser's storage?"
     if take in self.clips.index()["takes"]: return dict(what="kept")
     t = self._takes.takes.get(take)
     if t is None: return dict(what="unknown")
@@ -362,9 +362,9 @@ class UndoStep:
 # %% ../../nbs/record/07_recorder.ipynb #restore
 @patch
 def _restore(self:Recorder,
-    step:UndoStep, # what to take back
+    step:UndoStep, # what to undo
 ):
-    "Bring back what `step` says. Takes come first, so that at no moment a recording is nowhere."
+    "Restore what `step` says. Takes come first, so that a recording always exists somewhere."
     self._takes.set_aside(step.takes, False)
     try:
         if step.added: self.clips.remove([step.added])
@@ -391,7 +391,7 @@ def _can_undo(self:Recorder,
 
 @op
 def _undo_(self:Recorder):
-    "Take back the last operation. A step that can no longer be restored is forgotten: it must not block the others."
+    "Undo the last operation. A step that can no longer be restored is forgotten: it must not block the others."
     if not self._undo: raise RecorderError("there is nothing to undo")
     step = self._undo.pop()
     try: self._restore(step)
@@ -499,7 +499,7 @@ def _result_name(path): # such as "runs/lora"
 
 @op_without_state
 def _results(self:Recorder):
-    "Evaluations near, the newest first."
+    "Nearby evaluations, newest first."
     return dict(results=[dict(id=str(i), name=_result_name(p)) for i,p in enumerate(self._found())])
 
 # %% ../../nbs/record/07_recorder.ipynb #add-wrong
@@ -510,7 +510,7 @@ def _found(self:Recorder) -> list: return find_results(self.folder)
 def _add_wrong(self:Recorder, result:str):
     "Read what a model got wrong; `result` is a name as `results` gives it."
     path = next((p for p in self._found() if _result_name(p) == result), None)
-    if path is None: raise RecorderError(f"the evaluation {result!r:.80} is not there any more: open the list again")
+    if path is None: raise RecorderError(f"the evaluation {result!r:.80} is no longer there: open the list again")
     return dict(n=self.reading.add_wrong(path, title=f"what {result} got wrong"))
 
 # %% ../../nbs/record/07_recorder.ipynb #read-again
@@ -557,7 +557,7 @@ def _again(self:Recorder, clip:str):
 # %% ../../nbs/record/07_recorder.ipynb #empty
 @patch
 def empty_trash(self:Recorder) -> int: # clips deleted for good
-    "Delete for good what lies in the trash, and takes that were discarded."
+    "Delete the trash and discarded takes for good."
     with self._takes.lock:
         n = self.clips.empty_trash()
         for t in [t for t in self._takes.takes.values() if t.discarded]: self._takes.drop(t)
@@ -584,7 +584,7 @@ def _flag(self:Recorder, take:str|None=None, clip:str|None=None, on:bool=True):
 # %% ../../nbs/record/07_recorder.ipynb #note
 @op
 def _note(self:Recorder, clip:str, text:str):
-    "Write something down about a clip; an empty note is none."
+    "Add a note to a clip; an empty note removes it."
     old = self.clips.update(clip, note=clean_text(text) if text.strip() else None)
     self._can_undo("give a clip its old note", edited=(clip, old))
 
@@ -665,19 +665,19 @@ def _file_begin(self:Recorder, file:str, name:str, size:int):
 @op_without_state
 def _file_part(self:Recorder, file:str, offset:int, data:memoryview|bytes):
     "A part of a file has come."
-    if file not in self._files: raise RecorderError("this file is not being sent any more: choose it again")
+    if file not in self._files: raise RecorderError("this file is no longer being sent: choose it again")
     return dict(have=write_part(self._files[file]["path"], offset, data))
 
 # %% ../../nbs/record/07_recorder.ipynb #file-end
 @op_without_state
 def _file_end(self:Recorder, file:str):
-    "All of a file has been sent: look at it."
+    "All of a file has been sent: check it."
     if (f := self._files.get(file)) is None: return # asked twice
     have = f["path"].stat().st_size if f["path"].exists() else 0
     if have < f["size"]: return dict(have=have)
     if not f["size"]: f["path"].touch()
     del self._files[file]
-    self.uploads.dataset = self.clips.rows() # what is in it by now counts as there already
+    self.uploads.dataset = self.clips.rows() # its current content counts as already there
     try: self.uploads.add(f["path"], f["name"])
     except VoxtralNBError:
         f["path"].unlink(missing_ok=True)
@@ -704,7 +704,7 @@ def _upload_remove(self:Recorder, upload:int):
 # %% ../../nbs/record/07_recorder.ipynb #file-save
 @op
 def _upload_save(self:Recorder):
-    "Save the files that nothing is wrong with."
+    "Save the files without a problem."
     version = self._consented()
     self.uploads.dataset = self.clips.rows()
     rows,left = self.uploads.save(speaker=self.speaker, license=self.license, consent=version, created_at=utc_now())
@@ -716,7 +716,7 @@ def _upload_save(self:Recorder):
 # %% ../../nbs/record/07_recorder.ipynb #summary
 @dataclass
 class RecordingSummary:
-    "Where a recording session stands."
+    "The state of a recording session."
     folder:str # name of the dataset's folder
     clips:int # in the dataset
     seconds:float # of audio in it
@@ -738,7 +738,7 @@ class RecordingSummary:
 # %% ../../nbs/record/07_recorder.ipynb #summary-fn
 @patch
 def summary(self:Recorder) -> RecordingSummary:
-    "Where this dataset and this speaker stand."
+    "The state of this dataset, for this speaker."
     with self._takes.lock: s,seen,pending = self.state(),self.clips.index(),len(self._pending())
     trash = self.clips.trash(create=False)
     return RecordingSummary(folder=self.folder.name, clips=s["clips"], seconds=s["seconds"],

@@ -95,7 +95,7 @@ def _shown_draft(self:Review, id, accepted) -> dict: # JSON-able
 
 @patch
 def _peaks(self:Review, id) -> list: # 0 to 100
-    "The waveform of a draft, as high as the page allows: somebody looks for words in it."
+    "The waveform of a draft, scaled to the full height, since people look for words in it."
     x = read_audio(self.drafts.clip(id))
     return peaks((x*(32_000/max(1e-4, np.abs(x).max()))).astype(np.int16), _PEAKS)
 
@@ -141,7 +141,7 @@ def _back_(self:Review):
 # %% ../../nbs/record/09_review.ipynb #decided
 @patch
 def _decided(self:Review, id):
-    "Go on, and remember how to get back."
+    "Continue, and remember the way back."
     self._back = [*(o for o in self._back if o != id), id][-100:]
     self._shown = None
 
@@ -151,7 +151,7 @@ def _can_undo(self:Review, label, **step): self._undo = [*self._undo, (label, st
 
 @op
 def _undo_(self:Review):
-    "Take back the last decision."
+    "Undo the last decision."
     if not self._undo: raise RecorderError("there is nothing to undo")
     label, step = self._undo[-1]
     if step.get("edited"): self.drafts.accept(step["shown"], step["edited"]["text"])
@@ -164,7 +164,7 @@ def _undo_(self:Review):
 # %% ../../nbs/record/09_review.ipynb #sure
 @op
 def _accept_sure(self:Review, least:int|float):
-    "Accept what the model is sure of, without looking."
+    "Accept all drafts that the model is sure of, unseen."
     ids = self.drafts.accept_sure(least, **self.row_keys)
     if ids: self._can_undo(f"make drafts of {counted(len(ids), 'clip')} again", accepted=ids)
     self._shown = None

@@ -36,7 +36,7 @@ def utc_now() -> str: # such as "2026-11-22T07:15:00+00:00"
 # %% ../../nbs/record/03_takes.ipynb #read-json
 def read_json(
     path:Path, # a file of ours
-    default:dict, # what it says if it is not there
+    default:dict, # its content if it does not exist
 ) -> dict:
     "Read a JSON object, or say what is wrong with the file."
     try: d = strict_json(path.read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ def read_json(
 def editing_json(
     path:Path, # a file of ours
     lock:Path, # lock file that all who change it take
-    **default # what it says if it is not there
+    **default # its content if it does not exist
 ): # the object in it, which is written back at the end
     "Change a JSON file that others may be changing too."
     try:
@@ -100,7 +100,7 @@ class Take:
     quality:dict|None = None # `AudioQuality` of it
     peaks:list = field(default_factory=list) # its waveform: 200 times the largest sample, in percent
     edges:list|None = None # [first sample, one past the last] of what is not silence at its ends
-    trimmed:bool = False # is only what lies within `edges` kept?
+    trimmed:bool = False # is only the part within `edges` kept?
 
 # %% ../../nbs/record/03_takes.ipynb #peaks
 def peaks(
@@ -135,7 +135,7 @@ class TakeFolder:
 
     def __getitem__(self, id) -> Take:
         if id in self.takes: return self.takes[id]
-        raise RecorderError("this take is not here any more: it was kept or discarded elsewhere")
+        raise RecorderError("this take is no longer here: it was kept or discarded elsewhere")
 
 # %% ../../nbs/record/03_takes.ipynb #shelf-files
 @patch
@@ -241,7 +241,7 @@ def set_aside(self:TakeFolder,
 ):
     "Discard takes, or bring them back."
     if any(t.id not in self.takes for t in takes):
-        raise RecorderError("the take is not there any more; nothing was changed")
+        raise RecorderError("the take is no longer there; nothing was changed")
     for t in takes: t.discarded = discarded
     for t in takes: self.save(t)
 
@@ -265,12 +265,12 @@ def _take(
     except (OSError, ValueError, TypeError) as e:
         raise RecorderError(
             f"{path} cannot be used ({e}); its samples are in {path.with_suffix('.pcm').name}; move both "
-            f"away to go on") from None
+            f"away to continue") from None
 
 # %% ../../nbs/record/03_takes.ipynb #adopt
 @patch
 def _adopt_from(self:TakeFolder,
-    d:Path, # folder of a process that is gone
+    d:Path, # folder of an ended process
     known:set, # ids of takes that are clips of the dataset already
 ): # yields the takes that were taken over
     for f in sorted(d.glob("*.json")):
@@ -286,7 +286,7 @@ def _adopt_from(self:TakeFolder,
 def adopt(self:TakeFolder,
     known:set, # ids of takes that are clips of the dataset already
 ) -> list: # takes that were taken over
-    "Take over the takes of processes that are gone."
+    "Take over the takes of ended processes."
     new = []
     for d in self.root.iterdir():
         if d == self.folder or not d.is_dir() or d.is_symlink(): continue

@@ -86,12 +86,12 @@ def row(self:Upload) -> dict: # JSON-able; without its path
 def _promise(
     path:Path, # audio file
 ) -> str|None: # what to look at
-    "Is a WAV's length unknown? Programs that write to a pipe leave it so, and a copy that broke off looks the same."
+    "Is a WAV's length unknown? Programs that write to a pipe leave it unknown, and an incomplete copy looks the same."
     with open(path, "rb") as f: head = f.read(8)
     size, there = int.from_bytes(head[4:], "little") + 8, path.stat().st_size
     if head[:4] != b"RIFF" or size < 2**31: return None
     return (f"its header promises {size/1e9:.1f} GB where {there/1e6:.2f} MB are, as if its length was not known: "
-            f"listen whether it is whole")
+            f"listen whether it is complete")
 
 # %% ../../nbs/record/02_uploads.ipynb #listen
 MAX_SECONDS = 3600 # s; a longer file has to be cut first
@@ -134,7 +134,7 @@ _TIMES = r"[\[(<]\d{1,2}:\d\d|\d\d:\d\d[:.,]\d\d|\d+ \d{3,} \S|(\S+ ){0,2}\d+\.\
 def _text_warning(
     text:str|None, # transcript
 ) -> str|None: # what to look at
-    "Is there something in a transcript that nobody says?"
+    "Does a transcript begin with something that nobody said?"
     if text and re.match(_TIMES, text):
         return f"its transcript begins with what look like times ({text[:20]}…): delete them"
 
@@ -292,7 +292,7 @@ def _in_order(self:Uploads,
 def _leave(self:Uploads,
     u:Upload, # which
 ):
-    "Take a recording out; lines that go by order stay with the others."
+    "Remove a recording; lines assigned by order stay with the others."
     ever = _named(self._uploads + self._gone)
     for t in self._lists:
         if t.lines is None or t.bound or ever(last_part(t.full)[:-4]): continue
@@ -323,7 +323,7 @@ def _judge(self:Uploads,
     heard:dict, # hash of samples -> `Upload`, of those before it
     known:dict, # hash of samples -> path, of what the dataset holds
 ):
-    "Write down what is wrong with a recording."
+    "Note the problems of a recording."
     if u.broken: # nobody needs its transcript
         u.problems.append(u.broken)
         return
@@ -346,10 +346,10 @@ def _judge(self:Uploads,
 # %% ../../nbs/record/02_uploads.ipynb #language
 def _language(
     said:list, # languages that lists name
-    told:str|None, # language that these `Uploads` were told
+    told:str|None, # default language of these `Uploads`
     warnings:list, # gets what to look at
 ) -> str|None: # ISO 639-1 code; something else if there is nothing better
-    "The language of a recording: as a list says it, if it can be used, else as told."
+    "The language of a recording: from a list if it is valid, else the default."
     for o in map(language_of, said):
         try: return check_language(o)
         except ConfigError as e:
@@ -363,7 +363,7 @@ def _choose(
     said:list, # of (name of the list, how many recordings are called so, `_Entry`)
     language:str|None, # where no list names one
 ):
-    "Take the transcript of a recording from what the lists say."
+    "Take the transcript of a recording from the lists."
     u.problems, u.warnings, u.parts = [], [], []
     u.text = u.typed if u.typed is not None else said[0][2].text if said else None
     u.language = u.spoken or _language([o.language for *_,o in said if o.language], language, u.warnings)
@@ -419,7 +419,7 @@ def _at(self:Uploads, i): # `Upload`
 def by_id(self:Uploads,
     id:int, # as `row` gives it
 ) -> Upload:
-    "The recording with an id, wherever it stands by now."
+    "The recording with an id, whatever its current position."
     for u in self._uploads:
         if u.id == id: return u
     raise UploadError(f"recording {id!r} is not here any more")
@@ -460,7 +460,7 @@ def remove(self:Uploads,
 def paste(self:Uploads,
     text:str, # one transcript a line: in the order of `items`, or as "name: text"
 ) -> list: # of `Upload`: those that have a new transcript
-    "Give out lines of text as transcripts, as if each were typed."
+    "Assign lines of text as transcripts, as if each were typed."
     lines, items = _lines_of(text), self.items
     if not items: raise UploadError("there are no recordings yet: add them first, then paste")
     if not lines: raise UploadError("the pasted text is empty")
@@ -484,7 +484,7 @@ def paste(self:Uploads,
     return [u for u,_ in pairs]
 
 # %% ../../nbs/record/02_uploads.ipynb #html
-# colour, and what a screen reader says
+# color, and what a screen reader says
 _SIGNS = {"✗": ("#d33", "cannot be saved"), "!": ("#a66a00", "look at it"), "✓": ("#1d873b", "can be saved")}
 
 def _line(sign, what): # one of `_SIGNS`, text

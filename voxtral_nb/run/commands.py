@@ -399,7 +399,7 @@ def _add_check(
     p.add_argument("data", metavar="DATA", help="A dataset folder, a list of transcripts, or a Hub dataset id.")
     p.add_argument("--held", metavar="DATA", help="Evaluation data, to find clips and sentences that are also in DATA.")
     p.add_argument("--rows-only", action="store_true", help="Do not decode the audio.")
-    p.add_argument("--model", metavar="MODEL", help="Let a model listen too, and name transcripts that it contradicts: "
+    p.add_argument("--model", metavar="MODEL", help="Also transcribe with a model, and list what it contradicts: "
                    "a Hub id, a folder, or 'tiny'.")
     p.add_argument("--language", metavar="CODE", help="With --model: language of rows that name none, such as 'en'. "
                    "Default: the model detects it.")
@@ -431,7 +431,7 @@ def _check(
 
 # %% ../../nbs/run/04_commands.ipynb #data-check-doubts
 def _doubts(a:argparse.Namespace) -> dict: # of the command's flags; number of a row -> what was heard
-    "Let the model listen, and list what it contradicts, worst first."
+    "Transcribe the clips, and list transcripts that the model contradicts, worst first."
     from voxtral_nb.measure.doubts import alignment_doubts
     found = alignment_doubts(a.data, a.model, language=a.language)
     for o in found.table.itertuples():
@@ -457,7 +457,8 @@ _CARE = dict( # subcommand -> (what it does, module, function, flags: name -> (t
                  unknown_times=(("list", "drop"), "Rows whose words have no times: list them and keep their sound, or "
                                 "drop them. Default: list."))),
     withdraw=("Remove the clips of a speaker, or those of a withdrawn consent.", "privacy", "withdraw",
-              dict(speaker=(str, "Who withdraws."), consent=(str, "Version of the consent that is withdrawn."))))
+              dict(speaker=(str, "The speaker who withdraws."),
+                   consent=(str, "Version of the consent that is withdrawn."))))
 
 _META = {float: "X", str: "TEXT"}
 
@@ -505,7 +506,7 @@ def _care(
                           skipped=len(done.skipped), log=None if done.dry_run else str(done.log))))
 
 def _erase(source, whose, dry_run) -> str:
-    "Delete what there is of somebody, in the dataset and in the cache."
+    "Delete the clips of a speaker or a consent, in the dataset and in the cache."
     from voxtral_nb.data.privacy import copies, erase
     found = copies(source, **whose)
     if dry_run: return f"would be deleted, {found}"
@@ -520,10 +521,10 @@ def _add_retention(
     p:Parser, # of voxtral-data retention
 ): # function of the parser and the parsed flags
     "Add the flags of voxtral-data retention."
-    p.description = "List the clips that are older than promised, by created_at."
+    p.description = "List the clips that are older than N days, by their created_at."
     p.usage = "voxtral-data retention DATA --days N"
     p.add_argument("data", metavar="DATA", help="A dataset folder, or its list of rows.")
-    p.add_argument("--days", type=int, metavar="N", required=True, help="How long clips may be kept.")
+    p.add_argument("--days", type=int, metavar="N", required=True, help="Days that clips may be kept.")
     def command(p, a):
         from voxtral_nb.data.privacy import retention
         r = retention(a.data, a.days)
@@ -532,9 +533,9 @@ def _add_retention(
     return command
 
 # %% ../../nbs/run/04_commands.ipynb #data-draft
-_DRAFT_HELP = """Transcribe the recordings in a folder into drafts.jsonl, with a confidence for each word. Run it again
-to continue where it stopped; with another model, drafts without a decision are written again. Correct drafts in a
-notebook: Review("talks").
+_DRAFT_HELP = """Transcribe the recordings in a folder into drafts.jsonl, with a confidence for each word. Run it
+again to continue where it stopped; with another model, drafts without a decision are written again.
+Correct drafts in a notebook, with Review("talks").
 
 examples:
   voxtral-data draft talks --model-id runs/pt/final-model --language pt
@@ -574,8 +575,9 @@ def _draft(
     print(json.dumps(dict(drafts=len(drafts.rows), left=len(left), accepted=len(drafts.accepted()), unseen=unseen)))
 
 # %% ../../nbs/run/04_commands.ipynb #data-align
-_ALIGN_HELP = """Find when each word ends, as training Voxtral Realtime needs it, for rows without word times. OUT is a
-new dataset with `words`, and for each row the method and a confidence. Run it again to continue where it stopped.
+_ALIGN_HELP = """Find when each word ends, for rows without word times: training Voxtral Realtime needs it.
+OUT is a new dataset with `words`, and for each row the method and a confidence. Run it again to
+continue where it stopped.
 
 examples:
   voxtral-data align my_speech my_speech-timed --model-id mistralai/Voxtral-Mini-4B-Realtime-2602
@@ -614,7 +616,7 @@ _DATA_COMMANDS = dict(convert=("Write speech in another format.", _add_convert),
                       align=("Find when each word ends, for Voxtral Realtime.", _add_align),
                       draft=("Transcribe long recordings, to be corrected.", _add_draft),
                       **{k: (o[0], _add_care(k)) for k,o in _CARE.items()},
-                      retention=("List clips that were kept too long.", _add_retention))
+                      retention=("List clips that are older than a number of days.", _add_retention))
 
 def voxtral_data(
     argv:list[str]|None=None, # arguments; None: those of the process

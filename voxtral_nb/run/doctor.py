@@ -67,7 +67,7 @@ def _checked(
     check, # generator function
     *args, # of it
 ) -> Diagnosis:
-    "The findings of a check; what it raises becomes one of them."
+    "The findings of a check; an exception becomes one of them."
     found = []
     try:
         with redirect_stdout(sys.stderr):
@@ -180,7 +180,7 @@ def _check_disk(
 
 # %% ../../nbs/run/05_doctor.ipynb #check-extras
 _COST = dict(audio="M4A, MP4, WebM and other formats of FFmpeg cannot be read",
-             vad="pauses are found by level in place of silero-vad, which is worse in noise",
+             vad="pauses are found by level instead of silero-vad, which is worse in noise",
              care="voxtral-data loudness does not run, and the languages of texts are not checked",
              quant="no 4-bit weights and no 8-bit optimizer", studio="voxtral-studio does not run (Studio(...) does)",
              demo="voxtral-demo does not run")
@@ -344,7 +344,7 @@ def doctor(
     revision:str|None=None, # of a Hub model
     output_dir:str="runs", # where runs go
     offline:bool=False, # do not ask the Hub?
-    timeout:float=5, # s that the Hub has for an answer
+    timeout:float=5, # s to wait for the Hub
 ) -> Diagnosis:
     "Look at this machine, its packages, and a model."
     from huggingface_hub import constants
@@ -358,14 +358,14 @@ def doctor(
     return Diagnosis(found)
 
 # %% ../../nbs/run/05_doctor.ipynb #voxtral-doctor
-_HELP = """Say what this machine, its packages and a model look like to voxtral_nb: paste it into an issue.
+_HELP = """Check this machine, its packages and a model for problems. The output can be pasted into an issue.
 
 examples:
   voxtral-doctor
   voxtral-doctor --model mistralai/Voxtral-Mini-4B-Realtime-2602
   voxtral-doctor --model runs/pt/final-model --offline --json
 
-It ends with 1 if there is a problem. No token, user name or home folder is shown."""
+The exit status is 1 if there is a problem. No token, user name or home folder is shown."""
 
 def voxtral_doctor(
     argv:list[str]|None=None, # arguments; None: those of the process
@@ -377,7 +377,7 @@ def voxtral_doctor(
     p.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a Hub model. Default: main.")
     p.add_argument("--output-dir", metavar="DIR", default="runs", help="Where runs go. Default: runs.")
     p.add_argument("--offline", action="store_true", help="Do not ask the Hub.")
-    p.add_argument("--timeout", metavar="S", type=float, default=5, help="Seconds that the Hub has. Default: 5.")
+    p.add_argument("--timeout", metavar="S", type=float, default=5, help="Seconds to wait for the Hub. Default: 5.")
     p.add_argument("--json", action="store_true", help="Print JSON.")
     def look(p:Parser, a:argparse.Namespace):
         flags = {k: v for k,v in vars(a).items() if k != "json"}

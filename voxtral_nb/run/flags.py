@@ -122,9 +122,9 @@ def run(
 
 # %% ../../nbs/run/03_flags.ipynb #flag-default
 def flag_default(
-    shown, # what a missing flag comes to, in words; empty: nothing to say
+    shown, # what a missing flag means, in words; empty: no default to show
 ) -> str: # such as " Default: on."
-    "How help ends on a default."
+    "The default, as help ends with it."
     if shown in ("", None): return ""
     shown = re.sub("^'([^']*)'$", r"\1", str(shown)) # nobody types quotes
     return f" Default: {shown}.".replace("%", "%%")

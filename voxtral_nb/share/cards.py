@@ -274,7 +274,7 @@ def _report(
     d:dict, # of eval_results.json
     file:Path, # for messages
 ) -> EvalReport:
-    "What was measured; its figures must be those of its clips."
+    "The evaluation; its rates must match its clips."
     o = EvalReport.from_dict(d)
     errors, words = (int(o.table[k].sum()) for k in ("errors", "words"))
     said = o.rates["wer"]
@@ -351,9 +351,9 @@ def _run_facts(run:Path, weights:str, cfg:RunConfig, record:dict, results:dict, 
 # %% ../../nbs/share/01_cards.ipynb #passed
 def _with_passed(
     record:dict, # of a run
-    stream:dict|None, # what the run took from its stream; None: it trained on a dataset
+    stream:dict|None, # what the run read from its stream; None: it trained on a dataset
 ) -> dict: # the record
-    "Put what passed in place of the first clips."
+    "Replace the first clips by what was read from the stream."
     if not stream: return record
     train = {k: record["data"]["train"][k] for k in ("source", "fingerprint")}
     train |= {k: stream[k] for k in ("clips", "hours", "languages", "skipped", "sources")}
@@ -383,7 +383,7 @@ def check_weights(
     found:dict|None=None, # file -> SHA-256 of the weights that would be used; None: hash those of `run.model_dir`
     log=print, # called with a line if the results name no weights
 ):
-    "`CardError` unless the weights are those that the results are about."
+    "`CardError` unless these are the weights that the results were measured on."
     from voxtral_nb.training.checkpoints import weights_hashes
     if (known := run.results.get("weights")) is None:
         return log(f"{run.run_dir}: its results name no weights, as an earlier version wrote them; nothing shows that "
@@ -420,7 +420,7 @@ def base_facts(
 # %% ../../nbs/share/01_cards.ipynb #codes
 def trained_languages(
     run:RunFacts, # from `read_run`
-    language:str|Sequence[str]|None=None, # ISO 639-1, in place of what the run recorded
+    language:str|Sequence[str]|None=None, # ISO 639-1, instead of what the run recorded
 ) -> list[str]: # the most frequent first; empty if no row named one
     "The languages of the training data."
     given = [language] if isinstance(language, str) else list(language or ())
@@ -469,7 +469,7 @@ def _set_words(
 def measured_rates(
     run:RunFacts, # what the card is about
 ) -> dict|None: # rates, clips of these weights; None: not measured
-    "What was measured of the weights that the card is about."
+    "The error rates of the weights that the card is about."
     if run.after is not None: return dict(rates=run.after.rates, clips=run.after.n_clips)
     if run.weights == "best":
         return dict(rates=run.best["rates"], clips=run.best["eval_clips"])
@@ -480,7 +480,7 @@ def eval_results(
     run:RunFacts, # from `read_run`
     private_data:bool=False, # hide the name of the evaluation set?
 ) -> list: # huggingface_hub's `EvalResult`s in percent, after and, if measured, before; empty if nothing was measured
-    "What was measured, as the Hub's metadata has it."
+    "The evaluation as Hub metadata."
     from huggingface_hub import EvalResult
     now, s, b = measured_rates(run), _set(run, "eval", private_data), run.before
     if now is None: return []
@@ -612,7 +612,7 @@ def _examples(
     n:int=8, # spread evenly
     most:int=5, # those with the most errors, of the others
 ) -> tuple: # two lists of rows: said, before, after, errors
-    "Clips of the evaluation set, and what the model made of them."
+    "Clips of the evaluation set, with the transcripts before and after."
     import numpy as np
     a, b = run.after, run.before if _same_clips(run.after, run.before) else None
     if a is None: return [], []
@@ -712,7 +712,7 @@ def _course(
 def _hardware(
     run:RunFacts,
 ) -> list[tuple]: # what, value
-    "What it ran on and what it cost, as far as that was measured."
+    "The hardware, time and memory, as far as they were measured."
     m, r, a, rows = run.record.get("machine") or {}, run.results, run.after, {}
     gpu = m.get("gpus") if not str(m.get("device", "cuda")).startswith("cpu") else None
     if gpu:
@@ -839,7 +839,7 @@ def model_card(
     private_data:bool=False, # no names of data, no transcripts, no examples
     verified:dict|None=None, # result of loading it from the Hub: ok, at, clips, rates, equal, maybe error; see below
     merged:bool=False, # are the weights those of the base with the adapter merged in?
-    language:str|Sequence[str]|None=None, # ISO 639-1, in place of what the data named
+    language:str|Sequence[str]|None=None, # ISO 639-1, instead of what the data named
     template:str|Path|None=None, # file; None: `card_template()`
 ) -> str: # README.md: front matter and Markdown; plots are expected in training_results/
     "The card of a fine-tuned model."

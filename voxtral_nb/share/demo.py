@@ -38,7 +38,7 @@ class DemoError(VoxtralNBError, RuntimeError):
 # %% ../../nbs/share/03_demo.ipynb #limits
 @dataclass(frozen=True)
 class Limits:
-    "How much one visitor, and all of them together, may ask for."
+    "How much one visitor, and all visitors together, may request."
     seconds:int = 120 # of audio in one request
     megabytes:int = 20 # of a file; a larger one is cut off while it is uploaded
     queue:int = 16 # waiting requests; one is processed at a time
@@ -59,7 +59,7 @@ def demo_template() -> Path: # copy it, edit the copy, and give it as `template`
 
 # %% ../../nbs/share/03_demo.ipynb #write-live
 def _write_live(dest:Path): # folder of the demo of a streaming model
-    "What the page needs for words while one speaks."
+    "The files that the page needs for live transcription."
     page = ASSETS/"recorder"
     program = "\n".join((page/f"{o}.js").read_text(encoding="utf-8")
                         for o in ("kernel", "page", "microphone", "level", "live", "post"))
@@ -98,7 +98,7 @@ class DemoSource:
     figures:tuple = () # what was measured: name, value, unit, data, clips, normalizer
     streams:bool = False # a Voxtral Realtime: the page also writes while somebody speaks
     base_known:bool = True # is `base` the one that the adapter was trained on? False: not recorded
-    run:RunFacts|None = field(default=None, repr=False) # the run that it came from, if that is here
+    run:RunFacts|None = field(default=None, repr=False) # the run that it came from, if its folder is here
 
     @property
     def local(self) -> bool: return self.commit is None # are the weights on this machine?
@@ -170,7 +170,7 @@ def _local_base(
 def _run_of(
     path:Path, # folder
 ) -> RunFacts|None: # None: neither a run nor the model of one
-    "The run that a folder is, or whose model it holds."
+    "The run that a folder belongs to."
     if (path/"training_config.json").exists(): return read_run(path)
     weights = {"final-model": "final", "best-model": "best"}.get(path.name)
     return read_run(path.parent, weights) if weights and (path.parent/"training_config.json").exists() else None
@@ -189,7 +189,7 @@ def _trained_base(
 def _streams(config:Path) -> bool: # config.json of a full model
     "Can it write while somebody speaks, as a Voxtral Realtime can?"
     try: return family_of(strict_json(config.read_text(encoding="utf-8"))).streams
-    except (OSError, ValueError, AttributeError): return False # damaged, or unknown: what loads it says so
+    except (OSError, ValueError, AttributeError): return False # damaged or unknown: loading it will say so
 
 # %% ../../nbs/share/03_demo.ipynb #local-source
 def _run_name(run:RunFacts) -> str:
@@ -258,7 +258,7 @@ def _recorded_commit(
     info, # ModelInfo of the adapter
     name:str, # Hub id of its base
 ) -> str|None: # None: not recorded
-    "The commit of the base that an adapter was trained on, from the record that was published with it."
+    "The commit of the base that an adapter was trained on, from its published record."
     if _RECORD not in {o.rfilename for o in info.siblings}: return None
     try: d = strict_json(_download(api, info, _RECORD).read_text(encoding="utf-8"))
     except ValueError: return None
@@ -342,7 +342,7 @@ def _run_clips(
     run:RunFacts, # the run of the model
     n:int, # clips
 ) -> list[dict]: # audio, label, language; none if the set was held out of the training data, or is gone
-    "Clips of a run's evaluation set, evenly from first to last; none from outside of its folder: they are published."
+    "Clips spread evenly over a run's evaluation set; none from outside its folder, since they are published."
     from voxtral_nb.data.sources import load_speech
     c = run.config
     if not n or not c.eval_data or not Path(c.eval_data).exists(): return []
@@ -445,7 +445,7 @@ def _write_demo(
     limits:Limits, # for visitors
     title:str|None, # None: the model's name
     language:str|None, # preselected; None: the only one that the model was trained on, or automatic
-    template:str|Path|None, # in place of `demo_template()`
+    template:str|Path|None, # instead of `demo_template()`
     model:str, # where the app finds the weights
     base:dict|None, # of an adapter
     **more, # device, dtype: for the app
@@ -512,7 +512,7 @@ def _earlier(
 # %% ../../nbs/share/03_demo.ipynb #plan
 @dataclass(frozen=True)
 class _Plan:
-    "What bringing a demo up to date comes to."
+    "What to write, to remove and to keep when a demo is updated."
     write:list # paths
     remove:list
     kept:list # rewritten by their owner, and left alone
@@ -526,7 +526,7 @@ def _guard(
     overwrite:bool, # also what was changed since it was written?
     begun:tuple=(), # files that an empty one has
 ) -> _Plan:
-    "What to write and remove; `DemoError` if that would lose somebody's work."
+    "What to write and remove; `DemoError` if somebody's work would be lost."
     old = _earlier(where, paths, record, begun)
     write, remove = [p for p in new if there(p) != new[p]], [p for p in old if p not in new and there(p)]
     changed = [p for p in write + remove if there(p) and there(p) != old.get(p)] if old and not overwrite else []
@@ -574,7 +574,7 @@ def demo_app(
     limits:Limits=Limits(), # for visitors
     device:str="auto", # "auto", "cpu", "mps", "cuda"
     dtype:str="auto", # "auto", "float32", "bfloat16", "float16"
-    template:str|Path|None=None, # in place of `demo_template()`
+    template:str|Path|None=None, # instead of `demo_template()`
     api=None, # huggingface_hub.HfApi
 ): # a gradio.Blocks with the model loaded, not yet served
     "Load a model and make its page."
@@ -621,7 +621,7 @@ def _make_room(
     model:str|Path, # as given to `launch_demo`
     port:int|None, # as given to `launch_demo`
 ) -> tuple: # key of the page to come
-    "Close the page that is to be served again, or that has its port."
+    "Close the page of the same model, or on the same port."
     if port is not None and not (type(port) is int and 0 < port < 65536):
         raise DemoError(f"port {port!r} is not allowed; give a number from 1 to 65535, or none")
     key = (str(Path(model).expanduser().resolve()) if Path(model).expanduser().exists() else str(model), port)
@@ -746,7 +746,7 @@ def _build(
     title:str|None=None, # of the page
     language:str|None=None, # preselected
     license:str|None=None, # of the Space
-    template:str|Path|None=None, # in place of `demo_template()`
+    template:str|Path|None=None, # instead of `demo_template()`
     api=None, # huggingface_hub.HfApi
 ) -> dict: # what is in demo.json
     "Write all files of a Space."
@@ -784,7 +784,7 @@ def _put(
 # %% ../../nbs/share/03_demo.ipynb #space-folder
 def space_folder(
     model:str|Path|DemoSource, # folder of a run or of a model, "tiny", or a Hub id
-    dest:str|Path, # folder to write; one that this function wrote before is brought up to date
+    dest:str|Path, # folder to write; one that this function wrote before is updated
     *,
     revision:str|None=None, # of a Hub model: branch, tag or commit
     hardware:str="cpu-basic", # that the Space will have: "cpu-basic", "zero-a10g", "t4-small", ...
@@ -793,7 +793,7 @@ def space_folder(
     examples:int|Sequence=0, # to publish: number of evaluation clips, or paths, or dicts of audio, label and language
     limits:Limits=Limits(), # for visitors
     license:str|None=None, # of the Space
-    template:str|Path|None=None, # in place of `demo_template()`
+    template:str|Path|None=None, # instead of `demo_template()`
     overwrite:bool=False, # also the files that were changed since they were written there?
     api=None, # huggingface_hub.HfApi
 ) -> Path: # `dest`
@@ -921,7 +921,7 @@ def _space_plan(
     folder:Path, # what is to be there
     overwrite:bool, # also what its owner changed?
 ): # SpaceInfo, _Plan
-    "What an update of a Space comes to, as far as the guard allows."
+    "What an update of a Space would change, as far as the guard allows."
     info = ask(f"looking at the Space {space}", api, lambda: api.space_info(space, files_metadata=True))
     have, new = {o.rfilename: o for o in info.siblings or ()}, _file_hashes(folder)
     @functools.cache
@@ -1004,7 +1004,7 @@ def _or_there(
     make, # function of the hardware that makes it
     update, # function of its `SpaceInfo` that gives its hardware
 ) -> str: # hardware that it got
-    "Make a Space, or reuse one that appeared meanwhile: in another window, or by an attempt whose answer was lost."
+    "Make a Space, or reuse one that appeared meanwhile: from another window, or an attempt whose answer was lost."
     from huggingface_hub.errors import HfHubHTTPError
     def f():
         try: make(hardware)
@@ -1084,7 +1084,7 @@ def _answer(
     api_name:str, # such as "/about"
     timeout:float=_SILENT, # s
 ):
-    "What an app answers; `DemoError` if it does not in time: the client itself would wait for ever."
+    "The answer of an app; `DemoError` if it comes too late: the client itself would wait forever."
     job = client.submit(*args, api_name=api_name)
     try: return job.result(timeout=timeout)
     except TimeoutError: # also what the connection raises

@@ -1,4 +1,4 @@
-"""Speak in a notebook and read along while a Voxtral Realtime writes.
+"""Speak in a notebook and read the transcript while you speak, with Voxtral Realtime.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/share/live.html.md"""
 
@@ -24,7 +24,7 @@ from ..record.takes import RecorderError
 
 # %% ../../nbs/share/04_live.ipynb #speech
 class Speech:
-    "What is said between Start and Stop, and what the model writes of it."
+    "The speech between Start and Stop, and its transcript."
     def __init__(self,
         stream:LiveStream, # that reads it
         sampling_rate:int, # of the microphone, Hz
@@ -94,7 +94,7 @@ class LiveWidget(PageWidget):
     _esm = page_program("microphone", "level", "live")
 
 def _name(model) -> str: # what the page calls it
-    "A run by its folder, another model by its own name; never a whole path."
+    "The folder of a run, or the name of another model; never a whole path."
     if not isinstance(model, (str, Path)): return "a loaded model"
     p = Path(model)
     if not p.exists(): return str(model)
@@ -108,7 +108,7 @@ class Live(Answering):
         model, # folder of a run or of a model, "tiny-realtime", a Hub id, or a loaded Voxtral Realtime
         processor=None, # of a loaded model
         delay_ms:float|None=None, # from the end of a word to its first token; None: that of the model's run, else 480
-        longest:float=900, # Speech ends by itself after so many seconds; it bounds what may wait to be read
+        longest:float=900, # speech ends by itself after this many seconds, which limits how much may wait to be read
         title:str|None=None, # name of the model on the page
         turn=None, # lock that is held while the model reads; None: one of its own
     ):
@@ -126,7 +126,7 @@ class Live(Answering):
 
     @property
     def text(self) -> str:
-        "All that is written, a line from each Start to its Stop."
+        "The transcript, a line for each Start and Stop."
         with self.lock: return "\n".join(o.text for o in self._speech.values() if o.text)
 
     def __repr__(self): return f"Live({self.title}, {self.delay_ms:g} ms): {self.text!r}"
@@ -150,7 +150,7 @@ def state(self:Live) -> dict: # JSON-able
 def wait(self:Live,
     timeout:float|None=None, # s; None: without end
 ) -> str: # all that is written
-    "Wait until all that was said is written."
+    "Wait until everything that was said is written."
     with self.changed:
         if not self.changed.wait_for(lambda: all(o.done for o in self._speech.values()), timeout):
             raise RecorderError(f"after {timeout:g} s the transcript is still not complete: press Stop, or wait longer")
@@ -165,7 +165,8 @@ def _begin(self:Live, take:str, rate:int):
     "Somebody pressed Start."
     if take in self._speech: return
     if not 8000 <= rate <= 384_000:
-        raise RecorderError(f"the microphone says {rate} samples a second; 8,000 to 384,000 are supported: use another")
+        raise RecorderError(f"the microphone has {rate} samples per second; 8,000 to 384,000 are supported: use "
+                            "another")
     for o in self._speech.values(): o.end()
     self._speech[take] = self.listen(rate)
 
@@ -175,7 +176,7 @@ def listen(self:Live,
     sampling_rate:int, # of what comes, Hz
     tell=None, # function without arguments, called when more is written; None: this page shows it
 ) -> Speech: # takes the parts, and has the text
-    "Begin to read what is said, in a thread: here, or in a recorder that shows it."
+    "Start to read speech in a thread, for this page or for a recorder that shows it."
     speech = Speech(LiveStream(self.model, self.processor, self.delay_ms), sampling_rate, self.changed)
     threading.Thread(target=self._write, args=(speech, tell or self._tell), daemon=True).start()
     return speech
@@ -214,9 +215,9 @@ def _known(self:Live, take:str) -> Speech:
 # %% ../../nbs/share/04_live.ipynb #sound-part
 @op_without_state
 def _sound(self:Live, take:str, number:int, data:memoryview|bytes):
-    "A part of what is said has come."
+    "Receive a part of the sound."
     speech = self._known(take)
-    if len(data)%2: raise RecorderError(f"part {number} has {len(data)} bytes, which are not whole samples")
+    if len(data)%2: raise RecorderError(f"part {number} has {len(data)} bytes, which is not a whole number of samples")
     if speech.error: raise RecorderError(speech.error)
     if speech.total is not None and number >= speech.total:
         raise RecorderError("another page has begun to speak, which ended this; press Start to go on")
@@ -239,6 +240,6 @@ def _clear(self:Live):
 
 @op
 def _delay(self:Live, ms:int):
-    "Another delay, from the next Start on."
+    "Set the delay from the next Start on."
     delay_frames(ms, self.layout.frame_ms)
     self.delay_ms = ms

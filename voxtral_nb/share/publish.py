@@ -36,7 +36,7 @@ from ..core.assets import shipped_model, tiny_path
 
 # %% ../../nbs/share/02_publish.ipynb #error
 class PublishError(HubError):
-    "This cannot be published, or did not come back as it was sent: the message says why, and what to do."
+    "Something cannot be published, or did not come back as it was sent: the message says why, and what to do."
 
 # %% ../../nbs/share/02_publish.ipynb #run-reader
 def _run(
@@ -56,7 +56,7 @@ def _run(
 _PATH = r"(?:file://|~|/(?=[\w.~])|(?:\.\.?[/\\])+|[A-Za-z]:\\)"
 _LOCAL = re.compile(rf"'{_PATH}[^']*'|\"{_PATH}[^\"]*\"|(?<![\w.:/<-]){_PATH}[^\s'\",;()]*") # in quotes with its spaces
 
-def _end(path:str) -> str: # of a path of this machine: what may be told
+def _end(path:str) -> str: # of a path of this machine: the part that may be published
     if path[0] in "'\"": return f"{path[0]}{_end(path[1:-1])}{path[0]}"
     p = PureWindowsPath(path) if "\\" in path else PurePosixPath(path)
     return f"{p.parent.name}/{p.name}" if p.name in ("data.jsonl", "metadata.jsonl") and p.parent.name else p.name
@@ -111,9 +111,9 @@ _OR_MERGE = "or publish the full model (merge=True)"
 
 def _adapter_base(
     run:RunFacts, # of an adapter
-    base:str|None, # Hub id, in place of what the adapter says
+    base:str|None, # Hub id, instead of what the adapter says
     api, # HfApi; None: do not ask
-) -> str: # what adapter_config.json shall say
+) -> str: # what adapter_config.json will say
     "The base of an adapter as others can find it; `PublishError` if they cannot."
     known, said = base_facts(run), run.adapter.get("base_model_name_or_path")
     if base is None and known["base_is_tiny"]: return _SHIPPED + known["base_tiny"]
@@ -156,7 +156,7 @@ def _merge_adapter(
 _WEIGHTS = (r"(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?",
             r"(config|(generation|adapter|processor|preprocessor|tokenizer)_config)\.json",
             *sorted({re.escape(o) for f in FAMILIES for o in f.files}))
-_STATE = r"(optimizer|scheduler|scaler)\.pt", r"rng_state(_\d+)?\.pth", r"trainer_state\.json" # to go on training
+_STATE = r"(optimizer|scheduler|scaler)\.pt", r"rng_state(_\d+)?\.pth", r"trainer_state\.json" # to continue training
 _MODEL_FILES = (*_WEIGHTS,
                 r"training_results/((training_config|train_results|eval_results|trainer_state)\.json|(loss|wer)\.png)",
                 *(rf"checkpoint-\d+/{o}" for o in _WEIGHTS + _STATE))
@@ -182,10 +182,10 @@ def _files_of(
 def _model_files(
     run:RunFacts, # from `read_run`
     *,
-    base:str|None=None, # for an adapter: what its config shall say; None leaves it
+    base:str|None=None, # for an adapter: the base that its config will name; None leaves it
     merged:Path|None=None, # folder of the merged model; None: the run's own
     private_data:bool=False, # hide what the data is called, and what was said?
-    optimizer:bool=False, # the last checkpoint too, with which training can go on?
+    optimizer:bool=False, # the last checkpoint too, to continue training from?
 ) -> dict: # path in the repository -> file, or bytes; without README.md
     "The files of a run, as a repository has them."
     out = _files_of(merged or run.model_dir, merged or run.run_dir, _WEIGHTS)
@@ -217,12 +217,12 @@ class Published:
     verified:object = None # `Verification` or `DatasetVerification`; None: not verified
 
     @property
-    def ok(self) -> bool: # False only if it was verified, and is not what it should be
+    def ok(self) -> bool: # False only if verification found a difference
         return self.verified is None or self.verified.ok
 
 @patch
 def summary(self:Published) -> str: # a few lines
-    "What was done, in words."
+    "The outcome as text."
     if self.folder:
         return (f"dry run: nothing was sent; {self.repo_type} {self.repo_id} would hold what is in {self.folder}:\n"
                 + _file_list(self.folder))
@@ -266,7 +266,7 @@ def _begin(
     repo_type:str, # "model" or "dataset"
     dry:bool, # is it a dry run?
 ) -> tuple: # HfApi or None, full name, RepoInfo or None
-    "Who publishes, where to, and what is there."
+    "The account, the full repository name, and what the repository holds."
     try:
         api = hub_client(api)
         who = account(api)
@@ -288,9 +288,9 @@ def _push(
     info, # RepoInfo of what is there; None: nothing
     private:bool|None, # None: private if it is new
     message:str, # title of the commit
-    ours, # patterns of paths that a push may take away
+    ours, # patterns of paths that a push may remove
     card_later:bool=False, # does a commit with the card follow anyway? then none for the card alone
-    dry_run:str|Path|None=None, # folder to write in place of the repository
+    dry_run:str|Path|None=None, # folder to write instead of the repository
 ) -> Published:
     "Make the repository hold `files`, or write what it would hold."
     if dry_run is None:
@@ -299,7 +299,7 @@ def _push(
         return Published(repo_id=repo_id, repo_type=repo_type, url=done.url, commit=done.commit, private=done.private,
                          changes=done.changes)
     changes = api and compare_files(files, repo_files(api, repo_id, repo_type, info.sha) if info else {}, ours)
-    if api: print(f"{repo_id} would change:\n{changes}" if changes else f"{repo_id} holds all of it already")
+    if api: print(f"{repo_id} would change:\n{changes}" if changes else f"{repo_id} is already up to date")
     return Published(repo_id=repo_id, repo_type=repo_type, url=repo_page(api, repo_id, repo_type) if api else "",
                      commit=None, private=None, changes=changes, folder=write_dry_run(dry_run, files))
 
@@ -308,7 +308,7 @@ def _message(
     run:RunFacts,
     merged:bool, # adapter merged into its base?
 ) -> str: # title of a commit
-    "What a push brings, in a line."
+    "The title of a commit."
     now = measured_rates(run)
     what = "merged LoRA" if merged else "LoRA adapter" if run.adapter else "full fine-tune"
     return f"{what}, {run.weights} weights of step {run.step}" + (
@@ -317,18 +317,18 @@ def _message(
 # %% ../../nbs/share/02_publish.ipynb #verification
 @dataclass(frozen=True)
 class Verification:
-    "What loading back from the Hub gave."
-    ok:bool # is it what was claimed?
+    "The outcome of loading a model back from the Hub."
+    ok:bool # does it match the card?
     at:str # when, UTC
     commit:str # that was loaded
-    clips:int # transcribed; 0: nothing was measured in the run, so it was only loaded, or it did not load
+    clips:int # transcribed; 0: the run was not evaluated, so the model was only loaded, or it did not load
     rates:dict # of what came from the Hub
     equal:int # clips with the same text as in the run
     claimed:dict # the rates that the run measured, on the same clips
     error:str = "" # why it does not load
 
     def summary(self) -> str: # a line
-        "The outcome in words."
+        "The outcome as text."
         if self.error: return f"NOT VERIFIED: {self.error}"
         if not self.clips:
             return "verified: it loads from the Hub; nothing was measured in the run, so there is nothing to compare"
@@ -477,7 +477,7 @@ def _judge(
     claim:EvalReport, # of the run
     commit:str,
 ) -> Verification:
-    "Is it what was claimed?"
+    "Does it match the card?"
     def same(a, b): return abs(a - b) <= _TOLERANCE or math.isnan(a) and math.isnan(b) # NaN: no keyword was said
     ok = all(same(v, claim.rates[k]) for k,v in back.rates.items() if k in claim.rates)
     equal = sum(a == b for a,b in zip(back.table.hypothesis, claim.table.hypothesis))
@@ -493,7 +493,7 @@ def _verify_model(
     clips:int|None=100, # evaluation clips at most, spread evenly; None: all
     api=None, # HfApi; None: with HF_TOKEN or the stored login
 ) -> Verification:
-    "Load a model back from the Hub in a fresh process, and compare with what the run measured."
+    "Load a model back from the Hub in a fresh process, and compare it with the run's evaluation."
     from huggingface_hub.errors import EntryNotFoundError
     run, api = _run(run), hub_client(api)
     commit = ask(f"looking at {repo_id}", api, lambda: api.model_info(repo_id, revision=commit)).sha
@@ -533,8 +533,8 @@ def _update_card(
     head:str, # commit that was verified
     v:Verification,
 ) -> str: # the new commit
-    "Write into the card what loading back gave."
-    title = "verified: loaded back from the Hub" if v.ok else "did not verify when it was loaded back"
+    "Write the outcome of verification into the card."
+    title = "verified: loaded back from the Hub" if v.ok else "did not verify when loaded back"
     changes = Changes(changed=("README.md",))
     return commit_files(api, repo_id, "model", {"README.md": readme}, changes, head, title)
 
@@ -543,7 +543,7 @@ def _proved(
     run:RunFacts,
     done:Published, # what was pushed
     clips:int|None, # to verify with
-    card, # function of what the verification gave: README.md
+    card, # function of the verification: README.md
     api, # HfApi
 ) -> Published: # with the verification
     "Load a model back, and write the outcome into its card."
@@ -564,7 +564,7 @@ def publish_model(
     *,
     weights:str="final", # "final" or "best": which of the run's models
     merge:bool=False, # merge the adapter into its base, and publish the full model
-    base:str|None=None, # of an adapter: Hub id of its base, in place of what the run says
+    base:str|None=None, # of an adapter: Hub id of its base, instead of what the run says
     private:bool|None=None, # None: a new repository is private, and one that exists stays as it is
     license:str|None=None, # of the weights, such as "apache-2.0"; None: the card says that there is none
     data_license:str|None=None, # of the training data
@@ -574,17 +574,17 @@ def publish_model(
     verify:bool=True, # load it back, evaluate it, and write the outcome into the card?
     verify_clips:int|None=100, # evaluation clips to verify with, spread evenly; None: all
     message:str|None=None, # title of the commit
-    template:str|Path|None=None, # of the card, in place of `card_template()`
+    template:str|Path|None=None, # of the card, instead of `card_template()`
     dry_run:str|Path|None=None, # folder to write what would be sent to; nothing goes to the Hub
     api=None, # HfApi; None: with HF_TOKEN or the stored login
 ) -> Published:
-    "Put a run's model on the Hub, with its card, its results, and proof that it works from there."
+    "Publish a run's model on the Hub, with its card and its results, and verify that it works from there."
     run = _run(run_dir, weights)
     if run.verdict and run.verdict.outcome != "better": print(f"before you publish: {run.verdict}", file=sys.stderr)
     if merge and run.adapter is None:
         raise PublishError(f"merge: {run.model_dir} holds a full model, so there is no adapter to merge")
     if base is not None and (merge or run.adapter is None):
-        raise PublishError("base is for an adapter that is published as one: leave it out")
+        raise PublishError("base is only for an adapter that is not merged: leave it out")
     api, name, info = _begin(api, repo, run.config.run_name or run.run_dir.resolve().name, "model", dry_run is not None)
     found = None if merge or run.adapter is None else _adapter_base(run, base, api)
     if base: run = replace(run, adapter={**run.adapter, "base_model_name_or_path": base})
@@ -695,7 +695,7 @@ def _file_name(
     path:str, # as the row has it
     where:str, # for messages
 ) -> str: # path in the repository
-    "Recordings keep their names; other names may tell too much, and become hashes."
+    "Recordings keep their names; other names may identify people, and become hashes."
     if re.fullmatch(r"wavs/recording_\d+\.wav", path): return path
     return f"audio/{file_hashes(file).sha256[:20]}{_ending(file, where)}"
 
@@ -764,11 +764,11 @@ def publish_dataset(
     license:str|None=None, # of the rows that name none
     verify:bool=True, # load it back and compare?
     message:str|None=None, # title of the commit
-    template:str|Path|None=None, # of the card, in place of `card_template("dataset")`
+    template:str|Path|None=None, # of the card, instead of `card_template("dataset")`
     dry_run:str|Path|None=None, # folder to write what would be sent to; nothing goes to the Hub
     api=None, # HfApi; None: with HF_TOKEN or the stored login
 ) -> Published:
-    "Put a dataset folder on the Hub, or update what is there."
+    "Publish a dataset folder on the Hub, or update it there."
     files = _dataset_files(dataset, format=format, columns=columns)
     ds = dataset if isinstance(dataset, SpeechDataset) else SpeechDataset.open(dataset)
     api, name, info = _begin(api, repo, ds.folder.resolve().name, "dataset", dry_run is not None)
@@ -789,14 +789,14 @@ def publish_dataset(
 # %% ../../nbs/share/02_publish.ipynb #verify-dataset
 @dataclass(frozen=True)
 class DatasetVerification:
-    "What reading back from the Hub gave."
-    ok:bool # is every row what it was?
+    "The outcome of reading a dataset back from the Hub."
+    ok:bool # is every row unchanged?
     rows:int # read back
     expected:int
     wrong:tuple = () # first rows that differ, in words
 
     def summary(self) -> str: # a line
-        "The outcome in words."
+        "The outcome as text."
         if self.ok:
             return f"verified: load_dataset reads {self.rows} rows back from the Hub, with the same texts and audio"
         read = f"load_dataset reads {self.rows} rows back from the Hub, {self.expected} were sent"
@@ -819,7 +819,7 @@ def _read_back(
 def _normal(
     v, # value of a row
 ): # the same whether it went through JSON, Arrow or neither
-    "Numbers are floats, what is not there is None, times are in UTC."
+    "Numbers as floats, missing values as None, times in UTC."
     if isinstance(v, dict): return {k: o for k in sorted(v) if (o := _normal(v[k])) is not None} or None
     if isinstance(v, list): return [_normal(o) for o in v]
     if isinstance(v, datetime): return (v.astimezone(timezone.utc).replace(tzinfo=None) if v.tzinfo else v).isoformat()

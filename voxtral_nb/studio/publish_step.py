@@ -80,7 +80,7 @@ _TEXTS = dict(repo=("Repository", "me/my-model; empty: the name of the run"), li
               message=("Title of the commit", "empty: made from what is sent"))
 _SWITCHES = dict(public=("Public", "a new repository is private unless this is on"),
                  private_data=("Private data", "keep the data's name and its transcripts out of the card"),
-                 best=("Best weights", "those of the best evaluation, in place of the last"),
+                 best=("Best weights", "those of the best evaluation, instead of the last"),
                  no_verify=("Skip verification", "do not load it back and evaluate it again"))
 _DATASET = dict(repo="me/my-dataset; empty: the name of the project", license="such as cc-by-4.0",
                 message="empty: made from what is sent", public="a new repository is private unless this is on",

@@ -133,7 +133,7 @@ class SpeechStep(Step):
     name, title = "speech", "Speech"
     _recorder = _review = None # made when they are needed
     refused = None # why there is no recorder, such as a folder that may only be read
-    correcting = False # are drafts shown in place of the recorder?
+    correcting = False # are drafts shown instead of the recorder?
     sentences = None # of Granary: "loading", "there are new ones", or a `StudioError`; None: not asked for
     @property
     def language(self) -> str|None: return self.project.choices.get("language")
@@ -388,7 +388,7 @@ def html(self:SpeechStep) -> Markup: # what the step shows
     other = self.project.choices.get("settings", {}).get("train_data")
     left = self._left() # as long as there are some, to correct them is the main thing
     on = button("Check the speech", "step", "" if left else "main", step="check") if f["clips"] or other else None
-    far = el("p", f"Runs learn from {other}, in place of the speech here.") if other else lines(
+    far = el("p", f"Runs learn from {other}, instead of the speech here.") if other else lines(
         el("p", enough_text(f["clips"], f["minutes"])),
         el("details", el("summary", "Where these figures come from"), enough_why(), cls="vs-dim", id="vs-why"))
     return lines(self.head(), say, self._language_html(), count if f["clips"] else None,

@@ -179,7 +179,7 @@ def _with_all_layers(
     longer:list, # the same with one layer more, for each stack
     missing:list[int], # layers of each stack that `few` lacks
 ) -> np.ndarray: # the changes with all layers
-    "Insert as often as layers are missing what one layer more inserts."
+    "Insert the block of one more layer, once for each missing layer."
     out, at, blocks = few.copy(), [], []
     for more,n in zip(longer, missing):
         k, size = np.append(few != more[:len(few)], True).argmax(), len(more) - len(few)
@@ -229,7 +229,7 @@ def _kernels_of(
     def norm32(x, shape, weight=None, bias=None, eps=1e-5):
         return norm(x.float(), shape, weight.float(), bias.float(), eps)
     with contextlib.ExitStack() as stack:
-        # without data it could not see that each row is one sequence, and attention would get a mask that it has not
+        # without data it cannot see that each row is one sequence, and would make a mask that a real batch does not get
         stack.enter_context(mock.patch("transformers.masking_utils.find_packed_sequence_indices", lambda places: None))
         if device.type == "cuda": stack.enter_context(replaced(f, "dropout", drop))
         if device.type == "cuda" and mixed: stack.enter_context(replaced(f, "layer_norm", norm32))
@@ -491,7 +491,7 @@ def most_step_bytes(
     tokens:int, # of a batch
     encoder:bool=True, # is it trained? If not, only one of its layers is in memory at a time
 ) -> int: # bytes
-    "A bound of what a batch needs: all that its layers compute, for each token, in float32, and logits of all of them."
+    "An upper bound on the memory of a batch: all that its layers compute, in float32, and logits for all tokens."
     def layers(c, n, inner): return n*(16*c.hidden_size + 6*inner)
     t, a = config.text_config, config.audio_config
     each = a.intermediate_size//a.hidden_size # encoder positions of a token

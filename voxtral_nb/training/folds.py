@@ -1,4 +1,4 @@
-"""Cross-validation for a few clips: each is judged by a model that never heard it.
+"""Cross-validation for small datasets: each clip is evaluated by a model that was not trained on it.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/training/folds.html.md"""
 
@@ -68,7 +68,7 @@ def cross_validate(
     folds:int=5, # runs, each of which holds out another part; more take longer, and train on more clips
     verbose:bool=True, # print a line for each fold?
 ) -> CrossValidation:
-    "Train once for each fold, and judge every clip by the run that held it out."
+    "Train once per fold, and evaluate every clip with the run that held it out."
     if not Path(cfg.train_data).expanduser().exists():
         raise DatasetError(f"{cfg.train_data} is not here: cross_validate divides a local dataset")
     columns = dict.fromkeys(f"{k}_column" for k in ("audio", "text", "language", "speaker"))

@@ -94,7 +94,7 @@ def training_stream(
 
 # %% ../../nbs/training/04_order.ipynb #live
 class LiveClips(torch.utils.data.Dataset):
-    "The clips of a stream, in its order; a resumed run goes on at the very next one."
+    "The clips of a stream, in its order; a resumed run continues at the very next one."
     def __init__(self,
         data, # `StreamedSpeech`
         head, # datasets.Dataset: the first clips, to plan with
@@ -147,7 +147,7 @@ def passed(self:LiveClips,
 def resume(self:LiveClips,
     place:dict, # from a checkpoint
 ):
-    "Go on behind the last clip that was trained on."
+    "Continue after the last clip that was trained on."
     self.stream.load_state_dict(place["stream"]) # refused here if it is another stream
     self.start = self.began = place
 
@@ -176,7 +176,7 @@ def epoch_clips(
     cfg:RunConfig, # the run
     ds, # datasets.Dataset to train on, or the first clips of a stream
 ) -> int:
-    "How many clips an epoch has; of a stream, as the settings say."
+    "How many clips an epoch has; for a stream, as the settings say."
     if not cfg.streaming: return len(ds)
     step = cfg.step_clips*int(os.environ.get("WORLD_SIZE", 1))
     return cfg.max_train_clips or cfg.max_steps*step

@@ -133,7 +133,7 @@ class DryRun:
 
 # %% ../../nbs/training/06_plan.ipynb #dry-planned
 class _PlannedRun:
-    "A run that is loaded and laid out, but not started."
+    "A run that is loaded and planned, but not started."
     def __init__(self,
         cfg:RunConfig, # the run
         log:RunLog, # receives the lines

@@ -45,7 +45,7 @@ class RunLog:
         verbose:bool=True, # print at all?
     ):
         self.path, self.verbose, self.early = path, verbose and is_first_process(), []
-        self.evaluated = 0, 0 # clips of the evaluation that goes on: done, all
+        self.evaluated = 0, 0 # clips of the current evaluation: done, all
     def __call__(self,
         text:str, # one or more lines
         verbose:bool|None=None, # print it? None: the log's own setting

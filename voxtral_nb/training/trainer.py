@@ -298,7 +298,7 @@ def _peak_rss() -> int|None: # bytes; None if unknown
 def _sound_key(
     audio, # as `read_audio` takes it
 ) -> str|None: # None: its file is gone, which a run with a cache does not need any more
-    "A short hash of what a clip is."
+    "A short hash of a clip's audio."
     try: return content_key(audio)[:16]
     except AudioError: return None
 
@@ -926,7 +926,7 @@ def _round_frozen(
     model, # prepared
     dtype:torch.dtype, # of the models to save
 ):
-    "Round what is not trained as it will be saved, before its output is cached for training and evaluations."
+    "Round frozen weights as they will be saved, before their outputs are cached for training and evaluations."
     for p in model.parameters():
         if not p.requires_grad and p.dtype == torch.float32: p.data = p.data.to(dtype).float()
 
@@ -1058,7 +1058,7 @@ def _cached_to_evaluate(
     clips:int, # to train on
     log:RunLog, # receives the lines of the run
 ): # what `cache_rows` returns
-    "The evaluation clips, from the same cache: they are used in each evaluation."
+    "The evaluation clips, from the same cache; every evaluation uses them."
     if family_of(model).streams: return eval_ds # a stream's own `generate` encodes the sound again
     per_epoch = steps_per_epoch(cfg, clips, int(os.environ.get("WORLD_SIZE", 1)))
     times = cfg.eval_before + math.ceil(total_steps(cfg, per_epoch)/(cfg.eval_every or per_epoch))
