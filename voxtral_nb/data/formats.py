@@ -929,7 +929,7 @@ def _find_format(
         raise DatasetError(f"{path} is a device or a pipe; give a file or a folder")
     doc = Doc(_list_of(path) if path.is_dir() else path, **{k: v for k,v in keys.items() if v})
     if doc.path.is_file() and doc.ends(*AUDIO_SUFFIXES):
-        raise DatasetError(f"{path} is a {path.suffix} file; give a list of transcripts, or the folder that contains it")
+        raise DatasetError(f"{path} is a {path.suffix} file; give a list of transcripts, or its folder")
     try: return FORMATS[kind_of(doc)], doc
     except (ValueError, OSError) as e:
         raise DatasetError(f"{path} cannot be used: {getattr(e, 'strerror', None) or e}") from None
