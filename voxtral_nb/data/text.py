@@ -181,7 +181,7 @@ def can_detect_language() -> bool:
 def language_doubt(
     text:str, # a transcript
     language:str, # ISO 639-1 code that it should have
-) -> str|None: # such as "seems to be German (99%)"; None: there is no reason to doubt
+) -> str|None: # such as "seems to be de, not en (99% sure)"; None: no reason to doubt
     "Is a text in another language than the one it is said to be in?"
     detector = _detector()
     if detector is None or sum(map(str.isalpha, text)) < _LETTERS or language not in detector.labels: return None

@@ -139,7 +139,7 @@ def _do_bring_back(self:CheckStep, file:str):
     "Bring a clip back from the trash, wherever it was left out."
     trash = self._clips.trash(create=False)
     rows = [r for r in trash or () if r["audio_path"] == file]
-    if not rows: raise StudioError("this clip is not in the trash any more")
+    if not rows: raise StudioError("this clip is no longer in the trash")
     self._clips.restore(rows)
     texts = {name: row["text"] for o in self._seen.values() if isinstance(o, list) for name,row,_ in o}
     back = "left out",rows[0]["text"]

@@ -461,7 +461,7 @@ def read_run(
     job:Job|None=None, # the newest job that trains it; None: it was started elsewhere
     seen:dict|None=None, # kept from call to call, so that only what is new is read; None: read all of it
 ) -> RunState:
-    "How a run is doing, from what lies in its folder."
+    "The state of a run, from the files in its folder."
     folder = Path(folder)
     f, holder = _read_files(folder, {} if seen is None else seen), _holder(folder)
     state, r = _how(f, job, holder), f.results or {}
@@ -495,7 +495,7 @@ def jobs(self:Project,
     kind:str|None=None, # only those of this kind
     run:str|None=None, # only those of this run
 ) -> list[Job]: # newest first
-    "What was started in this project, whoever started it."
+    "The jobs that were started in this project."
     def read():
         self.check()
         return [o for p in sorted((self.folder/"jobs").glob("[0-9]*-*"), reverse=True) if (o := self._job(p))]

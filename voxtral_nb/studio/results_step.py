@@ -166,7 +166,7 @@ def sound(self:ResultsStep,
 ) -> bytes: # a WAV file
     "An evaluation clip, to play."
     if not self.run or (rows := self.rows(self.run)) is None or not 0 <= int(i) < len(rows):
-        raise StudioError("this clip is not on this machine any more, or it has changed since the run")
+        raise StudioError("this clip is no longer on this machine, or has changed since the run")
     return clip_wav(rows[int(i)]["audio"])
 
 # %% ../../nbs/studio/10_results_step.ipynb #wrong
