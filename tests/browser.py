@@ -9,13 +9,13 @@ cut. The browser tests stand on this.
         assert cell_output_text(page, 0) == "2"
 
 What Chromium's fake microphone does (measured, Chromium 156): it is a stereo device of 44,100 Hz, whatever rate is
-asked for; the file starts from its beginning with every getUserMedia, also while another stream is open, and runs on
-while the stream lives, heard or not. A WAV of any rate comes through at gain 1 (a mono one on both channels), of 16-bit
-or 32-bit float samples; 24-bit ones are silence. When a file that does not loop has ended, its last 10 ms are repeated
-without end: end it in silence. On a busy machine 10 ms are now and then lost or doubled, more so in an AudioContext of
-another rate than the device's or with latencyHint "playback": judge a take by `follow`.
+asked for; the file is read anew and starts from its beginning with every getUserMedia, also while another stream is
+open, and runs on while the stream lives, heard or not. A WAV of any rate comes through at gain 1 (a mono one on both
+channels), of 16-bit or 32-bit float samples; 24-bit ones are silence. When a file that does not loop has ended, its
+last 10 ms are repeated without end: end it in silence. On a busy machine 10 ms are now and then lost or doubled, more
+so in an AudioContext of another rate than the device's or with latencyHint "playback": judge a take by `follow`.
 """
-import asyncio, ctypes, json, os, random, secrets, shutil, signal, socket, subprocess, sys, tempfile
+import asyncio, atexit, ctypes, json, os, random, secrets, shutil, signal, socket, subprocess, sys, tempfile
 import threading, time
 import urllib.request
 from contextlib import contextmanager
@@ -270,18 +270,50 @@ def chromium(whole=False):
     return next((p for o in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")[whole:]
                  if (p := shutil.which(o))), None)
 
-_playwright = []  # one driver for all browsers that are open
+_playwright = [] # the driver of this process, its event loop, how many browsers are in use
+_idle = {} # kind of a Chromium -> one that waits for the next of its kind, and the file that its microphone plays
 
 @contextmanager
 def _driver():
-    if not _playwright: _playwright.extend((sync_playwright().start(), 0))
-    _playwright[1] += 1
+    """One driver for all browsers of this process, to start one takes 0.6 CPU s. It leaves its event loop set as the
+    running one, and `asyncio.run` would refuse: while no browser is in use, it is not."""
+    if not _playwright:
+        _playwright.extend((sync_playwright().start(), asyncio.get_running_loop(), 0))
+        atexit.register(_end)
+    asyncio._set_running_loop(_playwright[1])
+    _playwright[2] += 1
     try: yield _playwright[0]
     finally:
-        _playwright[1] -= 1
-        if not _playwright[1]:
-            _playwright[0].stop()
-            _playwright.clear()
+        _playwright[2] -= 1
+        if not _playwright[2]: asyncio._set_running_loop(None)
+
+def _end():
+    asyncio._set_running_loop(_playwright[1])
+    for chrome, mic in _idle.values():
+        chrome.close()
+        shutil.rmtree(mic.parent, ignore_errors=True)
+    _playwright[0].stop()
+
+@contextmanager
+def _chromium(loop, permission, fake_device, host_rules, wav):
+    "A Chromium that nobody else uses, and the file that its microphone plays if it has a `wav`."
+    kind = loop, permission, fake_device, host_rules, bool(wav)
+    with _driver() as p:
+        chrome, mic = _idle.pop(kind, (None, None))
+        if not chrome or not chrome.is_connected():
+            mic = mic or Path(tempfile.mkdtemp(prefix="voxtral_nb_mic_"))/"mic.wav"
+            flags = list(FLAGS)
+            if fake_device: flags.append("--use-fake-device-for-media-stream")
+            if permission: flags.append("--use-fake-ui-for-media-stream")
+            if wav: flags.append(f"--use-file-for-fake-audio-capture={mic}{'' if loop else '%noloop'}")
+            if host_rules: flags.append(f"--host-resolver-rules={host_rules}")
+            chrome = p.chromium.launch(executable_path=chromium(whole=not permission), args=flags)
+        try: yield chrome, mic
+        except BaseException: # who knows what state it is in
+            chrome.close()
+            raise
+        if kind in _idle: chrome.close()
+        else: _idle[kind] = chrome, mic
 
 
 @contextmanager
@@ -295,26 +327,21 @@ def browser(
     dark=False, # the system's colour scheme
     host_rules=None, # e.g. "MAP recorder.test 127.0.0.1"
 ):
-    """A Playwright browser context of its own Chromium. `context.log` grows by what pages write to their console and by
-    their uncaught errors."""
-    flags = list(FLAGS)
-    if fake_device: flags.append("--use-fake-device-for-media-stream")
-    if permission: flags.append("--use-fake-ui-for-media-stream")
-    if wav:
-        assert Path(wav).is_file(), f"no file {wav}: Chromium would say nothing"
-        flags.append(f"--use-file-for-fake-audio-capture={Path(wav).resolve()}{'' if loop else '%noloop'}")
-    if host_rules: flags.append(f"--host-resolver-rules={host_rules}")
-    with _driver() as p:
-        chrome = p.chromium.launch(executable_path=chromium(whole=not permission), args=flags)
+    """A Playwright browser context, alone in its Chromium: what a page stores ends with it. `context.log` grows by what
+    pages write to their console and by their uncaught errors. `context.hear(wav)`: what the microphone hears from its
+    next opening on."""
+    with _chromium(loop, permission, fake_device, host_rules, wav) as (chrome, mic):
+        context = chrome.new_context(viewport=dict(width=width, height=height),
+                                     color_scheme="dark" if dark else "light")
         try:
-            context = chrome.new_context(viewport=dict(width=width, height=height),
-                                         color_scheme="dark" if dark else "light")
+            context.hear = lambda wav: shutil.copyfile(wav, mic)
+            if wav: context.hear(wav)
             context.set_default_timeout(1000*PATIENCE)
             context.log, context.parked = [], None # a page that the next test takes over
             context.on("console", lambda m: context.log.append(f"{m.type}: {m.text}"))
             context.on("weberror", lambda e: context.log.append(f"uncaught: {e.error}"))
             yield context
-        finally: chrome.close()
+        finally: context.close()
 
 
 # Notebooks

@@ -3,13 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
-from browser import chromium
-from playwright.sync_api import sync_playwright
+from browser import browser
 
 from conftest import warm
-
-FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-         "--disable-component-update --disable-sync").split()
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +20,7 @@ def site(shared, tree):
 
 @pytest.fixture(scope="module")
 def page(site):
-    with sync_playwright() as p:
-        browser = p.chromium.launch(args=FLAGS, executable_path=chromium())
-        yield browser.new_page(viewport=dict(width=1400, height=900))
-        browser.close()
+    with browser(width=1400, height=900) as context: yield context.new_page()
 
 
 def test_every_page_is_there_and_every_link_between_pages_leads_somewhere(site):
