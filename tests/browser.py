@@ -334,7 +334,7 @@ def browser(
         context = chrome.new_context(viewport=dict(width=width, height=height),
                                      color_scheme="dark" if dark else "light")
         try:
-            context.hear = lambda wav: shutil.copyfile(wav, mic)
+            context.wav, context.hear = wav, lambda wav: shutil.copyfile(wav, mic)
             if wav: context.hear(wav)
             context.set_default_timeout(1000*PATIENCE)
             context.log, context.parked = [], None # a page that the next test takes over

@@ -123,6 +123,18 @@ def tuned(shared):
     return shared("tuned", make)/"run"
 
 
+@pytest.fixture
+def desk(lab, chrome, request):
+    "A place to record at, in the server `lab` and the browser `chrome` of a file of tests."
+    from recorder_page import Desk, desk_name
+    d = Desk(lab, chrome, desk_name(request))
+    chrome.log.clear()
+    if chrome.wav: chrome.hear(chrome.wav)
+    failed = request.session.testsfailed
+    yield d
+    d.close(keep=request.session.testsfailed == failed)
+
+
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory):
     "A copy of the repository in which a test may write, with a git history of one commit."

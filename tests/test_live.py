@@ -5,10 +5,9 @@ import json, re, shutil
 import numpy as np
 import pytest
 import soundfile as sf
-from browser import (MIC_RATE, Server, browser, free_port, microphone_wav, new_notebook, open_notebook, screenshot,
-                     wait_for)
+from browser import (MIC_RATE, Server, browser, free_port, microphone_wav, new_notebook, screenshot, wait_for)
 from conftest import BIN, warm
-from recorder_page import HOOKS, RecorderPage, axe, no_audio_in, no_errors
+from recorder_page import HOOKS, RecorderPage, axe, no_audio_in, no_errors, open_recorder
 
 from test_demo import choose, chosen, serving, transcribed
 from voxtral_nb.core.assets import sample_speech, tiny_path
@@ -41,16 +40,17 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def lab(tmp_path_factory):
     with Server(tmp_path_factory.mktemp("live")) as o: yield o
 
+@pytest.fixture(scope="module")
+def chrome(clip):
+    with browser(clip[0], loop=False) as context: yield context
 
-def open_live(context, server, name, before=""):
-    book = new_notebook(server.folder, f"{name}.ipynb", [before + SHOW])
-    page = context.new_page()
-    page.add_init_script(HOOKS)
-    open_notebook(page, server, book.name)
-    return RecorderPage(page).show(), book
+
+def open_live(desk, before="", context=None):
+    book = new_notebook(desk.server.folder, f"{desk.name}.ipynb", [before + SHOW])
+    return open_recorder(context or desk.context, desk.server, book), book
 
 
 def errors(said, page, **how):
@@ -64,84 +64,76 @@ def errors(said, page, **how):
     return jiwer.wer(meant, said or "-")
 
 
-def test_words_appear_while_one_speaks(server, clip):
-    wav, x = clip
-    with browser(wav, loop=False) as context:
-        live, book = open_live(context, server, "speak")
-        live.shot("live-ready")
-        live.page.evaluate(SEEN)
-        live.start()
-        text = lambda: live.part("transcript").inner_text()
-        wait_for(lambda: len(text().split()) > 3, "words")
-        live.shot("live-speaking")
-        heard = lambda: float(re.match(r"[\d.]+", live.part("figures").inner_text())[0])
-        wait_for(lambda: heard() > len(x)/16_000, "the end of the clip")
-        stopped = heard()
-        live.stop()
-        wait_for(lambda: "written to its end" in live.part("figures").inner_text(), "the end")
-        words = live.page.evaluate("() => window.words")
-        first = next(float(f.split()[0]) for t, f in words if re.match("[a-z]{3}", t))
-        assert first < stopped, words # it was shown while one spoke
-        assert errors(text(), live) <= .5, text()
-        live.shot("live-written")
-        assert axe(live.root) == []
-        live.key("c")
-        live.wait_said("Cleared")
-        assert "Press Start" in text()
-        no_errors(context)
-        no_audio_in(book)
+def test_words_appear_while_one_speaks(desk, clip):
+    x = clip[1]
+    live, book = open_live(desk)
+    live.shot("live-ready")
+    live.page.evaluate(SEEN)
+    live.start()
+    text = lambda: live.part("transcript").inner_text()
+    wait_for(lambda: len(text().split()) > 3, "words")
+    live.shot("live-speaking")
+    heard = lambda: float(re.match(r"[\d.]+", live.part("figures").inner_text())[0])
+    wait_for(lambda: heard() > len(x)/16_000, "the end of the clip")
+    stopped = heard()
+    live.stop()
+    wait_for(lambda: "written to its end" in live.part("figures").inner_text(), "the end")
+    words = live.page.evaluate("() => window.words")
+    first = next(float(f.split()[0]) for t, f in words if re.match("[a-z]{3}", t))
+    assert first < stopped, words # it was shown while one spoke
+    assert errors(text(), live) <= .5, text()
+    live.shot("live-written")
+    assert axe(live.root) == []
+    live.key("c")
+    live.wait_said("Cleared")
+    assert "Press Start" in text()
+    no_errors(desk.context)
+    no_audio_in(book)
 
 
-def test_a_slow_machine_loses_nothing(server, clip):
+def test_a_slow_machine_loses_nothing(desk):
     "The page says that the words come late; after Stop the rest is written."
-    wav, x = clip
-    with browser(wav, loop=False) as context:
-        live, _ = open_live(context, server, "slow", SLOW)
-        live.start()
-        live.wait_said("slower than you speak")
-        live.shot("live-slow")
-        live.key("r")
-        live.phase("writing")
-        live.key("r") # not now
-        live.wait_said("still being written")
-        wait_for(lambda: "written to its end" in live.part("figures").inner_text(), "the end")
-        assert errors(live.part("transcript").inner_text(), live) <= .5
+    live, _ = open_live(desk, SLOW)
+    live.start()
+    live.wait_said("slower than you speak")
+    live.shot("live-slow")
+    live.key("r")
+    live.phase("writing")
+    live.key("r") # not now
+    live.wait_said("still being written")
+    wait_for(lambda: "written to its end" in live.part("figures").inner_text(), "the end")
+    assert errors(live.part("transcript").inner_text(), live) <= .5
 
 
-def test_no_microphone(server):
+def test_no_microphone(desk):
     with browser(fake_device=False) as context:
-        live, _ = open_live(context, server, "none")
+        live, _ = open_live(desk, context=context)
         live.key("r")
         said = live.wait_said("No microphone")
         assert "press Start" in said and "upload" not in said
         live.phase("idle")
 
 
-def test_the_recorder_shows_what_a_model_hears(server, clip):
+def test_the_recorder_shows_what_a_model_hears(desk):
     "Beside the prompt, while one reads; the clip that is kept is what it heard."
-    wav, x = clip
     cell = ("from voxtral_nb import Live\nfrom voxtral_nb.record.recorder import Recorder\n"
             "rec = Recorder('voice_live', ['six three one seven zero'], live=Live('tiny-realtime'))\nrec")
-    with browser(wav, loop=False) as context:
-        book = new_notebook(server.folder, "read_live.ipynb", [cell])
-        page = context.new_page()
-        page.add_init_script(HOOKS)
-        open_notebook(page, server, book.name)
-        rec = RecorderPage(page).show().agree()
-        rec.start()
-        written = lambda: rec.part("written").inner_text()
-        wait_for(lambda: len(written().split()) > 3, "words")
-        rec.phase("recording") # they came while the speaker was reading
-        rec.shot("recorder-live")
-        rec.stop()
-        wait_for(lambda: rec.part("takes").count() and "Take of" in rec.status, "the take")
-        wait_for(lambda: errors(written(), rec) <= .5, "the last words", 1)
-        rec.keep()
-        row = json.loads((server.folder/"voice_live"/"data.jsonl").read_text())
-        kept, _ = sf.read(server.folder/"voice_live"/row["audio_path"], dtype="int16")
-        assert (kept == rec.pcm()).all()
-        assert axe(rec.root) == []
-        no_errors(context)
+    folder = desk.server.folder
+    rec = open_recorder(desk.context, desk.server, new_notebook(folder, f"{desk.name}.ipynb", [cell])).agree()
+    rec.start()
+    written = lambda: rec.part("written").inner_text()
+    wait_for(lambda: len(written().split()) > 3, "words")
+    rec.phase("recording") # they came while the speaker was reading
+    rec.shot("recorder-live")
+    rec.stop()
+    wait_for(lambda: rec.part("takes").count() and "Take of" in rec.status, "the take")
+    wait_for(lambda: errors(written(), rec) <= .5, "the last words", 1)
+    rec.keep()
+    row = json.loads((folder/"voice_live"/"data.jsonl").read_text())
+    kept, _ = sf.read(folder/"voice_live"/row["audio_path"], dtype="int16")
+    assert (kept == rec.pcm()).all()
+    assert axe(rec.root) == []
+    no_errors(desk.context)
 
 
 LONG = """import json, resource, sys

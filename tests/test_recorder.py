@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 from browser import (MIC_RATE, Proxy, Server, browser, cell, cell_output_text, new_notebook, open_notebook, reconnect,
                      restart_kernel, run_cell, save, screenshot, wait_for, wait_idle)
-from recorder_page import (HOOKS, RATE, SHELVED, TAIL, Desk, RecorderPage, axe, check_clips, desk_name, dialogs, heard,
+from recorder_page import (HOOKS, RATE, SHELVED, TAIL, Desk, RecorderPage, axe, check_clips, dialogs, heard,
                            no_audio_in, no_errors, rows, speech_wav)
 from voxtral_nb.core.config import RunConfig
 from voxtral_nb.data.dataset import SpeechDataset
@@ -33,14 +33,6 @@ def lab(tmp_path_factory):
 def chrome(mic):
     with browser(mic, host_rules="MAP recorder.test 127.0.0.1") as context: yield context
 
-
-@pytest.fixture
-def desk(lab, chrome, request):
-    d = Desk(lab, chrome, desk_name(request))
-    chrome.log.clear()
-    failed = request.session.testsfailed
-    yield d
-    d.close(keep=request.session.testsfailed == failed)
 
 
 # The whole story
@@ -848,11 +840,11 @@ def test_seconds_from_stop_to_saved(desk, source):
 def test_stop_on_silence(desk, tmp_path):
     "With auto_stop the take ends by itself once the speaker is silent."
     x = heard(speech_wav(tmp_path/"speech.wav", 3))[:3*RATE]
-    sf.write(tmp_path/"once.wav", np.concatenate([x, np.zeros(8*RATE)]), RATE, subtype="PCM_16")
-    with browser(tmp_path/"once.wav", loop=False) as context:
-        rec = desk.open("language='en', auto_stop=1.5", context=context)
-        rec.key("r")
-        rec.phase("recording")
-        rec.phase("idle")
-        rec.keep()
-        assert 3.5 < rows(rec.folder)[0]["duration"] < 10 # of eleven; a busy page looks at the sound late
+    sf.write(tmp_path/"once.wav", np.concatenate([x, np.zeros(120*RATE)]), RATE, subtype="PCM_16")
+    desk.context.hear(tmp_path/"once.wav")
+    rec = desk.open("language='en', auto_stop=1.5")
+    rec.key("r")
+    rec.phase("recording")
+    rec.phase("idle")
+    rec.keep()
+    assert 3.5 < rows(rec.folder)[0]["duration"] < 10 # a busy page looks at the sound late

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from browser import Server, browser, cell, new_notebook, open_notebook, save, wait_for
-from recorder_page import (HOOKS, RATE, Desk, RecorderPage, axe, check_clips, desk_name, heard, no_audio_in, no_errors,
+from recorder_page import (HOOKS, RATE, RecorderPage, axe, check_clips, heard, no_audio_in, no_errors, open_recorder,
                            rows, speech_wav)
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.record.languages import phrases
@@ -24,14 +24,6 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chrome(mic):
     with browser(mic) as context: yield context
-
-@pytest.fixture
-def desk(lab, chrome, request):
-    d = Desk(lab, chrome, desk_name(request))
-    chrome.log.clear()
-    failed = request.session.testsfailed
-    yield d
-    d.close(keep=request.session.testsfailed == failed)
 
 
 def texts(locator): return [o.inner_text() for o in locator.all()]
@@ -149,10 +141,8 @@ def test_saved(desk, tmp_path):
                   flagged=True if i % 10 == 0 else None,
                   **(dict(quality=doubt) if i == 33 else {}),
                   **(dict(original_name=f"interview {i}.mp3") if i >= 60 else {}))
-    page = desk.context.new_page()
-    page.add_init_script(HOOKS)
-    open_notebook(page, desk.server, nb.name)
-    rec = RecorderPage(page).show()
+    rec = open_recorder(desk.context, desk.server, nb)
+    page = rec.page
     rec.click("tab-saved") # also before anybody has agreed to anything
     clips = rec.root.locator("[data-clip]")
     count = lambda text: wait_for(lambda: rec.part("clips-count").inner_text() == text,
@@ -245,68 +235,68 @@ def one_word(path):
     at = int(np.convolve(np.abs(x[:5*RATE]), np.ones(RATE), "valid").argmax())
     word = x[at:at + int(.8*RATE)]
     room = lambda s: 2e-4*rng.standard_normal(int(s*RATE))
-    sf.write(path, np.concatenate([room(4.5), .35*word/np.abs(word).max(), room(14)]), RATE, subtype="PCM_16")
+    sf.write(path, np.concatenate([room(4.5), .35*word/np.abs(word).max(), room(120)]), RATE, subtype="PCM_16")
     return path
 
 def test_silence_and_level(desk, tmp_path):
     """The check of room and level; a take that is mostly silence is told or refused, says what can be done, and is good
     once its ends are trimmed; the whole of it comes back with undo."""
-    with browser(one_word(tmp_path/"word.wav"), loop=False) as context:
-        rec = desk.open(context=context)
-        fresh = lambda: (rec.click("mic"), rec.wait_said("is off")) # the file begins anew with each opening
-        assert rec.part("check").is_visible() and rec.root.locator(".vx-zone").bounding_box()["width"] > 20
-        assert texts(rec.root.locator(".vx-scale span")) == ["-60 dB", "-40", "-24", "-6", "0"]
-        rec.click("check-start")
-        rec.wait_said("Listening to the room")
-        assert rec.part("record").get_attribute("aria-disabled") == "true"
-        rec.wait_said("Room and level are good")
-        found = texts(rec.part("check-result").locator("li"))
-        assert re.search(r"quiet enough", found[0]) and re.search("in the target zone", found[1]), found
-        rec.shot("check-good")
-        fresh()
-        # nine tenths of it silence: refused, and A says why
-        rec.record(10)
-        assert not rec.part("check").is_visible()
-        said = rec.wait_said("cannot be kept")
-        assert "T leaves out" in said and "R records it again" in said and "D discards it" in said, said
-        assert rec.part(
-            "keep").get_attribute("aria-disabled") == "true" and "silen" in rec.part("problems").inner_text()
-        rec.click("flag")
-        rec.wait_said("Flagged")
-        rec.key("a")
-        rec.wait_said("cannot be kept")
-        assert rows(rec.folder) == []
-        whole = float(re.search(r"[\d.]+", rec.part("time").inner_text())[0])
-        rec.key("t")
-        rec.wait_said("are left out")
-        rec.shot("trimmed")
-        assert rec.part("problems").inner_text() == "" and rec.part("trim").get_attribute("aria-pressed") == "true"
-        rec.key("t")
-        rec.wait_said("is back")
-        assert "silen" in rec.part("problems").inner_text()
-        rec.key("t")
-        rec.wait_said("are left out")
-        rec.keep()
-        row = rows(rec.folder)[0]
-        assert .9 < row["duration"] < 1.9 and abs(row["duration"] + sum(row["trimmed"]) - whole) < .1, (row, whole)
-        rec.key("z")
-        rec.wait_said("Undone")
-        assert rec.part("trim").is_visible() # the take is whole on disk
-        rec.key("t")
-        rec.wait_said("is back")
-        assert abs(float(re.search(r"[\d.]+", rec.part("time").inner_text())[0]) - whole) < .1
-        rec.key("d")
-        rec.wait_said("Discarded")
-        # three quarters: told
-        fresh()
-        rec.click("mic")
-        rec.wait_said("microphone is on")
-        wait_for(lambda: rec.page.evaluate("() => seen.audio.currentTime") > 2.7, "the word to be near")
-        rec.record(2.4)
-        said = rec.wait_said("with a doubt")
-        assert re.search(r"silence is [67]\d%", rec.part("problems").inner_text()), rec.part("problems").inner_text()
-        assert "A keeps it anyway" in said and "Keep anyway" in rec.part("keep").inner_text()
-        no_errors(context)
+    desk.context.hear(one_word(tmp_path/"word.wav"))
+    rec = desk.open()
+    fresh = lambda: (rec.click("mic"), rec.wait_said("is off")) # the file begins anew with each opening
+    assert rec.part("check").is_visible() and rec.root.locator(".vx-zone").bounding_box()["width"] > 20
+    assert texts(rec.root.locator(".vx-scale span")) == ["-60 dB", "-40", "-24", "-6", "0"]
+    rec.click("check-start")
+    rec.wait_said("Listening to the room")
+    assert rec.part("record").get_attribute("aria-disabled") == "true"
+    rec.wait_said("Room and level are good")
+    found = texts(rec.part("check-result").locator("li"))
+    assert re.search(r"quiet enough", found[0]) and re.search("in the target zone", found[1]), found
+    rec.shot("check-good")
+    fresh()
+    # nine tenths of it silence: refused, and A says why
+    rec.record(10)
+    assert not rec.part("check").is_visible()
+    said = rec.wait_said("cannot be kept")
+    assert "T leaves out" in said and "R records it again" in said and "D discards it" in said, said
+    assert rec.part(
+        "keep").get_attribute("aria-disabled") == "true" and "silen" in rec.part("problems").inner_text()
+    rec.click("flag")
+    rec.wait_said("Flagged")
+    rec.key("a")
+    rec.wait_said("cannot be kept")
+    assert rows(rec.folder) == []
+    whole = float(re.search(r"[\d.]+", rec.part("time").inner_text())[0])
+    rec.key("t")
+    rec.wait_said("are left out")
+    rec.shot("trimmed")
+    assert rec.part("problems").inner_text() == "" and rec.part("trim").get_attribute("aria-pressed") == "true"
+    rec.key("t")
+    rec.wait_said("is back")
+    assert "silen" in rec.part("problems").inner_text()
+    rec.key("t")
+    rec.wait_said("are left out")
+    rec.keep()
+    row = rows(rec.folder)[0]
+    assert .9 < row["duration"] < 1.9 and abs(row["duration"] + sum(row["trimmed"]) - whole) < .1, (row, whole)
+    rec.key("z")
+    rec.wait_said("Undone")
+    assert rec.part("trim").is_visible() # the take is whole on disk
+    rec.key("t")
+    rec.wait_said("is back")
+    assert abs(float(re.search(r"[\d.]+", rec.part("time").inner_text())[0]) - whole) < .1
+    rec.key("d")
+    rec.wait_said("Discarded")
+    # three quarters: told
+    fresh()
+    rec.click("mic")
+    rec.wait_said("microphone is on")
+    wait_for(lambda: rec.page.evaluate("() => seen.audio.currentTime") > 2.7, "the word to be near")
+    rec.record(2.4)
+    said = rec.wait_said("with a doubt")
+    assert re.search(r"silence is [67]\d%", rec.part("problems").inner_text()), rec.part("problems").inner_text()
+    assert "A keeps it anyway" in said and "Keep anyway" in rec.part("keep").inner_text()
+    no_errors(desk.context)
 
 
 # Reading something again
@@ -333,15 +323,16 @@ def test_read_again_replaces(desk, mic):
 
 # A microphone that never opens, a front end without input, a notebook that is opened again
 
-HANGS = """(() => { const m = navigator.mediaDevices;
+HANGS = """() => { const m = navigator.mediaDevices, { getUserMedia, enumerateDevices } = m;
   m.getUserMedia = () => new Promise(() => {});
-  m.enumerateDevices = async () => window.listed ? [{ kind: 'audioinput', deviceId: 'a', label: '' }] : []; })()"""
+  m.enumerateDevices = async () => window.listed ? [{ kind: 'audioinput', deviceId: 'a', label: '' }] : [];
+  window.hangs = { getUserMedia, enumerateDevices }; }"""
 
-def test_microphone_that_never_opens(desk, mic):
+def test_microphone_that_never_opens(desk):
     "As Firefox does without a device: a message after five seconds; where somebody is asked, R gives up."
-    with browser(mic) as context:
-        context.add_init_script(HANGS)
-        rec = desk.open(context=context)
+    rec = desk.open()
+    rec.page.evaluate(HANGS)
+    try:
         rec.key("r")
         rec.wait_said("Waiting for the microphone")
         assert rec.part("record").inner_text().startswith("Cancel")
@@ -354,6 +345,7 @@ def test_microphone_that_never_opens(desk, mic):
         rec.key("r")
         rec.wait_said("was not opened")
         assert rec.root.get_attribute("data-phase") == "idle"
+    finally: rec.page.evaluate("() => Object.assign(navigator.mediaDevices, window.hangs)")
 
 
 def test_opened_again(desk):
