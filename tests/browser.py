@@ -270,7 +270,7 @@ def chromium(whole=False):
     return next((p for o in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")[whole:]
                  if (p := shutil.which(o))), None)
 
-_playwright = [] # the driver of this process, its event loop, how many browsers are in use
+_playwright = [] # the driver of this process, its event loop, how many browsers are in use, a folder for sounds
 _idle = {} # kind of a Chromium -> one that waits for the next of its kind, and the file that its microphone plays
 
 @contextmanager
@@ -278,7 +278,8 @@ def _driver():
     """One driver for all browsers of this process, to start one takes 0.6 CPU s. It leaves its event loop set as the
     running one, and `asyncio.run` would refuse: while no browser is in use, it is not."""
     if not _playwright:
-        _playwright.extend((sync_playwright().start(), asyncio.get_running_loop(), 0))
+        sounds = tempfile.TemporaryDirectory(prefix="voxtral_nb_mic_")
+        _playwright.extend((sync_playwright().start(), asyncio.get_running_loop(), 0, sounds))
         atexit.register(_end)
     asyncio._set_running_loop(_playwright[1])
     _playwright[2] += 1
@@ -289,9 +290,7 @@ def _driver():
 
 def _end():
     asyncio._set_running_loop(_playwright[1])
-    for chrome, mic in _idle.values():
-        chrome.close()
-        shutil.rmtree(mic.parent, ignore_errors=True)
+    for chrome, _ in _idle.values(): chrome.close()
     _playwright[0].stop()
 
 @contextmanager
@@ -301,7 +300,7 @@ def _chromium(loop, permission, fake_device, host_rules, wav):
     with _driver() as p:
         chrome, mic = _idle.pop(kind, (None, None))
         if not chrome or not chrome.is_connected():
-            mic = mic or Path(tempfile.mkdtemp(prefix="voxtral_nb_mic_"))/"mic.wav"
+            mic = Path(tempfile.mkdtemp(dir=_playwright[3].name))/"mic.wav"
             flags = list(FLAGS)
             if fake_device: flags.append("--use-fake-device-for-media-stream")
             if permission: flags.append("--use-fake-ui-for-media-stream")
