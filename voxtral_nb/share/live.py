@@ -210,7 +210,7 @@ def _tell(self:Live):
 def _known(self:Live, take:str) -> Speech:
     "The Speech that the page names."
     if take in self._speech: return self._speech[take]
-    raise RecorderError("this was cleared in another page; press Start to go on")
+    raise RecorderError("this was cleared in another page; press Start to continue")
 
 # %% ../../nbs/share/04_live.ipynb #sound-part
 @op_without_state
@@ -220,9 +220,9 @@ def _sound(self:Live, take:str, number:int, data:memoryview|bytes):
     if len(data)%2: raise RecorderError(f"part {number} has {len(data)} bytes, which is not a whole number of samples")
     if speech.error: raise RecorderError(speech.error)
     if speech.total is not None and number >= speech.total:
-        raise RecorderError("another page has begun to speak, which ended this; press Start to go on")
+        raise RecorderError("another page has begun to speak, which ended this; press Start to continue")
     if speech.received + len(data)//2 > (self.longest + 60)*speech.sampling_rate:
-        raise RecorderError(f"this is longer than longest={self.longest:g} seconds allows; press Start to go on")
+        raise RecorderError(f"this is longer than longest={self.longest:g} seconds allows; press Start to continue")
     speech.add(number, data)
 
 @op

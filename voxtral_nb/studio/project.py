@@ -304,7 +304,7 @@ class RunState:
     started:float = 0. # time.time(), of the last start
     seconds:float|None = None # how long it took, or has been taking
     settings:dict = field(default_factory=dict) # of `RunConfig`, as the run has them
-    resumable:bool = False # is there a checkpoint to go on from?
+    resumable:bool = False # is there a checkpoint to continue from?
     final_model:Path|None = None # folder of the model
     best_model:Path|None = None
     job:Job|None = None # the newest job that trains it; None: it was started elsewhere

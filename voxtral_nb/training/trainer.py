@@ -864,7 +864,7 @@ def _make_trainer(
     ckpt:Path|None, # checkpoint to resume from
     log:RunLog, # receives the lines of the run
     callbacks:Sequence, # the user's
-    live:SpeechData, # the training data; with a stream, the one to go on with
+    live:SpeechData, # the training data; with a stream, the one to continue with
 ) -> VoxtralTrainer:
     "The trainer of a run, with its callbacks."
     change = (a := Augmentation.of(cfg)) and functools.partial(a, fits=collator_for(cfg, processor).fits)

@@ -71,7 +71,7 @@ class LivePage extends Page {
     t.samples += pcm.byteLength / 2;
     if (this.state.take === t.id) this.behind += 0.2 * (Math.max(0, t.samples / t.rate - this.state.read) - this.behind);
     if (t.size >= EVERY * t.rate) this.send(t);
-    if (this.phase === "recording" && t.samples >= this.state.longest * t.rate) this.stop(`Stopped at ${clock(this.state.longest)}, the longest allowed: press Start to go on.`);
+    if (this.phase === "recording" && t.samples >= this.state.longest * t.rate) this.stop(`Stopped at ${clock(this.state.longest)}, the longest allowed: press Start to continue.`);
   }
   async send(t) {
     if (!t.size) return;

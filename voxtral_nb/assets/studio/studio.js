@@ -131,7 +131,7 @@ function render({ model, el }) {
   audio.addEventListener("ended", stopSound);
 
   // A few words for the new model to hear
-  const SOUND = 10_000; // ms: a browser without a way out for sound would wait for ever
+  const SOUND = 10_000; // ms: a browser without a way out for sound would wait forever
   let opening = false;
   function markSpeak() { // again after each new page
     for (const b of body.querySelectorAll("[data-speak]")) {
