@@ -94,6 +94,7 @@ class Server:
                 "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={self.folder}", "--IdentityProvider.token=",
                 "--ServerApp.disable_check_xsrf=True", f"--{section}.expose_app_in_browser=True",
                 "--LanguageServerManager.autodetect=False", # it would look for some with npm and node
+                f"--{section}.core_mode=True", # else each page that opens lets yarn and node look at its extensions
                 f"--ServerApp.local_hostnames={['localhost', *self.hosts]}"]
         # The kernel `python3` begins where the package is loaded: JUPYTER_PATH goes before what the machine has
         env = {**{k: v for k, v in self.env.items() if not k.startswith("JUPYTER_")},
