@@ -87,6 +87,8 @@ class Server:
         self.home = Path(tempfile.mkdtemp(prefix="voxtral_nb_jupyter_"))
         (self.home/"config"/"labconfig").mkdir(parents=True)
         (self.home/"config"/"labconfig"/"default_setting_overrides.json").write_text(json.dumps(self.settings))
+        # else each page that opens has yarn and node look whether JupyterLab has to be built
+        (self.home/"config"/"labconfig"/"page_config.json").write_text(json.dumps(dict(buildCheck=False)))
         self.log, self.port = self.home/"server.log", free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,6 @@ class Server:
                 "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={self.folder}", "--IdentityProvider.token=",
                 "--ServerApp.disable_check_xsrf=True", f"--{section}.expose_app_in_browser=True",
                 "--LanguageServerManager.autodetect=False", # it would look for some with npm and node
-                f"--{section}.core_mode=True", # else each page that opens lets yarn and node look at its extensions
                 f"--ServerApp.local_hostnames={['localhost', *self.hosts]}"]
         # The kernel `python3` begins where the package is loaded: JUPYTER_PATH goes before what the machine has
         env = {**{k: v for k, v in self.env.items() if not k.startswith("JUPYTER_")},
