@@ -63,14 +63,20 @@ def last_json(text):
     return json.loads(text.strip().splitlines()[-1])
 
 
-def many_clips(folder, seconds, clips=10_000):
+def many_clips(folder, seconds, clips=10_000, different=0):
     """Manifests `100.jsonl` and `many.jsonl` in `folder`: twenty files of noise under as many names as there are
-    clips, which as float32 would be gigabytes. Their words have times."""
+    clips, which as float32 would be gigabytes. Their words have times. `different`: so many of the last clips have a
+    sample of their own, and with it an entry of their own in a cache."""
     import numpy as np
     from voxtral_nb.testing.speech import write_test_audio
     rng = np.random.default_rng(0)
     files = [write_test_audio(folder/f"clip{i}.wav", .1*rng.standard_normal(int(seconds*16_000))) for i in range(20)]
     for i in range(clips): os.link(files[i % 20], folder/f"{i:05d}.wav")
+    for i in range(clips - different, clips):
+        sound = bytearray(files[i % 20].read_bytes())
+        sound[-4:] = i.to_bytes(4, "big")
+        (folder/f"{i:05d}.wav").unlink()
+        (folder/f"{i:05d}.wav").write_bytes(sound)
     text = "three seven one two nine"
     words = [dict(word=w, start=.5*k, end=.5*k + .4) for k, w in enumerate(text.split())]
     row = lambda i: json.dumps(dict(audio=f"{i:05d}.wav", text=text, language="en", speaker=f"s{i % 40}",

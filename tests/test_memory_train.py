@@ -14,7 +14,7 @@ print(r.steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)"""
 
 
 @pytest.fixture(scope="module")
-def manifests(tmp_path_factory): return many_clips(tmp_path_factory.mktemp("many"), 4, 3_000)
+def manifests(tmp_path_factory): return many_clips(tmp_path_factory.mktemp("many"), 4, 3_000, 600)
 
 
 @pytest.mark.parametrize("model, method, packing, cache", [
@@ -29,4 +29,4 @@ def test_three_thousand_rows(manifests, tmp_path, model, method, packing, cache)
         return mb
     small, large = peak("100"), peak("many")
     print(f"{model}, {method}, packing {packing}, cache {cache}: {small} MB with 100 rows, {large} MB with 3,000")
-    assert large - small < 300, f"{large} MB with 3,000 rows, {small} MB with 100"
+    assert large - small < 60, f"{large} MB with 3,000 rows, {small} MB with 100"
