@@ -47,10 +47,11 @@ def test_every_anchor_is_there_no_other_host_is_asked_and_every_picture_has_a_te
     assert not dead, dead[:20]
 
 
-def test_no_page_shows_nbdev_directives(site):
+def test_no_page_shows_nbdev_directives_or_private_names(site):
     for p in site.rglob("*.html"):
         html = p.read_text(encoding="utf-8")
         assert "#| export" not in html and "default_exp" not in html and "Traceback (most" not in html, p.name
+        assert not re.findall(r"<h[2-5][^>]*>_[\w.]+", html), p.name
 
 
 def test_home_page_in_a_browser(site, page):

@@ -17,7 +17,7 @@ heading = re.compile(r"(?<=\]\()((?!https?:)[^)\s#]*)#([A-Z][^)\s]*)")  # a link
 
 class Documented:
     """In place of nbdev's processor, which executes all that is exported in a shell of its own for each notebook: the
-    definitions of the module are documented."""
+    definitions of the module are documented, without what is added to private classes."""
     def __init__(self, nb):
         self.nb = nb
 
@@ -30,7 +30,7 @@ class Documented:
 
     def __call__(self, cell):
         from fastcore.xtras import dict2obj
-        if cell.cell_type == "code" and re.search("(?m)^show_doc", cell.source):
+        if cell.cell_type == "code" and re.search(r"(?m)^show_doc\((?!_)", cell.source):
             md = eval(cell.source, self.names)._repr_markdown_()
             cell.outputs = dict2obj([dict(output_type="display_data", metadata={}, data={"text/markdown": md})])
 
