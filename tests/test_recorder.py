@@ -34,7 +34,6 @@ def chrome(mic):
     with browser(mic, host_rules="MAP recorder.test 127.0.0.1") as context: yield context
 
 
-
 # The whole story
 
 def test_story(desk, source, tmp_path):

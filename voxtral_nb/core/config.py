@@ -334,8 +334,7 @@ class _Data:
         names_data=True, for_eval=True)
     streaming:bool = setting(False,
         "Train on Hub datasets while they are read, without downloading them: a stream has no end, so set max_steps or "
-        "max_train_clips. "
-        "train_data may mix several by weight: 'me/en=2,me/sv=1'.", fixed_on_resume=True)
+        "max_train_clips. train_data may mix several by weight: 'me/en=2,me/sv=1'.", fixed_on_resume=True)
     shuffle_buffer:int = setting(1000,
         "With streaming: rows that are shuffled at a time, in memory.", low=1, fixed_on_resume=True)
     mix_temperature:float = setting(1.,
