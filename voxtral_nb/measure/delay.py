@@ -28,8 +28,8 @@ def delay_curve(
     **how, # further arguments of `evaluate`
 ) -> list[dict]: # one for each delay, in order: delay_ms, rates, lag, n_clips
     "Evaluate a model at several delays."
-    known = {delay_frames(o): int(o) for o in delays} # the last one is wrong before the first is measured
-    if not known: raise TargetsError("delays: there are none; give some, such as [80, 480, 2400]")
+    known = {delay_frames(o): int(o) for o in delays} # checks all before the first is measured
+    if not known: raise TargetsError("delays is empty; give some, such as [80, 480, 2400]")
     def at(delay):
         r = evaluate(model, processor, dataset, delay_ms=delay, **how)
         return dict(delay_ms=delay, rates=r.rates, lag=r.lag, n_clips=r.n_clips)
@@ -42,7 +42,7 @@ def _rates(curves): # name -> `Metric`, of all points
 def delay_rows(
     curves:dict[str,list[dict]], # name -> of `delay_curve`
 ) -> list[list[str]]: # delay, name, a rate each, mean / p50 / p90 lag, early, dropped
-    "The figures of curves, as a table shows them."
+    "Curves as rows of a table."
     shown = _rates(curves)
     def row(name, o):
         lag, rates = o["lag"], [m.show(o["rates"].get(k)) for k,m in shown.items()]
@@ -55,7 +55,7 @@ def delay_rows(
 def delay_head(
     curves:dict[str,list[dict]], # name -> of `delay_curve`
 ) -> list[str]: # titles of the columns of `delay_rows`
-    "The head of the table."
+    "The header of the table."
     rates = [m.label for m in _rates(curves).values()]
     return ["delay", "", *rates, "lag, ms: mean / p50 / p90", "early", "dropped"]
 

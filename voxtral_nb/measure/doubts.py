@@ -36,8 +36,8 @@ def _chance_of(
 class Doubts:
     "Transcripts that a model contradicts."
     table:object = field(repr=False) # DataFrame, worst first: row, id, transcript, heard, errors, of, chance
-    rate:float # the model's own rate of errors
-    clips:int # that were listened to
+    rate:float # the model's own error rate
+    clips:int # that were transcribed
     skipped:int # whose audio could not be read; the quality report names them
     @property
     def notes(self) -> dict: # number of the row -> what was heard; for `report`
@@ -56,17 +56,17 @@ def _readable(data): # -> (number of the row, what `evaluate` takes) of each cli
 
 # %% ../../nbs/measure/06_doubts.ipynb #alignment-doubts
 def alignment_doubts(
-    data, # `SpeechDataset`, what `load_speech` gives, or where speech lies
+    data, # see `open_data`
     model, # Hub id, folder of a model, "tiny", or a loaded model
     processor=None, # of a loaded model
     language:str|None=None, # of the rows that name none; None: the model detects it
     *,
-    level:float=.01, # chance that one good transcript among all is in doubt
+    level:float=.01, # probability that a correct transcript, of all, is in doubt
     batch_size:int=8, # maximum windows per batch
     max_new_tokens:int=256, # limit per window of audio
     verbose:bool=True, # show a progress bar?
 ) -> Doubts:
-    "Let a model listen to every clip, and find the transcripts that do not fit."
+    "Transcribe every clip, and find the transcripts that do not fit."
     import pandas as pd
     there, skipped = _readable(open_data(data))
     if not there: raise EvaluationError("no clip can be read; voxtral-data check says why")

@@ -35,7 +35,7 @@ def _spelled(
     for i,token in enumerate(tokens):
         if (spelled := prompt.token_bytes(token)) is None: continue
         pending.append(i)
-        if text := decoder.decode(spelled): # what is not complete yet goes on in the next token
+        if text := decoder.decode(spelled): # an incomplete character continues in the next token
             out.append((text, pending))
             pending = [i] if decoder.getstate()[0] else []
     if text := decoder.decode(b"", True): out.append((text, pending))
@@ -62,7 +62,7 @@ def keystrokes(
     draft:str, # what a model wrote
     text:str, # what was said
 ) -> int:
-    "Keys that are pressed to make a transcript of a draft."
+    "Keystrokes that turn a draft into the transcript."
     import jiwer
     if not text: return len(draft) + 1
     o = jiwer.process_characters(text, draft)
@@ -72,7 +72,7 @@ def keystrokes(
 def _model_key(
     model, # loaded, with or without an adapter
 ) -> str: # 8 hexadecimal digits
-    "A key of a model's weights: of the name, shape and first values of each."
+    "A hash of a model's weights: the name, shape and first values of each."
     h = hashlib.sha256()
     for k,p in model.named_parameters():
         h.update(f"{k} {tuple(p.shape)}".encode() + p.detach().flatten()[:64].float().cpu().numpy().tobytes())
@@ -82,7 +82,7 @@ def _loaded(model, processor, verbose) -> tuple: # model, processor, name
     "The model that drafts."
     if isinstance(model, (str, Path)):
         from voxtral_nb.model.models import load_voxtral
-        name = "/".join(Path(model).parts[-2:]) if Path(model).exists() else str(model) # no path of this machine
+        name = "/".join(Path(model).parts[-2:]) if Path(model).exists() else str(model) # no absolute path
         model, processor = load_voxtral(str(model), verbose=verbose)
     else:
         if processor is None:
@@ -93,7 +93,7 @@ def _loaded(model, processor, verbose) -> tuple: # model, processor, name
 
 # %% ../../nbs/measure/05_drafting.ipynb #recordings
 _OURS = ("wavs", "trash", "exports", "drafts") # folders that a dataset, its recorder and drafts make
-_JUMPS = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64")
+_SEEKABLE = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64")
 
 def _recordings(
     folder:Path, # of the dataset
@@ -108,8 +108,8 @@ def _source(
     folder:Path, # of the dataset
     name:str, # recording
 ) -> str: # path of what clips are cut from, relative to the folder
-    "The recording itself, or a copy of it that can be jumped in."
-    if audio_info(folder/name).format in _JUMPS: return name
+    "The recording itself, or a seekable copy of it."
+    if audio_info(folder/name).format in _SEEKABLE: return name
     copy = folder/"drafts"/f"{name}.wav"
     if not copy.exists(): write_wav(copy, read_audio(folder/name))
     return copy.relative_to(folder).as_posix()
@@ -134,7 +134,7 @@ def _cut(
     same = known and known["size"] == size and known["how"] == how | dict(vad=vad)
     if known and drafted and not same:
         warnings.warn(f"{name} keeps its clips ({', '.join(f'{k}={v}' for k,v in known['how'].items())}): "
-                      "there are drafts of them", stacklevel=3)
+                      "they have drafts already", stacklevel=3)
     elif not same:
         cuts = cut_at_pauses(folder/source, **how)
         known = dict(size=size, how=how | dict(vad=cuts.vad), spans=cuts.spans)
@@ -156,7 +156,7 @@ def _to_draft(
         source, spans, vad = _cut(drafts.folder, name, name in of, **how)
         if verbose: print(f"{name}: {counted(len(spans), 'clip')}, {duration(sum(b - a for a,b in spans))} (by {vad})")
         if not spans:
-            warnings.warn(f"{name}: nobody speaks in it, or too quietly to be found (vad={vad!r})", stacklevel=3)
+            warnings.warn(f"{name}: no speech found in it (vad={vad!r}); is it too quiet?", stacklevel=3)
         for a,b in spans:
             row = rows.get(id := clip_id(source, dict(start=a, end=b)), {})
             if id in done or row.get("rejected") or row.get("model") == model: continue
@@ -207,7 +207,7 @@ def _match_transcript(
     if not of or not words: return out
     written = " ".join(_plain(w) for o in drafts for w in o)
     for c in jiwer.process_words(" ".join(map(_plain, words)), written).alignments[0]:
-        for k in range(c.ref_end_idx - c.ref_start_idx): # words that nothing stands for go with those before them
+        for k in range(c.ref_end_idx - c.ref_start_idx): # a word without a counterpart goes with those before it
             at = c.hyp_start_idx + k if c.type != "delete" else max(0, c.hyp_start_idx - 1)
             out[of[at]].append((words[c.ref_start_idx + k], c.type == "equal"))
     return out
@@ -254,7 +254,7 @@ def _readable(
     drafts:Drafts, # of the folder
     on_bad:str, # "error" raises for a recording that cannot be read, "skip" warns
 ) -> list[str]: # names of the recordings to draft
-    "The recordings without a transcript."
+    "The recordings that are not yet rows of the dataset."
     there = {r["audio_path"] for r in drafts.clips.rows()} if (drafts.folder/"data.jsonl").exists() else ()
     names, bad = [], []
     for name in _recordings(drafts.folder):
@@ -274,13 +274,13 @@ def draft_transcripts(
     processor=None, # of a loaded model
     language:str|None=None, # ISO 639-1 of what is spoken; None: the model detects it
     *,
-    longest:float|None=None, # s of a clip; None: 20, or the model's window if that is shorter
+    longest:float|None=None, # maximum length of a clip, s; None: 20, or the model's window if that is shorter
     pause:float=.6, # s; shorter pauses divide only what is longer than `longest`
     vad:str="auto", # what finds the speech: "silero", "energy", or "auto", silero where it is installed
     batch_size:int=8, # maximum windows per batch
     packing:str="none", # "split": without most of the silence, as in training
     max_new_tokens:int=256, # limit per window of audio
-    on_bad:str="error", # "error" stops at a recording that cannot be read, before anything is done; "skip" warns
+    on_bad:str="error", # "error" stops at a recording that cannot be read, before anything is drafted; "skip" warns
     verbose:bool=True, # print the recordings and show a progress bar?
 ) -> Drafts:
     "Write drafts of all recordings in a folder, with the words of transcripts beside them; nothing is done twice."

@@ -204,7 +204,7 @@ def load(cls:EvalReport,
     "Load a report."
     return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
-_MAYBE = ("rates", "table", "rules", "lag", "delays") # read below; earlier versions had not all of them
+_MAYBE = ("rates", "table", "rules", "lag", "delays") # read separately: old reports lack some
 
 @patch(cls_method=True)
 def from_dict(cls:EvalReport,
@@ -282,7 +282,7 @@ def less_memory(
     return [f"{name}={batch_size//2}"]*(batch_size > 1) + [f"max_new_tokens={max_new_tokens//2}"]*(max_new_tokens > 64)
 
 # %% ../../nbs/measure/02_evaluation.ipynb #transcripts
-_TOKENS_A_SECOND = 8 # of text, at most, in what a batch is expected to need
+_TOKENS_A_SECOND = 8 # of text, expected at most; sizes the batches
 
 def decode_clips(
     model, # a Voxtral, with or without a LoRA adapter
@@ -391,7 +391,7 @@ def _columns(
 def decoded_lag(
     collate, # of the model's family
     decoded:Sequence[Decoded], # of each clip
-    words:Sequence[list[dict]|None], # of each clip: word and end (s); None: aligned to the sound
+    words:Sequence[list[dict]|None], # of each clip: word and end (s); None: aligned to the audio
     audio:Sequence, # of each clip; read where words have no times
     texts:Sequence[str], # transcripts
     normalizer:str="basic", # one of `NORMALIZERS`
@@ -447,7 +447,7 @@ def samples(
 ) -> list[dict]: # reference, before, after
     "Example transcripts for a results file or a card."
     if before is not None and before.table.reference.tolist() != after.table.reference.tolist():
-        raise EvaluationError("the reports are of different clips; evaluate both models on the same data")
+        raise EvaluationError("the reports cover different clips; evaluate both models on the same data")
     ids = _spread(len(after.table), n)
     was = [None]*len(after.table) if before is None else before.table.hypothesis
     return [dict(reference=after.table.reference[i], before=was[i], after=after.table.hypothesis[i]) for i in ids]
@@ -461,7 +461,7 @@ def _sounds(
     ds = getattr(speech, "dataset", speech)
     ids = pick_clips(len(ds), report.n_clips)
     if [ds[i]["text"] for i in ids] != report.table.reference.tolist():
-        raise EvaluationError("the report is of other clips than the speech given; give the speech it was made of")
+        raise EvaluationError("the report was made on other clips; give the speech that it was made on")
     return [ds[i]["audio"] for i in ids]
 
 def compare(

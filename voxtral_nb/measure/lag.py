@@ -23,7 +23,7 @@ def _units(
     norm, # a normalizer
     language:str|None, # ISO 639-1
 ) -> list[tuple[str,float|None]]: # (normalized word, s); None: not known
-    "What is compared of words, with their times."
+    "Normalized words, with their times."
     return [(o, w.get(key)) for w in words for o in norm(w["word"], language).split()]
 
 def _pairs(
@@ -70,4 +70,4 @@ def lag_text(
     "A lag in words."
     if not lag["matched"]: return f"delay {lag['delay_ms']:g} ms: no word recognized, {lag['dropped']:.1%} dropped"
     return (f"delay {lag['delay_ms']:g} ms: words written {lag['mean_ms']:.0f} ms after they ended on average (p50 "
-            f"{lag['p50_ms']:.0f}, p90 {lag['p90_ms']:.0f}), {lag['early']:.1%} before, {lag['dropped']:.1%} dropped")
+            f"{lag['p50_ms']:.0f}, p90 {lag['p90_ms']:.0f}), {lag['early']:.1%} early, {lag['dropped']:.1%} dropped")

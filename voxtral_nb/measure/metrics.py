@@ -34,16 +34,16 @@ def _none(
     return " ".join(text.split())
 
 # %% ../../nbs/measure/00_metrics.ipynb #norm-rule
-NORMALIZER_VERSION = "3" # 2: an I without a language was never an ı; 1: until November 2026, no rules of languages
+NORMALIZER_VERSION = "3" # 1, until November 2026: no rules by language; 2: without a language, I was never ı
 
 @dataclass(frozen=True)
 class MarkRule:
     "What happens to combining marks in a language."
     about:str # in words, for reports
-    source:str # of the Unicode Standard
-    drops:tuple = ("hebrew", "arabic") # points that are left out
+    source:str # chapter of the Unicode Standard
+    drops:tuple = ("hebrew", "arabic") # marks that are removed
     @property
-    def dropped(self) -> tuple: # patterns
+    def dropped(self) -> tuple: # their patterns
         return tuple(dict(hebrew=_HEBREW, arabic=_ARABIC, tatweel=_TATWEEL)[o] for o in self.drops)
     def __str__(self): return f"{self.about} (Unicode, {self.source})"
 
@@ -72,13 +72,13 @@ NO_SPACES = frozenset("zh ja yue th lo km my bo dz".split()) # ISO codes of lang
 def _rule(language) -> MarkRule: return _UNKNOWN if language is None else _RULES.get(language, _RULE)
 
 # %% ../../nbs/measure/00_metrics.ipynb #norm-basic
-# of Unicode's Default_Ignorable_Code_Point, what is not of category Cf: drawn as nothing
+# Unicode's Default_Ignorable_Code_Point without category Cf: never drawn
 _IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
                         "\U000e0100-\U000e01ef]")
 _HEBREW,_ARABIC = (re.compile(o) for o in ("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]",
                                            "[\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0640]"))
 _TATWEEL = re.compile("\u0640") # only makes a word wider
-# letters that were typed with a joiner before Unicode 5.1
+# letters that were typed with a joiner before Unicode 4.1 (Bengali) and 5.1 (Malayalam)
 _JOINED = {"\u09a4\u09cd\u200d": "\u09ce", **{f"{c}\u0d4d\u200d": o for c,o in zip(
     "\u0d23\u0d28\u0d30\u0d32\u0d33\u0d15", "\u0d7a\u0d7b\u0d7c\u0d7d\u0d7e\u0d7f")}}
 
@@ -105,7 +105,7 @@ def _basic(
     if language in ("tr", "az"): text = text.replace("I", "ı")
     text = re.sub(r"[<\[][^>\]]*[>\]]|\(([^)]+?)\)", "", text.replace("İ", "i").lower())
     if language is None: text = text.replace("ı", "i")
-    if language in (None, "tr", "az"): text = text.replace("i\u0307", "i") # an İ that others put in small letters
+    if language in (None, "tr", "az"): text = text.replace("i\u0307", "i") # İ as other software lowercases it
     text = _SARA_AM.sub(r"\2\1", unicodedata.normalize("NFKC", text))
     return " ".join("".join(" " if unicodedata.category(c)[0] in "SP" else c for c in text).split())
 
@@ -279,7 +279,7 @@ def primary_metric(
 
 # %% ../../nbs/measure/00_metrics.ipynb #read-keywords
 def read_keywords(
-    words:str|Sequence[str]|None, # a text file with one keyword a line, keywords between commas, or a list of them
+    words:str|Sequence[str]|None, # a text file with one keyword per line, keywords separated by commas, or a list
 ) -> tuple[str,...]: # each once; empty for None
     "The keywords that a setting names."
     if words is None: return ()
@@ -288,10 +288,10 @@ def read_keywords(
         if file.is_file():
             try: words = file.read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as e: raise EvaluationError(f"keywords: {file} cannot be read: {e}")
-        elif file.suffix == ".txt" or "/" in words: raise EvaluationError(f"keywords: there is no file {words}")
+        elif file.suffix == ".txt" or "/" in words: raise EvaluationError(f"keywords: {words} does not exist")
         else: words = words.split(",")
     words = tuple(dict.fromkeys(filter(None, (o.strip() for o in words))))
-    if not _normal_keywords(words, "basic", None): raise EvaluationError("keywords: there is no word in the list")
+    if not _normal_keywords(words, "basic", None): raise EvaluationError("keywords: the list contains no words")
     return words
 
 

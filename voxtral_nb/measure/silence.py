@@ -50,7 +50,7 @@ def _heard_and_written(
     model, # in evaluation mode
     collate:VoxtralDataCollator, # with one of the two packings
     rows:list[dict], # with arrays as audio, and texts
-    most:int, # tokens of a text
+    most:int, # tokens of a text, at most
 ) -> tuple: # states of the speech of each clip; what `decode` says of each
     "States, losses and texts of a model for some clips."
     base, w = base_voxtral(model), collate.prompt.windows
@@ -71,7 +71,7 @@ def verify_silence(
     n:int=8, # of them, spread evenly
     language:str|None=None, # of rows that name none
     gap_seconds:float=.3, # silence after each clip that stays, `packing_gap_seconds` of a run
-    max_new_tokens:int=64, # of a text that is compared
+    max_new_tokens:int=64, # of each text to compare
 ) -> SilenceCheck:
     "Compare a model on whole windows with the same model on windows without most of their silence."
     clips = getattr(clips, "dataset", clips)
@@ -98,7 +98,8 @@ def with_verified_silence(
     "The settings of a run, with whole windows if the model needs them."
     if cfg.packing != "split" or not len(clips) or not family_of(processor).encode_kept: return cfg
     n, most = (1, 8) if is_slow(model) else (4, 32)
-    with explain_memory("verifying what silence costs", ["packing='none'", "max_seconds, to leave out long clips"]):
+    less = ["packing='none'", "max_seconds, to leave out long clips"]
+    with explain_memory("checking the effect of shortened silence", less):
         check = verify_silence(model, processor, clips, n, cfg.language, cfg.packing_gap_seconds, most)
     log(f"silence: {check}")
     if check.ok: return cfg

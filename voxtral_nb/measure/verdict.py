@@ -73,7 +73,7 @@ def verdict(
 ) -> Verdict:
     "Better, worse, or too little speech to tell."
     if before.table.reference.tolist() != after.table.reference.tolist():
-        raise EvaluationError("the reports are of different clips; evaluate both models on the same data")
+        raise EvaluationError("the reports cover different clips; evaluate both models on the same data")
     b, a = _clip_counts(before), _clip_counts(after)
     (wrong_b, units), (wrong_a, _) = b.sum(0), a.sum(0)
     n, change = len(b), float((wrong_a - wrong_b)/units)
