@@ -37,8 +37,8 @@ class Alignment:
         return f"{said} (s; by {self.method}, confidence {self.confidence:.2f})"
 
 # %% ../../nbs/model/10_align.ipynb #units
-_ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff" # kana and Chinese characters
-_UNIT = re.compile(f"[{_ALONE}]|[^\\s{_ALONE}]+")
+_SINGLE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff" # kana and Chinese characters
+_UNIT = re.compile(f"[{_SINGLE}]|[^\\s{_SINGLE}]+")
 _DIGIT = 4 # letters
 
 def _weight(
@@ -105,7 +105,7 @@ _SKIP, _UNHEARD = 20., 2. # cost of leaving out a pause, in nats for a second of
 _MISSPELLED = 1.5 # nats of taking a written word for one that shares no letter with it
 _MISSED = 1. # nats of a word for which the model wrote nothing
 _NEAR = .1 # s: a word that is written so close before a pause ends at the pause; frames have 0.08 s
-LONGEST_LAG = .64 # s: labels that late can stop a model from writing (REALTIME's literature), so none may be
+LONGEST_LAG = .64 # s: labels that are later can stop a model from writing
 
 @dataclass(kw_only=True)
 class _Mark:
@@ -211,7 +211,7 @@ def doubt_of(
     "Check times against the sound."
     letters = sum(_weight(o["word"]) for o in words)
     rate = letters/(spans[:, 1] - spans[:, 0]).sum()
-    if not _RATES[0] <= rate <= _RATES[1]: return f"{rate:.1f} letters in a second of speech: is it another transcript?"
+    if not _RATES[0] <= rate <= _RATES[1]: return f"{rate:.1f} letters per second of speech: is the transcript right?"
     for i,o in enumerate(words):
         if spread is not None and 2*spread[i] > LONGEST_LAG:
             return f"word {i} ({o['word']!r}) may end {2*spread[i]:.2f} s from where it was put"
@@ -260,7 +260,7 @@ _COLORS = ("#ef8354", "#2a9d5c", "#7b4fa3", "#b08900") # of the methods
 
 def show_words(
     audio:np.ndarray, # mono samples, shape (n,)
-    *found:Alignment, # one or several, each in its colour
+    *found:Alignment, # one or several, each in its color
     exact:list[dict]|None=None, # words with their true ends, to compare; None: not drawn
     sr:int=SAMPLE_RATE, # rate of `audio`, Hz
 ): # a matplotlib figure

@@ -557,7 +557,7 @@ def _refusal(
     larger, elsewhere = f"cache_max_gb={math.ceil(size/1e9)}", "cache_dir to a folder with enough space"
     choices = [larger if "cache_max_gb" in why else elsewhere]
     if cfg.cache == "encoder" and cfg.packing == "none":
-        choices.append("packing='split', which caches only the audio tokens of the clips")
+        choices.append("packing='split', which leaves out most of the silence")
     if cfg.cache == "encoder" and "cache_max_gb" in why: choices.append("cache='mel'")
     return CacheError(f"cache={cfg.cache!r}: {why}. Set {', or '.join(choices)}, or cache='none'")
 

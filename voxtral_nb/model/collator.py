@@ -160,7 +160,7 @@ class _Clip:
     audio:object # anything that `read_audio` takes, or a `ClipAudio`
     text:object # transcript; None if the row has none
     name:str # for messages
-    mask:list[int]|None = None # what is drawn from to hide parts of the mel; None: nothing
+    mask:list[int]|None = None # seed that hides parts of the mel; None: nothing is hidden
     tokens:list[int]|None = None # of the transcript, once they are known
 
 def _row_name(
@@ -216,7 +216,7 @@ class VoxtralDataCollator(StepBatches):
         processor, # a `VoxtralProcessor`
         language:str|None=None, # of the rows that name none; None leaves it to the model
         max_transcript_tokens:int=448, # of one clip, `</s>` included; Whisper's limit
-        on_long:str="error", # "error" or "drop": for a longer transcript. Never a cut: that would teach to stop early
+        on_long:str="error", # "error" or "drop": for a longer transcript. Never cut: that would teach to stop early
         gap_seconds:float=.3, # silence kept after each clip with "split"
         packing:str="none", # "split": most of the silence is left out, see below
     ):
@@ -245,7 +245,7 @@ def of(cls:VoxtralDataCollator,
 # %% ../../nbs/model/05_collator.ipynb #heard
 @dataclass(frozen=True, kw_only=True)
 class ClipAudio:
-    "A clip, as far as it is computed."
+    "The precomputed audio of a clip."
     kind:str # "mel", "states" or "embeds"
     data:torch.Tensor # mel: (n_mels, frames), from `TranscriptionPrompt.mel`; else (audio tokens, width), of those kept
     samples:int # length of the clip, at the processor's rate
@@ -263,7 +263,7 @@ class ClipAudio:
 def _heard(self:VoxtralDataCollator,
     clip:_Clip, # of a row
 ) -> ClipAudio:
-    "What there is of the audio of a row."
+    "The audio of a row: its mel, or what is cached."
     if isinstance(clip.audio, ClipAudio): return clip.audio.masked(clip.mask)
     x = read_audio(clip.audio, self.prompt.windows.sampling_rate)
     return ClipAudio(kind="mel", data=self.prompt.mel(x), samples=len(x)).masked(clip.mask)
@@ -374,7 +374,7 @@ def audio_inputs(self:VoxtralDataCollator,
     "The audio of a batch, as the model takes it."
     kinds, w = {o.kind for o in clips}, self.prompt.windows
     if len(kinds) > 1:
-        raise CollatorError(f"the rows of a batch hold different things for audio: {', '.join(sorted(kinds))}")
+        raise CollatorError(f"the rows of a batch mix kinds of audio: {', '.join(sorted(kinds))}")
     if (kind := kinds.pop()) != "mel":
         for o,tokens in zip(clips, kept):
             if (n := len(o.data)) != len(tokens):
@@ -685,7 +685,7 @@ def token_batches(
 def cheapest_batches(
     lengths:dict, # row -> its tokens
     budget:int, # tokens of a batch, padding included; a longer row gets its own batch
-    overhead:int, # tokens that could be computed in the time that a batch costs beside its own
+    overhead:int, # fixed cost of a batch, as a number of tokens
 ) -> list[list]: # rows, longest first
     "The batches of rows of similar length that cost least: padded tokens and overhead."
     rows = sorted(lengths, key=lambda i: -lengths[i])

@@ -23,7 +23,7 @@ from .prepare import read_batches
 # %% ../../nbs/model/07_decoding.ipynb #decoded
 @dataclass
 class Decoded:
-    "What a model makes of one row of a batch."
+    "What a model writes for one row of a batch."
     tokens:list[int] # that it writes, without `</s>`
     cut:bool # was it stopped by the limit?
     sure:list[float] = field(default_factory=list) # probability of each token written, and of `</s>` unless cut off
@@ -94,7 +94,7 @@ def _write(
 # %% ../../nbs/model/07_decoding.ipynb #decode
 @contextmanager
 def _reads_batches(base):
-    "Let a model take batches of the collator, for a while."
+    "Let a model take batches of the collator, temporarily."
     if "forward" in vars(base.model): # prepared for training
         yield
         return
@@ -137,7 +137,7 @@ def decode(
 def adapter_merged(
     model, # with or without an adapter
 ):
-    "Add the adapter to float32 weights, for a while; the weights are restored exactly."
+    "Temporarily merge the adapter into float32 weights; they are restored exactly."
     from peft.tuners.lora import LoraLayer
     layers = [m for m in model.modules() if isinstance(m, LoraLayer) and hasattr(m, "get_delta_weight")
               and not m.merged and m.get_base_layer().weight.dtype == torch.float32]
@@ -160,7 +160,7 @@ def weights_rounded(
     saved:torch.dtype, # to what; float32: nothing is changed
     computed:torch.dtype, # of autocast; if it is `saved`, the rounded weights take half the memory
 ):
-    "Round the weights, for a while; they are restored exactly."
+    "Temporarily round the weights; they are restored exactly."
     was = [(p, p.data) for p in model.parameters() if p.dtype == torch.float32 != saved]
     try:
         for p,data in was: p.data = data.to(saved) if saved == computed else data.to(saved).float()

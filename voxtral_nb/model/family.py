@@ -26,7 +26,7 @@ PARTS = ("language_model", "projector", "audio_tower")
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    "What is particular about one family of models."
+    "What is specific to one family of models."
     name:str # for messages
     model_type:str # as config.json gives it
     model_class:str # in transformers; `config_class` and `processor_class` too
@@ -35,14 +35,14 @@ class Family:
     known_models:tuple[str,...] # Hub ids of the published ones
     paths:dict[str,str] # part -> the path of its module
     head:str # path of the output layer; counts as a part of the language model
-    fixed:tuple[str,...] # parts of names of parameters that never learn
+    fixed:tuple[str,...] # parts of names of parameters that are never trained
     no_lora:tuple[str,...] # parts of names of linear layers that get an adapter only when they are named
     needs:tuple[str,str] # module that the tokenizer needs, and what to pip install for it
     files:tuple[str,...] # that a saved processor consists of
     collator:str # full name of the class that makes its batches
     decoder:str # full name of the function that transcribes a batch
     usage:str # template of the model card's code, in assets/cards
-    prompt_tokens:int # of a prompt, beside those of the audio; at most
+    prompt_tokens:int # in a prompt, besides those of the audio; at most
     windows:Callable # (processor or config) -> the fields of `AudioWindows`
     widths:Callable # (config) -> width of the encoder's output for one audio token, and of the projector's
     encode:Callable # (model without its head, audio of a batch: all that its collator says of it) -> the encoder's
@@ -83,7 +83,7 @@ def _voxtral_join(model, words, audio, where, **kwargs):
     return type(model).forward(model, **kwargs | dict(inputs_embeds=flat.view_as(words)))
 
 # %% ../../nbs/model/02_family.ipynb #voxtral_encode_kept
-NEVER = -65504. # log of the weight of what no attention sees: the lowest number of float16, so that all formats hold it
+NEVER = -65504. # attention logit of masked positions: the lowest float16, which every format can hold
 
 def attention_dtype(
     x, # a tensor about to be attended with
@@ -376,7 +376,7 @@ def tokens_of(self:AudioWindows,
 def mel_frames(self:AudioWindows,
     n_samples:int, # length of a clip
 ) -> int: # a multiple of 16, and no more than its windows have
-    "How many mel frames hold a clip and at least one frame of the silence after it; a frame sees 2.5 of its steps."
+    "How many mel frames hold a clip and at least one frame of the silence after it; a frame spans 2.5 hops."
     hop = self.samples//self.frames
     return min(self.count(n_samples)*self.frames, 16*math.ceil((n_samples + 2.25*hop)/hop/16))
 

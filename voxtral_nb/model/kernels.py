@@ -45,7 +45,7 @@ class _LoraSum(torch.autograd.Function):
 
 # %% ../../nbs/model/08_kernels.ipynb #cast
 class _CastAll(torch.autograd.Function):
-    "Tensors in another dtype."
+    "Cast tensors to another dtype."
     @staticmethod
     def forward(ctx, dtype, *tensors):
         ctx.dtypes, out = [o.dtype for o in tensors], [torch.empty_like(o, dtype=dtype) for o in tensors]
@@ -137,7 +137,8 @@ def compile_layers(
     except Exception as e:
         for m in layers: m._compiled_call_impl = None
         if is_out_of_memory(e): raise
-        log(f"compile: torch.compile fails on this machine ({type(e).__name__}: {one_line(e, 150)}); going on without")
+        log(f"compile: torch.compile fails on this machine ({type(e).__name__}: {one_line(e, 150)}); continuing "
+            "without it")
         return False
     log(f"compile: {len(layers)} layers of the language model")
     return True

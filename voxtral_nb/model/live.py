@@ -21,7 +21,7 @@ from .models import base_voxtral
 from .targets import StreamLayout, TargetsError, delay_frames, emitted
 
 # %% ../../nbs/model/14_live.ipynb #mel
-_LOUDEST = 4. # as for files: what is louder has another scale
+_LOUDEST = 4. # as for files: what is louder is scaled wrongly
 
 class MelStream:
     "The mels of a stream: samples go in, those of whole positions come out."

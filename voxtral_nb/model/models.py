@@ -88,7 +88,7 @@ def pick_device(
                          f"it has {', '.join(k for k,n in there.items() if n)}")
     if kind == "cuda" and int(index or 0) >= there[kind]:
         raise ModelError(f"device {device!r}: this machine has {there[kind]} CUDA device(s), numbered from 0")
-    # torch.cuda.set_device takes no device without a number
+    # torch.cuda.set_device needs a device with a number
     return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" and not index else device)
 
 # %% ../../nbs/model/03_models.ipynb #pick_dtype
@@ -290,7 +290,7 @@ def _enough_memory(
     "Turn an out-of-memory error while loading into a `ModelError`."
     less = ["quantization='4bit'"]*(device.type == "cuda")
     return explain_memory(f"loading {where} on {device}", [*less, "precision='bf16' or 'fp16'", "a smaller model",
-                                                           f"end what else uses {device}"], ModelError)
+                                                           f"stop other programs on {device}"], ModelError)
 
 # %% ../../nbs/model/03_models.ipynb #load_weights
 def load_weights(
@@ -391,7 +391,7 @@ _JSON_FILES = ("*config.json", "tekken.json", "tokenizer.json", "*.safetensors.i
 def _check_files(
     where:str, # folder of a model or an adapter; Hub ids are not looked at
 ):
-    "Raise a `ModelError` that names the file in a folder that is damaged, or stands for another."
+    "Raise a `ModelError` that names a damaged file, or a git-lfs pointer."
     if not os.path.isdir(where): return
     again = "copy or download it again"
     for f in sorted(o for p in (*_JSON_FILES, "*.safetensors") for o in Path(where).glob(p)):

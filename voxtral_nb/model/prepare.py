@@ -31,7 +31,7 @@ def _check_parts(
 ):
     "Raise `ModelError` for a part that there is not."
     if unknown := [p for p in parts if p not in PARTS]:
-        raise ModelError(f"there is no part {unknown[0]!r} of a model; there are {', '.join(PARTS)}")
+        raise ModelError(f"a model has no part {unknown[0]!r}; its parts are {', '.join(PARTS)}")
 
 # %% ../../nbs/model/04_prepare.ipynb #lora_endings
 def _usual(model, names:list[str]) -> list[str]: # without those that get an adapter only when they are named
@@ -43,12 +43,12 @@ def _wanted_in(names:list[str], wanted:list[str]) -> list[str]: # those of `want
 # %% ../../nbs/model/04_prepare.ipynb #lora_pattern
 def lora_pattern(
     model, # without an adapter
-    targets:str="all-linear", # what matches full tuning, says QLoRA; or endings of names, as "q_proj,v_proj"
+    targets:str="all-linear", # which matches full tuning (QLoRA); or endings of names: "q_proj,v_proj"
     parts=("language_model",), # of `PARTS`: where
 ) -> str: # regular expression that must match a layer's full path
     "The layers that LoRA is put on, and no others."
     _check_parts(parts)
-    if not parts: raise ModelError(f"LoRA needs a part to be put on; give some of {', '.join(PARTS)}")
+    if not parts: raise ModelError(f"LoRA needs at least one part; give some of {', '.join(PARTS)}")
     names, head = {p: _linear_names(model, p) for p in parts}, family_of(model).head
     wanted = None if targets == "all-linear" else [o.strip() for o in targets.split(",") if o.strip()]
     has_head = head in (wanted or ()) and "language_model" in parts
@@ -78,7 +78,7 @@ def add_lora(
     "Freeze `model` and put a new LoRA adapter on `parts` of it."
     from peft import LoraConfig, get_peft_model
     if hasattr(model, "peft_config"):
-        raise ModelError("the model already carries an adapter; merge it first (model.merge_and_unload()), "
+        raise ModelError("the model already has an adapter; merge it first (model.merge_and_unload()), "
                          "or train it further with prepare_model")
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, bias="none",
                         target_modules=lora_pattern(model, targets, parts))
@@ -180,19 +180,19 @@ def _check_adapter(
     a = model.peft_config[model.active_adapter]
     has = dict(lora_r=a.r, lora_alpha=a.lora_alpha, lora_dropout=a.lora_dropout)
     if wrong := [f"{k}={v} (the run says {getattr(cfg, k)})" for k,v in has.items() if v != getattr(cfg, k)]:
-        raise ModelError(f"the model carries an adapter with {', '.join(wrong)}; "
+        raise ModelError(f"the model has an adapter with {', '.join(wrong)}; "
                          "give the run the adapter's own values to train it further")
 
 def _with_lora(
     model, # with or without an adapter
     cfg, # the run's `RunConfig`
 ): # a `PeftModel`
-    "Put a new adapter on `model`, or make the one that it carries trainable."
+    "Put a new adapter on `model`, or make the one that it has trainable."
     if not hasattr(model, "peft_config"):
         return add_lora(model, r=cfg.lora_r, alpha=cfg.lora_alpha, dropout=cfg.lora_dropout, targets=cfg.lora_targets,
                         parts=cfg.trained_parts, revision=cfg.model_revision)
     _check_adapter(model, cfg)
-    print("the model carries an adapter: it is trained further, on the layers where it is")
+    print("the model has an adapter: training continues with it, on the layers that it has")
     for n,p in model.named_parameters(): p.requires_grad_("lora_" in n)
     return model
 

@@ -302,7 +302,7 @@ def audio_inputs(self:RealtimeCollator,
 ) -> dict: # the audio of a `RealtimeBatch`; with `kept`, and `audio_keep`: what is not padding, rows laid end to end
     "The audio of a batch, as the model takes it."
     if len(kinds := {o.kind for o in clips}) > 1:
-        raise TargetsError(f"the rows of a batch hold different things for audio: {', '.join(sorted(kinds))}")
+        raise TargetsError(f"the rows of a batch mix kinds of audio: {', '.join(sorted(kinds))}")
     data, mel = [o.data for o in clips], kinds == {"mel"}
     if not mel: return {f"audio_{kinds.pop()}": _filled(data, max(map(len, data)), 0).flatten(0, 1)}
     n = max(o.shape[1] for o in data)
@@ -405,7 +405,7 @@ def _generated(
 ) -> list[list[int]]: # tokens of each row, the given ones included
     "What `generate` writes, up to the end of each row."
     if len(set(b.num_delay_tokens.tolist())) > 1:
-        raise TargetsError("the rows of the batch have different delays, and generate takes one a batch")
+        raise TargetsError("the rows of the batch have different delays, and generate takes one per batch")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Using the model-agnostic default")
         ids = base.generate(input_ids=b.input_ids[:, :b.given[0]], input_features=b.input_features.to(base.dtype),
@@ -460,7 +460,7 @@ def checked(self:RealtimeCollator,
 # %% ../../nbs/model/13_realtime.ipynb #learnable
 @patch
 def learnable(self:RealtimeCollator,
-    row:dict, # of a stream
+    row:dict, # of a streamed dataset
     on_bad:str, # "error" or "skip", if it cannot be learned
 ) -> dict|None: # with `words`; None: it is left out
     "Give a row its word times."

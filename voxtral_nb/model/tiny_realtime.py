@@ -76,7 +76,7 @@ def make_tiny_realtime(
 def separate_unused_rows(
     model, # a Voxtral Realtime that was trained from random weights; changed in place
     used, # ids of the tokens that it learned to write
-    size:float=2.5, # length of what is added, in mean lengths of the used rows: half of a row is its own (cosine 0.43)
+    size:float=2.5, # length of what is added, in mean lengths of the used rows; unused ones then have a cosine of 0.43
     seed:int=0, # of the directions
 ):
     "Give the embeddings of tokens that training never used a direction of their own each."
