@@ -119,7 +119,7 @@ _SAYS = {"better": "better: the {rate} falls {span} on {clips} like these",
          "unclear": "no clear difference: the {rate} may fall by {down} or rise by {up} points "
                     "(95% interval) on {clips}",
          "too few clips": "too little to tell: {clips} cannot show whether the model is better; evaluate on {least} or "
-                          "more, of at least 100 words in all"}
+                          "more, with at least 100 words in total"}
 
 def _sentence(
     v:Verdict,

@@ -37,7 +37,7 @@ class MelStream:
     def add(self,
         samples:np.ndarray, # mono, shape (n,), float in -1..1
     ):
-        "Hear more."
+        "Take more samples."
         x = np.asarray(samples)
         if x.ndim != 1 or x.dtype.kind != "f":
             raise TargetsError(f"sound must be float samples of one channel, shape (n,), got {x.dtype} {x.shape}")
@@ -49,7 +49,7 @@ class MelStream:
     def end(self,
         delay:int, # frames
     ):
-        "Hear the silence at the end that the processor puts there."
+        "Add the silence that the processor puts at the end."
         silence = -self.samples%self.layout.samples + (delay + 1 + self.layout.buffer)*self.layout.samples
         self.sound = np.concatenate([self.sound, np.zeros(silence + self.around, np.float32)])
 

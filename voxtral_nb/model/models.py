@@ -265,7 +265,7 @@ def load_processor(
         try: processor = AutoProcessor.from_pretrained(where, revision=revision, trust_remote_code=False)
         except Exception as e:
             if not (gone := _missing_files(where, family)): raise
-            raise ModelError(f"{where} lacks {' and '.join(gone)}, without which there is no processor; copy it from "
+            raise ModelError(f"{where} lacks {' and '.join(gone)}, which its processor needs; copy it from "
                              "the base model") from e
     if family is None or type(processor).__name__ == family.processor_class: return processor
     raise ModelError(f"{where}: its processor is a {type(processor).__name__}, not a {family.processor_class}; "

@@ -309,7 +309,7 @@ def with_word_times(
     if evaluating:
         found.found |= found.doubted
         found.left_out = {}
-    how = [f"{counted(n, 'clip')} " + ("brought them" if k == "given" else
+    how = [f"{counted(n, 'clip')} " + ("with their own" if k == "given" else
            f"aligned by {k} (mean confidence {found.confidence(k):.2f})") for k,n in found.counts().items()]
     log(f"word times of {source}: {', '.join(how) or 'none'}; exact times train a better model")
     if bad := found.left_out | found.broken:
