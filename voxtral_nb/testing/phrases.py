@@ -1,4 +1,4 @@
-"""Checks of the sentences to read aloud.
+"""Checks of the sentences that people read aloud.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/testing/phrases.html.md"""
 
