@@ -88,7 +88,7 @@ def record(s):
         rec.record(1.6)
         rec.keep()
     s.wait("Speech", "3 clips")
-    s.says("57 clips more")
+    s.says("57 more clips")
 
 
 def check(s):
@@ -148,7 +148,7 @@ def train(s, folder):
     names = lambda: sorted(o.name for o in Project(folder).runs())
     wait_for(lambda: names() == ["en-lora-2"], "the run to go")
     s.root.locator("#vs-deleted > summary").click()
-    s.press("Bring back en-lora", exact=False)
+    s.press("Restore en-lora", exact=False)
     wait_for(lambda: Project(folder).choices["run"] == "en-lora", "the run to come back, and be the one that is shown")
     assert names() == ["en-lora", "en-lora-2"]
     Project(folder).set(run="en-lora-2") # as the list of runs does
@@ -229,7 +229,7 @@ def demo(s):
     frame.wait_for()
     frame.content_frame.get_by_role("button", name="Transcribe", exact=True).wait_for()
     s.press("Stop")
-    s.wait("Demo", "not shown yet")
+    s.wait("Demo", "not started yet")
 
 
 def space(s, hub, pages):
@@ -244,7 +244,7 @@ def space(s, hub, pages):
     s.press("Deploy as a Space")
     s.wait("Demo", "deploying the Space")
     s.says("Deploying the Space: the Hub is building it")
-    s.says("If it does not answer within 30 min, this says why.")
+    s.says("If it does not answer within 30 min, the reason appears here.")
     s.says("The Space me/digits does not run: BUILD_ERROR: exit 1.")
     s.says("spaces/me/digits?logs=build")
     s.wait("Demo", "failed")

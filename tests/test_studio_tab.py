@@ -76,7 +76,7 @@ def test_a_folder_that_goes_wrong_while_it_is_open(tab, tmp_path, capsys):
         rec.key("r")
         rec.wait_said("No microphone was found")
         p.folder.rename(away)
-        s.says("it was deleted, moved or unmounted while it was open")
+        s.says("it was deleted, moved or unmounted")
         s.page.reload()
         s.page.get_by_text("This project cannot be opened").wait_for()
         with s.page.expect_popup() as listed: s.page.get_by_role("link", name="all projects").click()
@@ -165,12 +165,12 @@ def test_a_run_that_goes_wrong_and_a_hub_that_refuses(tab, hub, net):
         no_memory(s, p)
         s.go("Publish")
         s.says("nobody is logged in to the Hub")
-        for role, says in (("read", "may read only"), ("write", "Logged in as me; the token may write.")):
+        for role, says in (("read", "is read-only"), ("write", "Logged in as me; the token may write.")):
             (tab.home/"token").write_text(hub.token("me", role))
-            s.press("Look again")
+            s.press("Refresh")
             s.says(says)
         net.cut()
-        s.press("Look again")
+        s.press("Refresh")
         s.says("cannot be reached")
         net.restore()
         no_errors(context)
@@ -211,7 +211,7 @@ def test_a_long_recording_is_drafted_and_corrected(tab, tmp_path):
         assert got.read_bytes() == (tmp_path/"my talk.wav").read_bytes() and got.stat().st_size > 1 << 20
         s.press("Draft the transcripts")
         s.wait("Speech", "drafts to correct")
-        s.says("had words of a transcript that fits")
+        s.says("matched words of a given transcript")
         s.press("Correct the drafts")
         review = TabRecorder(s.page)
         review.part("draft").wait_for() # the recorder was there before
@@ -267,7 +267,7 @@ def test_from_speech_to_training_in_two_tabs(tab, tmp_path):
         no_errors(context)
         assert not (out := [o for o in asked if not o.startswith(("http://127.0.0.1:", "data:", "blob:"))]), out
         assert len(asked) > 30 and not any("Content Security Policy" in o for o in context.log)
-    assert "train en-lora: goes on; voxtral-studio finds it again" in tab.ctrl_c("l")
+    assert "train en-lora: left running; voxtral-studio finds it again" in tab.ctrl_c("l")
     assert p.run("en-lora").state == "running"
     with Tab(tab.folder, "voice", env=tab.env) as again:
         assert "asked to stop" in again.ctrl_c("s")

@@ -100,7 +100,7 @@ def demo(s):
     s.page.wait_for_timeout(1500)
     picture(s, "demo", 1300)
     s.press("Stop")
-    s.wait("Demo", "not shown yet", 30)
+    s.wait("Demo", "not started yet", 30)
 
 def my_runs(s): picture(s, "my_runs")
 

@@ -136,14 +136,14 @@ def sound(self:CheckStep,
 # %% ../../nbs/studio/08_check_step.ipynb #trash
 @patch
 def _do_bring_back(self:CheckStep, file:str):
-    "Bring a clip back from the trash, wherever it was left out."
+    "Restore a clip from the trash, wherever it was left out."
     trash = self._clips.trash(create=False)
     rows = [r for r in trash or () if r["audio_path"] == file]
     if not rows: raise StudioError("this clip is no longer in the trash")
     self._clips.restore(rows)
     texts = {name: row["text"] for o in self._seen.values() if isinstance(o, list) for name,row,_ in o}
     back = "left out",rows[0]["text"]
-    self.handled |= {k: "brought back" for k,v in self.handled.items() if (v, texts.get(k)) == back}
+    self.handled |= {k: "restored" for k,v in self.handled.items() if (v, texts.get(k)) == back}
     if (rec := self.steps["speech"].recorder if "speech" in self.steps else None) is not None: rec.tell(me=True)
 
 @patch
@@ -154,8 +154,8 @@ def _trash_html(self:CheckStep):
     if self._seen.get("trash", (None,))[0] != stamp:
         self._seen["trash"] = stamp,[dict(r) for r in self._clips.trash(create=False) or ()][::-1]
     if not (rows := self._seen["trash"][1]): return None
-    one = lambda r: [r["text"], r["audio_path"], button("Bring back", "bring_back", "small", file=r["audio_path"],
-                                                        about=f"Bring back: {short(r['text'], 60)}")]
+    one = lambda r: [r["text"], r["audio_path"], button("Restore", "bring_back", "small", file=r["audio_path"],
+                                                        about=f"Restore: {short(r['text'], 60)}")]
     return el("details", el("summary", f"Left out ({len(rows):,})"), table(["transcript", "file", ""],
               map(one, rows[:100]), "Clips that were left out"), id="vs-trash")
 
@@ -175,7 +175,7 @@ def _rights_html(self:CheckStep):
     says = f"{agreed:,} of {counted(recorded, 'recording')} with the speaker's consent" if recorded else "No recordings"
     named = ", ".join(f"{k}: {counted(n, 'clip')}" for k,n in licenses.most_common(5))
     other = len(ds) - recorded
-    more = f" {counted(other, 'clip')} came from files: whoever spoke there must have agreed." if other else ""
+    more = f" {counted(other, 'clip')} came from files: make sure that their speakers agreed." if other else ""
     return lines(el("h3", "Consent and license"), el("p", f"{says}.{more}"), el("p", f"Licenses: {named}."))
 
 # %% ../../nbs/studio/08_check_step.ipynb #state
@@ -214,7 +214,7 @@ def _worst_html(self:CheckStep, job:Job):
     "The worst clips, with what can be done about them."
     worst = self.worst(job)
     if worst is None:
-        return el("p", "Which clips these are can be told as long as the speech has not changed: check again.",
+        return el("p", "The speech has changed, so these clips can no longer be found: check again.",
                   cls="vs-dim") if job.argv[2] == "speech" else None
     if not worst: return None
     rows = [self._clip_row(*o) for o in worst]
@@ -249,19 +249,20 @@ def html(self:CheckStep) -> Markup: # what the step shows
     job,state = newest(self.project, "check"),self.state
     if state.kind == "empty":
         return lines(self.head(), el("div", el("p", "There is no speech to check yet."), el("p", button(
-            "Record or bring some", "step", step="speech")), cls="vs-empty"), self._trash_html())
+            "Record or import some", "step", step="speech")), cls="vs-empty"), self._trash_html())
     good = state.kind == "done" # then the way on is the main button
     again = button("Check again" if job else "Check the speech", "check", "" if good else "main",
                    able=state.kind != "running")
     if job is None:
-        return lines(self.head(), el("p", "Finds silent, noisy and clipped clips, transcripts that do not fit "
-                     "their audio, duplicates, and evaluation data that is in the training data. Half a minute for a "
-                     "thousand short clips."), el("div", again, cls="vs-row"), self._rights_html(), self._trash_html())
+        return lines(self.head(), el("p", "Finds clips that are silent, noisy or clipped, transcripts that do "
+                     "not fit their audio, duplicates, and evaluation data that is in the training data. A thousand "
+                     "short clips take some seconds."), el("div", again, cls="vs-row"), self._rights_html(),
+                     self._trash_html())
     r = self.report(job)
     if r is None:
         failed = lines(trouble(job.error, job.next_step, job.details), el("div", again, cls="vs-row"))
         return lines(self.head(), job_html(job, "Checking the speech") if state.kind == "running" else failed)
-    on = button("Go on to training", "step", "main" if good else "", step="train")
+    on = button("Continue to training", "step", "main" if good else "", step="train")
     old = notice("note", "The speech has changed since this check.") if state.says.startswith("changed") else None
     return lines(self.head(), old, _report_html(r), self._worst_html(job), self._trash_html(),
                  self._rights_html(), el("div", again, on, cls="vs-row"))

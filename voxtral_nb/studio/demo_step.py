@@ -24,14 +24,14 @@ from .views import facts
 # %% ../../nbs/studio/12_demo_step.ipynb #space-stage
 _WAIT = 1800 # s for the Hub to build a Space and for its app to answer: PyTorch alone takes minutes to install
 _STAGES = dict(BUILDING="the Hub is building it", APP_STARTING="its app is starting",
-               RUNNING="its app is asked for an answer")
+               RUNNING="its app gets a test request")
 
 def _space_stage(
     job:Job, # of kind "space"
 ) -> str: # such as "the Hub is building it"
     "How far a Space is, by the last stage that the log names."
     seen = [m[1] for o in job.lines if (m := re.fullmatch(r"\[ *\d+ s\] ([A-Z_]+)", o.strip()))]
-    return _STAGES.get(seen[-1], f"the Hub says {seen[-1]}") if seen else "its files are being made and sent"
+    return _STAGES.get(seen[-1], f"the Hub says {seen[-1]}") if seen else "its files are being prepared and uploaded"
 
 # %% ../../nbs/studio/12_demo_step.ipynb #demo
 class DemoStep(Step):
@@ -53,7 +53,7 @@ class DemoStep(Step):
             if job and job.state == "running": return StepState("running", says)
         if space and space.state == "done": return StepState("done", "Space deployed")
         bad = any(j and j.state in ("failed", "killed") for j in (here, space))
-        return StepState("attention", "failed") if bad else StepState("ready", "not shown yet")
+        return StepState("attention", "failed") if bad else StepState("ready", "not started yet")
     def _do_demo(self):
         if (job := newest(self.project, "demo")) and job.state == "running": return
         self.project.start("demo", dict(model=self._model()))
@@ -94,7 +94,7 @@ def _space_html(self:DemoStep):
     if job is None: return again
     if job.state == "running": return lines(
         again, job_html(job, f"Deploying the Space: {_space_stage(job)}"),
-        el("p", f"If it does not answer within {duration(_WAIT, rough=True)}, this says why.", cls="vs-dim"))
+        el("p", f"If it does not answer within {duration(_WAIT, rough=True)}, the reason appears here.", cls="vs-dim"))
     r = job.result or {}
     if job.state != "done": return lines(again, trouble(job.error, job.next_step, job.details))
     url = r.get("host") or r.get("url")

@@ -95,7 +95,7 @@ def hear(self:Listener,
         w.writeframes(pcm)
     self.says = self.says or "listening"
     try: print(json.dumps(dict(id=self._n, wav=str(f))), file=self._process.stdin, flush=True)
-    except OSError: raise StudioError(f"the models cannot listen: {self.says}") from None
+    except OSError: raise StudioError(f"the models are not available: {self.says}") from None
 
 @patch
 def close(self:Listener):

@@ -179,8 +179,8 @@ class Project:
         "`StudioError` unless the folder is still there."
         if not (self.folder/_FILE).exists():
             raise StudioError(
-                f"{self.folder} is gone or is no longer a project: it was deleted, moved or unmounted while "
-                "it was open. Put it back, or open another one")
+                f"{self.folder} is gone or is no longer a project: it was deleted, moved or unmounted. "
+                "Put it back, or open another one")
 
 # %% ../../nbs/studio/05_project.ipynb #moment
 @patch
@@ -453,7 +453,7 @@ def _why(
     return None, None, None
 
 # %% ../../nbs/studio/05_project.ipynb #read-run
-_GONE = ("the folder of this run was deleted while it trains: what it learns may not be saved",
+_GONE = ("the folder of this run was deleted during training: the result may not be saved",
          "Stop it, then start again") # error, next step
 
 def read_run(
@@ -621,8 +621,8 @@ def _start(self:Project, script, args, kind, **how) -> Job:
     try: return start_job(self.folder/"jobs", script, args, kind=kind, cwd=self.folder, **how)
     except OSError as e:
         raise StudioError(
-            f"{kind} could not be started ({e.strerror}): free some space, and see that {self.folder} can "
-                          "be written") from None
+            f"{kind} could not be started ({e.strerror}): free some space, and check that {self.folder} is "
+                          "writable") from None
 
 # %% ../../nbs/studio/05_project.ipynb #flags
 _ARGS = dict( # kind -> the command, and the names of its positional arguments
@@ -723,7 +723,7 @@ def resume(self:Project,
     run:str, # name
     **changes, # settings to change that do not make it another run, such as epochs
 ) -> Job:
-    "Go on with a run from its last checkpoint, or from its beginning if there is none."
+    "Continue a run from its last checkpoint, or from its beginning if there is none."
     r = self.run(run)
     if r.state == "running": raise StudioError(f"{run} is running")
     saved = next((p for p in (r.folder/"training_config.json", r.job and r.job.folder/"config.json") if p
@@ -842,6 +842,6 @@ def whoami(
         return Login(error=what, next_step=step)
     may = a.role == "write" or a.may_write(f"{a.name}/voxtral", "model")
     step = None if may else "Make a token of type write, then run `hf auth login`, or set HF_TOKEN"
-    little = "read only" if a.role == "read" else "not make new repositories"
+    cannot = "is read-only" if a.role == "read" else "cannot create repositories"
     return Login(name=a.name, orgs=a.orgs, role=a.role, may_write=may, next_step=step,
-                 error=None if may else f"the token of {a.name} may {little}")
+                 error=None if may else f"the token of {a.name} {cannot}")

@@ -67,7 +67,7 @@ def login_html(
     login:Login|None, # None: being asked
 ) -> Markup: # HTML
     "Who is logged in, and what they may do."
-    again = button("Look again", "login", "small")
+    again = button("Refresh", "login", "small")
     if login is None: return el("p", "Asking the Hub who is logged in …", cls="vs-dim")
     if login.name is None:
         return lines(trouble(f"nobody is logged in to the Hub: {login.error}", login.next_step), again)
@@ -77,14 +77,14 @@ def login_html(
 
 # %% ../../nbs/studio/11_publish_step.ipynb #form
 _TEXTS = dict(repo=("Repository", "me/my-model; empty: the name of the run"), license=("License", "such as apache-2.0"),
-              message=("Title of the commit", "empty: made from what is sent"))
+              message=("Commit title", "empty: chosen automatically"))
 _SWITCHES = dict(public=("Public", "a new repository is private unless this is on"),
                  private_data=("Private data", "keep the data's name and its transcripts out of the card"),
                  best=("Best weights", "those of the best evaluation, instead of the last"),
-                 no_verify=("Skip verification", "do not load it back and evaluate it again"))
+                 no_verify=("Skip verification", "do not download and evaluate what was pushed"))
 _DATASET = dict(repo="me/my-dataset; empty: the name of the project", license="such as cc-by-4.0",
-                message="empty: made from what is sent", public="a new repository is private unless this is on",
-                no_verify="do not load it back and compare it") # fields that a dataset has
+                message="empty: chosen automatically", public="a new repository is private unless this is on",
+                no_verify="do not download and compare what was pushed") # fields that a dataset has
 
 # %% ../../nbs/studio/11_publish_step.ipynb #form-kept
 @patch(as_prop=True)
@@ -129,13 +129,13 @@ def jobs(self:PublishStep) -> tuple[Job|None, Job|None]: # the newest preview, a
 # %% ../../nbs/studio/11_publish_step.ipynb #send
 @patch
 def _do_preview(self:PublishStep):
-    "Write what would be sent."
+    "Write what would be pushed."
     self.project.start("publish", self.arguments() | dict(dry_run=True, output_dir="{job}/sent"))
 
 @patch
 def _do_push(self:PublishStep):
-    "Send it."
-    if (job := self.jobs()[1]) and job.state == "running": raise StudioError("it is being sent already")
+    "Push it."
+    if (job := self.jobs()[1]) and job.state == "running": raise StudioError("a push is already running")
     self.project.start("publish", self.arguments())
 
 # %% ../../nbs/studio/11_publish_step.ipynb #state
@@ -144,11 +144,12 @@ def state(self:PublishStep) -> StepState:
     "How far publishing is."
     if self.run is None and not self.project.speech_facts()["clips"]: return StepState("empty", "needs a model")
     job = newest(self.project, "publish")
-    if job and job.state == "running": return StepState("running", "preview" if "--dry-run" in job.argv else "sending")
+    if job and job.state == "running":
+        return StepState("running", "preview" if "--dry-run" in job.argv else "uploading")
     push = next((j for j in self.project.jobs("publish") if "--dry-run" not in j.argv), None)
     if push and push.state in ("failed", "killed"): return StepState("attention", "push failed")
     if push and push.state == "done": return StepState("done", "published")
-    return StepState("ready", "nothing sent yet")
+    return StepState("ready", "not published yet")
 
 # %% ../../nbs/studio/11_publish_step.ipynb #fields-html
 @patch
@@ -192,7 +193,7 @@ def _preview_html(self:PublishStep, job:Job|None):
 def _push_html(self:PublishStep, job:Job|None):
     "How the push came out."
     if job is None: return None
-    if job.state == "running": return job_html(job, "Sending, then loading it back to verify it")
+    if job.state == "running": return job_html(job, "Uploading, then loading it back to verify it")
     r = job.result or {}
     if job.state == "done":
         link = el("a", r.get("url", ""), href=r.get("url"), target="_blank", rel="noopener")
@@ -201,7 +202,7 @@ def _push_html(self:PublishStep, job:Job|None):
         return el("div", el("p", f"Published ({seen}): ", link), el("p", verified), cls="vs-notice", data_kind="good",
                   role="status")
     return lines(trouble(job.error or f"the push was {job.state}", job.next_step, job.details),
-                 el("div", button("Try again", "push", "main"), el("small", "what was sent already is not sent again"),
+                 el("div", button("Try again", "push", "main"), el("small", "files already there are skipped"),
                     cls="vs-row"))
 
 # %% ../../nbs/studio/11_publish_step.ipynb #html

@@ -257,7 +257,7 @@ def _rates_html(self:ResultsStep, run:RunState):
     norm = (d.get("after") or {}).get("normalizer")
     said = verdict_html(run)
     return lines(said, table(["error rate", "before", "after"], rows, "Error rates"),
-                 el("p", f"Texts were compared after the normalizer {norm!r}.", cls="vs-dim") if norm else None)
+                 el("p", f"Transcripts were compared after normalization ({norm}).", cls="vs-dim") if norm else None)
 
 @patch
 def _tools_html(self:ResultsStep, run:RunState):
@@ -320,7 +320,7 @@ def html(self:ResultsStep) -> Markup: # what the step shows
     legend = el("p", "Marked: ", missing, ", ", extra, ".", cls="vs-dim")
     more = button(f"Show more of {len(some):,}", "more") if len(some) > self.most else None
     rows = [self._row_html(o, playable) for o in some[:self.most]]
-    body = table(heads, rows, "Evaluation clips", by=self.by) if some else el("p", "No clip is like that.")
+    body = table(heads, rows, "Evaluation clips", by=self.by) if some else el("p", "No clips match.")
     return lines(self.head(f": {run.name}"), self._rates_html(run), self._groups_html(run, clips),
                  self._speak_html(run), el("h3", counted(len(clips), "evaluation clip")), self._tools_html(run), legend,
                  body, el("div", more, button("Publish", "step", "main", step="publish"), cls="vs-row"))

@@ -1,4 +1,4 @@
-"""`voxtral-studio`: the same in a browser tab, on this machine only.
+"""`voxtral-studio`: the Studio in a browser tab, on this machine only.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/serve.html.md"""
 
@@ -189,7 +189,7 @@ def _leave(
     if how == "stop":
         for p,o in running: p.stop(o)
         print(f"{names}: asked to stop; training saves a checkpoint first")
-    else: print(f"{names}: goes on; voxtral-studio finds it again")
+    else: print(f"{names}: left running; voxtral-studio finds it again")
 
 # %% ../../nbs/studio/15_serve.ipynb #command
 _HELP = """The Studio in a browser tab: record or import speech, train, compare, publish, on one page.

@@ -114,11 +114,11 @@ def _explain(self:Page, e:Exception) -> dict: # as `notice` takes it
     "What went wrong, in words."
     if isinstance(e, VoxtralNBError): return dict(kind="error", text=redact(str(e)))
     if isinstance(e, OSError):
-        return dict(kind="error", text=f"The disk did not do what was asked: {e.strerror or e}.",
+        return dict(kind="error", text=f"A file could not be read or written: {e.strerror or e}.",
                     then="Free some space, or check the folder's permissions, then try again.")
     self.errors.append(redact("".join(traceback.format_exception(e))))
     return dict(kind="error", text=f"{type(e).__name__}: {redact(str(e))}", details=self.errors[-1],
-                then="This is a bug of the page. What you did before is saved; Details tell where it was.")
+                then="This is a bug in the page. Your earlier work is saved; see Details.")
 
 # %% ../../nbs/studio/02_sheet.ipynb #sheet
 class Sheet(anywidget.AnyWidget):

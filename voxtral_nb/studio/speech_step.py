@@ -112,12 +112,13 @@ def enough_text(
 ) -> str: # a sentence or two
     "How much speech there is, against how much is enough for a verdict, and to learn a voice."
     n, left = ENOUGH - clips, LEARNED - minutes
-    about = f", about {duration(60*minutes/clips*n, rough=True)} of speech" if clips else ""
+    about = f" (about {duration(60*minutes/clips*n, rough=True)} of speech)" if clips else ""
     more = " more" if clips else ""
-    judge = f"{counted(n, 'clip')}{more}{about}, to see whether the model gets better" if n > 0 else \
-        "Enough clips to see whether the model gets better"
-    learn = f"{duration(60*left, rough=True)}{more} are a good aim" if left > 0 else "enough speech"
-    return f"{judge}. To learn a voice: {learn}."
+    judge = f"Record {n}{more} clip{'s'*(n > 1)}{about} to see whether the model gets better." if n > 0 else \
+        "There are enough clips to see whether the model gets better."
+    learn = f"To learn a voice, aim for {duration(60*left, rough=True)}{more}." if left > 0 else \
+        "There is enough speech to learn a voice."
+    return f"{judge} {learn}"
 
 def enough_why() -> Markup: # HTML
     "Where these figures come from."
@@ -129,7 +130,7 @@ def enough_why() -> Markup: # HTML
 
 # %% ../../nbs/studio/06_speech_step.ipynb #step
 class SpeechStep(Step):
-    "Collect speech: the recorder, which also takes files, or a dataset that exists."
+    "Collect speech: the recorder, which also takes files, or an existing dataset."
     name, title = "speech", "Speech"
     _recorder = _review = None # made when they are needed
     refused = None # why there is no recorder, such as a folder that may only be read
@@ -140,7 +141,7 @@ class SpeechStep(Step):
     @property
     def state(self) -> StepState:
         f,other = self.project.speech_facts(),self.project.choices.get("settings", {}).get("train_data")
-        if other: return StepState("done", "a dataset of yours")
+        if other: return StepState("done", "your dataset")
         if (job := newest(self.project, "draft")) and job.state == "running": return StepState("running", "drafting")
         if not f["clips"] and self.review is not None: return StepState("ready", "drafts to correct")
         if not f["clips"]: return StepState("empty", "no speech yet")
@@ -299,9 +300,9 @@ def _dataset_html(self:SpeechStep):
     now = self.project.choices.get("settings", {}).get("train_data", "")
     field = el("input", type="text", id="vs-dataset", value=now, data_set="dataset", aria_describedby="vs-dataset-help",
                placeholder="my_clips/data.jsonl or facebook/voxpopuli", autocomplete="off", spellcheck="false")
-    about = ("A folder or list of transcripts in any known format, or the id of a dataset on the Hub. It is used in "
-             "place of the speech above; its columns and splits are settings of the step Train.")
-    return el("details", el("summary", "Use a dataset that exists"),
+    about = ("A folder or list of transcripts in any known format, or the id of a dataset on the Hub. It is used "
+             "instead of the speech above; set its columns and splits in the step Train.")
+    return el("details", el("summary", "Use an existing dataset"),
               el("div", el("label", "Dataset ", field, cls="vs-grow"), cls="vs-row"),
               el("p", about, id="vs-dataset-help", cls="vs-dim"), open=bool(now), id="vs-dataset-fold")
 
@@ -316,9 +317,9 @@ def _correct_html(self:SpeechStep,
 ):
     "A way to the drafts, if there are any."
     if self.review is None: return None
-    says = f"{counted(left, 'draft')} of a model to correct." if left else "All drafts are decided."
+    says = f"{counted(left, 'draft')} to correct." if left else "No drafts are left to correct."
     if fits := sum(bool(o.get("wrote")) for o in self.review.drafts.rows.values()):
-        says += f" {counted(fits, 'clip')} of {len(self.review.drafts.rows)} had words of a transcript that fits."
+        says += f" {counted(fits, 'clip')} of {len(self.review.drafts.rows)} matched words of a given transcript."
     other = button("Back to the recorder", "correct_drafts", on=False) if self.correcting else \
         button("Correct the drafts", "correct_drafts", "main" if left else "", on=True)
     return el("div", el("span", says), other, cls="vs-row")
@@ -340,10 +341,10 @@ def _recordings_html(self:SpeechStep):
     rows = [[p.name, data_size(p.stat().st_size), t.name if (t := p.with_suffix(".txt")).exists() else "none"]
             for p in some]
     doing = job_html(job, "Drafting the recordings") if job else None
-    return el("details", el("summary", "Long recordings"), el("p", "With its transcript as subtitles (.srt, .vtt, ...) "
-              "or a list with times, a recording goes into the recorder's tab for files. Else a model drafts the "
-              "transcript, and you correct what it was not sure of. A transcript without times helps it: add it as a "
-              "text of the same name, talk.txt with talk.wav.", cls="vs-dim"), el("div", pick, cls="vs-row"),
+    return el("details", el("summary", "Long recordings"), el("p", "If a recording has subtitles (.srt, .vtt, ...) or "
+              "a list with times, add both in the recorder, under Upload. Otherwise a model drafts the transcript, and "
+              "you correct what it was not sure of. A transcript without times helps: add it as a text file of the "
+              "same name, talk.txt with talk.wav.", cls="vs-dim"), el("div", pick, cls="vs-row"),
               table(["recording", "size", "transcript"], rows, "Long recordings") if some else None,
               draft if some else None, doing,
               open=bool(some), id="vs-recordings", data_force="true" if busy else None)
@@ -356,7 +357,7 @@ def _language_html(self:SpeechStep):
     option = lambda v, says, chosen: el("option", says, value=v, selected=chosen)
     known = [option(c, f"{o.name} · {o.native}", c == now) for c,o in LANGUAGES.items()]
     chosen = el("select", option("", "choose", now is None and not other), *known,
-                option("other", "another one, by its code", bool(other)), id="vs-language", data_set="language")
+                option("other", "another one: enter its code", bool(other)), id="vs-language", data_set="language")
     field = el("label", "Code ", el("input", type="text", value=now or "" if other else "", data_set="language", size=6,
                placeholder="sw", id="vs-language-code", autocomplete="off")) if other else None
     name = language_names().get(now, "") if other and now else ""
@@ -367,7 +368,7 @@ def _license_html(self:SpeechStep):
     "The license that new recordings get."
     field = el("input", type="text", value=self.project.choices.get("license", ""), data_set="license", id="vs-license",
                placeholder="CC-BY-4.0", autocomplete="off")
-    return el("div", el("label", "License of new recordings ", field), el("small", "written into each row; leave it "
+    return el("div", el("label", "License of new recordings ", field), el("small", "saved with each clip; leave it "
               "empty if the speech stays private"), cls="vs-row")
 
 # %% ../../nbs/studio/06_speech_step.ipynb #page
@@ -375,20 +376,20 @@ def _license_html(self:SpeechStep):
 def html(self:SpeechStep) -> Markup: # what the step shows
     "The page of the step."
     f = self.project.speech_facts()
-    say = el("p", "Choose the language that will be spoken. Then record sentences, or bring recordings with their "
-             "transcripts: audio files, subtitles, lists.") if self.language is None else None
+    say = el("p", "Choose the spoken language. Then record sentences, or import recordings with transcripts (audio "
+             "files, subtitles, lists).") if self.language is None else None
     spoken = first_of(sorted(map(str, f["languages"]))) or None
     count = facts({"clips": f"{f['clips']:,} of {ENOUGH}" if f["clips"] < ENOUGH else f"{f['clips']:,}",
                    "speech": duration(60*f["minutes"]) + f" of {LEARNED} min"*(f["minutes"] < LEARNED),
                    "speakers": len(f["speakers"]) or None, "languages": spoken})
     bad = notice("warning", f"{counted(f['bad'], 'row')} of speech/data.jsonl cannot be used.",
                  "The step Check says which, and why.") if f["bad"] else None
-    no = trouble(f"there is no recorder: {self.refused}", "It comes back when speech/ in the project can be written "
-                 "and read; what is there is undamaged") if self.language and self.recorder is None else None
+    no = trouble(f"there is no recorder: {self.refused}", "It appears as soon as the folder speech/ can be read and "
+                 "written; nothing in it is lost") if self.language and self.recorder is None else None
     other = self.project.choices.get("settings", {}).get("train_data")
     left = self._left() # as long as there are some, to correct them is the main thing
     on = button("Check the speech", "step", "" if left else "main", step="check") if f["clips"] or other else None
-    far = el("p", f"Runs learn from {other}, instead of the speech here.") if other else lines(
+    far = el("p", f"Runs train on {other} instead of the speech here.") if other else lines(
         el("p", enough_text(f["clips"], f["minutes"])),
         el("details", el("summary", "Where these figures come from"), enough_why(), cls="vs-dim", id="vs-why"))
     return lines(self.head(), say, self._language_html(), count if f["clips"] else None,

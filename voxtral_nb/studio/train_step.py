@@ -155,7 +155,7 @@ def _do_stop(self:TrainStep, run:str): self.project.stop(run)
 
 @patch
 def _do_resume(self:TrainStep, run:str):
-    "Go on with a run from its last checkpoint."
+    "Continue a run from its last checkpoint."
     if r := self._running(): raise StudioError(f"{r.name} is running: stop it first, or wait for its end")
     self.project.resume(run)
     self.project.set(run=run)
@@ -183,7 +183,7 @@ def _do_restore(self:TrainStep, name:str): self.project.set(run=self.project.res
 def _deleted_html(self:TrainStep):
     "The runs in the trash."
     if not (names := self.project.deleted()): return None
-    rows = [[o.rsplit("-", 3)[0], button("Bring back", "restore", "small", about=f"Bring back {o}", name=o)]
+    rows = [[o.rsplit("-", 3)[0], button("Restore", "restore", "small", about=f"Restore {o}", name=o)]
             for o in names]
     return el("details", el("summary", f"Deleted runs ({len(rows)})"), table(["run", ""], rows, "Deleted runs"),
               id="vs-deleted")
@@ -209,8 +209,8 @@ def _run_facts(
     r:RunState, # of a run
 ) -> Markup: # HTML
     "How far a run is, in figures."
-    speed = f"{1/r.seconds_per_step:.1f} steps a second" if r.seconds_per_step and r.seconds_per_step < 1 else \
-        f"{r.seconds_per_step:.1f} s a step" if r.seconds_per_step else None
+    speed = f"{1/r.seconds_per_step:.1f} steps per second" if r.seconds_per_step and r.seconds_per_step < 1 else \
+        f"{r.seconds_per_step:.1f} s per step" if r.seconds_per_step else None
     took = "so far" if r.state == "running" else "took"
     return facts({"step": f"{r.step:,} of {r.total:,}" if r.total else None, "time left": r.eta is not None and
                   duration(r.eta, rough=True) or None, "throughput": speed, took: r.seconds and

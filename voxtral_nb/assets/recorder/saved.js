@@ -43,7 +43,7 @@ class Saved {
   }
   fill() {
     const filtered = this.query.value || this.show.value !== "all";
-    this.app.refill(this.list, this.rows.length ? this.rows.map((o) => this.row(o)) : [h("li", { class: "vx-dim vx-wide" }, filtered ? "No clip is like that." : "Nothing is saved yet.")]);
+    this.app.refill(this.list, this.rows.length ? this.rows.map((o) => this.row(o)) : [h("li", { class: "vx-dim vx-wide" }, filtered ? "No clips match." : "Nothing is saved yet.")]);
     this.pager.paint(this.offset, this.rows.length, this.total, this.page);
     this.paintChosen();
   }

@@ -63,7 +63,7 @@ function render({ model, el }) {
 
   function watch() {
     const now = performance.now(), old = [...waiting.values()].some((t) => now - t > LATE);
-    const text = "Python has not answered for some seconds. It may be busy with another cell. If the kernel was restarted, run this cell again: runs go on, and nothing is lost.";
+    const text = "Python has not answered for several seconds. It may be busy with another cell. If the kernel was restarted, run this cell again: running jobs continue, and nothing is lost.";
     if (old && late.hidden) late.textContent = text;
     late.hidden = !old;
   }
