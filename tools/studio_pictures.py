@@ -68,17 +68,17 @@ def speech(s):
 
 def check(s):
     if s.state("Check").endswith("not checked yet"): s.press("Check the speech")
-    wait_for(lambda: not s.state("Check").startswith(("running", "empty", "ready")), 90, "report")
+    wait_for(lambda: not s.state("Check").startswith(("running", "empty", "ready")), "the report")
     picture(s, "check")
 
 def train(s):
     p = s.project
     if not p.runs():
         s.press("Start")
-        wait_for(lambda: (r := p.runs()) and r[0].step > 20, 200, "the run to be under way")
+        wait_for(lambda: (r := p.runs()) and r[0].step > 20, "the run to be under way")
         s.page.wait_for_timeout(2000)
         picture(s, "train")
-        wait_for(lambda: p.runs()[0].state == "done", 300, "the run to end")
+        wait_for(lambda: p.runs()[0].state == "done", "the run to end")
 
 def results(s):
     s.root.get_by_role("button", name="Play ", exact=False).first.wait_for(timeout=60_000)
@@ -100,7 +100,7 @@ def demo(s):
     s.page.wait_for_timeout(1500)
     picture(s, "demo", 1300)
     s.press("Stop")
-    s.wait("Demo", "not started yet", 30)
+    s.wait("Demo", "not started yet")
 
 def my_runs(s): picture(s, "my_runs")
 

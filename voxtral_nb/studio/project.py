@@ -43,7 +43,7 @@ _3B = dict(model_id="mistralai/Voxtral-Mini-3B-2507", tracking="none")
 MACHINES = dict( # name -> `Machine`, from the smallest to the largest
     tiny=Machine(title="Look around: tiny",
         help="The tiny model that ships with the package: a minute or two on any computer, offline. It knows English "
-             "digits only; it shows the way, and is of no use for your own speech.",
+             "digits only: use it to try the steps, not for your own speech.",
         settings=dict(model_id=TINY, epochs=6., gradient_accumulation_steps=3, logging_steps=1, tracking="none")),
     colab=Machine(title="Free Colab GPU",
         help="LoRA on the 3B model in 11 GB: a T4 of Colab or any GPU with 12 GB or more. Slower, since activations "
@@ -53,7 +53,7 @@ MACHINES = dict( # name -> `Machine`, from the smallest to the largest
         help="LoRA on the 3B model, for a GPU with 20 GB or more.",
         settings=dict(**_3B, method="lora", batch_size=8)),
     full=Machine(title="Full",
-        help="Every weight of the 3B model learns: for many hours of speech, on a GPU with 80 GB.",
+        help="All weights of the 3B model are trained: for many hours of speech, on a GPU with 80 GB.",
         settings=dict(**_3B, method="full", optimizer="adafactor", batch_size=4, gradient_accumulation_steps=4,
                       gradient_checkpointing=True)))
 
