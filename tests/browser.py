@@ -333,7 +333,7 @@ def browser(
     next opening on."""
     with _chromium(loop, permission, fake_device, host_rules, wav) as (chrome, mic):
         context = chrome.new_context(viewport=dict(width=width, height=height),
-                                     color_scheme="dark" if dark else "light")
+                                     color_scheme="dark" if dark else "light", reduced_motion="reduce")
         try:
             context.wav, context.hear = wav, lambda wav: shutil.copyfile(wav, mic)
             if wav: context.hear(wav)
@@ -365,7 +365,7 @@ _PANEL = ("(() => { const all = [...(window.jupyterapp?.shell.widgets('main') ??
 def _ready(page):
     page.wait_for_function(
         f"() => {{ const p = {_PANEL}; return p?.context.isReady && p.sessionContext.isReady "
-        "&& p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }")
+        "&& p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }", polling=100) # ms; not in each frame
     wait_idle(page)
 
 
@@ -402,7 +402,7 @@ def wait_idle(page):
     while it starts."""
     kernel = f"{_PANEL}?.sessionContext.session?.kernel"
     for _ in range(PATIENCE//10):
-        try: return page.wait_for_function(f"() => {kernel}?.status == 'idle'", timeout=10_000)
+        try: return page.wait_for_function(f"() => {kernel}?.status == 'idle'", timeout=10_000, polling=100)
         except PlaywrightTimeout: page.evaluate(f"() => {{ {kernel}?.requestKernelInfo()?.catch(() => 0) }}")
     state = page.evaluate(f"() => {kernel} && [{kernel}.status, {kernel}.connectionStatus]")
     raise AssertionError(f"waited {PATIENCE} s for an idle kernel; it is {state}")
@@ -456,16 +456,15 @@ def reconnect(page):
 
 # Pictures and sound
 
-def screenshot_folder():
-    "Where pictures for people go."
-    folder = Path(os.environ.get("VOXTRAL_NB_SHOTS") or Path(tempfile.gettempdir())/"voxtral_nb_shots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def picture(name):
+    "Where a picture for people goes, a folder outside of the repository; None: VOXTRAL_NB_SHOTS names none."
+    if not (folder := os.environ.get("VOXTRAL_NB_SHOTS")): return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)/f"{name}.png"
 
-def screenshot(page_or_locator, name):
-    "A picture for people, in the folder of VOXTRAL_NB_SHOTS or a temporary one; never in the repository."
-    page_or_locator.screenshot(path=(path := screenshot_folder()/f"{name}.png"))
-    return path
+def screenshot(page_or_locator, name, **how):
+    "A picture for people, if they want some: one takes half a CPU s."
+    if path := picture(name): page_or_locator.screenshot(path=path, **how)
 
 
 MIC_RATE = 44_100  # Hz, of Chromium's fake device

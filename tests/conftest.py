@@ -155,20 +155,17 @@ def tree(tmp_path_factory):
 
 
 # Each of pytest's processes begins with an equal part of the tests in their order, and later takes from the end of
-# another's. So long ones stand at the beginning of a part: none begins when the others have nothing left to do. The
-# take of five minutes waits for its clock, not for the processor: it is the first of all.
+# another's. So long ones stand at the beginning of a part: none begins when the others have nothing left to do.
 LONG = re.compile("""test_(real_speech|human_digits|tutorial_walk|estimate_memory|processes|quickstart.*(tune|start$)
-    |final_model|make_tiny|studio.py::test_from|demo.py::test_a_space
+    |final_model|make_tiny|recorder_long|studio.py::test_from|demo.py::test_a_space
     |notebooks.py::.*(training/05|training/03|share/01|test_tutorial))""", re.X)
 
 def in_parts(names, n): # ids of tests, how many processes
     "The numbers of the tests, in the order in which they are given to the processes."
-    take = [i for i,o in enumerate(names) if "test_recorder_long" in o]
-    long = [i for i,o in enumerate(names) if LONG.search(o) and i not in take]
-    rest = [i for i in range(len(names)) if i not in {*take, *long}]
-    order = take + long if n == 1 else []
+    long = [i for i,o in enumerate(names) if LONG.search(o)]
+    rest, order = [i for i in range(len(names)) if i not in long], []
     for k in range(n):
-        part = [] if n == 1 else long[k - 1::n - 1] if k else take
+        part = long[k::n]
         more = max(0, (len(names) - len(order))//(n - k) - len(part))
         order += [*part, *rest[:more]]
         del rest[:more]

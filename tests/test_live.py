@@ -197,7 +197,7 @@ def test_words_appear_in_a_demo_while_one_speaks(demo, clip):
         t, first = next((t, f) for t, f in words if re.match("[a-z]{3}", t))
         assert float(first.split()[0]) < stopped and "(delay 960 ms, " in first, words
         assert errors(text(), live, delay_ms=960) <= .5
-        page.screenshot(path=str(screenshot(page, "demo-live-written")), full_page=True)
+        screenshot(page, "demo-live-written", full_page=True)
         row = json.loads(sample_speech("base").read_text().splitlines()[1]) # a file, as before
         choose(page, sample_speech("base").parent/row["audio_path"])
         chosen(page)

@@ -556,9 +556,9 @@ def test_looks(desk, source, tmp_path):
     rec = desk.open(PROMPTS, agree=False, before="from voxtral_nb.data.audio import QualityGate\n")
     rec.page.evaluate(
         "() => { window.jupyterapp.shell.collapseLeft?.(); window.jupyterapp.shell.collapseRight?.(); }")
-    session, wrong, everything = desk.context.new_cdp_session(rec.page), [], set()
+    session, wrong, everything, dark = desk.context.new_cdp_session(rec.page), [], set(), False
     for state in states(rec, source, tmp_path):
-        for dark in (True, False):
+        for dark in (dark, not dark): # a change takes JupyterLab long
             dress(rec.page, dark)
             at = state, "dark" if dark else "light"
             rec.shot("-".join(at))

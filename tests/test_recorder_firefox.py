@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import soundfile as sf
-from browser import Server, new_notebook, screenshot_folder, wait_for
+from browser import Server, new_notebook, picture, wait_for
 from firefox import Firefox, firefox
 from recorder_page import CELL, heard, matches, rows, speech_wav
 
@@ -46,7 +46,8 @@ def recorder(lab, name, fake_device=False, env=NOTHING):
         click(fox, "agree")
         said(fox, "Thank you")
         try: yield fox
-        finally: fox.shot(screenshot_folder()/f"{name}.png")
+        finally:
+            if path := picture(name): fox.shot(path)
 
 def click(fox, name): fox.js(f"document.querySelector('.vx [data-vx={name}]').click()")
 def phase(fox, name): fox.wait(f"document.querySelector('.vx').dataset.phase == '{name}'")

@@ -45,16 +45,13 @@ def test_from_a_language_to_a_demo(lab, hub, tmp_path):
         demo(s)
         with ExitStack() as pages: space(s, hub, pages)
         s.page.evaluate("window.jupyterapp.shell.collapseLeft()")
-        for theme in ("light", "dark"):
+        for theme, width in (("light", 390), ("dark", 1400)):
             name = f"JupyterLab {theme.title()}"
             s.page.evaluate(f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: '{name}'}})")
             light = str(theme == "light").lower()
             s.page.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
-            for step in STEPS:
-                s.go(step)
-                for width in (1400, 390):
-                    s.page.set_viewport_size(dict(width=width, height=1400))
-                    s.look(f"{step.lower().replace(' ', '_')}_{theme}_{width}")
+            s.page.set_viewport_size(dict(width=width, height=1400))
+            for step in STEPS: s.go(step).look(f"{step.lower().replace(' ', '_')}_{theme}_{width}")
         save(s.page)
         text = json.dumps(read_notebook(lab.folder, "studio.ipynb"))
         assert "widgets" not in json.loads(text)["metadata"] and len(text) < 5000 and "hf_" not in text, len(text)
