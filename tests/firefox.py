@@ -1,7 +1,7 @@
 """Firefox of the machine, driven over its own remote protocol (Marionette): Playwright drives only a Firefox of its own
 build, and geckodriver is not packaged for Debian's.
 
-    with Firefox(fake_device=True) as fox:
+    with Firefox() as fox:
         fox.go(url)
         fox.wait("document.querySelector('.vx')", what="the recorder")
 """
@@ -26,19 +26,20 @@ def firefox():
 
 
 class Firefox:
-    "A headless Firefox with a profile of its own, whose person allows the microphone. `fake_device`: one that hums."
-    def __init__(self, fake_device=True, env={}, width=1280, height=1000):
-        self.fake, self.env, self.size, self.n, self.rest = fake_device, env, (width, height), 0, b""
+    "A headless Firefox with a profile of its own, whose person allows the microphone."
+    def __init__(self, env={}, width=1280, height=1000):
+        self.env, self.size, self.n, self.rest = env, (width, height), 0, b""
 
     def __enter__(self):
         self.profile = Path(tempfile.mkdtemp(prefix="firefox-"))
         port = free_port()
-        prefs = PREFS | {"marionette.port": port, "media.navigator.streams.fake": self.fake}
+        prefs = PREFS | {"marionette.port": port}
         lines = (f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in prefs.items())
         (self.profile/"user.js").write_text("".join(lines))
         size = [f"--width={self.size[0]}", f"--height={self.size[1]}"]
         self.process = subprocess.Popen(
-            [firefox(), "--headless", *size, "--marionette", "--no-remote", "--profile", self.profile],
+            [firefox(), "--headless", *size, "--marionette", "--remote-allow-system-access", "--no-remote",
+             "--profile", self.profile],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             env=os.environ | {"HOME": str(self.profile)} | self.env)
         def connect():
@@ -85,6 +86,11 @@ class Firefox:
         script = (f"const done = arguments[arguments.length - 1]; "
                   f"(async () => {code})().then(done, e => done('failed: ' + e))")
         return self("WebDriver:ExecuteAsyncScript", dict(script=script, args=list(args), sandbox=None))["value"]
+    def set(self, pref, value):
+        "Change a preference that is true or false."
+        self("Marionette:SetContext", dict(value="chrome"))
+        self("WebDriver:ExecuteScript", dict(script="Services.prefs.setBoolPref(...arguments)", args=[pref, value]))
+        self("Marionette:SetContext", dict(value="content"))
     def wait(self, code, what=None): return wait_for(lambda: self.js(code), what or code, .2)
     def shot(self, path):
         Path(path).write_bytes(base64.b64decode(self("WebDriver:TakeScreenshot", dict(full=False))["value"]))
