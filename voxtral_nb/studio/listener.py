@@ -75,7 +75,11 @@ class Listener:
             if d.get("error"): self.says = f"this did not work: {d['error']}"
             elif d.get("ready"): self.says = "listening" if self._n else ""
             elif d.get("id") == self._n: self.says,self.heard = "",d["texts"]
-        if self._process.poll(): self.says = "the models' process ended: speak again to restart it"
+        if self._process.wait(): self.says = "the models' process ended: speak again to restart it"
+    @property
+    def alive(self) -> bool:
+        "Whether its process runs; it ends where a model cannot be loaded."
+        return self._process.poll() is None
 
 # %% ../../nbs/studio/09_listener.ipynb #hear
 @patch

@@ -277,8 +277,9 @@ def _do_speak(self:ResultsStep, rate:int, data:bytes):
     "Words that were just spoken."
     self.deaf = None
     if self.run is None or self.run.final_model is None: raise StudioError("this run has no model to speak to")
-    if self.listener is None or self.listener.run != self.run.name:
-        if self.listener: self.listener.close()
+    l = self.listener
+    if l is None or not l.alive or l.run != self.run.name:
+        if l: l.close()
         self.listener = Listener(self.run, self.project.folder)
     self.listener.hear(data, rate)
 
