@@ -137,7 +137,8 @@ class Warm:
 def load():
     "Import what scripts use, and do once what takes longer the first time."
     os.dup2(2, 1) # what an import prints is no answer
-    import anywidget, gradio, ipykernel.kernelapp, jiwer, jupyterlab.labapp, pandas, peft, voila.app # noqa: F401
+    import anywidget, gradio, hypothesis, ipykernel.kernelapp, jiwer, jupyterlab.labapp, pandas, peft # noqa: F401
+    import playwright.sync_api, voila.app # noqa: F401
     from torch.profiler import profile # noqa: F401
     from voxtral_nb.record import review # noqa: F401
     from voxtral_nb.share import demo, publish # noqa: F401
