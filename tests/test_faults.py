@@ -634,21 +634,21 @@ def full_numpy(*args, **kwargs): raise MemoryError("Unable to allocate 9 TiB for
     ("loading", "torch.nn.Module.load_state_dict", full_numpy), ("caching", "torch.nn.functional.conv1d", full_cpu),
     ("training", "torch.nn.functional.cross_entropy", full_cuda),
     ("evaluating", "torch.nn.functional.conv1d", full_cpu),
-    ("verifying", "torch.nn.functional.conv1d", full_cuda), ("dry run", "torch.optim.AdamW.step", full_cpu)])
+    ("checking", "torch.nn.functional.conv1d", full_cuda), ("dry run", "torch.optim.AdamW.step", full_cpu)])
 def test_full_memory_names_the_phase_and_what_needs_less(tmp_path, monkeypatch, phase, where, full):
     "24"
     from voxtral_nb import dry_run, train
     from voxtral_nb.core.config import VoxtralNBError
     cfg = settings(output_dir=str(tmp_path/"run"), cache="encoder" if phase == "caching" else "none",
                    cache_dir=str(tmp_path/"cache"), eval_before=phase == "evaluating",
-                   packing="split" if phase == "verifying" else "none")
+                   packing="split" if phase == "checking" else "none")
     if phase == "loading": where = "transformers.VoxtralForConditionalGeneration.from_pretrained"
     monkeypatch.setattr(where, full)
     with pytest.raises(VoxtralNBError) as e: (dry_run if phase == "dry run" else train)(cfg, verbose=False)
     said = str(e.value)
     assert re.search(f"out of memory while {'training' if phase == 'dry run' else phase}", said), said
     less = dict(loading="precision", caching="cache='none'", evaluating="eval_batch_size=4",
-                verifying="packing='none'").get(phase, "batch_tokens=")
+                checking="packing='none'").get(phase, "batch_tokens=")
     assert "To reduce memory: " in said and less in said, said
 
 
