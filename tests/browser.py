@@ -160,6 +160,14 @@ class Server:
         assert len(pids) == 1, f"processes of kernel {k}: {pids}"
         return warm.job(pids[0])
 
+    def stacks(self):
+        "Where the threads of each kernel are, in the end of the server's log."
+        for k in self.api("api/kernels"):
+            for p in _children(self.pid):
+                if any(k["id"] in o for o in _cmdline(p)): os.kill(warm.job(p.pid), signal.SIGUSR1)
+        time.sleep(1)
+        return self.log.read_text()[-6000:]
+
     def kill_kernel(self, name):
         """End the kernel of notebook `name` as a crash does (SIGKILL). The server starts another a few seconds later
         under the same id."""
@@ -431,6 +439,12 @@ def cell_output_text(page, i):
     text = lambda o: "".join(o) if isinstance(o, list) else o
     return "".join(text(o.get("text") or o.get("data", {}).get("text/plain") or o.get("traceback", ""))
                    for o in outs).strip()
+
+
+def kernel_state(page):
+    "Status of the open notebook's kernel, its connection, and the prompt of each cell: [*] waits or runs."
+    return page.evaluate(f"() => {{ const p = {_PANEL}, k = p?.sessionContext.session?.kernel; return p && "
+                         "[k?.status, k?.connectionStatus, ...p.content.widgets.map(o => o.promptNode?.innerText)]; }")
 
 
 def save(page): _run(page, f"() => {_PANEL}.context.save()")

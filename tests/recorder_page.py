@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 from browser import (MIC_RATE, best_match, cell, cell_output_text, clear, follow, microphone_wav, new_notebook,
-                     open_next, open_notebook, reload, run_cell, screenshot, wait_for)
+                     kernel_state, open_next, open_notebook, reload, run_cell, screenshot, wait_for)
 from voxtral_nb.data.audio import read_audio, resample
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.testing.speech import asterisk_prompts
@@ -136,6 +136,7 @@ class Take(float):
 
 class RecorderPage:
     "A recorder that a page shows."
+    server = None
     def __init__(self, page, i=0): self.page, self.i = page, i
 
     @property
@@ -159,7 +160,8 @@ class RecorderPage:
         except Exception as e:
             raise AssertionError(
                 f"no recorder is there; the cell shows {cell_output_text(self.page, self.i)[-2000:]!r}; "
-                f"{self.page.context.log[-5:]}") from e
+                f"{kernel_state(self.page)}; {self.page.context.log[-5:]}\n"
+                f"{self.server.stacks() if self.server else ''}") from e
         return self
     def reload(self):
         "Reload the page and run the cell again."
@@ -250,6 +252,7 @@ def open_recorder(context, server, notebook, show=True):
         page.add_locator_handler(page.locator(".jp-Dialog").last, lambda _: dialogs(page))
         open_notebook(page, server, Path(notebook).name)
     rec = RecorderPage(page)
+    rec.server = server[0] if isinstance(server, tuple) else server
     return rec.show() if show else rec
 
 

@@ -7,8 +7,8 @@ import.
 
 One process imports, and forks for each script and for each process of pytest. A script has a process of its own: it may
 be killed, fail and change what it likes. What depends on how Python starts, as imports do, is for `sh`."""
-import atexit, fcntl, gc, importlib, io, json, multiprocessing.spawn, os, runpy, select, shlex, shutil, signal
-import socket, subprocess, sys, tempfile, threading, time
+import atexit, faulthandler, fcntl, gc, importlib, io, json, multiprocessing.spawn, os, runpy, select, shlex, shutil
+import signal, socket, subprocess, sys, tempfile, threading, time
 from collections import Counter
 from pathlib import Path
 
@@ -253,6 +253,7 @@ def begin(args, cwd, env, numbers, fds): # of a job
     multiprocessing.set_executable(sys.executable)
     for o in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP): signal.signal(o, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    faulthandler.register(signal.SIGUSR1) # writes where each thread is
     hub = {k: v for k, v in os.environ.items() if k.startswith("HF_")}
     os.environ.clear()
     os.environ.update(env)
