@@ -371,9 +371,10 @@ _PANEL = ("(() => { const all = [...(window.jupyterapp?.shell.widgets('main') ??
           "return all.find(o => o.sessionContext && o.content?.widgets); })()")
 
 def _ready(page):
+    # asked in each frame: with a timer in its place, a page that was taken over did not get ready at times
     page.wait_for_function(
         f"() => {{ const p = {_PANEL}; return p?.context.isReady && p.sessionContext.isReady "
-        "&& p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }", polling=100) # ms; not in each frame
+        "&& p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }")
     wait_idle(page)
 
 
@@ -410,7 +411,7 @@ def wait_idle(page):
     while it starts."""
     kernel = f"{_PANEL}?.sessionContext.session?.kernel"
     for _ in range(PATIENCE//10):
-        try: return page.wait_for_function(f"() => {kernel}?.status == 'idle'", timeout=10_000, polling=100)
+        try: return page.wait_for_function(f"() => {kernel}?.status == 'idle'", timeout=10_000)
         except PlaywrightTimeout: page.evaluate(f"() => {{ {kernel}?.requestKernelInfo()?.catch(() => 0) }}")
     state = page.evaluate(f"() => {kernel} && [{kernel}.status, {kernel}.connectionStatus]")
     raise AssertionError(f"waited {PATIENCE} s for an idle kernel; it is {state}")

@@ -99,7 +99,7 @@ def transcribed(page):
     "Press the button, and wait for the transcript or an error."
     page.locator("#go").click()
     page.wait_for_function(
-        "() => document.querySelector('#time textarea')?.value || document.querySelector('.toast-body')", polling=100)
+        "() => document.querySelector('#time textarea')?.value || document.querySelector('.toast-body')")
     return page.locator("#transcript textarea").input_value()
 
 
@@ -201,7 +201,7 @@ def test_everything_can_be_reached_and_used_by_keyboard(right, url):
         assert sum(o[0] == "speech" for o in seen) >= 3 and any(o[0] == "language" for o in seen), seen
         screenshot(page, "demo-keyboard")
         page.keyboard.press("Enter")
-        page.wait_for_function("() => document.querySelector('#time textarea')?.value", polling=100)
+        page.wait_for_function("() => document.querySelector('#time textarea')?.value")
         assert page.locator("#transcript textarea").input_value() == right[1]
 
 
