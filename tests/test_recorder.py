@@ -562,10 +562,10 @@ def test_looks(desk, source, tmp_path):
             dress(rec.page, dark)
             at = state, "dark" if dark else "light"
             rec.shot("-".join(at))
-            found, bad = unnamed(rec.page, session)
-            everything |= set(found)
-            wrong += [(*at, "no name", o) for o in bad]
-            wrong += [(*at, "axe", o) for o in axe(rec.root)]
+            if not dark: # names and roles are the same in the dark
+                found, bad = unnamed(rec.page, session)
+                everything |= set(found)
+                wrong += [(*at, "no name", o) for o in bad] + [(*at, "axe", o) for o in axe(rec.root)]
             wrong += [(*at, "contrast", o) for o in rec.root.evaluate(CONTRAST)]
             wrong += [(*at, "outside", o) for o in rec.root.evaluate(OUTSIDE)]
             if state == "uploads":
