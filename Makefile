@@ -9,7 +9,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DESCRIBED := setup.py settings.ini pyproject.toml constraints.txt
 QUICKSTART_DIR ?= runs/quickstart
-TEST_PROCESSES ?= 5
+TEST_PROCESSES ?= 6
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,8 +38,7 @@ quickstart: $(VENV)/.installed  ## fine-tune the tiny Voxtral on an accent it ge
 test-packages: $(VENV)/.dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/test_packages.sh
 
-# One thread a process. Five processes on two cores: the browser tests mostly wait for a
-# clock. A test that fails is run once more; one that passes only then is named at the end. The last line is JSON.
+# One thread a process. Six processes on two cores: the browser tests mostly wait for a clock. A test that fails is run once more; one that passes only then is named at the end. The last line is JSON.
 test: $(VENV)/.dev test-packages  ## run every notebook's tests, then the end-to-end tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(TEST_PROCESSES) --dist worksteal --reruns 1 --durations=15 --tb=short --show-capture=stdout $(PYTEST_ARGS)
 
