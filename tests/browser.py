@@ -164,7 +164,7 @@ class Server:
         "Where the threads of each kernel are, in the end of the server's log."
         for k in self.api("api/kernels"):
             for p in _children(self.pid):
-                if any(k["id"] in o for o in _cmdline(p)): os.kill(warm.job(p.pid), signal.SIGUSR1)
+                if any(k["id"] in o for o in _cmdline(p)) and (job := warm.job(p.pid)): os.kill(job, signal.SIGUSR1)
         time.sleep(1)
         return self.log.read_text()[-6000:]
 
