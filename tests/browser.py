@@ -371,7 +371,6 @@ _PANEL = ("(() => { const all = [...(window.jupyterapp?.shell.widgets('main') ??
           "return all.find(o => o.sessionContext && o.content?.widgets); })()")
 
 def _ready(page):
-    # asked in each frame: with a timer in its place, a page that was taken over did not get ready at times
     page.wait_for_function(
         f"() => {{ const p = {_PANEL}; return p?.context.isReady && p.sessionContext.isReady "
         "&& p.sessionContext.session?.kernel?.connectionStatus == 'connected'; }")
@@ -454,6 +453,12 @@ def save(page): _run(page, f"() => {_PANEL}.context.save()")
 def reload(page):
     "Reload the page. What was not saved is gone, the kernel lives on."
     page.reload()
+    # A JupyterLab opens the notebook twice: as the workspace had it, and a second later because its address says so
+    # (in front of whatever was opened meanwhile).
+    if "/lab/" in page.url: _run(page, """async () => {
+        while (!window.jupyterapp) await new Promise(done => setTimeout(done, 10));
+        await new Promise(done => window.jupyterapp.commands.commandExecuted.connect((_, o) =>
+            { if (o.id == 'filebrowser:open-path') o.result.then(done, done) })) }""")
     _ready(page)
 
 
