@@ -36,9 +36,6 @@ class Language:
     voxtral:bool = False # one of the eight that Voxtral documents
     granary:bool = True # one of the twenty-five of Granary
     script:str = "Latin" # what it is written in
-
-    @property
-    def rtl(self) -> bool: return text_direction(self.native) == "rtl" # read from right to left?
     def __str__(self): return f"{self.name} ({self.code})"
 
 # %% ../../nbs/record/01_languages.ipynb #table
