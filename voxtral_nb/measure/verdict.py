@@ -9,7 +9,8 @@ __all__ = ['FEWEST_CLIPS', 'GOOD_CLIPS', 'GOOD_WORDS', 'Verdict', 'verdict', 'fe
 
 # %% ../../nbs/measure/03_verdict.ipynb #imports
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
 from fastcore.basics import patch
@@ -17,22 +18,30 @@ from fastcore.basics import patch
 # %% ../../nbs/measure/03_verdict.ipynb #imports-own
 from ..core.words import counted
 from .evaluation import EvalReport
-from .metrics import METRICS, EvaluationError, get_normalizer
+from .metrics import METRICS, ErrorCounts, EvaluationError, get_normalizer
 
 # %% ../../nbs/measure/03_verdict.ipynb #clip-counts
 def _clip_counts(
     report:EvalReport, # with its table
-) -> np.ndarray: # shape (clips, 2): errors and units of the reference, by the metric to judge by
+) -> np.ndarray: # shape (clips, 4): the fields of `ErrorCounts`, by the metric to judge by
     "Errors and length of each clip."
     m, t = report.metric, report.table
     norm = get_normalizer(m.normalizer or report.normalizer)
-    counts = [m.count(norm(r, o), norm(h, o), o) for r,h,o in zip(t.reference, t.hypothesis, t.language)]
-    return np.array([(c.errors, c.length) for c in counts], dtype=float)
+    return np.array([astuple(m.count(norm(r, o), norm(h, o), o))
+                     for r,h,o in zip(t.reference, t.hypothesis, t.language)], dtype=float)
 
 # %% ../../nbs/measure/03_verdict.ipynb #bootstrap
+def _rate(
+    formula:Callable, # of a metric
+    counts:np.ndarray, # (4,): the fields of `ErrorCounts`, of a set
+) -> float:
+    "The rate of a set of clips."
+    return formula(ErrorCounts(*counts.tolist()))
+
 def _interval(
-    before:np.ndarray, # (clips, 2): errors and length of each clip
+    before:np.ndarray, # (clips, 4): from `_clip_counts`
     after:np.ndarray, # the same clips
+    formula:Callable, # of the metric
     draws:int, # resamples
     seed:int, # of the draws
 ) -> tuple[float, float]: # 95% interval of the difference of the rates
@@ -42,8 +51,8 @@ def _interval(
     both = np.hstack([before, after])
     drawn = lambda k: rng.multinomial(n, [1/n]*n, size=k) @ both # how often each clip is drawn, times its counts
     sums = np.vstack([drawn(min(100, draws - k)) for k in range(0, draws, 100)]) # in parts: 10,000 clips fit too
-    change = sums[:,2]/np.maximum(sums[:,3], 1) - sums[:,0]/np.maximum(sums[:,1], 1)
-    middle = after[:,0].sum()/after[:,1].sum() - before[:,0].sum()/before[:,1].sum()
+    change = np.array([_rate(formula, o[4:]) - _rate(formula, o[:4]) for o in sums if o[3]]) # with a word to judge by
+    middle = _rate(formula, after.sum(0)) - _rate(formula, before.sum(0))
     wider = math.sqrt(n/(n-1))*stdtrit(n-1, .975)/ndtri(.975)
     low, high = (middle + (o - middle)*wider for o in np.percentile(change, [2.5, 97.5]))
     return float(low), float(high)
@@ -74,16 +83,14 @@ def verdict(
     "Better, worse, or too little speech to tell."
     if before.table.reference.tolist() != after.table.reference.tolist():
         raise EvaluationError("the reports cover different clips; evaluate both models on the same data")
-    b, a = _clip_counts(before), _clip_counts(after)
-    (wrong_b, units), (wrong_a, _) = b.sum(0), a.sum(0)
-    n, change = len(b), float((wrong_a - wrong_b)/units)
-    facts = dict(metric=after.primary, before=float(wrong_b/units), after=float(wrong_a/units), clips=n,
-                 units=int(units))
+    m, b, a = after.metric, _clip_counts(before), _clip_counts(after)
+    old, new = (_rate(m.formula, o.sum(0)) for o in (b, a))
+    n, change = len(b), new - old
+    facts = dict(metric=after.primary, before=old, after=new, clips=n, units=int(b[:,3].sum()))
     if n < FEWEST_CLIPS:
         return Verdict(outcome="too few clips", low=None, high=None, needed_clips=FEWEST_CLIPS, **facts)
-    low, high = _interval(b, a, draws, seed)
-    sign = 1 if after.metric.lower_is_better else -1
-    outcome = "unclear" if low <= 0 <= high else "better" if sign*change < 0 else "worse"
+    low, high = _interval(b, a, m.formula, draws, seed)
+    outcome = "unclear" if low <= 0 <= high else "better" if m.cost(new) < m.cost(old) else "worse"
     needed = math.ceil(n*((high - low)/2/change)**2) if outcome == "unclear" and change else None
     return Verdict(outcome=outcome, low=low, high=high, needed_clips=needed, **facts)
 
@@ -114,8 +121,8 @@ def _span(v:Verdict) -> str: # such as "by 3.4 to 12.1 points"
     return f"by {_points(small)} to {_points(large)} points (95% interval)"
 
 # %% ../../nbs/measure/03_verdict.ipynb #str
-_SAYS = {"better": "better: the {rate} falls {span} on {clips} like these",
-         "worse": "worse: the {rate} rises {span} on {clips} like these",
+_SAYS = {"better": "better: the {rate} {moves} {span} on {clips} like these",
+         "worse": "worse: the {rate} {moves} {span} on {clips} like these",
          "unclear": "no clear difference: the {rate} may fall by {down} or rise by {up} points "
                     "(95% interval) on {clips}",
          "too few clips": "too little to tell: {clips} cannot show whether the model is better; evaluate on {least} or "
@@ -127,7 +134,9 @@ def _sentence(
     "The verdict in a sentence or two."
     m = METRICS[v.metric]
     words = dict(rate=m.title.lower(), clips=counted(v.clips, "evaluation clip"), least=GOOD_CLIPS)
-    if v.low is not None: words |= dict(span=_span(v), down=_points(min(v.low, 0)), up=_points(max(v.high, 0)))
+    if v.low is not None:
+        words |= dict(moves="falls" if v.high < 0 else "rises", span=_span(v), down=_points(min(v.low, 0)),
+                      up=_points(max(v.high, 0)))
     more = ""
     if v.outcome == "unclear" and v.needed_clips:
         more = (f". If the difference is real, {v.needed_clips} clips would show it" if v.needed_clips <= 20*v.clips
