@@ -406,8 +406,9 @@ def _settings(
     parts = {o: family_of(base).module(base, o) for o in used}
     tower, c = parts["audio_tower"], base.config.audio_config
     # the parts of the architecture that names and shapes of the weights do not show
-    arch = dict(heads=c.num_attention_heads, activation=getattr(c, "activation_function", None) or c.hidden_act,
-                scaled=getattr(c, "scale_embedding", None), projector=base.config.projector_hidden_act)
+    names = "num_attention_heads activation_function hidden_act scale_embedding".split()
+    arch = {k: getattr(c, k, None) for k in names} # families name them differently, or have none
+    arch["projector"] = getattr(base.config, "projector_hidden_act", None)
     return d | dict(weights=weights_fingerprint(parts), architecture=arch,
                     attention=tower.config._attn_implementation,
                     device=next(tower.parameters()).device.type, silence=kept.collate.silence)

@@ -357,7 +357,7 @@ class VoxtralBatch:
     audio_tokens:torch.Tensor|None = None # (windows, tokens), int64: those that the encoder computes, padded
     audio_weights:torch.Tensor|None = None # (windows, tokens), float32: log of how many each one stands for
     audio_keep:torch.Tensor|None = None # (audio tokens,), int64: what is not padding, in windows laid end to end
-    audio_frames:torch.Tensor|None = None # (clips,), int64: mel frames of each, for a family whose encoder asks
+    audio_frames:torch.Tensor|None = None # (windows,), int64: mel frames of each, for a family whose encoder asks
 
     def to_dict(self) -> dict: # name -> tensor
         "What there is."
@@ -595,6 +595,7 @@ def _mels_of(
     mel = torch.nn.functional.pad(mel, (0, windows.frames - mel.shape[2]), "replicate")
     mel = mel.unflatten(2, (windows.tokens, -1)).transpose(0, 1).flatten(1, 2)
     if "audio_keep" not in batch: return mel
+    if "audio_tokens" not in batch: return mel[:, batch["audio_keep"]] # of whole windows
     at = batch["audio_tokens"] + torch.arange(len(batch["audio_tokens"]))[:, None]*windows.tokens
     return mel[:, at.flatten()[batch["audio_keep"]]]
 

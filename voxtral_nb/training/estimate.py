@@ -244,7 +244,8 @@ def _fake_inputs(
 ) -> dict: # for the model's forward
     "A batch without data; called in a `FakeTensorMode`."
     c, long, w = base.config, torch.long, AudioWindows(base.config)
-    if shape.windows: audio = dict(input_features=torch.empty(shape.windows, w.n_mels, shape.frames or w.frames))
+    if shape.windows: audio = dict(input_features=torch.empty(shape.windows, w.n_mels, shape.frames or w.frames),
+                                   audio_frames=torch.empty(shape.windows, dtype=long))
     else:
         width = family_of(c).widths(c)[projected]
         audio = {"audio_embeds" if projected else "audio_states": torch.empty(shape.audio_tokens, width)}
