@@ -68,7 +68,7 @@ def test_a_run_outlives_its_page_and_stops_with_a_checkpoint(stopped):
     assert (r.state, r.resumable, r.error) == ("stopped", True, None)
     last = checkpoints(r.folder)[-1]
     assert last.name == f"checkpoint-{r.step}" and not checkpoint_problem(last)
-    assert [s for s, _ in r.loss] == [*range(1, r.step + 1)] and r.evals[0]["step"] == 0 and r.wer_before > 0
+    assert [s for s, _ in r.loss] == [*range(1, r.step + 1)] and r.evals[0]["step"] == 0 and r.rates_before["wer"] > 0
 
 
 def test_resumed_and_killed(stopped):

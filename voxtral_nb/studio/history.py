@@ -18,6 +18,7 @@ from pathlib import Path
 from ..core.files import strict_json
 from ..core.secrets import redact
 from ..core.words import one_line
+from ..measure.metrics import METRICS
 from .jobs import StudioError, explain, read_job, run_job
 
 # %% ../../nbs/studio/04_history.ipynb #file
@@ -101,7 +102,7 @@ class EnergyMeter:
 def _run_facts(
     folder:Path, # of the job, in the jobs/ of its project
     run:str|None, # of it
-) -> dict: # languages, minutes, model, method, wer_before, wer_after; what is not known is left out
+) -> dict: # languages, minutes, model, method, rate, rate_before, rate_after; what is not known is left out
     "What a run folder says of its data and its result."
     out, home = {}, folder.parent.parent/"runs"/(run or "")
     if not run: return out
@@ -109,9 +110,10 @@ def _run_facts(
         d = strict_json((home/"training_config.json").read_bytes())
         out |= dict(model=d["config"]["model_id"], method=d["config"]["method"],
                     languages=[*d["data"]["train"]["languages"]], minutes=round(60*d["data"]["train"]["hours"], 2))
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, KeyError, AttributeError):
         r = strict_json((home/"train_results.json").read_bytes())
-        out |= {f"wer_{k}": (r.get(f"rates_{k}") or {}).get("wer") for k in ("before", "after")}
+        out |= dict(rate=METRICS[r["primary"]].label,
+                    **{f"rate_{k}": (r.get(f"rates_{k}") or {}).get(r["primary"]) for k in ("before", "after")})
     return out
 
 # %% ../../nbs/studio/04_history.ipynb #cause
@@ -157,8 +159,9 @@ class Past:
     method:str|None = None
     languages:tuple = () # ISO 639-1 codes of the training data
     minutes:float|None = None # of training data
-    wer_before:float|None = None # share from 0
-    wer_after:float|None = None
+    rate:str|None = None # label of the error rate to judge by, such as "WER"; None: not evaluated
+    rate_before:float|None = None # share from 0
+    rate_after:float|None = None
 
 # %% ../../nbs/studio/04_history.ipynb #history
 def history() -> list[Past]: # newest first

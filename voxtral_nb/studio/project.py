@@ -294,9 +294,7 @@ class RunState:
     error:str|None = None # what went wrong, in words
     next_step:str|None = None # what to do about it
     details:str|None = None # more of the log, for who wants to know
-    primary:str = "wer" # the rate to judge by: "wer" or "cer"
-    wer_before:float|None = None # share from 0
-    wer_after:float|None = None
+    primary:str = "wer" # name in `METRICS` of the rate to judge by
     rates_before:dict|None = None # name -> rate, of all evaluation clips
     rates_after:dict|None = None
     verdict:str|None = None # a sentence: better, worse, or too little speech to tell
@@ -465,7 +463,7 @@ def read_run(
     folder = Path(folder)
     f, holder = _read_files(folder, {} if seen is None else seen), _holder(folder)
     state, r = _how(f, job, holder), f.results or {}
-    before, after, verdict = r.get("rates_before"), r.get("rates_after"), r.get("verdict") or {}
+    verdict = r.get("verdict") or {}
     error, step, details = _why(state, f, job)
     if state == "running" and not folder.is_dir(): error, step = _GONE
     settings = (f.config or {}).get("config") or {}
@@ -478,8 +476,8 @@ def read_run(
         total=f.log["total"], eta=_eta(f.log) if running else None, seconds_per_step=f.log["seconds_per_step"],
         loss=tuple(sorted(f.log["loss"].items())), evals=tuple(o for _,o in sorted(f.log["evals"].items())),
         lines=tuple(f.lines or (job.lines if job else ())), error=error, next_step=step, details=details,
-        primary=r.get("primary", "wer"), rates_before=before, rates_after=after, wer_before=(before or {}).get("wer"),
-        wer_after=(after or {}).get("wer"), verdict=verdict.get("says"), outcome=verdict.get("outcome"),
+        primary=r.get("primary", "wer"), rates_before=r.get("rates_before"), rates_after=r.get("rates_after"),
+        verdict=verdict.get("says"), outcome=verdict.get("outcome"),
         started=job.started if job else _began(folder), seconds=r.get("seconds") if not running else job
         and job.seconds,
         settings=settings, resumable=f.checkpoints > 0 and state in ("stopped", "failed", "killed"), job=job, **models)

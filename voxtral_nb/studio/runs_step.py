@@ -51,8 +51,8 @@ def _past_row(
     o, # `Past`
 ) -> list: # cells
     "A job of the history as a row."
-    rates = "" if o.wer_after is None else percent(o.wer_after) if o.wer_before is None else \
-        f"{percent(o.wer_before)} → {percent(o.wer_after)}"
+    seen = [percent(v) for v in (o.rate_before, o.rate_after) if v is not None]
+    rates = "" if o.rate_after is None else f"{o.rate} {' → '.join(seen)}"
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(o.started))
     energy = "" if o.energy_wh is None else f"{o.energy_wh:.1f} Wh"
     took = duration(o.seconds, rough=True) if o.seconds else ""
@@ -74,7 +74,7 @@ def html(self:RunsStep) -> Markup: # what the step shows
     ask = lines(el("span", "Delete the history of this machine? Projects and runs stay. ", role="alert"),
                 button("Yes, clear it", "clear", "danger"), button("No", "ask_clear", ask=False)) if self.asking else \
         button("Clear the history", "ask_clear", ask=True)
-    heads = ["when", "project", "what", "run", "languages", "state", "cause", "time", "WER", "energy"]
+    heads = ["when", "project", "what", "run", "languages", "state", "cause", "time", "error rate", "energy"]
     columns = len(heads) - (s["energy_wh"] is None) # where the machine does not count it, there is no column
     total = facts({"projects": s["projects"], "runs": s["runs"], "time": duration(s["seconds"], rough=True),
                    "speech": duration(60*s["minutes"], rough=True),
