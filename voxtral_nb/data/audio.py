@@ -689,13 +689,13 @@ def _kind(name, endings, demuxer=None, *starts):
 AUDIO_FORMATS = ( # whatever its ending, a file is read as what its first bytes say
     _kind("WAV", ".wav .wave .w64"), _kind("FLAC", ".flac"), _kind("MP3", ".mp3"),
     _kind("OGG", ".ogg .oga .opus", "ogg", (0, b"OggS")), _kind("AIFF", ".aif .aiff .aifc"),
-    _kind("AU", ".au"), _kind("NIST", ".sph"),
-    _kind("CAF", ".caf", "caf", (0, b"caff")), _kind("MP4", ".m4a .mp4", "mov", (4, b"ftyp"), (4, b"moov")),
+    _kind("AU", ".au"), _kind("NIST", ".sph"), _kind("CAF", ".caf", "caf", (0, b"caff")),
+    _kind("MP4", ".m4a .mp4 .mov .3gp", "mov", (4, b"ftyp"), (4, b"moov")),
     _kind("WEBM", ".webm .mkv .mka", "matroska", (0, b"\x1aE\xdf\xa3")),
     _kind("AAC", ".aac", "aac", (0, b"\xff\xf1"), (0, b"\xff\xf9")), _kind("AMR", ".amr", "amr", (0, b"#!AMR")),
     _kind("WMA", ".wma", "asf", (0, bytes.fromhex("3026b2758e66cf11"))),
-    _kind("AC3", ".ac3", "ac3", (0, b"\x0b\x77")), _kind("FLV", ".flv", "flv", (0, b"FLV")),
-    _kind("AVI", ".avi", "avi", (8, b"AVI ")), _kind("WAVPACK", ".wv", "wv", (0, b"wvpk")),
+    _kind("AC3", ".ac3", "ac3", (0, b"\x0b\x77")), _kind("AVI", ".avi", "avi", (8, b"AVI ")),
+    _kind("WAVPACK", ".wv", "wv", (0, b"wvpk")),
     _kind("APE", ".ape", "ape", (0, b"MAC ")), _kind("TTA", ".tta", "tta", (0, b"TTA1")),
     _kind("MPEGTS", "", "mpegts", (188, b"G")), _kind("MPEG", ".mpg .mpeg", "mpeg", (0, b"\0\0\1\xba")))
 

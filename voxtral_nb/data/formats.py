@@ -1,4 +1,4 @@
-"""Read speech with transcripts in 21 formats, recognized by content; write 18 of them.
+"""Read speech with transcripts in the formats of other tools, recognized by content; write most of them.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/formats.html.md"""
 

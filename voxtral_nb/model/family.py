@@ -38,7 +38,7 @@ class Family:
     fixed:tuple[str,...] # parts of names of parameters that are never trained
     no_lora:tuple[str,...] # parts of names of linear layers that get an adapter only when they are named
     needs:tuple[str,str] # module that the tokenizer needs, and what to pip install for it
-    files:tuple[str,...] # that a saved processor consists of
+    files:tuple[str,...] # that a saved processor consists of; publishing uploads no others beside the model
     collator:str # full name of the class that makes its batches
     decoder:str # full name of the function that transcribes a batch
     usage:str # template of the model card's code, in assets/cards

@@ -401,7 +401,7 @@ def to_dict(self:RunResult) -> dict: # plain values, without the reports
     return d | dict(verdict=self.verdict and self.verdict.to_dict())
 
 @patch
-def rates_by_name(self:RunResult) -> dict: # wer_before, cer_before, wer_after, cer_after
+def rates_by_name(self:RunResult) -> dict: # wer_before, wer_after and so on: those of `shown_metrics`
     "The rates as one flat record."
     both = dict(before=self.rates_before, after=self.rates_after)
     shown = shown_metrics(*filter(None, both.values()))
