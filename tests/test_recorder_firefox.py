@@ -6,7 +6,7 @@ import pytest
 import soundfile as sf
 from browser import Server, new_notebook, picture, wait_for
 from firefox import Firefox, firefox
-from recorder_page import CELL, heard, matches, rows, speech_wav
+from recorder_page import CELL, desk_name, heard, matches, rows, speech_wav
 
 pytestmark = pytest.mark.skipif(
     not firefox() or not shutil.which("pulseaudio"), reason="no Firefox, or no PulseAudio, which gives it a microphone")
@@ -54,9 +54,10 @@ def phase(fox, name): fox.wait(f"document.querySelector('.vx').dataset.phase == 
 def said(fox, text): fox.wait(f"document.querySelector('.vx-status').textContent.includes({text!r})")
 
 
-def test_with_a_microphone(lab, tmp_path):
+def test_with_a_microphone(lab, tmp_path, request):
     wav = speech_wav(tmp_path/"mic.wav", 20)
-    with sound_server(tmp_path) as env, recorder(lab, "firefox-records", env=env) as fox:
+    name = desk_name(request) # the speaker agrees once for each folder
+    with sound_server(tmp_path) as env, recorder(lab, name, env=env) as fox:
         play = subprocess.Popen(["paplay", wav], env=os.environ | env)
         try:
             began = time.monotonic()
@@ -71,15 +72,16 @@ def test_with_a_microphone(lab, tmp_path):
         finally:
             play.terminate()
             play.wait()
-        row = rows(lab.folder/"firefox-records")[0]
-        x, sr = sf.read(lab.folder/"firefox-records"/row["audio_path"], dtype="float32")
+        row = rows(lab.folder/name)[0]
+        x, sr = sf.read(lab.folder/name/row["audio_path"], dtype="float32")
         assert 2.5 < len(x)/sr < pressed, pressed
-        assert not (why := matches(x, sr, heard(wav), least=.9)), why
+        # on one core PulseAudio plays with gaps: .73 of its half seconds was seen; other speech has at most .27
+        assert not (why := matches(x, sr, heard(wav), least=.6)), why
 
 
-def test_nothing_to_open(lab):
+def test_nothing_to_open(lab, request):
     "The recorder gives up with a message, and can be pressed again."
-    with recorder(lab, "firefox-mute") as fox:
+    with recorder(lab, desk_name(request)) as fox:
         click(fox, "record")
         said(fox, "No microphone was found")
         phase(fox, "idle")
