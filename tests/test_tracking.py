@@ -1,4 +1,5 @@
-"""Tracking writes to the local disk and talks to nobody; without it, trackio is not even imported."""
+"""Tracking writes to the local disk and talks to nobody, and a run goes on without it; where it was not asked for,
+trackio is not even imported."""
 import json, sqlite3
 
 import pytest
@@ -41,3 +42,28 @@ def test_no_network(tmp_path, tracking):
         rows = [(step, json.loads(m)) for step, m in db.execute("select step, metrics from metrics order by step, id")]
     assert {s for s,_ in rows} == {0, 1, 2}
     assert {k for _,m in rows for k in m} >= {"train/loss", "train/learning_rate", "eval/wer", "eval/loss"}
+
+
+BROKEN = """
+import sys, time
+from pathlib import Path
+from transformers import TrainerCallback
+from voxtral_nb.core.config import RunConfig
+from voxtral_nb.core.assets import sample_speech
+from voxtral_nb.training.trainer import train
+
+class Break(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step > 1: return
+        while not (found := [*Path(sys.argv[2]).glob("*.db")]): time.sleep(.05)
+        found[0].write_bytes(b"no database")
+
+cfg = RunConfig(model_id="tiny", device="cpu", train_data=sample_speech("accent_train"), max_train_clips=4,
+                eval_fraction=0., max_steps=3, batch_size=1, logging_steps=1, output_dir=sys.argv[1])
+print(train(cfg, callbacks=[Break()]).final_model)
+"""
+
+def test_a_run_outlives_its_tracker(tmp_path):
+    r = warm(BROKEN, tmp_path/"run", tmp_path/"trackio", check=True, env=dict(TRACKIO_DIR=tmp_path/"trackio"))
+    assert "could not be persisted" in r.stderr
+    assert (tmp_path/"run"/"final-model"/"adapter_model.safetensors").is_file()
