@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/studio/results_step.html.md"""
 __all__ = ['FILTERS', 'ORDERS', 'ResultsStep', 'chosen_clips']
 
 # %% ../../nbs/studio/10_results_step.ipynb #imports
-import json, threading
+import json, math, threading
 from collections import defaultdict
 from pathlib import Path
 
@@ -68,15 +68,21 @@ def results(self:ResultsStep, run:RunState) -> dict:
     except (OSError, ValueError): return {}
 
 @patch
-def clips(self:ResultsStep, run:RunState) -> list[dict]: # reference, before, after, errors, gain, ...
+def metric(self:ResultsStep, run:RunState): # the `Metric` that a run is judged by
+    return METRICS[(self.results(run).get("after") or {}).get("primary", "wer")]
+
+@patch
+def clips(self:ResultsStep, run:RunState) -> list[dict]: # reference, before, after, rates, gain, ...
     "The evaluation clips of a run, with what both models wrote."
     d = self.results(run)
     before,after = ((d.get(k) or {}).get("clips") or [] for k in ("before", "after"))
-    name = (d.get("after") or {}).get("primary", "wer")
+    m = self.metric(run)
     if [o["reference"] for o in before] != [o["reference"] for o in after]: before = [None]*len(after)
     def one(i, b, a):
+        rates = [math.inf if o.get(m.name) is None else o[m.name] for o in (b, a) if o] # JSON has no infinity
         return dict(i=i, reference=a["reference"], before=b and b["hypothesis"], after=a["hypothesis"],
-                    errors=a["errors"], gain=b["errors"] - a["errors"] if b else 0, rate=a.get(name),
+                    errors=a["errors"], cost=m.cost(rates[-1]), rates=" → ".join(map(m.show, rates)),
+                    gain=0 if rates[0] == rates[-1] else m.cost(rates[0]) - m.cost(rates[-1]),
                     language=a.get("language"), seconds=a.get("duration"), sound=a.get("sound"),
                     words=a["words"], was=b and b["errors"])
     return [one(i, *o) for i,o in enumerate(zip(before, after))]
@@ -84,7 +90,7 @@ def clips(self:ResultsStep, run:RunState) -> list[dict]: # reference, before, af
 # %% ../../nbs/studio/10_results_step.ipynb #filter
 FILTERS = dict(all="all clips", wrong="with errors", right="without errors", better="better than before",
                worse="worse than before")
-ORDERS = dict(order="as evaluated", errors="most errors first", gain="most gained first", loss="most lost first",
+ORDERS = dict(order="as evaluated", errors="highest rate first", gain="most gained first", loss="most lost first",
               seconds="longest first")
 
 def chosen_clips(
@@ -97,7 +103,7 @@ def chosen_clips(
     keep = dict(all=lambda o: True, wrong=lambda o: o["errors"], right=lambda o: not o["errors"],
                 better=lambda o: o["gain"] > 0, worse=lambda o: o["gain"] < 0)[show]
     text = lambda o: " ".join(map(str, (o["reference"], o["before"], o["after"], o["language"]))).casefold()
-    key = dict(order=lambda o: o["i"], errors=lambda o: -o["errors"], gain=lambda o: -o["gain"],
+    key = dict(order=lambda o: o["i"], errors=lambda o: -o["cost"], gain=lambda o: -o["gain"],
                loss=lambda o: o["gain"], seconds=lambda o: -(o["seconds"] or 0))[by]
     return sorted((o for o in clips if keep(o) and find.casefold() in text(o)), key=key)
 
@@ -224,9 +230,8 @@ def _row_html(self:ResultsStep, clip:dict, playable:bool):
                    i=None if self.editing == clip["i"] else clip["i"]) if playable else ""
     if now: wrong = lines(el("p", f"Corrected in the data: {now}", role="status"), wrong)
     before = "" if clip["before"] is None else self._marked(clip, "before")
-    errors = str(clip["errors"]) if clip["was"] is None else f"{clip['was']} → {clip['errors']}"
     play = player(f"results:{clip['i']}", says) if playable else ""
-    return [play, said, before, self._marked(clip, "after"), errors, wrong]
+    return [play, said, before, self._marked(clip, "after"), clip["rates"], wrong]
 
 # %% ../../nbs/studio/10_results_step.ipynb #groups
 @patch
@@ -316,7 +321,7 @@ def html(self:ResultsStep) -> Markup: # what the step shows
                      step="train")), cls="vs-empty"))
     clips,playable = self.clips(run),self.rows(run) is not None
     some = chosen_clips(clips, self.show, self.by, self.find)
-    heads = ["play", "said", "before", "after", ("errors", "errors"), ""]
+    heads = ["play", "said", "before", "after", (self.metric(run).label, "errors"), ""]
     missing,extra = Markup(diff_html("missing", "")),Markup(diff_html("", "extra"))
     legend = el("p", "Marked: ", missing, ", ", extra, ".", cls="vs-dim")
     more = button(f"Show more of {len(some):,}", "more") if len(some) > self.most else None
