@@ -9,7 +9,8 @@ import os, pty, subprocess, threading
 import psutil
 
 from conftest import warm
-from browser import PATIENCE, _end_with_parent, new_notebook, open_notebook, run_cell, screenshot, wait_for
+from browser import (PATIENCE, _end_with_parent, cell_output_text, kernel_state, new_notebook, open_notebook, run_cell,
+                     screenshot, wait_for)
 from recorder_page import HOOKS, RecorderPage, axe
 
 CELL = "from voxtral_nb import Studio\nstudio = Studio('voice')\nstudio"
@@ -70,7 +71,10 @@ class LabStudio(StudioPage):
         self.run_cell()
     def run_cell(self):
         run_cell(self.page, 0, wait=False)
-        self.ready()
+        try: self.ready()
+        except Exception as e:
+            raise AssertionError(f"no Studio is there; the cell shows {cell_output_text(self.page, 0)[-2000:]!r}; "
+                                 f"{kernel_state(self.page)}; {self.page.context.log[-5:]}") from e
 
 
 class TabRecorder(RecorderPage):

@@ -31,6 +31,7 @@ def sound_server(folder):
         p.terminate()
         p.wait(10)
 
+NOTEBOOK = "[...window.jupyterapp?.shell.widgets('main') ?? []].find(o => o.sessionContext)" # not what has the focus
 NOTHING = dict(XDG_RUNTIME_DIR="/nonexistent", PULSE_SERVER="unix:/nonexistent/socket") # no sound server at all
 
 @contextmanager
@@ -39,9 +40,10 @@ def recorder(lab, name, env=NOTHING):
     new_notebook(lab.folder, f"{name}.ipynb", [CELL.replace("'voice'", repr(name))])
     with Firefox(env) as fox:
         fox.go(f"{lab.url}/{lab.page.format(name)}/{name}.ipynb")
-        fox.wait("!!window.jupyterapp && [...window.jupyterapp.shell.widgets('main')].some("
-                 "o => o.sessionContext?.session?.kernel?.status == 'idle')", "the kernel")
-        fox.js("window.jupyterapp.commands.execute('notebook:run-all-cells') && 1")
+        fox.wait(f"(o => o?.context.isReady && o.sessionContext.session?.kernel?.connectionStatus == 'connected' "
+                 f"&& o.sessionContext.session.kernel.status == 'idle')({NOTEBOOK})", "the kernel")
+        fox.js("window.jupyterapp.commands.execute('notebook:run-all-cells', "
+               f"{{ semanticWidget: {NOTEBOOK}.id }}) && 1")
         fox.wait("!!document.querySelector('.vx[data-ready=true]')", what="the recorder")
         click(fox, "agree")
         said(fox, "Thank you")
