@@ -450,12 +450,12 @@ def kernel_state(page):
 def save(page): _run(page, f"() => {_PANEL}.context.save()")
 
 
-def reload(page):
+def reload(page, parked=False): # will the next test take the page over?
     "Reload the page. What was not saved is gone, the kernel lives on."
     page.reload()
     # A JupyterLab opens the notebook twice: as the workspace had it, and a second later because its address says so
     # (in front of whatever was opened meanwhile).
-    if "/lab/" in page.url: _run(page, """async () => {
+    if parked and "/lab/" in page.url: _run(page, """async () => {
         while (!window.jupyterapp) await new Promise(done => setTimeout(done, 10));
         await new Promise(done => window.jupyterapp.commands.commandExecuted.connect((_, o) =>
             { if (o.id == 'filebrowser:open-path') o.result.then(done, done) })) }""")

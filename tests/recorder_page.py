@@ -165,7 +165,7 @@ class RecorderPage:
         return self
     def reload(self):
         "Reload the page and run the cell again."
-        reload(self.page)
+        reload(self.page, parked=True)
         return self.show()
 
     def phase(self, name): self.root.and_(self.page.locator(f"[data-phase={name}]")).wait_for()
