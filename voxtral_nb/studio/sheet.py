@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/studio/sheet.html.md"""
 __all__ = ['el', 'lines', 'button', 'notice', 'Page', 'Sheet']
 
 # %% ../../nbs/studio/02_sheet.ipynb #imports
-import asyncio, html, inspect, json, re, time, traceback, weakref
+import asyncio, functools, html, inspect, json, re, threading, time, traceback, weakref
 
 import anywidget
 from fastcore.basics import patch
@@ -79,6 +79,7 @@ class Page:
     every = 1. # s between two looks at what may have changed by itself
     def __init__(self):
         self.trouble,self.errors,self._sheet,self._sent,self._clock,self._rev = None,[],None,None,None,0
+        self.lock = threading.RLock() # held by whoever acts or renders
     def html(self) -> str: # of all that is shown now
         "The page."
         raise NotImplementedError
@@ -91,8 +92,17 @@ class Page:
         "The method that does what a page asks for."
         return getattr(self, f"_do_{name}", None)
 
+# %% ../../nbs/studio/02_sheet.ipynb #alone
+def _alone(f):
+    "A method of a page that waits until no other thread acts or renders."
+    @functools.wraps(f)
+    def method(self, *args, **kwargs):
+        with self.lock: return f(self, *args, **kwargs)
+    return method
+
 # %% ../../nbs/studio/02_sheet.ipynb #act
 @patch
+@_alone
 def act(self:Page,
     do:str, # name of the action
     data=None, # bytes that came with it, such as a recording
@@ -134,6 +144,7 @@ class Sheet(anywidget.AnyWidget):
 
 # %% ../../nbs/studio/02_sheet.ipynb #receive
 @patch
+@_alone
 def receive(self:Page,
     message:dict, # "id", "do" and "args", as the browser sends it
     buffers=(), # binary parts
@@ -149,6 +160,7 @@ def receive(self:Page,
     self._start_clock()
 
 @patch
+@_alone
 def refresh(self:Page,
     answer:int|None=None, # the message that this answers
     more:dict|None=None, # for the browser; "data": a binary part
@@ -169,10 +181,12 @@ def refresh(self:Page,
 # %% ../../nbs/studio/02_sheet.ipynb #clock
 @patch
 def _start_clock(self:Page):
-    "Look again every second, on the kernel's own loop, as long as the page is there."
+    "Look again every second, on the loop of whoever asked last, as long as the page is there."
     try: loop = asyncio.get_running_loop()
     except RuntimeError: return # no kernel: whoever calls `act` can call `refresh`
-    if (o := self._clock) is not None and not o.done() and o.get_loop() is loop: return
+    if (o := self._clock) is not None and not o.done():
+        if (was := o.get_loop()) is loop: return
+        if not was.is_closed(): was.call_soon_threadsafe(o.cancel) # one clock is enough
     self._clock = loop.create_task(_tick(weakref.ref(self)))
 
 async def _tick(
