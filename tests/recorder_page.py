@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from browser import (MIC_RATE, best_match, cell, cell_output_text, clear, follow, microphone_wav, new_notebook,
-                     kernel_state, open_next, open_notebook, reload, run_cell, screenshot, wait_for)
+from browser import (MIC_RATE, best_match, cell, cell_output_text, clear, find, follow, microphone_wav,
+                     new_notebook, kernel_state, open_next, open_notebook, reload, run_cell, screenshot, wait_for)
 from voxtral_nb.data.audio import read_audio, resample
 from voxtral_nb.data.dataset import SpeechDataset
 from voxtral_nb.testing.speech import asterisk_prompts
@@ -119,7 +119,7 @@ def matches(samples, rate, source, least=.95, slip=.5):
 def dialogs(page):
     "Close what JupyterLab asks, as a person would; its text."
     texts = []
-    while (d := page.locator(".jp-Dialog")).count():
+    while (d := find(page, ".jp-Dialog")).count():
         texts.append(d.last.inner_text())
         page.keyboard.press("Escape")
         time.sleep(.2)
@@ -156,7 +156,7 @@ class RecorderPage:
         run_cell(self.page, self.i, wait=False)
         return self.ready()
     def ready(self):
-        try: self.root.and_(self.page.locator("[data-ready=true]")).wait_for()
+        try: self.root.and_(find(self.page, "[data-ready=true]")).wait_for()
         except Exception as e:
             raise AssertionError(
                 f"no recorder is there; the cell shows {cell_output_text(self.page, self.i)[-2000:]!r}; "
@@ -168,7 +168,7 @@ class RecorderPage:
         reload(self.page, parked=True)
         return self.show()
 
-    def phase(self, name): self.root.and_(self.page.locator(f"[data-phase={name}]")).wait_for()
+    def phase(self, name): self.root.and_(find(self.page, f"[data-phase={name}]")).wait_for()
     def click(self, name): self.part(name).click()
     def key(self, k):
         """Press a key on the recorder. What JupyterLab asks meanwhile (a lost connection: seconds later on a busy
@@ -249,7 +249,7 @@ def open_recorder(context, server, notebook, show=True):
         page = context.new_page()
         page.add_init_script(HOOKS)
         # JupyterLab asks when it likes, seconds after a kernel has died: whatever is clicked next waits for this
-        page.add_locator_handler(page.locator(".jp-Dialog").last, lambda _: dialogs(page))
+        page.add_locator_handler(find(page, ".jp-Dialog").last, lambda _: dialogs(page))
         open_notebook(page, server, Path(notebook).name)
     rec = RecorderPage(page)
     rec.server = server[0] if isinstance(server, tuple) else server

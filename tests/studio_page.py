@@ -9,8 +9,8 @@ import os, pty, subprocess, threading
 import psutil
 
 from conftest import warm
-from browser import (PATIENCE, _end_with_parent, cell_output_text, kernel_state, new_notebook, open_notebook, run_cell,
-                     screenshot, wait_for)
+from browser import (PATIENCE, _end_with_parent, cell_output_text, find, kernel_state, new_notebook, open_notebook,
+                     run_cell, screenshot, wait_for)
 from recorder_page import HOOKS, RecorderPage, axe
 
 CELL = "from voxtral_nb import Studio\nstudio = Studio('voice')\nstudio"
@@ -20,9 +20,9 @@ STEPS = "Speech Check Train Results Publish Demo".split() + ["My runs"]
 class StudioPage:
     "A page that shows a Studio: `page`, and where it is in it, `root`."
     def __init__(self, page, root):
-        self.page, self.root = page, page.locator(root)
+        self.page, self.root = page, find(page, root)
     def ready(self):
-        self.root.and_(self.page.locator("[data-ready=true]")).wait_for()
+        self.root.and_(find(self.page, "[data-ready=true]")).wait_for()
         return self
     def state(self, step):
         "What stands under the name of a step."

@@ -5,7 +5,7 @@ import json, re, shutil
 import numpy as np
 import pytest
 import soundfile as sf
-from browser import (MIC_RATE, Server, browser, free_port, microphone_wav, new_notebook, screenshot, wait_for)
+from browser import (MIC_RATE, Server, browser, find, free_port, microphone_wav, new_notebook, screenshot, wait_for)
 from conftest import BIN, warm
 from recorder_page import HOOKS, RecorderPage, axe, no_audio_in, no_errors, open_recorder
 
@@ -157,7 +157,7 @@ def test_a_long_recording_takes_the_memory_of_a_short_one(tmp_path, clip):
 
 class DemoPage(RecorderPage):
     @property
-    def root(self): return self.page.locator(".vx")
+    def root(self): return find(self.page, ".vx")
 
 
 @pytest.fixture(scope="module")

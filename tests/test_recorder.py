@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from browser import (MIC_RATE, Proxy, Server, browser, cell, cell_output_text, new_notebook, open_notebook, reconnect,
-                     restart_kernel, run_cell, save, screenshot, wait_for, wait_idle)
+from browser import (MIC_RATE, Proxy, Server, browser, cell, cell_output_text, find, new_notebook, open_notebook,
+                     reconnect, restart_kernel, run_cell, save, screenshot, wait_for, wait_idle)
 from recorder_page import (HOOKS, RATE, SHELVED, TAIL, Desk, RecorderPage, axe, check_clips, dialogs, heard,
                            no_audio_in, no_errors, rows, speech_wav)
 from voxtral_nb.core.config import RunConfig
@@ -373,7 +373,7 @@ def test_microphone_is_released(desk, source):
 
 def cells(page):
     "Kind and text of each cell of the notebook."
-    return page.locator(".jp-Notebook .jp-Cell").evaluate_all(
+    return find(page, ".jp-Notebook .jp-Cell").evaluate_all(
         "os => os.map(o => [o.className.match(/jp-(Code|Markdown|Raw)Cell/)[1], "
         "o.querySelector('.cm-content')?.textContent])")
 
@@ -387,7 +387,7 @@ def test_keyboard(desk, source):
     for k in ("d", "d", "b", "x", "m", "y", "c", "v", "0", "0", "i", "i", "j", "k", "Delete", "Shift+M",
               "Control+Enter"):
         page.keyboard.press(k)
-    assert cells(page) == before and not page.locator(".jp-Dialog").count()
+    assert cells(page) == before and not find(page, ".jp-Dialog").count()
     assert rec.root.get_attribute("data-phase") == "idle" and rec.prompt == EN[0].text
     rec.key("r")
     rec.phase("recording")
@@ -546,7 +546,7 @@ def dress(page, dark):
     page.emulate_media(color_scheme="dark" if dark else "light")
     theme = f"JupyterLab {'Dark' if dark else 'Light'}"
     page.evaluate("t => window.jupyterapp.commands.execute('apputils:change-theme', { theme: t })", theme)
-    page.locator(f"body[data-jp-theme-light={str(not dark).lower()}]").wait_for(state="attached")
+    find(page, f"body[data-jp-theme-light={str(not dark).lower()}]").wait_for(state="attached")
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
 
 

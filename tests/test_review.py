@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from browser import Server, browser, new_notebook, screenshot, wait_for
+from browser import Server, browser, find, new_notebook, screenshot, wait_for
 from recorder_page import axe, no_audio_in, no_errors, open_recorder, rows
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.data.audio import write_wav
@@ -104,7 +104,7 @@ def test_look(desk):
             rev.page.evaluate("t => window.jupyterapp.commands.execute('apputils:change-theme', { theme: t })",
                               f"JupyterLab {theme}")
             light = str(theme == "Light").lower()
-            rev.page.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
+            find(rev.page, f"body[data-jp-theme-light={light}]").wait_for(state="attached")
             time.sleep(.5)
             screenshot(rev.root, f"review-{width}-{theme.lower()}")
             assert rev.root.evaluate("(e) => e.scrollWidth <= e.clientWidth + 1"), (width, theme)

@@ -4,7 +4,7 @@ import json, time
 from contextlib import ExitStack
 
 import pytest
-from browser import Server, browser, read_notebook, reload, restart_kernel, save, wait_for
+from browser import Server, browser, find, read_notebook, reload, restart_kernel, save, wait_for
 from recorder_page import RecorderPage, no_errors, rows, speech_wav
 from studio_page import STEPS, LabStudio
 from voxtral_nb.core.config import config_fields
@@ -49,7 +49,7 @@ def test_from_a_language_to_a_demo(lab, hub, tmp_path):
             name = f"JupyterLab {theme.title()}"
             s.page.evaluate(f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: '{name}'}})")
             light = str(theme == "light").lower()
-            s.page.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
+            find(s.page, f"body[data-jp-theme-light={light}]").wait_for(state="attached")
             s.page.set_viewport_size(dict(width=width, height=1400))
             for step in STEPS: s.go(step).look(f"{step.lower().replace(' ', '_')}_{theme}_{width}")
         save(s.page)

@@ -4,7 +4,8 @@ a picture of each state."""
 import json, os, time
 
 import pytest
-from browser import Server, browser, cell_output_text, open_notebook, reload, run_cell, save, screenshot, wait_for
+from browser import (Server, browser, cell_output_text, find, open_notebook, reload, run_cell, save, screenshot,
+                     wait_for)
 from conftest import ROOT
 from recorder_page import HOOKS, RecorderPage, no_audio_in, rows, speech_wav
 from voxtral_nb.core.assets import sample_speech
@@ -25,10 +26,10 @@ class Walker(RecorderPage):
         self.shots = shots
 
     @property
-    def root(self): return self.page.locator(".vx").first
+    def root(self): return find(self.page, ".vx").first
     def at(self, id): return self.ids.index(id)
     def output(self, id): return cell_output_text(self.page, self.at(id))
-    def cell(self, id): return self.page.locator(".jp-Notebook .jp-Cell").nth(self.at(id))
+    def cell(self, id): return find(self.page, ".jp-Notebook .jp-Cell").nth(self.at(id))
 
     def run(self, *ids):
         "Run cells and picture what they show."
@@ -101,7 +102,7 @@ def test_walk(tmp_path, n):
 
             reload(walk.page)
             hint = walk.cell("rec").get_by_text("Run this cell")
-            wait_for(lambda: walk.root.and_(walk.page.locator("[data-ready=true]")).count() or hint.count(),
+            wait_for(lambda: walk.root.and_(find(walk.page, "[data-ready=true]")).count() or hint.count(),
                      "the recorder, or what to do")
             screenshot(walk.cell("rec"), f"{walk.shots}-reloaded")
             walk.show()
