@@ -157,7 +157,8 @@ def tree(tmp_path_factory):
 # Each of pytest's processes begins with an equal part of the tests in their order, and later takes from the end of
 # another's. So long ones stand at the beginning of a part: none begins when the others have nothing left to do.
 LONG = re.compile("""test_(real_speech|human_digits|tutorial_walk|estimate_memory|processes|quickstart.*(tune|start$)
-    |final_model|make_tiny|recorder_long|recorder.py::test_conn|studio.py::test_from|demo.py::test_a_space
+    |final_model|make_tiny|recorder_long|recorder.py::test_(conn|looks|story)|demo.py::test_a_space
+    |studio.py::test_from|studio_tab.py::test_a_run
     |notebooks.py::.*(training/05|training/03|share/01|test_tutorial))""", re.X)
 
 def in_parts(names, n): # ids of tests, how many processes
