@@ -67,6 +67,7 @@ def results(self:ResultsStep, run:RunState) -> dict:
         return self._seen[run.name][1]
     except (OSError, ValueError): return {}
 
+# %% ../../nbs/studio/10_results_step.ipynb #clips
 @patch
 def metric(self:ResultsStep, run:RunState): # the `Metric` that a run is judged by
     return METRICS[(self.results(run).get("after") or {}).get("primary", "wer")]
