@@ -6,7 +6,7 @@
 errors: mean absolute error of the ends that energy, the tiny Voxtral Realtime itself and a CTC model find, where the
 exact ends are known: the sample speech of the base's voices and of an accent that it never heard (espeak-ng says the
 words), and digits of a real speaker, joined (Debian's asterisk-core-sounds-en-wav). The CTC model is a small Wav2Vec2
-over log-mel, trained here on the base's kind of speech and kept in the cache of voxtral_nb.
+over log-mel, trained here on the base's kind of speech and saved in the cache of voxtral_nb.
 training: LoRA on the tiny Voxtral Realtime at 480 ms, on 300 clips of the accent, with the same steps for exact ends,
 ends with Gaussian noise of 120 or 60 ms, or with 120 ms of it that only make them later, those of self-alignment, of
 the CTC model and of energy, and the whole text right after the prompt; word error rate (WER) on 80 other clips.
@@ -186,7 +186,7 @@ def trained(train_rows, eval_rows, a, seed, cache, before=False, into=None, **mo
 
 
 def trained_twice(rows, held, methods, a, seed, cache):
-    "WER after a training on the ends that a model finds which `methods` have trained."
+    "WER after training on the word ends found by a model that `methods` have trained."
     from voxtral_nb.model.models import load_voxtral
     from voxtral_nb.model.word_times import align_methods
     with tempfile.TemporaryDirectory() as tmp:
@@ -252,7 +252,7 @@ def main():
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--steps", type=int, default=300)
     p.add_argument("--ctc-steps", type=int, default=400)
-    p.add_argument("--ctc", type=Path, help="folder of the CTC model, trained if it is not there; "
+    p.add_argument("--ctc", type=Path, help="folder of the CTC model, trained if missing; "
                    "default: in the cache of voxtral_nb")
     p.add_argument("--languages", nargs="+", default=["en"], choices=[*SAID])
     p.add_argument("--sounds", default=SOUNDS, help="where Debian's telephone prompts are")

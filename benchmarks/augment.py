@@ -1,4 +1,4 @@
-"""What augmentation brings and costs: WER in noise and reverberation with and without it, and audio-seconds a second.
+"""What augmentation gains and costs: WER in noise and reverberation with and without it, and audio-seconds a second.
 
     python benchmarks/augment.py [--choices none noise ...] [--seeds 0 1 2] [--steps 150] [--smoke]
 

@@ -8,7 +8,7 @@ time, peak memory.
 list: every row of a CSV that another tool wrote, one line in a million broken: named and skipped.
 dataset: the same rows as JSON lines, opened and gone through as a dataset.
 report: the report of these rows alone (`audio=False`).
-Each part runs in a process of its own, and is written when it is done."""
+Each part runs in its own process, and is written when it is done."""
 import argparse, json, os, tempfile, time
 from pathlib import Path
 

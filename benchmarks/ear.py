@@ -40,10 +40,10 @@ from voxtral_nb.model.prepare import add_lora
 class Scheme:
     "What is left of a clip's silence."
     name:str
-    tokens:int|None = 1 # the language model gets every so many-th silent token; None: no silence
+    tokens:int|None = 1 # the language model gets every n-th silent token; None: no silence
     head:int = 0 # silent tokens after the clip's own .3 s that are kept all
     last:int = 0 # and at the window's end
-    frames:int|None = 1 # the encoder gets every so many-th silent frame; None: none
+    frames:int|None = 1 # the encoder gets every n-th silent frame; None: none
     frame_head:int = 0 # as `head`, in frames
     frame_last:int = 0
     growth:float = 0. # above 0: steps of silent tokens grow by this factor from one to the next
@@ -476,7 +476,7 @@ def main():
     p.add_argument("--folder", default=EAR, help="of the ear")
     p.add_argument("--out", default=Path(__file__).parent/"results", help="folder of the tables")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--text", help="sentences, one a line, gzip; from Debian's packages without it")
+    p.add_argument("--text", help="sentences, one per line, gzip; from Debian's packages without it")
     p.add_argument("--n", type=int, help="clips of each kind")
     p.add_argument("--seeds", type=int, default=3, help="of fine-tuning")
     p.add_argument("--jobs", type=int, help="processes that share the runs of fine-tuning")

@@ -443,7 +443,7 @@ SMOKE = ["the quick brown fox jumps over the lazy dog", "please hold the line", 
 
 
 def find_text(
-    file:str|None=None, # sentences, one a line, gzip; None: from Debian's packages
+    file:str|None=None, # sentences, one per line, gzip; None: from Debian's packages
     smoke:bool=False, # a few sentences
 ) -> list[str]:
     "Sentences to speak."
@@ -525,7 +525,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--folder", default=EAR, help="of the ear")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--text", help="sentences, one a line, gzip; from Debian's packages without it")
+    p.add_argument("--text", help="sentences, one per line, gzip; from Debian's packages without it")
     p.add_argument("--speech", help="folder of synthetic speech, where more may be arriving")
     p.add_argument("--minutes", type=float, default=10, help="of training")
     p.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2)-2), help="processes that speak")

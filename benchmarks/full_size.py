@@ -5,7 +5,7 @@
 
 A Voxtral of Voxtral-Mini-3B-2507's sizes and random weights, in the Hub's layout (bfloat16, shards, the real
 vocabulary): 4.68 billion parameters. LoRA in bfloat16: dry run, two steps, save, load, merge, serve. That takes 20 GB
-of disk and 14 GB of free memory; fewer layers, as by default (4 and 4), take less. Each phase is a process of its own,
+of disk and 14 GB of free memory; fewer layers, as by default (4 and 4), take less. Each phase runs in its own process,
 so that its peak memory is its own. With --folder, phases that are done are not done again. `--family realtime` is a
 Voxtral Realtime of Voxtral-Mini-4B-Realtime-2602's sizes, otherwise the same."""
 import argparse, json, resource, shutil, subprocess, sys, tempfile, time

@@ -67,7 +67,7 @@ def free():
     if torch.cuda.is_available(): torch.cuda.empty_cache()
 
 
-# -- in processes of their own
+# -- in their own processes
 
 def matmul_peak(device):
     "TFLOP/s of the fastest large matrix product."

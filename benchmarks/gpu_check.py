@@ -364,7 +364,7 @@ def large(device, tiny, clips, seconds, only=""):
         work = Path(tmp)
         folder, data = work/"model", str(make_data(work/"clips", clips, seconds))
         def without_training():
-            "A function of its own: the model's memory is free when it returns, and the runs load it from `folder`."
+            "A separate function: the model's memory is free when it returns, and the runs load it from `folder`."
             model = build(tiny, device, torch.bfloat16 if cuda else torch.float32)
             processor = build_processor(tiny, folder)
             g = model.generation_config

@@ -2,7 +2,7 @@
 
     python benchmarks/granary.py [--rows 10000000] [--smoke]
 
-A Hub on this machine serves the manifest. A process of its own draws 1,000 rows by the hash of their ids, as
+A Hub on this machine serves the manifest. A separate process draws 1,000 rows by the hash of their ids, as
 `granary_speech(n=1000, audio=...)` does, once from the first tenth and once from all rows; the most memory that each
 ever had in use, less what it had before, must not grow with the rows."""
 import argparse, json, tempfile

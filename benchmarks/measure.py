@@ -1,4 +1,4 @@
-"""What the benchmarks share: a process of its own for each measurement, its peak memory, the machine, synthetic
+"""What the benchmarks share: a separate process for each measurement, its peak memory, the machine, synthetic
 speech-like data, tables."""
 import base64, json, os, platform, re, statistics, subprocess, sys, tempfile, wave
 from datetime import datetime, timezone
@@ -30,7 +30,7 @@ def child(
     inline=False, # do it here after all: faster, for checks of the code
     **kwargs, # its arguments, as JSON can hold them
 ): # what it returned
-    "Call a function in a process of its own, so that memory and caches of one measurement are not another's."
+    "Call a function in its own process, so that memory and caches of one measurement are not another's."
     if inline: return f(**kwargs)
     with tempfile.TemporaryDirectory() as tmp:
         out = Path(tmp)/"out.json"

@@ -3,11 +3,11 @@
     python benchmarks/quality.py [--method lora] [--steps 150] [--seeds 0 1 2] [--base benchmarks/out/base30] [--fresh]
     [--smoke]
 
-The model is the tiny Voxtral with 30 s windows (base30.py makes it if it is not there), the task an accent that it
+The model is the tiny Voxtral with 30 s windows (base30.py creates it if missing), the task an accent that it
 never heard: 300 clips of about a second. Both see the same clips in the same order, 12 a step, and do the same steps at
 the same learning rate. At intervals the clock is stopped and 80 single clips are transcribed through the unmodified
 processor, each in its own 30 s window. Loading the model and the data, and making the feature cache, are on the clock;
-importing Python's libraries is not. Each run has a process of its own, recipe and ours take turns. What is done is
+importing Python's libraries is not. Each run has its own process, recipe and ours take turns. What is done is
 written after each run, and an interrupted benchmark continues with the runs that are missing."""
 import argparse, json, statistics, tempfile, time
 from pathlib import Path
@@ -52,7 +52,7 @@ class OffTheClockWER:
         self.away += time.perf_counter()-stopped
 
 
-# -- in processes of their own
+# -- in their own processes
 
 def recipe(base, train_data, eval_data, method, steps, batch_size, lr, seed, every, most):
     "One run of the recipe."

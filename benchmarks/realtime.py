@@ -171,7 +171,7 @@ SETTINGS["random, 5x the steps"] = dict(delays="random", times=5)
 
 
 def fine_tuned(a, seed, at, times=1, **how):
-    "WER on the accent at some delays, after a training of `times` as many steps."
+    "WER on the accent at some delays, after `times` as many training steps."
     with tempfile.TemporaryDirectory() as tmp:
         rows = sample("accent_train", a.limit)
         (Path(tmp)/"train.jsonl").write_text("".join(json.dumps(o) + "\n" for o in rows))

@@ -1,6 +1,6 @@
 """How Voxtral is fine-tuned by the scripts that people publish, in our own words: what our engine is compared with.
 
-Plain, and not crippled: each clip goes through the processor (`apply_transcription_request`) into a window of its own,
+Plain, and not crippled: each clip goes through the processor (`apply_transcription_request`) into its own window,
 the transcript and `</s>` are appended, the loss is the one transformers computes (logits at every position), LoRA's
 targets are named by their endings and so also land in the audio encoder, as in the published scripts; every epoch runs
 the encoder again. The loop is what transformers' Trainer does (AdamW, warm-up and cosine, gradients clipped at 1)

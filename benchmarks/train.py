@@ -7,7 +7,7 @@ model and the same clips.
 The model: a Voxtral of random weights of some 24 M parameters, vocabulary of 32,768 tokens, windows of 30 s; the clips:
 noise, with transcripts of four tokens a second; "mix" are clips of 1 to 15 s, 5 s on average. With LoRA two peers run
 too: the recipe with LoRA in the language model only (`lm`), and that with `logits_to_keep` (`lm-logits`). Each figure
-comes from a process of its own; they take turns, and change order each round. All do the same number of clips a step
+comes from its own process; they take turns, and change order each round. All do the same number of clips a step
 and the same steps; all load the model, and ours also makes its feature cache, on the clock.
 
 A run's time is counted in CPU seconds of one thread, so that it depends little on what else the machine does, from the
@@ -25,7 +25,7 @@ PEERS = {"recipe": {}, "lm": dict(lm_only=True), "lm-logits": dict(lm_only=True,
 CLIPS = {1: 96, 3: 64, 10: 32, 28: 16, "mix": 32} # clips of each length, s: some minutes of audio for all
 
 
-# -- in processes of their own
+# -- in their own processes
 
 def recipe(model_dir, data, method, batch_size, steps, warm=1, lm_only=False, few_logits=False):
     "Seconds of `steps` steps of the recipe, after `warm` that are not counted."

@@ -16,7 +16,7 @@ heading = re.compile(r"(?<=\]\()((?!https?:)[^)\s#]*)#([A-Z][^)\s]*)")  # a link
 
 
 class Documented:
-    """In place of nbdev's processor, which executes all that is exported in a shell of its own for each notebook: the
+    """In place of nbdev's processor, which executes all that is exported in a separate shell for each notebook: the
     definitions of the module are documented, without what is added to private classes."""
     def __init__(self, nb):
         self.nb = nb

@@ -1,9 +1,9 @@
 """Sentences to read: phrases.py add CODE DRAFT [--after N] | check [CODE ...] | coverage WORDS [CODE ...]
 
 `add` takes a draft of sentences in groups (a line `[questions]`, then one sentence a line) and appends those that
-the file of the language does not have, in an order that brings new sounds early. `add` and `coverage` need espeak-ng.
+the file of the language does not have, in an order that puts new sounds early. `add` and `coverage` need espeak-ng.
 `coverage` compares the sentences with the words in WORDS/CODE.txt, commonest first, and updates the table of the docs.
-`--after N` orders all sentences behind the first N anew, the added ones among them."""
+`--after N` orders all sentences after the first N again, including the added ones."""
 import argparse, json, re, statistics, sys, unicodedata
 from collections import Counter
 from pathlib import Path
@@ -22,7 +22,7 @@ def draft(path): # yields (group, sentence)
         line = " ".join(line.split())
         if m := re.fullmatch(r"\[(\w+)\]", line):
             group = m[1]
-            if group not in GROUPS: sys.exit(f"{path} line {n}: no group {group!r}; there are {', '.join(GROUPS)}")
+            if group not in GROUPS: sys.exit(f"{path} line {n}: no group {group!r}; available: {', '.join(GROUPS)}")
         elif line:
             if group is None: sys.exit(f"{path} line {n}: put a group such as [everyday] above the first sentence")
             yield group, line

@@ -108,7 +108,7 @@ def my_runs(s): picture(s, "my_runs")
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("steps", nargs="*", help="steps to take pictures of, such as train; none: all")
-    p.add_argument("--folder", help="where the project is kept, to take pictures of it again without training")
+    p.add_argument("--folder", help="where the project is saved, to take pictures of it again without training")
     a = p.parse_args()
     with ExitStack() as stack:
         home = Path(a.folder or stack.enter_context(tempfile.TemporaryDirectory()))
