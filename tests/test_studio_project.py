@@ -52,7 +52,7 @@ def stopped(tmp_path_factory):
     warm(START, p.folder, json.dumps(TINY | dict(max_steps=400, eval_every=200)), "a", check=True)
     r = until(lambda: (r := p.run("a")).step >= 3 and r)
     assert (r.state, r.total, r.resumable, r.error) == ("running", 400, False, None) and r.eta > 0
-    assert r.job.pid != os.getpid() and os.getsid(r.job.pid) == r.job.pid, "a session of its own"
+    assert r.job.pid != os.getpid() and os.getsid(r.job.pid) == r.job.pid, "its own session"
     assert python(LOOK, p.folder)[:3] == ["1", "running", "True"]
     with pytest.raises(StudioError, match="is running"): p.resume("a")
     with pytest.raises(StudioError, match="is running"): p.delete("a", confirm=True)

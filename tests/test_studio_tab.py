@@ -142,7 +142,7 @@ def no_microphone_to_speak_into(s, p):
     (run/"eval_results.json").write_text(json.dumps(dict(before=after, after=after)))
     s.go("Results").press("Speak")
     s.says("No microphone was found.")
-    s.says("The step Demo also takes files.")
+    s.says("The Demo step also accepts files.")
     shutil.rmtree(run)
 
 
@@ -260,7 +260,7 @@ def test_from_speech_to_training_in_two_tabs(tab, tmp_path):
         second.wait("Train", "en-lora stopped")
         s.press("Resume en-lora")
         for o in (s, second): o.wait("Train", "step ")
-        mine = [o for o in tab.kernels() if o not in others] # a browser that was killed before ended none of its own
+        mine = [o for o in tab.kernels() if o not in others] # a browser that was killed before did not end its own
         assert len(mine) == 3
         for o in context.pages: o.close(run_before_unload=True)
         wait_for(lambda: not set(mine) & set(tab.kernels()), "the kernels of tabs that are closed to end")

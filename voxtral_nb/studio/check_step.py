@@ -1,4 +1,4 @@
-"""The step Check: the quality report, and the worst clips to fix, redo or leave out.
+"""The Check step: the quality report, and the worst clips to fix, redo or leave out.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/check_step.html.md"""
 
@@ -94,7 +94,7 @@ def _ask(self:CheckStep, op:str, clip:str, **args):
     if rec is None:
         if op == "delete": self._clips.delete(args["clips"])
         elif op == "edit": self._clips.update(clip, text=args["text"])
-        else: raise StudioError("choose a language in the step Speech first: the recorder needs one")
+        else: raise StudioError("choose a language in the Speech step first: the recorder needs one")
         return
     if op != "delete": args["clip"] = clip
     answer = rec.handle(dict(id=f"studio-{op}-{clip}-{len(self.handled)}", op=op, args=args))[0]

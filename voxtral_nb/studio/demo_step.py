@@ -1,4 +1,4 @@
-"""The step Demo: a page on this machine, or a Space.
+"""The Demo step: a page on this machine, or a Space.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/demo_step.html.md"""
 
@@ -41,7 +41,7 @@ class DemoStep(Step):
     def run(self) -> RunState|None: return self.publish.run # whose model is shown
     @property
     def publish(self) -> PublishStep: # of the same page, where there is one: it knows who is logged in
-        "The step Publish."
+        "The Publish step."
         if "publish" not in self.steps: self.steps["publish"] = PublishStep(self.project, self.steps)
         return self.steps["publish"]
     def _do_login(self): self.publish._do_login()

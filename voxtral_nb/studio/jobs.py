@@ -216,7 +216,7 @@ def _run_command(
 # %% ../../nbs/studio/01_jobs.ipynb #run-job
 def _stand_back():
     """Let the page come first. Linux weighs sessions against each other ("autogroup") and processes within theirs: a
-    job has a session of its own, so that its niceness alone would change nothing (`man 7 sched`). 5: a third of the
+    job has its own session, so that its niceness alone would change nothing (`man 7 sched`). 5: a third of the
     weight of others, which leaves something to a job on a busy machine."""
     if not hasattr(os, "nice"): return
     os.nice(10)
@@ -277,7 +277,7 @@ def start_job(
     files:dict|None=None, # name -> text, to write into its folder first
     entry:str="voxtral_nb.studio.jobs:run_job", # what the process runs: module and function
 ) -> Job:
-    "Start a command in a process and a session of its own."
+    "Start a command in its own process and session."
     if holds_token(repr([*args, *(files or {}).values()])):
         raise StudioError("this holds what looks like a token or a password, which others on this machine could read; "
                           "set HF_TOKEN, or log in with `hf auth login`")
@@ -290,7 +290,7 @@ def start_job(
     return read_job(folder)
 
 def _spawn(folder:Path, cwd, entry:str, job:dict):
-    "Make the process of a job. Whoever sees `job.json` finds its lock held: another tab must not take it for dead."
+    "Make the process of a job. Its lock is held before `job.json` exists: no other tab may take it for dead."
     module, function = entry.split(":")
     with open(folder/"lock", "wb") as lock, open(folder/"output.log", "wb") as log:
         lock_file(lock, exclusive=True)

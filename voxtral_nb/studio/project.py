@@ -157,7 +157,7 @@ def _unwritable(folder:Path, e:OSError) -> StudioError:
 class Project:
     "The folder of a project: its choices, speech, runs and jobs. Nothing is kept in memory that is not on the disk."
     def __init__(self,
-        folder:str|Path, # to open; made if it does not exist or is empty
+        folder:str|Path, # to open; created if missing or empty
         repair:bool=False, # set a damaged studio.json aside and start with empty choices?
         make:bool=True, # False: open what is there, such as a project whose folder may be away for now
     ):
@@ -221,7 +221,7 @@ def set(self:Project,
 ):
     "Change choices; those that another tab has made in the meantime are kept."
     if holds_token(repr(choices)):
-        raise StudioError("a choice holds what looks like a token or a password, and choices are kept in a file: "
+        raise StudioError("a choice holds what looks like a token or a password, and choices are saved in a file: "
                           "set HF_TOKEN, or log in with `hf auth login`")
     self.check()
     self._changed()
@@ -231,7 +231,7 @@ def set(self:Project,
             self._changed()
             atomic_write(self.folder/_FILE, json.dumps(dict(version=VERSION, choices=new), indent=1,
                                                        ensure_ascii=False) + "\n")
-    except TypeError as e: raise StudioError(f"a choice cannot be kept: {e}") from None
+    except TypeError as e: raise StudioError(f"a choice cannot be saved: {e}") from None
     except OSError as e:
         raise StudioError(
             f"the choices could not be saved ({e.strerror}); what was chosen before is undamaged") from None
@@ -297,7 +297,7 @@ class RunState:
     primary:str = "wer" # name in `METRICS` of the rate to judge by
     rates_before:dict|None = None # name -> rate, of all evaluation clips
     rates_after:dict|None = None
-    verdict:str|None = None # a sentence: better, worse, or too little speech to tell
+    verdict:str|None = None # a sentence: better, worse, no clear difference, or too little to tell
     outcome:str|None = None # "better", "worse", "unclear" or "too few clips"
     started:float = 0. # time.time(), of the last start
     seconds:float|None = None # how long it took, or has been taking
@@ -380,7 +380,7 @@ _RUN_FILES = ("training_config.json", "training.log", "trainer_state.json", "tra
 
 @dataclass
 class _RunFiles:
-    "What the files of a run folder say, whoever runs it."
+    "What the files of a run folder say, no matter who started the run."
     config:dict|None # training_config.json
     results:dict|None # train_results.json
     log:dict # from `_read_log`, made exact
@@ -665,7 +665,7 @@ def start(self:Project,
     settings:Mapping={}, # train, dry-run: of `RunConfig`; others: the arguments and flags of their command, by name
     name:str|None=None, # of a new run; None: language and method. A run that exists: name, with -2, -3, ... added
 ) -> Job:
-    "Start work in a process of its own. Wrong settings raise `SettingsError`, and nothing is started."
+    "Start work in its own process. Wrong settings raise `SettingsError`, and nothing is started."
     if kind in ("train", "dry-run"):
         cfg = self.config(settings)
         if kind == "train":
@@ -674,7 +674,7 @@ def start(self:Project,
         return self._start("voxtral-train", ["--config", "{job}/config.json", "--dry-run"], kind,
                            files={"config.json": text})
     if kind in _ARGS: return self._start_other(kind, dict(settings))
-    raise StudioError(f"{kind!r} is not something to start: {', '.join(['train', 'dry-run', *_ARGS])}")
+    raise StudioError(f"{kind!r} cannot be started; available: {', '.join(['train', 'dry-run', *_ARGS])}")
 
 # %% ../../nbs/studio/05_project.ipynb #start-other
 @patch
@@ -762,11 +762,11 @@ def deleted(self:Project) -> list[str]: # names for `restore`, the newest first
 def restore(self:Project,
     name:str, # of a deleted run, as `deleted` gives it
 ) -> str: # the name that it has now
-    "Bring a run and its jobs back from the trash."
+    "Restore a run and its jobs from the trash."
     if name not in self.deleted(): raise StudioError(f"there is no run {name!r} in the trash")
     run, old = name.rsplit("-", 3)[0], self.folder/".trash"/name
     if (self.folder/"runs"/run).exists():
-        raise StudioError(f"there is another run {run} now: delete it first, or move {old} to a folder of its own")
+        raise StudioError(f"there is another run {run} now: delete it first, or move {old} to its own folder")
     self._changed()
     (old/run).rename(self.folder/"runs"/run)
     for p in (old/"jobs").iterdir(): p.rename(self.folder/"jobs"/p.name)

@@ -1,4 +1,4 @@
-"""The step Publish: preview, push, verification, retry.
+"""The Publish step: preview, push, verification, retry.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/publish_step.html.md"""
 

@@ -1,4 +1,4 @@
-"""The step Results: before and after, clip by clip.
+"""The Results step: before and after, clip by clip.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/results_step.html.md"""
 
@@ -296,8 +296,9 @@ def _do_no_microphone(self:ResultsStep, why:str):
     says = dict(NotFoundError=("no microphone was found", "Connect one, then press Speak again"),
                 NotAllowedError=("the browser was not allowed to use the microphone",
                                  "Allow it for this page, left of the address, then press Speak again"))
-    what, then = says.get(why, (f"the microphone cannot be used ({why})", "Close what else uses it, then try again"))
-    self.deaf = what, f"{then}. The step Demo also takes files"
+    what, then = says.get(why, (f"the microphone cannot be used ({why})", "Close other programs "
+                            "that use it, then try again"))
+    self.deaf = what, f"{then}. The Demo step also accepts files"
 
 # %% ../../nbs/studio/10_results_step.ipynb #speak-html
 @patch
@@ -317,7 +318,7 @@ def _speak_html(self:ResultsStep, run:RunState):
 def html(self:ResultsStep) -> Markup: # what the step shows
     "The page of the step."
     if (run := self.run) is None or not self.results(run).get("after"):
-        says = "No run was evaluated yet." if run is None else f"{run.name} was not evaluated after training."
+        says = "No run has been evaluated yet." if run is None else f"{run.name} was not evaluated after training."
         return lines(self.head(), el("div", el("p", says), el("p", button("Go to training", "step",
                      step="train")), cls="vs-empty"))
     clips,playable = self.clips(run),self.rows(run) is not None

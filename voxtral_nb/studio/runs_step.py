@@ -1,4 +1,4 @@
-"""The step My runs: what was run on this machine.
+"""The My runs step: what was run on this machine.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/runs_step.html.md"""
 
@@ -67,7 +67,7 @@ def html(self:RunsStep) -> Markup: # what the step shows
     past,file = self.past,history_file()
     if file is None: return lines(self.head(), el("div", el("p", "The history is switched off "
                                   "(VOXTRAL_NB_HISTORY)."), cls="vs-empty"))
-    if not past: return lines(self.head(), el("div", el("p", "Nothing was run on this machine yet."), el(
+    if not past: return lines(self.head(), el("div", el("p", "Nothing has been run on this machine yet."), el(
         "p", button("Go to training", "step", step="train")), cls="vs-empty"))
     s = summary(past)
     causes = [[k, n] for k,n in list(s["causes"].items())[:10]]

@@ -155,7 +155,7 @@ def _serve(
         app.initialize([str(page)])
         def ready():
             address = f"http://127.0.0.1:{app.port}/?{urlencode(dict(token=token))}"
-            print(f"{address}\nOnly this machine can reach it; whoever has the address can run code here. "
+            print(f"{address}\nOnly this machine can reach it, but anyone on it who has the address can run code. "
                   "Ctrl-C ends it.", flush=True)
             if browser: webbrowser.open(address)
         threading.Timer(1, ready).start()

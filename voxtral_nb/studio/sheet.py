@@ -56,7 +56,7 @@ def button(
 
 # %% ../../nbs/studio/02_sheet.ipynb #notice
 def _sentence(text:str) -> str: # a name stays as it is: me/voice, en-lora, lora_r
-    "A message as a sentence of its own, as messages of the package begin small and have no full stop."
+    "A message as a full sentence: messages of the package start in lower case and have no full stop."
     text = text.strip()
     if re.match(r"[a-z]+['’]?[a-z]*[ ,:;]", text): text = text[0].upper() + text[1:]
     return text if not text or text[-1] in ".!?:…" or "\n" in text else text + "."
@@ -79,7 +79,7 @@ class Page:
     every = 1. # s between two looks at what may have changed by itself
     def __init__(self):
         self.trouble,self.errors,self._sheet,self._sent,self._clock,self._rev = None,[],None,None,None,0
-        self.lock = threading.RLock() # held by whoever acts or renders
+        self.lock = threading.RLock() # held while a thread acts or renders
     def html(self) -> str: # of all that is shown now
         "The page."
         raise NotImplementedError
@@ -181,9 +181,9 @@ def refresh(self:Page,
 # %% ../../nbs/studio/02_sheet.ipynb #clock
 @patch
 def _start_clock(self:Page):
-    "Look again every second, on the loop of whoever asked last, as long as the page is there."
+    "Look again every second, on the event loop of the last caller, as long as the page is there."
     try: loop = asyncio.get_running_loop()
-    except RuntimeError: return # no kernel: whoever calls `act` can call `refresh`
+    except RuntimeError: return # no kernel: the caller of `act` can call `refresh`
     if (o := self._clock) is not None and not o.done():
         if (was := o.get_loop()) is loop: return
         if not was.is_closed(): was.call_soon_threadsafe(o.cancel) # one clock is enough

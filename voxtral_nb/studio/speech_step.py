@@ -1,4 +1,4 @@
-"""The step Speech: language, recorder, datasets, how much is enough.
+"""The Speech step: language, recorder, datasets, how much is enough.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/speech_step.html.md"""
 
@@ -261,7 +261,7 @@ def _do_granary(self:SpeechStep, fetch=_granary):
 def _granary_html(self:SpeechStep):
     "A way to more sentences."
     now = self.sentences
-    then = "Paste a text of your own in the recorder, or check the network and try again"
+    then = "Paste your own text in the recorder, or check the network and try again"
     if isinstance(now, Exception): said = trouble(str(now), then)
     else: said = el("span", "fetching …" if now == "loading" else now, role="status") if now else None
     return el("div", button("More sentences, from Granary", "granary", able=now != "loading"), said, cls="vs-row")
@@ -301,7 +301,7 @@ def _dataset_html(self:SpeechStep):
     field = el("input", type="text", id="vs-dataset", value=now, data_set="dataset", aria_describedby="vs-dataset-help",
                placeholder="my_clips/data.jsonl or facebook/voxpopuli", autocomplete="off", spellcheck="false")
     about = ("A folder or list of transcripts in any known format, or the id of a dataset on the Hub. It is used "
-             "instead of the speech above; set its columns and splits in the step Train.")
+             "instead of the speech above; set its columns and splits in the Train step.")
     return el("details", el("summary", "Use an existing dataset"),
               el("div", el("label", "Dataset ", field, cls="vs-grow"), cls="vs-row"),
               el("p", about, id="vs-dataset-help", cls="vs-dim"), open=bool(now), id="vs-dataset-fold")
@@ -327,7 +327,7 @@ def _correct_html(self:SpeechStep,
 # %% ../../nbs/studio/06_speech_step.ipynb #recordings-html
 @patch
 def _recordings_html(self:SpeechStep):
-    "Long recordings: bring them, draft them, correct the drafts."
+    "Long recordings: add them, draft them, correct the drafts."
     some, job, now = self.recordings, newest(self.project, "draft"), self._drafter()
     busy = job is not None and job.state == "running"
     pick = el("label", "Add recordings ", el("input", type="file", multiple=True,
@@ -383,7 +383,7 @@ def html(self:SpeechStep) -> Markup: # what the step shows
                    "speech": duration(60*f["minutes"]) + f" of {LEARNED} min"*(f["minutes"] < LEARNED),
                    "speakers": len(f["speakers"]) or None, "languages": spoken})
     bad = notice("warning", f"{counted(f['bad'], 'row')} of speech/data.jsonl cannot be used.",
-                 "The step Check says which, and why.") if f["bad"] else None
+                 "The Check step says which, and why.") if f["bad"] else None
     no = trouble(f"there is no recorder: {self.refused}", "It appears as soon as the folder speech/ can be read and "
                  "written; nothing in it is lost") if self.language and self.recorder is None else None
     other = self.project.choices.get("settings", {}).get("train_data")

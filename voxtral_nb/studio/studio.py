@@ -32,12 +32,12 @@ STEPS = (SpeechStep, CheckStep, TrainStep, ResultsStep, PublishStep, DemoStep, R
 
 def _check_step(name:str): # of a step
     names = [o.name for o in STEPS]
-    if name not in names: raise StudioError(f"there is no step {name!r}: {', '.join(names)}")
+    if name not in names: raise StudioError(f"there is no step {name!r}; available: {', '.join(names)}")
 
 class Studio(Page):
     "The page of a project: its steps, in any order."
     def __init__(self,
-        folder:str|Path, # of the project; made if it is not there
+        folder:str|Path, # of the project; created if missing
         step:str|None=None, # to show first; None: the one that was shown last
         repair:bool=False, # set a damaged studio.json aside?
         make:bool=True, # False: open only what is there

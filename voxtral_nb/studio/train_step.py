@@ -1,4 +1,4 @@
-"""The step Train: settings, what they need, runs as they train.
+"""The Train step: settings, what they need, runs as they train.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/studio/train_step.html.md"""
 
@@ -80,7 +80,7 @@ def _do_set(self:TrainStep, name:str, value:str):
 @patch
 def _do_machine(self:TrainStep, name:str):
     "Start from the settings for a machine; the data and its columns stay."
-    if name not in MACHINES: raise StudioError(f"there is no machine {name!r}: {', '.join(MACHINES)}")
+    if name not in MACHINES: raise StudioError(f"there is no machine {name!r}; available: {', '.join(MACHINES)}")
     stays = ("data", "rows")
     kept = {k: v for k,v in self.project.choices.get("settings", {}).items() if config_fields()[k].group in stays}
     self.typed = {}

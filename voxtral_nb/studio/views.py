@@ -113,7 +113,7 @@ def curve(
 ) -> Markup: # HTML
     "Curves over the steps of a run; the last value of each is written beside it."
     some = {k: v for k,v in series.items() if v}
-    if not some: return el("figure", el("figcaption", title), el("p", "Nothing is measured yet.", cls="vs-dim"))
+    if not some: return el("figure", el("figcaption", title), el("p", "Nothing has been measured yet.", cls="vs-dim"))
     right, high = max(x for v in some.values() for x,_ in v) or 1, max(y for v in some.values() for _,y in v) or 1
     px = lambda x: _LEFT + x/right*(_W - _LEFT - 8)
     py = lambda y: _TOP + (1 - y/high)*(_H - _TOP - _BOTTOM)

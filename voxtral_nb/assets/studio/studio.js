@@ -98,7 +98,7 @@ function render({ model, el }) {
       morph(body, t.content);
       if (playing !== null) mark(playing, true);
       if (speech) markSpeak();
-      if (document.body.dataset.voila) document.title = `${body.querySelector(".vs-name").textContent} · Studio`; // a tab of its own
+      if (document.body.dataset.voila) document.title = `${body.querySelector(".vs-name").textContent} · Studio`; // its own tab
       if (!ready) { ready = true; root.dataset.ready = "true"; }
     }
     if (message.trouble) body.querySelector('.vs-notice[data-kind="error"]')?.scrollIntoView({ block: "nearest" }); // the button may be far below
