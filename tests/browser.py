@@ -9,10 +9,10 @@ cut. The browser tests stand on this.
         assert cell_output_text(page, 0) == "2"
 
 What Chromium's fake microphone does (measured, Chromium 156): it is a stereo device of 44,100 Hz, whatever rate is
-asked for; the file is read anew and starts from its beginning with every getUserMedia, also while another stream is
+asked for; the file is read again and starts from its beginning with every getUserMedia, also while another stream is
 open, and runs on while the stream lives, heard or not. A WAV of any rate comes through at gain 1 (a mono one on both
 channels), of 16-bit or 32-bit float samples; 24-bit ones are silence. When a file that does not loop has ended, its
-last 10 ms are repeated without end: end it in silence. On a busy machine 10 ms are now and then lost or doubled, more
+last 10 ms are repeated without end: end it with silence. On a busy machine 10 ms are now and then lost or doubled, more
 so in an AudioContext of another rate than the device's or with latencyHint "playback": judge a take by `follow`.
 """
 import asyncio, atexit, ctypes, json, os, random, secrets, shutil, signal, socket, subprocess, sys, tempfile
@@ -28,7 +28,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout, sync_playwrig
 
 from conftest import warm
 
-# Each page of Lab has a workspace of its own: the default one is kept by the server, and would open the notebooks of
+# Each page of Lab has its own workspace: the default one is kept by the server, and would open the notebooks of
 # other pages again.
 APPS = dict(lab=("jupyterlab", "LabApp", "lab/workspaces/{}/tree"),
             notebook=("notebook", "JupyterNotebookApp", "notebooks"))
@@ -45,7 +45,7 @@ HELD = [] # sockets whose names say which ports this process has given
 
 def free_port():
     "A port of the loopback interface that nobody listens on; no other test gets it while this process lives."
-    for port in random.sample(range(12000, 30000), 1000): # below those that the system gives to whoever asks for any
+    for port in random.sample(range(12000, 30000), 1000): # below those that the system assigns
         with socket.socket() as s:
             try:
                 HELD.append(socket.socket(socket.AF_UNIX))
@@ -127,7 +127,7 @@ class Server:
         except OSError: return None
 
     def __exit__(self, *exc):
-        # Kernels are sessions of their own: they are looked up before their parent ends.
+        # Kernels run in their own sessions: they are looked up before their parent ends.
         kernels = _children(self.pid) if self.process.poll() is None else []
         for sig in (signal.SIGTERM, signal.SIGKILL):
             try: os.killpg(self.process.pid, sig)
@@ -193,7 +193,7 @@ def _cmdline(p):
 # A connection that can be cut
 
 class Proxy:
-    """A TCP proxy on a port of its own before `port`: `url` is what the browser is given. A cut refuses, a stall is
+    """A TCP proxy on its own port before `port`: `url` is what the browser is given. A cut refuses, a stall is
     silent as a lost Wi-Fi is."""
     def __init__(self, port):
         self.target, self._conns, self._ready = port, set(), threading.Event()

@@ -65,8 +65,8 @@ def last_json(text):
 
 def many_clips(folder, seconds, clips=10_000, different=0):
     """Manifests `100.jsonl` and `many.jsonl` in `folder`: twenty files of noise under as many names as there are
-    clips, which as float32 would be gigabytes. Their words have times. `different`: so many of the last clips have a
-    sample of their own, and with it an entry of their own in a cache."""
+    clips, which as float32 would be gigabytes. Their words have times. `different`: this many of the last clips
+    have a different sample, and with it their own entry in a cache."""
     import numpy as np
     from voxtral_nb.testing.speech import write_test_audio
     rng = np.random.default_rng(0)

@@ -1,5 +1,5 @@
-"""Firefox of the machine, driven over its own remote protocol (Marionette): Playwright drives only a Firefox of its own
-build, and geckodriver is not packaged for Debian's.
+"""Firefox of the machine, driven over its own remote protocol (Marionette): Playwright drives only its own build
+of Firefox, and geckodriver is not packaged for Debian's.
 
     with Firefox() as fox:
         fox.go(url)
@@ -26,7 +26,7 @@ def firefox():
 
 
 class Firefox:
-    "A headless Firefox with a profile of its own, whose person allows the microphone."
+    "A headless Firefox with its own profile, whose person allows the microphone."
     def __init__(self, env={}, width=1280, height=1000):
         self.env, self.size, self.n, self.rest = env, (width, height), 0, b""
 

@@ -291,7 +291,7 @@ def desk_name(request):
 
 
 class Desk:
-    "A place to record at: each recorder in a notebook and on a dataset folder of its own."
+    "A place to record at: each recorder in a notebook and on its own dataset folder."
     def __init__(self, server, context, name):
         self.server, self.context, self.name, self.notebooks = server, context, name, {}
 
@@ -328,7 +328,7 @@ class Desk:
 
 
 def no_errors(context):
-    """Nothing went wrong in the page unseen. (Notebook 7 has an error of its own about a `schema`, also in a notebook
+    """Nothing went wrong in the page unseen. (Notebook 7 has its own error about a `schema`, also in a notebook
     with nothing but 1 + 1.)"""
     assert not (bad := [o for o in context.log if o.startswith("uncaught") and "reading 'schema'" not in o]), bad
 

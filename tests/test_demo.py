@@ -549,7 +549,7 @@ def damaged(folder, what):
     ("no weights", "not its weights"),
     ("weights that have no place", "have no place in the base"),
     ("not on the Hub", "me/gone could not be downloaded"),
-    ("weights that the config names", "names weights of its own"),
+    ("weights that the config names", "names its own weights"),
     ("a second adapter's config", "both an adapter and a full model"),
     ("an index", "not a safetensors file beside it"),
     ("custom code", "base/processor_config.json names custom code"),
@@ -727,7 +727,7 @@ def test_a_space_is_built_started_queried_and_updated(run, right, space_python, 
 FAULTS = {503: (2, True), 429: (1, True), 500: (9, False), 401: (1, False), 403: (1, False)}
 
 def test_a_deployment_through_faults_of_the_hub():
-    """Tried again where that helps, else a message that says what to do; in a process of its own, since huggingface_hub
+    """Tried again where that helps, else a message that says what to do; in its own process, since huggingface_hub
     looks at its environment once."""
     code = """import sys
 from voxtral_nb.core import hub
@@ -741,7 +741,7 @@ for name in sys.argv[1:]:
         faults = {n: hub.fail(f"POST /api/spaces/me/fault-{n}/commit", n, times=k, retry_after=1 if n == 429 else None)
                   for n, (k, _) in FAULTS.items()}
         out = hub.run(code, *(f"fault-{n}" for n in FAULTS), HF_TOKEN=hub.token("me"))
-    lines = [o for o in out.strip().splitlines() if "; again in " not in o]
+    lines = [o for o in out.strip().splitlines() if "; retrying in " not in o]
     for (n, (k, works)), line in zip(FAULTS.items(), lines, strict=True):
         if works: assert line == f"me/fault-{n}"
         else: assert line.startswith(f"HubError: committing to me/fault-{n}: "), line

@@ -377,7 +377,7 @@ def run(finished, tmp_path):
 
 
 def change(file, **what):
-    "Write a JSON file anew: a hard link to it keeps what it was."
+    "Write a JSON file again: a hard link to it keeps the old content."
     new = json.loads(file.read_text()) | what
     file.unlink()
     write(file, json.dumps(new))

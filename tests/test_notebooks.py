@@ -1,4 +1,4 @@
-"""Every notebook's own tests, each in a process of its own: environment variables and loaded models must not leak from
+"""Every notebook's own tests, each in its own process: environment variables and loaded models must not leak from
 one to the next."""
 import pytest
 
@@ -22,7 +22,7 @@ def test_notebook(name):
 
 @pytest.mark.parametrize("name", TUTORIALS, ids=str)
 def test_tutorial(name, tmp_path, monkeypatch, warm_kernels):
-    """From beginning to end, in a folder of its own: a person's data lies beside the notebook. test_tutorial_walk comes
+    """From beginning to end, in its own folder: a person's data lies beside the notebook. test_tutorial_walk comes
     back the next day."""
     import papermill
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

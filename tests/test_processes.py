@@ -63,7 +63,7 @@ if __name__ == "__main__":
 
 
 def test_workers(tmp_path):
-    """Batches made in other processes, forked or spawned, are the same batches; evaluations start no workers anew; and
+    """Batches made in other processes, forked or spawned, are the same batches; evaluations start no new workers; and
     none is left when the run is done."""
     script, runs, most = tmp_path/"run.py", [], min(2, usable_cores()) # a run has no more than cores
     script.write_text(WORKERS)

@@ -154,7 +154,7 @@ def test_a_push_killed_anywhere_and_repeated_ends_the_same(run):
     assert contents(run) == before
 
 
-PASSING = [ # what goes wrong in one push, each at a request of its own
+PASSING = [ # what goes wrong in one push, each at a different request
     lambda h: [h.fail("POST /api/repos/create", 503, times=2), h.fail("whoami", 429, retry_after=1),
                h.fail("/tree/", 500), h.fail("preupload", 503), h.fail("PUT /lfs", 500),
                h.fail("/commit/", 502, times=2)],

@@ -37,7 +37,7 @@ def chrome(mic):
 # The whole story
 
 def test_story(desk, source, tmp_path):
-    """Open, consent, read three prompts, read one again, skip one, bring two files, reload, restart, go on; then the
+    """Open, consent, read three prompts, read one again, skip one, upload two files, reload, restart, go on; then the
     folder is ready to train on."""
     rec = desk.open(agree=False)
     page, folder, long = rec.page, rec.folder, {}
@@ -621,7 +621,7 @@ def test_notebook_7(desk, source, mic, tmp_path):
 
 
 def test_two_recorders_on_one_folder(desk, source):
-    """Two kernels, two pages, recording at the same time: every clip is there once, under a name of its own, and each
+    """Two kernels, two pages, recording at the same time: every clip is there once, under its own name, and each
     sees the other's."""
     a = desk.open(folder="shared")
     b = desk.open(folder="shared")
@@ -814,7 +814,7 @@ def test_headless(tmp_path):
     out = json.loads((tmp_path/"out.ipynb").read_text())
     data = out["cells"][0]["outputs"][0]["data"]
     assert "application/vnd.jupyter.widget-view+json" not in data, data
-    assert "its .show() shows it" in "".join(data["text/plain"]), data
+    assert "if nothing appears, call its .show()" in "".join(data["text/plain"]), data
     for k, v in data.items(): assert not re.search(r"\d", "".join(v)), f"a saved output holds figures, {k}: {v}"
     no_audio_in(tmp_path/"out.ipynb")
 

@@ -18,7 +18,7 @@ def lab(tmp_path_factory):
 
 @contextmanager
 def sound_server(folder):
-    """A sound card of its own that only exists in memory: what is played on it is what its microphone hears. Yields the
+    """A separate sound card that exists only in memory: what is played on it is what its microphone hears. Yields the
     environment of programs that use it."""
     env = os.environ | dict(XDG_RUNTIME_DIR=str(folder), HOME=str(folder), PULSE_SERVER=f"unix:{folder}/socket")
     card = ["-n", "--exit-idle-time=-1", "--daemonize=no", "-L", f"module-native-protocol-unix socket={folder}/socket",

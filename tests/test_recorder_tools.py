@@ -71,7 +71,7 @@ def test_prompts_texts_and_switches(desk):
         rec.key("s")
         wait_for(lambda: rec.part("finished").is_visible() if last else rec.prompt != prompt, "the next prompt")
     said = rec.part("finished").inner_text()
-    for what in ("2 more", "The 2 skipped ones", "A text of your own", "What a model got wrong"):
+    for what in ("2 more", "The 2 skipped ones", "Your own text", "What a model got wrong"):
         assert what in said, said
     rec.shot("what-next")
     rec.click("own-next")
@@ -165,7 +165,7 @@ def test_saved(desk, tmp_path):
     count("7 clips")
     rec.part("clips-show").select_option("doubtful")
     count("1 clip")
-    assert "silence is 73%" in rec.part("clip-doubt").inner_text()
+    assert "73% of it is silence" in rec.part("clip-doubt").inner_text()
     rec.part("clips-show").select_option("all")
     rec.part("clips-query").fill("INTERVIEW 6")
     count("10 clips")
@@ -229,7 +229,7 @@ def test_saved(desk, tmp_path):
 
 def one_word(path, every=None):
     """What the microphone gives: 4.5 s of a quiet room, 0.8 s of speech, and the room again: a check that begins up to
-    2 s late hears the room first, and the speech in its five seconds. `every`: speech once in so many seconds; a take
+    2 s late hears the room first, and the speech in its five seconds. `every`: speech once in this many seconds; a take
     of that length holds all of it, whenever it begins."""
     rng = np.random.default_rng(0)
     x = heard(speech_wav(path.with_suffix(".speech.wav"), 6))
@@ -246,7 +246,7 @@ def test_silence_and_level(desk, tmp_path):
     once its ends are trimmed; the whole of it comes back with undo."""
     desk.context.hear(one_word(tmp_path/"word.wav"))
     rec = desk.open()
-    fresh = lambda: (rec.click("mic"), rec.wait_said("is off")) # the file begins anew with each opening
+    fresh = lambda: (rec.click("mic"), rec.wait_said("is off")) # the file restarts with each opening
     assert rec.part("check").is_visible() and rec.root.locator(".vx-zone").bounding_box()["width"] > 20
     assert texts(rec.root.locator(".vx-scale span")) == ["-60 dB", "-40", "-24", "-6", "0"]
     rec.click("check-start")
@@ -295,7 +295,7 @@ def test_silence_and_level(desk, tmp_path):
     fresh()
     rec.record(2.4)
     said = rec.wait_said("with a doubt")
-    assert re.search(r"silence is [67]\d%", rec.part("problems").inner_text()), rec.part("problems").inner_text()
+    assert re.search(r"[67]\d% of it is silence", rec.part("problems").inner_text()), rec.part("problems").inner_text()
     assert "A keeps it anyway" in said and "Keep anyway" in rec.part("keep").inner_text()
     no_errors(desk.context)
 
@@ -303,7 +303,7 @@ def test_silence_and_level(desk, tmp_path):
 # Reading something again
 
 def test_read_again_replaces(desk, mic):
-    "A prompt that is chosen again keeps its clip until the new take is kept; undo brings both back as they were."
+    "A prompt that is chosen again keeps its clip until the new take is kept; undo restores both as they were."
     rec = desk.open()
     rec.record(1.5)
     rec.keep()

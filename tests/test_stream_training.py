@@ -89,7 +89,7 @@ def ids(out, rank=0): return [o.split()[0] for o in clips(out, rank)]
 
 
 def test_killed_and_resumed_at_the_same_clip(hub, tmp_path):
-    """Killed behind step 3, a run goes on from its checkpoint of step 2, at the fifth clip; a worker process that has
+    """Killed after step 3, a run goes on from its checkpoint of step 2, at the fifth clip; a worker process that has
     read ahead changes nothing, and neither does a push to the dataset in between."""
     whole, again = tmp_path/"whole", tmp_path/"again"
     r = run(hub, whole)

@@ -1,4 +1,4 @@
-"""What a person gets who installs the package without the repository: the wheel in an environment of its own, used from
+"""What a person gets who installs the package without the repository: the wheel in its own environment, used from
 an empty folder."""
 import json, sysconfig, zipfile
 

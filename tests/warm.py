@@ -5,7 +5,7 @@ import.
     p = subprocess.Popen([*warm.python, script, "a"]) # as python script a
     warm(code, env=warm.again) # what it starts by sys.executable begins there too
 
-One process imports, and forks for each script and for each process of pytest. A script has a process of its own: it may
+One process imports, and forks for each script and for each process of pytest. A script has its own process: it may
 be killed, fail and change what it likes. What depends on how Python starts, as imports do, is for `sh`."""
 import atexit, faulthandler, fcntl, gc, importlib, io, json, multiprocessing.spawn, os, runpy, select, shlex, shutil
 import signal, socket, subprocess, sys, tempfile, threading, time

@@ -55,7 +55,7 @@ def sample_speech(
     part:str="base", # "base": voices the tiny model was trained on; "accent_train", "accent_eval": one new to it
 ) -> Path: # a jsonl of the dataset contract; its clips (Ogg Opus, 16 kHz) lie beside it
     "English digits, as a dataset on disk, with the times of the words. The accent is espeak-ng's German voice."
-    if part not in _PARTS: raise ConfigError(f"no sample speech named {part!r}; there are {', '.join(_PARTS)}")
+    if part not in _PARTS: raise ConfigError(f"no sample speech named {part!r}; available: {', '.join(_PARTS)}")
     return ASSETS/"speech"/f"{part}.jsonl"
 
 # %% ../../nbs/core/05_assets.ipynb #defaults

@@ -85,7 +85,7 @@ class ConfigField:
     pattern:str|None = None # regular expression that the whole text must match
     means:str|None = None # what `pattern` or `verify` asks for, in words
     verify:object = None # function called with the value; raises ConfigError if it is wrong
-    path:bool = False # may be given as a `Path` too, kept as text
+    path:bool = False # may be given as a `Path` too, stored as text
     empty:bool = False # may the text be empty?
     unset:str = "" # what None stands for, in words
     fixed_on_resume:bool = False # would a change make a resumed run another run?
@@ -126,7 +126,7 @@ def _typed(
     f:ConfigField, # setting the value is for
     v, # value given
 ): # the value as Python's own str, int, float or bool; NotImplemented if it is of another type
-    "Bring `v` to the type of `f` where nothing is lost."
+    "Convert `v` to the type of `f` where nothing is lost."
     isbool = type(v).__name__ in ("bool", "bool_")
     if f.type is bool: return bool(v) if isbool else NotImplemented
     if isbool: return NotImplemented
@@ -182,7 +182,7 @@ def check(
     "Return `value` if the setting accepts it, else raise `ConfigError`."
     if value is None and self.optional: return None
     if isinstance(value, (str, os.PathLike)) and holds_token(os.fspath(value)):
-        raise ConfigError(f"{self.name}: holds what looks like a token or a password, and settings are kept in files "
+        raise ConfigError(f"{self.name}: holds what looks like a token or a password, and settings are saved in files "
                           "that others read; set HF_TOKEN, or log in with `hf auth login`")
     try:
         if self.verify: self.verify(value)
@@ -290,7 +290,8 @@ class _Model:
         "the audio encoder and the projector too, 'vocabulary' the language model only.",
         choices=tuple(PRESETS), unset="no preset", repeated=False)
     quantization:str = setting("none",
-        "'4bit' keeps the frozen weights in NF4, for LoRA on a small GPU. Needs CUDA and the extra voxtral_nb[quant].",
+        "'4bit' loads the weights in NF4, for a small GPU; in training, with LoRA only. Needs CUDA and the extra "
+        "voxtral_nb[quant].",
         choices=("none", "4bit"), fixed_on_resume=True, for_eval=True)
     precision:str = setting("auto",
         "Number format to compute in. 'auto' is bfloat16 on a GPU that has it, float16 on a GPU without it, float32 "
@@ -338,7 +339,8 @@ class _Data:
     shuffle_buffer:int = setting(1000,
         "With streaming: rows that are shuffled at a time, in memory.", low=1, fixed_on_resume=True)
     mix_temperature:float = setting(1.,
-        "With streaming, for datasets without a weight: 1 mixes them by size, more gives small ones more.",
+        "With streaming, for datasets without a weight: 1 mixes them by size; higher values give small ones a "
+        "larger share.",
         above=0, fixed_on_resume=True)
     audio_column:str|None = _column("the audio", "audio, audio_path, audio_filepath, file_name, path")
     text_column:str|None = _column("the transcript", "text, sentence, transcription, transcript")
@@ -351,18 +353,18 @@ class _Data:
 class _Rows:
     "Which rows of the data are used."
     language:str|None = setting(None,
-        "Language of the rows that name none, as ISO 639-1 code.", unset="the model detects it",
+        "Language of the rows that name none, as an ISO 639-1 code.", unset="the model detects it",
         verify=check_language, means="an ISO 639-1 code such as 'en'", for_eval=True)
     on_bad:str = setting("error",
         "What to do with a row that cannot be used: stop with its number, or skip it, count it and list it.",
         choices=("error", "skip"), for_eval=True)
     min_seconds:float = setting(.1,
-        "Shorter clips count as bad rows: usually recorded by accident.", low=0, for_eval=True)
+        "Shorter clips count as bad rows: they are usually accidental recordings.", low=0, for_eval=True)
     max_seconds:float|None = setting(None,
         "Longer clips count as bad rows.", unset="no limit: audio longer than a window takes several windows",
         above=0, for_eval=True)
     max_train_clips:int|None = setting(None,
-        "Use at most this many training clips, drawn with the seed: for a first try. With streaming: how many are an "
+        "Use at most this many training clips, drawn with the seed: for a first try. With streaming: clips per "
         "epoch.", unset="all",
         low=1, fixed_on_resume=True)
     max_eval_clips:int|None = setting(None,
@@ -396,7 +398,7 @@ def _check_align(text): # raises `ConfigError`
     if not isinstance(text, str): return # the check of its type says so
     if text != "auto" and not all(o in ("self", "energy") or re.fullmatch(r"ctc:\S+", o) for o in text.split(",")):
         raise ConfigError(f"{text!r} is not allowed; allowed: 'auto', 'self', 'ctc:MODEL', 'energy', or several of "
-                          "them with commas between")
+                          "them separated by commas")
 
 # %% ../../nbs/core/04_config.ipynb #check-delays
 def _check_delays(text): # raises `ConfigError`
@@ -404,7 +406,7 @@ def _check_delays(text): # raises `ConfigError`
     try: found = [int(o) for o in text.split(",")]
     except ValueError: found = []
     if not found or any(not (80 <= o <= 2400 and o%80 == 0) for o in found):
-        raise ConfigError(f"{text!r} is not allowed; allowed: multiples of 80 from 80 to 2400, with commas between")
+        raise ConfigError(f"{text!r} is not allowed; allowed: multiples of 80 from 80 to 2400, separated by commas")
 
 # %% ../../nbs/core/04_config.ipynb #realtime
 def _realtime(default, help, unset, **facts): # a setting that only Voxtral Realtime has
@@ -422,11 +424,11 @@ class _Realtime:
         unset="'fixed'", choices=("fixed", "random"), fixed_on_resume=True)
     eval_delays:str|None = _realtime(None,
         "Other delays to evaluate at, before and after training, on eval_clips clips: '80,480,2400'.", unset="none",
-        verify=_check_delays, means="multiples of 80 from 80 to 2400, with commas between")
+        verify=_check_delays, means="multiples of 80 from 80 to 2400, separated by commas")
     align:str|None = _realtime(None,
         "How to find word times for rows that have none, in the order to try: 'self' (by the model that is trained), "
         "'ctc:MODEL' (by a CTC model of transformers), 'energy' (pauses and letters).",
-        unset="'self,energy'", verify=_check_align, means="'self', 'ctc:MODEL', 'energy', with commas between",
+        unset="'self,energy'", verify=_check_align, means="'self', 'ctc:MODEL', 'energy', separated by commas",
         fixed_on_resume=True)
     stream_seconds:float|None = _realtime(None,
         "Join the clips of a step into streams of up to this many seconds, with silence between them; a single clip "
@@ -458,7 +460,7 @@ class _Lora:
     lora_targets:str = setting("all-linear",
         "Linear layers that get an adapter: 'all-linear', or names such as 'q_proj,v_proj'. Only inside the trained "
         "parts.", pattern=r"all-linear|\w+(\s*,\s*\w+)*", fixed_on_resume=True,
-        means="'all-linear' or layer names with commas between, such as 'q_proj,v_proj'")
+        means="'all-linear' or layer names separated by commas, such as 'q_proj,v_proj'")
 
 # %% ../../nbs/core/04_config.ipynb #parts
 @_group("trained parts of the model")
@@ -484,7 +486,7 @@ class _Training:
         "Batches in one optimizer step: the clips of a step are batch_size times this, on each device.",
         low=1, fixed_on_resume=True)
     batch_tokens:int|None = setting(None,
-        "Tokens computed at once, padding included. The clips of a step are computed in parts of at most so many "
+        "Tokens computed at once, padding included. The clips of a step are computed in parts of at most this many "
         "tokens, whose gradients are added: memory and speed depend on it, the steps do not. 0 computes batch_size "
         "clips at once.", unset="as many as fit on the device, found before training", low=0)
     learning_rate:float|None = setting(None,
@@ -549,16 +551,16 @@ def _check_augment(text): # raises `ConfigError`
     if text is None or names and all(o in AUGMENTATIONS for o in names) and len({*names}) == len(names): return
     bad = next((o for o in names if o not in AUGMENTATIONS), "")
     near = difflib.get_close_matches(bad.lower(), AUGMENTATIONS, 1, .5)
-    raise ConfigError(f"{_shown(text)} is not allowed; allowed: some of {', '.join(AUGMENTATIONS)}, each once, with "
-                      "commas between" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    raise ConfigError(f"{_shown(text)} is not allowed; allowed: some of {', '.join(AUGMENTATIONS)}, each once, "
+                      "separated by commas" + (f" (did you mean {near[0]!r}?)" if near else ""))
 
 @_group("augmentation")
 class _Augment:
-    "Changes to training clips while they are loaded, drawn anew in each epoch; never in evaluation."
+    "Changes to training clips while they are loaded, redrawn in each epoch; never in evaluation."
     augment:str|None = setting(None,
         "What is changed, such as 'noise,speed': speed, room (reverberation), noise, gain, codec (telephone, Opus, "
         "MP3), mask (SpecAugment). All but mask rule out a cache.", unset="nothing", verify=_check_augment,
-        means=f"some of {', '.join(AUGMENTATIONS)}, with commas between", fixed_on_resume=True)
+        means=f"some of {', '.join(AUGMENTATIONS)}, separated by commas", fixed_on_resume=True)
     augment_share:float = setting(.5, "Probability of each change for each clip.", above=0, high=1,
                                   fixed_on_resume=True)
     augment_noise:str|None = setting(None, "Folder of recordings for 'noise'.",
@@ -589,7 +591,7 @@ class _Evaluation:
         "Text normalizer applied before scoring: none, Whisper's basic (case and punctuation), or Whisper's english "
         "(spelling and numbers too).", choices=("none", "basic", "english"), for_eval=True)
     keywords:str|None = setting(None,
-        "Names and terms that get their own error rate: a text file with one per line, or a list with commas.",
+        "Names and terms that get their own error rate: a text file with one per line, or a comma-separated list.",
         unset="none", path=True, for_eval=True, names_data=True)
     early_stopping_patience:int|None = setting(None,
         "Stop when the error rate has not fallen for this many evaluations.", unset="train to the end", low=1)
@@ -711,7 +713,7 @@ def _data_rules(
          f"cache: {c.cache!r} keeps what each epoch uses again, but the clips of a stream pass once; set cache='auto', "
          "which keeps the evaluation clips, or streaming=False"),
         (c.streaming and c.align not in (None, "auto", "energy"),
-         f"align: clips of a stream bring the times of their words, or are aligned by 'energy' while they come; "
+         f"align: clips of a stream have word times, or are aligned by 'energy' while they come; "
          f"{c.align!r} needs them beforehand: leave align out, or collect clips first and set streaming=False"),
         (c.streaming and c.split_by == "speaker",
          "split_by: 'speaker' needs all rows at hand; with streaming=True clips are held out by a hash of their sound"),
@@ -803,7 +805,7 @@ def replace(
     self:RunConfig,
     **changes, # settings to change, by name
 ) -> RunConfig:
-    "A copy with `changes`, checked anew; another preset takes the place of what the earlier one filled."
+    "A copy with `changes`, checked again; a new preset replaces the values that the earlier one set."
     _check_names(changes)
     earlier, kept = PRESETS.get(self.preset, {}), self.to_dict()
     if changes.get("preset", self.preset) != self.preset:
@@ -819,7 +821,7 @@ def step_clips(self:RunConfig) -> int: # `batch_size`, or 4, times `gradient_acc
 def with_batch_size(
     cfg:RunConfig, # the run
     clips:int, # to train on
-    processes:int=1, # each with clips of its own
+    processes:int=1, # each with its own clips
 ) -> RunConfig: # with `batch_size`
     "4 clips per batch, or fewer in a small dataset, so that a step has at most a fiftieth of the clips."
     if cfg.batch_size is not None: return cfg

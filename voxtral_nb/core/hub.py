@@ -178,7 +178,7 @@ def ask(
         pause = answer.wait or wait
         if answer.status not in passing or wait is None or pause > _LONGEST:
             raise HubError(answer.message(what)) from None
-        print(f"{what}: {answer.means}; again in {pause:.0f} s")
+        print(f"{what}: {answer.means}; retrying in {pause:.0f} s")
         _sleep(pause)
 
 # %% ../../nbs/core/07_hub.ipynb #account
@@ -301,15 +301,15 @@ def license_conflicts(
         k)}
     several,found = len(given) > 1,[]
     if len({*alike.values()}) > 1:
-        found.append(LicenseConflict((*alike,), "each demands that the whole has its license: keep them apart"))
+        found.append(LicenseConflict((*alike,), "each requires the whole to have its license: keep them apart"))
     by_nc = named(lambda k: "-nc" in k and "-nd" not in k)
     if by_nc and any(f != "cc-by-nc-sa" for f in alike.values()):
         free = tuple(n for n,f in alike.items() if f != "cc-by-nc-sa")
-        found.append(LicenseConflict((*by_nc, *free), "one forbids commercial use, the other forbids to forbid it"))
+        found.append(LicenseConflict((*by_nc, *free), "one forbids commercial use, the other allows no such limit"))
     if (nd := named(lambda k: "-nd" in k)) and several:
         found.append(LicenseConflict(nd, "no changed version may be shared: not trimmed, cut or mixed with others"))
     if given and None in {n or None for n in names}:
-        found.append(LicenseConflict(("no license",), "some clips name none, and nobody else may use them; others do"))
+        found.append(LicenseConflict(("no license",), "some clips name none, so nobody else may use them"))
     return found
 
 # %% ../../nbs/core/07_hub.ipynb #repository
@@ -371,7 +371,7 @@ def _make_repository(
         ask(f"making {repo_type} {repo_id}", api, lambda: api.create_repo(repo_id, repo_type=repo_type,
             private=private is not False, exist_ok=True), passing=(*_PASSING, 409))
         if info := find_repository(api, repo_id, repo_type): return info
-        raise HubError(f"{repo_type} {repo_id} was made, but the Hub does not know it yet: run it again in a minute")
+        raise HubError(f"{repo_type} {repo_id} was created, but the Hub does not know it yet: run it again in a minute")
     how = "private" if info.private else "public"
     if private is not None and private != bool(info.private):
         raise HubError(f"{repo_type} {repo_id} exists and is {how}: change that on {repo_page(api, repo_id, repo_type)}"

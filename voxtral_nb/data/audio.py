@@ -313,7 +313,7 @@ def _with_padding(
 # %% ../../nbs/data/01_audio.ipynb #ogg-cut
 def _ogg_links(
     data:bytes, # the file
-) -> list: # of bytes: each link of the chain is an OGG file of its own
+) -> list: # of bytes: each link of the chain is its own OGG file
     "Divide an OGG file where a new stream begins."
     at,starts,begins,again = 0,[],False,"copy or record it again"
     while data[at:at + 4] == b"OggS":
@@ -482,7 +482,7 @@ def _check_mp3(
             raise AudioError(f"is cut off after {there} of {p.said} frames, or its header is wrong; {again}")
     elif not p.said and (cut or missing is not None and missing >= frame):
         raise AudioError(f"is cut off: it ends in the middle of a frame, after {there} whole ones; {again}" if cut
-                         else f"is cut off: {missing} bytes are missing that its header promises; {again}")
+                         else f"is cut off: {missing} bytes that its header promises are missing; {again}")
 
 # %% ../../nbs/data/01_audio.ipynb #mp3-divided
 def _mp3_layer(data, p): return 4 - (data[p.frames[0][0] + 1] >> 1 & 3)
@@ -517,7 +517,7 @@ for i in range(256):
 
 def _flac_frame(
     b:bytes, # 16 bytes where a frame may begin
-    block:int, # samples of a frame, if they all have as many
+    block:int, # samples of a frame, if all have the same number
 ) -> int|None: # the sample that it ends at; None if no frame begins here
     "Read the header of a FLAC frame ([RFC 9639](https://www.rfc-editor.org/rfc/rfc9639#section-9.1))."
     if len(b) < 6 or b[0] != 255 or b[1] & 0xfe != 0xf8 or b[3] & 1 or not b[2] >> 4: return None
@@ -826,7 +826,7 @@ def _mp4_true(
 ) -> bytes: # the same if its header is right
     "Correct the header of an MP4 where it loses sound."
     data = _mp4_counted(data)
-    if any(_mp4_boxes(data, b"moof")): return data # in pieces: each has a header of its own
+    if any(_mp4_boxes(data, b"moof")): return data # in pieces: each has its own header
     for at,edits,track,full,start in _mp4_claims(data):
         if abs(edits - full) < .25 and start < .25: continue
         whole = data[:at - 12] + b"free" + data[at - 8:] # without the list
@@ -944,7 +944,7 @@ def _counted(
         n += len(x)
         found[rate, x.shape[1], codec.upper()] = None
     if len({o[:2] for o in found}) > 1:
-        raise AudioError("changes its sampling rate or its channels in the middle; cut it apart")
+        raise AudioError("changes its sampling rate or its channels in the middle; split it there")
     if not n: raise AudioError("holds no samples; record it again")
     return n,*next(iter(found))
 
@@ -968,7 +968,7 @@ def _open_av(
         counts.append(_counted_file(str(o), s.st_size, s.st_mtime_ns, demuxer, kind) if s else _counted(o, demuxer,
             kind))
     if len({o[1:3] for o in counts}) > 1:
-        raise AudioError("is joined from files of several sampling rates or numbers of channels; cut it apart")
+        raise AudioError("is joined from files of several sampling rates or numbers of channels; split it there")
     _,rate,channels,codec = counts[0]
     _check_rate(rate)
     return _Sound(sampling_rate=rate, channels=channels, frames=sum(o[0] for o in counts), format=kind, subtype=codec,
@@ -1008,7 +1008,7 @@ def _open_sf(
                 parts.append((o, p.frames))
                 kinds.add((p.samplerate, p.channels))
         if len(kinds) != 1:
-            raise AudioError("is joined from files of several sampling rates or numbers of channels; cut it apart")
+            raise AudioError("is joined from files of several sampling rates or numbers of channels; split it there")
         (rate, channels), = kinds
         sound = _Sound(sampling_rate=rate, channels=channels, frames=sum(n for _,n in parts), format=s.format,
                        subtype=s.subtype, parts=parts)
@@ -1152,7 +1152,7 @@ def read_audio(
     src, # path, bytes, open file, {"path", "bytes"} (and "start", "end"), {"array", "sampling_rate"}, or array at `sr`
     sr:int=SAMPLE_RATE, # rate wanted in Hz
 ) -> np.ndarray: # mono samples, shape (n,), float32, nominally -1..1
-    "Decode `src`, mix its channels to mono (see `to_mono`) and bring it to `sr`."
+    "Decode `src`, mix its channels to mono (see `to_mono`) and resample it to `sr`."
     if (a := _array(src, sr)) is not None:
         x,rate = a
         with _naming("audio array"):
@@ -1351,10 +1351,10 @@ def _silent(self:QualityGate,
     q:AudioQuality, # what was measured
 ) -> list: # [(name, figure, limit, advice)], empty if there is something to hear
     "Is there nothing to hear?"
-    advice = "see that the right microphone is chosen and not muted, and record again"
+    advice = "check that the right microphone is selected and not muted, and record again"
     if self.max_silence is None: return []
     if q.silence > self.max_silence:
-        return [("silent", f"silence is {q.silence:.1%} of it", f"at most {self.max_silence:.1%}", advice)]
+        return [("silent", f"{q.silence:.1%} of it is silence", f"at most {self.max_silence:.1%}", advice)]
     if q.snr_db is not None: return []
     return [("silent", f"nothing stands out of a steady noise of {q.rms_dbfs:.1f} dBFS", "only what holds speech",
              advice)]

@@ -1,4 +1,4 @@
-"""Change training clips while they are loaded: speed, rooms, noise, gain, codecs and masks, drawn anew in each epoch.
+"""Change training clips while they are loaded: speed, rooms, noise, gain, codecs and masks, redrawn in each epoch.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/data/augment.html.md"""
 
@@ -117,7 +117,7 @@ def coloured_noise(
 
 def add_noise(
     x:np.ndarray, # samples, shape (n,)
-    noise:np.ndarray, # as many
+    noise:np.ndarray, # the same number
     snr:float, # dB
 ) -> np.ndarray: # shape (n,), float32
     "Add `noise` at a signal-to-noise ratio; silence stays as it is."

@@ -163,7 +163,7 @@ def _check_free(done, ds):
     folder = done.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} already exists and is not empty: choose another folder")
-    if done.log.exists(): raise DatasetError(f"{done.log} is there already: choose another folder, or move it away")
+    if done.log.exists(): raise DatasetError(f"{done.log} already exists: choose another folder, or move it away")
     if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(ds.folder)):
         raise DatasetError(f"{folder} is inside the dataset that is read: choose a folder outside {ds.folder}")
 
@@ -267,7 +267,7 @@ def loudness(
     peak:float=-1., # highest true peak, dBFS; R128's own
     **how # on_bad and dry_run of `write_edited`
 ) -> Care:
-    "Bring each clip to one loudness."
+    "Bring all clips to the same loudness."
     if not -70 < target < 0 or not -20 <= peak <= 0:
         raise DatasetError(f"target={target}, peak={peak}: allowed are -70 to 0 LUFS and -20 to 0 dBFS")
     _meter(SAMPLE_RATE)

@@ -286,7 +286,7 @@ def named_row(
     text_key:str|None=None, # name of the transcript's key; None tries the known ones
     language_key:str|None=None, # name of the language's key; None tries the known ones, "-" uses none
     speaker_key:str|None=None, # name of the speaker's key; None tries the known ones, "-" uses none
-) -> dict: # the row under our names, foreign keys behind them; its language is not checked
+) -> dict: # the row under our names, foreign keys after them; its language is not checked
     "Give the keys of a parsed line our names; `ValueError` says why it cannot be used."
     ka,kt = _pick(raw, AUDIO_KEYS, "audio", audio_key),_pick(raw, TEXT_KEYS, "transcript", text_key)
     path = raw[ka]["path"] if isinstance(raw[ka], dict) and "path" in raw[ka] else raw[ka]
@@ -305,8 +305,8 @@ def to_row(
     own:bool=False, # is it from a file that this module writes?
     root:str|None=None, # `os.path.realpath(folder)`, found once for many rows
     **keys # names of foreign keys, as `named_row` takes them
-) -> dict: # the row under our names, foreign keys behind them
-    "Bring a parsed line into our form; `ValueError` says why it cannot be used."
+) -> dict: # the row under our names, foreign keys after them
+    "Convert a parsed line to our formatat; `ValueError` says why it cannot be used."
     row = named_row(raw, **keys)
     _check_path(row["audio_path"], folder, own and "audio_path" in raw and not keys.get("audio_key"),
                 root)
@@ -871,7 +871,7 @@ def _replace(self:SpeechDataset,
 def rewrite(self:SpeechDataset,
     rows, # the new rows, in order; made from this dataset's
 ) -> SpeechDataset: # itself, with the new rows
-    "Replace all rows by `rows`, or none if one of them is wrong."
+    "Replace all rows with `rows`, or none if one of them is wrong."
     with self._changing() as rec:
         paths = {r["audio_path"] for r in read_rows(self.folder/"recorded_data.jsonl")} if rec is not None else set()
         lines,recorded = bytearray(),bytearray() # text only: some 300 bytes a clip

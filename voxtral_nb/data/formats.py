@@ -163,7 +163,7 @@ def text(self:Doc) -> str:
     if self.head.startswith(LFS_POINTER):
         raise ValueError("it is a git-lfs pointer: fetch the file that it stands for: git lfs pull")
     data = _unpacked(self.path, self.ends(".gz"), _MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES: raise ValueError(f"it has more than {_MAX_BYTES//10**6} MB: divide it")
+    if len(data) > _MAX_BYTES: raise ValueError(f"it has more than {_MAX_BYTES//10**6} MB: split it")
     if not (text := _decoded(data)).strip(): raise ValueError("it is empty")
     return text
 
@@ -477,7 +477,7 @@ def _read_ctm(doc, names):
     for key,words in found.items():
         if len(channels := {c for _,_,c,_ in words}) > 1:
             yield doc.path,words[
-                0][1],ValueError(f"{key} has {len(channels)} channels: store each in a file of its own")
+                0][1],ValueError(f"{key} has {len(channels)} channels: store each in its own file")
             continue
         words.sort(key=lambda o: o[:2])
         starts = [o[0] for o in words]
@@ -805,7 +805,7 @@ def _read_text(doc, names):
 
 # %% ../../nbs/data/03_formats.ipynb #kaldi
 def _kaldi_table(path) -> dict: # first word of a line -> the rest
-    "One file of a Kaldi folder; empty if it is not there."
+    "One file of a Kaldi folder; empty if it is missing."
     if not path.is_file(): return {}
     found = {}
     for _,s in Doc(path).lines():
@@ -972,7 +972,8 @@ class Listing:
     ):
         self.keys = dict(audio_key=audio_key, text_key=text_key, language_key=language_key, speaker_key=speaker_key)
         if format is None: self.format,self.doc = _find_format(path, **self.keys)
-        elif format not in FORMATS: raise DatasetError(f"format: {format!r} is not known; known: {', '.join(FORMATS)}")
+        elif format not in FORMATS:
+            raise DatasetError(f"format: {format!r} is not known; available: {', '.join(FORMATS)}")
         else:
             self.format,self.doc = FORMATS[format],Doc(Path(path).expanduser(),
                                                        **{k: v for k,v in self.keys.items() if v})
@@ -1050,7 +1051,7 @@ def _store(
     folder:Path, # where to
     name:str, # without a suffix
 ) -> str: # name of the file that was written
-    "Put a clip into a file of its own."
+    "Put a clip into its own file."
     folder.mkdir(parents=True, exist_ok=True)
     if clip.get("end") is None:
         file = name + Path(clip["path"]).suffix.lower()
@@ -1061,7 +1062,7 @@ def _store(
     return f"{name}.wav"
 
 def _named_clips(rows, folder, where): # yields (row, name without suffix, path relative to `folder`)
-    "Store the clips of rows, each under a name of its own."
+    "Store the clips of rows, each under its own name."
     used = set()
     for i,row in enumerate(rows, 1):
         stem = re.sub(r"[^\w.-]+", "_", Path(last_part(row["audio_path"])).stem) or "clip"

@@ -238,7 +238,7 @@ def _names(raw) -> list: # (name, is it the clip alone?) of a row's recording, t
 # %% ../../nbs/data/06_granary.ipynb #finder
 def _finder(
     home:Path, # folder with recordings
-): # function of a row: (path of its recording, is it the clip alone?), None if it is not there
+): # function of a row: (path of its recording, is it the clip alone?), None if it is missing
     "Find the recordings of rows."
     listed = Recordings(home)
     def find(raw):
@@ -258,7 +258,7 @@ def _with_audio(
     home:Path, # folder with recordings
     on_bad:str, # "skip": decode it
 ) -> dict: # a row in our form
-    "Bring a row into our form, and check its recording."
+    "Convert a row to our format, and check its recording."
     path,alone = found
     left = {"audio_filepath"} | ({"offset", "start", "end"} if alone else set())
     row = to_row({k: v for k,v in raw.items() if v is not None and k not in left} | dict(audio_path=path), home)
@@ -285,7 +285,7 @@ def _fetched(
         with stored_undecoded(): left = _keep_wanted(source, wanted, home)
     except DatasetError as e:
         if not had: raise
-        left = print(f"{e}\nGoing on with the recordings in the cache") or len(wanted)
+        left = print(f"{e}\nContinuing with the recordings in the cache") or len(wanted)
     print(f"{len({*home.iterdir()}) - len(had)} recordings from {source.where}; {left} rows found none there")
     return home
 
@@ -329,7 +329,7 @@ def _keep_wanted(source, wanted, home) -> int: # list of the names of each row's
 # %% ../../nbs/data/06_granary.ipynb #speech
 def _asked(
     ask:dict, # language, corpus, n, seed, limit, text_column, repo, and the limits of `_fitting`
-) -> tuple: # (manifest, its rows within the limits, bad rows); a draw is kept, and the next time comes from the cache
+) -> tuple: # (manifest, its rows within the limits, bad rows); a draw is saved, and the next time comes from the cache
     "The rows of a request."
     if (kept := _kept(ask)).is_file():
         print(f"rows of {ask['repo']} from the cache: {kept}")

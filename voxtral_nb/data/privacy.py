@@ -213,7 +213,8 @@ class _Who:
     consent:str|None
     def __post_init__(self):
         if (self.speaker is None) == (self.consent is None):
-            raise DatasetError("give either speaker= or consent=: whose clips, or those of which consent")
+            raise DatasetError("give either speaker= or consent=: the speaker to remove, or the version "
+                               "of the consent that is withdrawn")
     def owns(self, row) -> bool: # a row, a take, or an entry of consent.json
         if self.speaker is not None: return row.get("speaker") not in (None, "") and str(row["speaker"]) == self.speaker
         given = row.get("consent", row.get("version"))
@@ -224,7 +225,7 @@ def _owned(ds, who) -> list: # rows; `DatasetError` if there is none
     if rows := [r for r in ds if who.owns(r)]: return rows
     key = "speaker" if who.consent is None else "consent"
     there = [str(k) for k in Counter(r.get(key) for r in ds) if k not in (None, "")]
-    raise DatasetError(f"{ds.jsonl} has no clip of {who}; there are: {first_of(there, 8) or 'none with a ' + key}")
+    raise DatasetError(f"{ds.jsonl} has no clip of {who}; available: {first_of(there, 8) or 'none with a ' + key}")
 
 # %% ../../nbs/data/12_privacy.ipynb #copies
 def _lists(folder) -> list: # other lists of rows, and logs, in a dataset folder

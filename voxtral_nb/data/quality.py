@@ -47,7 +47,7 @@ PROBLEM_KINDS = dict(
     bad_row=ProblemKind("error", "rows that cannot be used", "correct these lines of the list"),
     unreadable=ProblemKind("error", "audio that cannot be read", "copy these files again, or delete their rows"),
     conflict=ProblemKind("error", "the same sound with different transcripts", "correct one, delete the other"),
-    leak_clip=ProblemKind("error", "evaluation clips that are in the training data", "take them out of either"),
+    leak_clip=ProblemKind("error", "evaluation clips that are in the training data", "remove them from one of the two"),
     silent=ProblemKind("error", "nothing to hear", "delete them, or record them again"),
     leak_sound=ProblemKind("warning", "evaluation clips that sound like a training clip", "listen; keep one side"),
     clipped=ProblemKind("warning", "clipped", "turn the microphone down, and record again"),
@@ -61,14 +61,14 @@ PROBLEM_KINDS = dict(
     opposite=ProblemKind("warning", "channels of opposite phase", "correct the cable or the export"),
     offset=ProblemKind("warning", "a DC offset", "remove it with a high-pass filter"),
     doubtful=ProblemKind("warning", "a transcript that a model hears otherwise", "listen; correct the transcript"),
-    duplicate=ProblemKind("warning", "the same sound as an earlier clip", "dataset.dedupe() takes them out"),
+    duplicate=ProblemKind("warning", "the same sound as an earlier clip", "dataset.dedupe() removes them"),
     near_sound=ProblemKind("warning", "nearly the same sound as an earlier clip", "listen; keep the better one"),
     leak_sentence=ProblemKind("warning", "evaluation sentences that are in the training data",
                               "for an honest figure, evaluate on sentences never seen"),
     **_TEXT,
     language=ProblemKind("warning", "text that seems to be in another language",
                          "correct the language of the row, or its transcript"),
-    license=ProblemKind("warning", "licenses that do not mix", "keep such clips in datasets of their own"),
+    license=ProblemKind("warning", "licenses that do not mix", "keep such clips in separate datasets"),
     leak_speaker=ProblemKind("note", "evaluation clips of speakers who are in the training data",
                              "fine for one's own voice; for strangers, split by speaker"),
     near_text=ProblemKind("note", "a transcript that differs from another in one word", "see which of them is right"),
@@ -236,10 +236,10 @@ class _Rows:
     def __init__(self,
         every:int=1, # detect the language of each row, or of every second, third, ...; 0: of none
     ):
-        self.every,self.train = every,0 # rows that are not evaluation data: those come behind them
+        self.every,self.train = every,0 # rows that are not evaluation data: those come after them
         self.seconds,self.words,self.characters = array("d"),array("I"),array("I")
         self.sentence,self.held,self.versions,self.version_rows = array("Q"),array("b"),array("Q"),array("I")
-        self.share = 1 # of the versions, one in so many is kept: those whose hash it divides
+        self.share = 1 # of the versions, 1 in `share` is kept: those whose hash it divides
         self.language,self.speaker,self.license = _Codes(),_Codes(),_Codes()
         self.sound = array("Q") # hash of samples where a row has it, else 0
         self.vocabulary,self.most_words = Counter(),0 # different words, and how many before rare ones were dropped
@@ -548,7 +548,7 @@ class QualityReport:
         self.seconds = float(np.nansum(np.array(rows.seconds))) # of all clips whose length is known
         self.languages,self.speakers,self.licenses = (o.counts() for o in (rows.language, rows.speaker, rows.license))
         self.vocabulary,self.words = rows.vocabulary,max(len(rows.vocabulary), rows.most_words) # different words
-        self.share,self.thinned = rows.share,rows.most_words > 0 # of sentences one word apart, one in so many is sought
+        self.share,self.thinned = rows.share,rows.most_words > 0 # of sentences one word apart, 1 in `share` is sought
         self.detected = rows.every # the language of each row, or of every second, third, ...; 0: of none
         self._drawn = None # PNG of the histograms
         self.figures = figures # name -> array: a number for each clip, NaN where it is not known
@@ -839,7 +839,7 @@ def _player(
 @patch
 def to_html(self:QualityReport,
     n:int=20, # of the worst clips, at most
-    players:bool=True, # embed their audio? The page gets larger, and whoever gets the page gets the audio
+    players:bool=True, # embed their audio? The page gets larger, and all who get the page get the audio
 ) -> str:
     "The report as a self-contained page."
     some = self.worst_rows(n)

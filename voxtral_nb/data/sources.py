@@ -246,7 +246,7 @@ def _not_there(
     e:ValueError, # what `datasets` raised
     source:str, # Hub id
     split:str, # asked for
-    config:str|None, # likewise
+    config:str|None, # asked for
 ) -> str:
     "Which splits and configs there are."
     what = f"Hub dataset {source}, split {split!r}" + (f", config {config!r}" if config else "")
@@ -480,7 +480,7 @@ def load_speech(
     on_bad:str="error", # "error" stops with a list of the bad rows; "skip" decodes every clip to find and skip them
     min_seconds:float=.1, # shorter clips are bad rows
     max_seconds:float|None=None, # longer clips are bad rows; None: no limit
-    max_clips:int|None=None, # draw at most so many
+    max_clips:int|None=None, # draw at most this many
     seed:int=42, # for the draw
     revision:str|None=None, # commit, branch or tag of a Hub dataset; None: what is there now
 ) -> SpeechData:
@@ -602,7 +602,7 @@ def load_run_data(
         (train, held), note = _hold_out(train, cfg), f", held out by {cfg.split_by}, seed {cfg.seed}"
     if held and (n := _shared(train, held)):
         warnings.warn(
-            f"{n} of {len(held)} evaluation clips are in the training data too: their error rate measures memory",
+            f"{n} of {len(held)} evaluation clips are in the training data too: their error rate measures memorization",
                       stacklevel=2)
     train = _limited(train, cfg.max_train_clips, cfg.seed, "max_train_clips")
     if held: held = _limited(held, cfg.max_eval_clips, cfg.seed, "max_eval_clips")

@@ -41,7 +41,7 @@ class StreamSource:
     text_column:str|None = None
     language_column:str|None = None
     speaker_column:str|None = None
-    revision:str|None = None # commit; None: the one of now, which a stream then stays with
+    revision:str|None = None # commit; None: the newest one, which the stream then keeps
     @property
     def where(self) -> str: return ":".join(filter(None, [self.name, self.config, self.split]))
 
@@ -86,8 +86,8 @@ def retry_hub(
                            "rewritten while it was being read. Start a new run to train on what it holds now") from e
     passing = answer is None or answer.status in (0, 408, 425, 429, 500, 502, 503, 504)
     if n == _TRIES - 1 or _is_offline(e) or not passing:
-        raise DatasetError(answer.message(f"{what} cannot be read on") if answer
-                           else f"{what} cannot be read on: {e}") from e
+        raise DatasetError(answer.message(f"reading {what} failed") if answer
+                           else f"reading {what} failed: {e}") from e
     time.sleep(min(60, answer.wait if answer and answer.wait else _WAIT*2**n))
 
 # %% ../../nbs/data/05_streams.ipynb #pinned
@@ -142,12 +142,12 @@ def _undecoded(data, column): # a struct of bytes and path becomes audio, too
 # %% ../../nbs/data/05_streams.ipynb #reader-next
 @patch
 def _at(self:_Reader, state): # `IterableDataset` to read the block from that begins there
-    data = copy.deepcopy(self.data) # reading leaves marks in it, from which a second reading would go on
+    data = copy.deepcopy(self.data) # reading leaves marks in it, and a second reading would continue from them
     if state is not None: data.load_state_dict(copy.deepcopy(state))
     return data
 
 @patch
-def _read(self:_Reader, data, epoch, seen) -> tuple: # (rows in the order to give them out, state behind them)
+def _read(self:_Reader, data, epoch, seen) -> tuple: # (rows in the order to give them out, state after them)
     "Read a block, and shuffle it."
     rows = []
     with stored_undecoded():
@@ -226,7 +226,7 @@ def _checked(
     raw:dict, # as `datasets` streams it
     limits:tuple, # shortest and longest clip, s; None: no limit
 ) -> dict: # a row with `HF_COLUMNS`, perhaps `words`, `source`, `epoch`, and `key`, the hash of its sound
-    "Bring a row into our form; `ValueError` says why it cannot be used."
+    "Convert a row to our formatat; `ValueError` says why it cannot be used."
     s,c,(low,high) = reader.source,reader.columns,limits
     text,language,speaker = (hub_value(reader.features, c[k], raw) for k in ("text", "language", "speaker"))
     check_transcript(text)
@@ -257,9 +257,9 @@ class SpeechStream:
         eval_fraction:float=.1, # share of the sounds that belong to "eval"
         temperature:float=1., # for sources without a weight: 1 mixes by size, more gives small ones more
         min_seconds:float=0., # shorter clips cannot be used
-        max_seconds:float|None=None, # longer clips neither; None: no limit
+        max_seconds:float|None=None, # longer clips cannot be used either; None: no limit
         buffer:int=1000, # rows of a block that is shuffled, for each source; they are in memory
-        repeat:bool=False, # begin a source that has ended once more, in another order?
+        repeat:bool=False, # start a source over, in another order, when it ends?
         on_bad:str="error", # "error" stops at a row that cannot be used, "skip" counts it in `bad`
         rank:int=0, # of this process
         world:int=1, # processes
@@ -360,8 +360,8 @@ def load_state_dict(self:SpeechStream,
     now,then = (json.loads(json.dumps(o)) for o in (self._settings(), d["settings"]))
     if changed := [k for k,v in now.items() if then.get(k) != v]:
         raise DatasetError(
-            f"the stream was {d['settings'].get(changed[0])} in {changed[0]} when its state was kept, and now is "
-                           f"{now[changed[0]]}: only the same stream can be continued")
+            f"{changed[0]} was {d['settings'].get(changed[0])} when the state of the stream was saved, and is now "
+                           f"{now[changed[0]]}: a stream can be resumed only with the same settings")
     self.drawn,self.seconds,self.ended = d["drawn"],d["seconds"],set(d["ended"])
     for k in _SUMS: setattr(self, k, Counter(d[k]))
     for r,s in zip(self.readers, d["readers"]): r.load_state_dict(s)
@@ -375,19 +375,19 @@ def sources_of(
 # %% ../../nbs/data/05_streams.ipynb #collect
 @patch
 def collect(self:SpeechStream,
-    folder:str|Path, # a dataset folder; made if it is not there
-    n:int, # rows that it shall hold
+    folder:str|Path, # a dataset folder; created if missing
+    n:int, # rows that the folder should hold
 ) -> SpeechDataset: # with fewer rows if the stream has no more
     "Put rows of the stream into a dataset folder, from where an earlier call stopped."
     folder = Path(folder).expanduser()
     place,there = folder/"stream.json",(folder/"data.jsonl").exists()
-    if there and not place.exists(): raise DatasetError(f"{folder} holds a dataset that no stream was collected into")
+    if there and not place.exists(): raise DatasetError(f"{folder} holds a dataset that does not come from a stream")
     ds = SpeechDataset.open(folder) if there else SpeechDataset.create(folder)
     if place.exists(): self.load_state_dict(json.loads(place.read_text(encoding="utf-8")))
     else: atomic_write(place, json.dumps(self.state_dict()))
     ids = {r.get("source_id") for r in ds}
     while len(ds) < n and (row := next(self, None)) is not None:
-        # a kill may have come between a row and the note of the place
+        # a kill may have hit between a row and the note of the place
         if row["id"] not in ids:
             ds.append(row["audio"], row["text"], language=row["language"], speaker=row["speaker"], source=row["source"],
                       source_id=row["id"], **({"words": row["words"]} if "words" in row else {}))
@@ -398,7 +398,7 @@ def collect(self:SpeechStream,
 def stream_sources(
     text:str, # such as "me/en" or "me/en=2,me/sv:sv-SE:train=1": id:config:split=weight
     split:str="train", # of sources that name none
-    config:str|None=None, # likewise
+    config:str|None=None, # for all sources
     **columns # audio_column, text_column, language_column, speaker_column, language of `StreamSource`
 ) -> list: # of `StreamSource`
     "The sources of a mixture, as a setting names them."
@@ -409,7 +409,7 @@ def stream_sources(
         number = re.fullmatch(r"\d*\.?\d+", weight or "1")
         if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) or len(more) > 2 or not number:
             raise DatasetError(f"{part.strip()!r} is not a Hub dataset; write id, id:config or id:config:split, and "
-                               "=weight behind it: me/en=2,me/sv=1")
+                               "=weight after it: me/en=2,me/sv=1")
         found.append(StreamSource(name, split=more[1] if more[1:] else split, config=(more or [config])[0] or config,
                                   weight=float(weight) if weight else None, **columns))
     return found
@@ -441,7 +441,7 @@ def stream_speech(
             stream = SpeechStream(sources, on_bad=on_bad, **how)
             ds = stream.collect(folder, n)
             if len(ds) < n: (folder/"all").touch() # it has no more
-            print(f"streamed: {stream!r}, kept in {folder}")
+            print(f"streamed: {stream!r}, saved in {folder}")
     if not len(ds):
         held = "; eval_fraction is too small to hold one out" if how.get("part") == "eval" else ""
         raise DatasetError(f"{', '.join(o.where for o in sources)}: no clip that can be used{held}")

@@ -34,7 +34,7 @@ TEXT_KINDS = dict(
     space=TextKind("white space beyond single spaces", "clean_text makes it single spaces", True, True),
     invisible=TextKind("invisible characters", "clean_text removes them", True, True),
     quotes=TextKind("typographic quotes", "clean_text makes them straight", True, True),
-    control=TextKind("control or replacement characters", "read the source again in its own encoding"),
+    control=TextKind("control or replacement characters", "read the source again in its original encoding"),
     encoding=TextKind("UTF-8 that was read in another encoding", "read the source as UTF-8"),
     html=TextKind("HTML", 'remove it: clean_text(text, fix=(*SAFE, "html"))'),
     audio_note=TextKind("words about the sound", 'they were not said: clean_text(text, fix=(*SAFE, "audio_note"))'),
@@ -42,7 +42,7 @@ TEXT_KINDS = dict(
     script=TextKind("another script than the language has", "correct the language, or the transcript"),
     mixed_script=TextKind("words with letters of two scripts", "type them again: some letters only look right"),
     repeated=TextKind("a word four or more times in a row", "listen: a machine may have written it"),
-    digits=TextKind("numbers in digits", "write all numbers one way, best as they were said", note=True),
+    digits=TextKind("numbers in digits", "write all numbers the same way, ideally as they were said", note=True),
     abbreviation=TextKind("abbreviations or units", "write them as they were said", note=True))
 SAFE = tuple(k for k,o in TEXT_KINDS.items() if o.safe) # what is cleaned unless something else is asked for
 
@@ -286,7 +286,7 @@ def write_clean(
     file,log = ds.folder/name,ds.folder/f"{Path(name).stem}.changes.jsonl"
     if file.parent != ds.folder or file.suffix != ".jsonl": raise DatasetError(f"{name} is not the name of a .jsonl")
     if there := [o for o in (file, log) if o.exists()]:
-        raise DatasetError(f"{there[0]} is there already: choose another name, or delete it")
+        raise DatasetError(f"{there[0]} already exists: choose another name, or delete it")
     lines,changes,empty = [],[],[]
     dump = lambda o: json.dumps(o, ensure_ascii=False)
     for i,row in enumerate(ds):

@@ -24,7 +24,7 @@ def _chance_of(
     errors:int, # found in a clip
     n:int, # units of its reference
     rate:float, # of errors, elsewhere
-) -> float: # probability of as many errors, or more
+) -> float: # probability of this many errors, or more
     "The upper tail of the binomial distribution."
     k, n = min(errors, max(n, 1)), max(n, 1)
     log = lambda i: (math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i*math.log(rate)

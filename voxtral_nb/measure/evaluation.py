@@ -94,7 +94,7 @@ def score(
     durations:Sequence[float]|None=None, # seconds per clip, for the RTFx
     seconds:float=math.nan, # time to transcribe them; NaN: no RTFx
     truncated:Sequence[bool]|None=None, # which answers were cut off
-    keywords:Sequence[str]=(), # names and terms to have a rate of their own; see `read_keywords`
+    keywords:Sequence[str]=(), # names and terms to have their own rate; see `read_keywords`
 ) -> EvalReport: # with its table in the given order
     "Compare hypotheses with references."
     import pandas as pd
@@ -135,7 +135,7 @@ def _check_texts(
 def _scored(
     r:EvalReport, # for its normalizer
     t, # rows of its table
-    keywords:Sequence[str], # to have a rate of their own
+    keywords:Sequence[str], # to have their own rate
 ) -> EvalReport:
     "Compare the texts of a report again."
     return score(*(t[k].tolist() for k in ("reference", "hypothesis")), r.normalizer, t.language.tolist(),
@@ -184,7 +184,7 @@ def save(self:EvalReport,
 # %% ../../nbs/measure/02_evaluation.ipynb #report-completed
 @patch
 def completed(self:EvalReport,
-    keywords:Sequence[str]=(), # to have a rate of their own; empty: those of the report
+    keywords:Sequence[str]=(), # to have their own rate; empty: those of the report
 ) -> EvalReport: # as it is, if its table does not hold all clips
     "The report with all rates, counted from its clips where it lacks one or has it for other keywords."
     was = self.rules.get("keywords", [])
@@ -419,7 +419,7 @@ def evaluate(
     delay_ms:int|None=None, # of a Voxtral Realtime; None: 480
     max_new_tokens:int=256, # limit per window of audio
     normalizer:str="basic", # one of `NORMALIZERS`
-    keywords:Sequence[str]=(), # names and terms to have a rate of their own; see `read_keywords`
+    keywords:Sequence[str]=(), # names and terms to have their own rate; see `read_keywords`
     language:str|None=None, # ISO 639-1 for rows without one; None: the model detects it
     max_clips:int|None=None, # maximum number of clips, spread evenly over the set; None: all
     verbose:bool=True, # show a progress bar?

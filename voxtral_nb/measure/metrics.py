@@ -29,7 +29,7 @@ class EvaluationError(VoxtralNBError, ValueError):
 # %% ../../nbs/measure/00_metrics.ipynb #norm-none
 def _none(
     text:str, # any text
-) -> str: # the text with each run of whitespace replaced by one space
+) -> str: # the text with each run of whitespace replaced with one space
     "Collapse whitespace, and leave everything else unchanged."
     return " ".join(text.split())
 

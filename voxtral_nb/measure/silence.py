@@ -32,7 +32,7 @@ class SilenceCheck:
     clips:int # that were compared
     states:float # distance of the encoder's states of the speech, relative to their size
     loss:tuple[float,float] # of the transcripts, nats a token: in whole windows, and without most of the silence
-    end:tuple[float,float] # of the end token, likewise
+    end:tuple[float,float] # the same, of the end token
     texts:int # clips whose text is the same
 
     @property

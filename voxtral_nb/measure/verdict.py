@@ -1,4 +1,4 @@
-"""Better, worse, or too little speech to tell.
+"""Better, worse, no clear difference, or too little speech to tell.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/measure/verdict.html.md"""
 
@@ -80,7 +80,7 @@ def verdict(
     draws:int=2000, # bootstrap resamples
     seed:int=0, # of the draws; the same seed gives the same interval
 ) -> Verdict:
-    "Better, worse, or too little speech to tell."
+    "Better, worse, no clear difference, or too little speech to tell."
     if before.table.reference.tolist() != after.table.reference.tolist():
         raise EvaluationError("the reports cover different clips; evaluate both models on the same data")
     m, b, a = after.metric, _clip_counts(before), _clip_counts(after)

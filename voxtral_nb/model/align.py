@@ -94,7 +94,7 @@ def _at(
     spoken:np.ndarray, # s of speech, counted without pauses
     late:bool=False, # at a pause: the end of it, rather than its start
 ) -> np.ndarray: # s of the clip
-    "The time at which so much has been said."
+    "The time at which this much has been said."
     done = np.concatenate([[0.], np.cumsum(spans[:, 1] - spans[:, 0])])
     k = np.searchsorted(done[1:-1], spoken, side="right" if late else "left")
     return spans[k, 0] + spoken - done[k]

@@ -1,4 +1,4 @@
-"""Outputs of the frozen encoder, computed once and kept on disk.
+"""Outputs of the frozen encoder, computed once and saved on disk.
 
 Docs: https://voxtral-nb.github.io/voxtral_nb/model/cache.html.md"""
 

@@ -195,7 +195,7 @@ def _pad(
 
 # %% ../../nbs/model/05_collator.ipynb #step
 class StepBatches:
-    "What all collators share: `micro_batches`, made of their own `usable`, `in_rows` and `laid_out`."
+    "What all collators share: `micro_batches`, made from their own `usable`, `in_rows` and `laid_out`."
     def in_rows(self,
         examples:list, # that can be used
         tokens:int|None=None, # of a row, at most
@@ -346,17 +346,17 @@ class VoxtralBatch:
     input_ids:torch.Tensor # (rows, length), int64
     attention_mask:torch.Tensor # (rows, length), int64: 0 for padding
     labels:torch.Tensor|None = None # (rows, length), int64: -100 on prompt and padding; None: to generate from
-    learned_at:torch.Tensor|None = None # (learned tokens,), int64: what comes before each, in rows laid end to end
+    learned_at:torch.Tensor|None = None # (learned tokens,), int64: the position before each, in the flattened rows
     position_ids:torch.Tensor|None = None # (rows, length), int64; with packing="split", as the next one
     attention_bias:torch.Tensor|None = None # (rows, length), float32: log of how many tokens each one stands for
-    audio_at:torch.Tensor|None = None # (audio tokens,), int64: places of the `[AUDIO]` tokens, in rows laid end to end
+    audio_at:torch.Tensor|None = None # (audio tokens,), int64: places of the `[AUDIO]` tokens, in the flattened rows
     audio_embeds:torch.Tensor|None = None # (audio tokens, width): what takes their place; or
     audio_states:torch.Tensor|None = None # (audio tokens, width): the same before the projector; or
     input_features:torch.Tensor|None = None # (windows, n_mels, frames), float32: log-mel of whole windows, or of
     # as much as the convolutions need, with
     audio_tokens:torch.Tensor|None = None # (windows, tokens), int64: those that the encoder computes, padded
     audio_weights:torch.Tensor|None = None # (windows, tokens), float32: log of how many each one stands for
-    audio_keep:torch.Tensor|None = None # (audio tokens,), int64: what is not padding, in windows laid end to end
+    audio_keep:torch.Tensor|None = None # (audio tokens,), int64: what is not padding, in the flattened windows
     audio_frames:torch.Tensor|None = None # (windows,), int64: mel frames of each, for a family whose encoder asks
 
     def to_dict(self) -> dict: # name -> tensor
@@ -392,7 +392,7 @@ def audio_inputs(self:VoxtralDataCollator,
 def _frames_needed(self:VoxtralDataCollator,
     clips:list[ClipAudio], # log-mels
 ) -> int: # frames of each window, even
-    "How much of their windows the encoder's convolutions need: the clips, and 5 frames of silence that look alike."
+    "How many mel frames of each window the encoder's convolutions need: those of the longest clip, plus 8 of silence."
     w = self.prompt.windows
     if any(w.count(o.samples) > 1 for o in clips): return w.frames
     return min(w.frames, max(w.mel_frames(o.samples) for o in clips) + 8)

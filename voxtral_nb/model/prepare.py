@@ -58,7 +58,7 @@ def lora_pattern(
                          f"its linear layers are {', '.join(_endings(names[bare[0]]))}")
     found = {o for e in ends.values() for o in e} | ({head} if has_head else set())
     if lost := [w for w in wanted or () if w not in found]:
-        raise ModelError(f"lora_targets {targets!r}: no layer ends in {lost[0]!r}; there are "
+        raise ModelError(f"lora_targets {targets!r}: no layer ends in {lost[0]!r}; available: "
                          + "; ".join(f"{p}: {', '.join(_endings(names[p]))}" for p in parts))
     paths = [rf"{re.escape(family_of(model).paths[p])}\.(?:.*\.)?(?:{'|'.join(map(re.escape, e))})" for p,
              e in ends.items() if e]
@@ -73,7 +73,7 @@ def add_lora(
     dropout:float=.05, # on the adapter's input, while training
     targets:str="all-linear", # see `lora_pattern`
     parts=("language_model",), # of `PARTS`
-    revision:str|None=None, # of the base on the Hub, kept in the adapter's config
+    revision:str|None=None, # of the base on the Hub, saved in the adapter's config
 ): # a `PeftModel`
     "Freeze `model` and put a new LoRA adapter on `parts` of it."
     from peft import LoraConfig, get_peft_model

@@ -81,7 +81,7 @@ class RealtimeCollator(StepBatches):
         delay_ms:float|str=480, # from the end of a word to its first token; "random": drawn for each stream
         on_bad:str="error", # "error" or "skip": for a row that cannot be learned
         rules:TargetRules=TargetRules(), # what is inferred
-        stream_seconds:float=0., # clips are joined into streams of up to so much speech and silence; 0: one clip each
+        stream_seconds:float=0., # clips are joined into streams of up to this much speech and silence; 0: one clip each
         seed:int=0, # of random delays, for rows that have a `place` in the training data
         share:bool=True, # put several clips into a row, which share the silence before them? See `micro_batches`
     ):
@@ -95,7 +95,7 @@ class RealtimeCollator(StepBatches):
     def of(cls,
         cfg, # a run's `RunConfig`
         processor, # a `VoxtralRealtimeProcessor`
-        evaluate:bool=False, # to evaluate with? Then each clip is a stream of its own, with the run's `delay_ms`
+        evaluate:bool=False, # to evaluate with? Then each clip is a separate stream, with the run's `delay_ms`
     ) -> "RealtimeCollator":
         "The collator of a run."
         c = REALTIME.configured(cfg)
@@ -185,7 +185,7 @@ def _tail(self:RealtimeCollator,
     row:dict, # with text and words
     n_samples:int, # length of its clip
 ) -> int: # frames
-    "The silence that a clip needs behind it in a stream, until its last word is written."
+    "The silence that a clip needs after it in a stream, until its last word is written."
     t, layout = self.targets(row, n_samples, self.longest*self.layout.frame_ms), self.layout
     last = t.written[-1].at + len(t.written[-1].tokens) - (layout.left + t.delay + 1)
     return max(JOIN_GAP, last - layout.frames(n_samples))
@@ -270,7 +270,7 @@ class RealtimeBatch:
                     **more)
 
     @property
-    def learned_at(self) -> torch.Tensor: # (learned tokens,): what comes before each, in rows laid end to end
+    def learned_at(self) -> torch.Tensor: # (learned tokens,): the position before each, in the flattened rows
         row, at = (self.labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
         return row*self.labels.shape[1] + at
 
@@ -299,7 +299,7 @@ def _filled(
 def audio_inputs(self:RealtimeCollator,
     clips:list[ClipAudio], # of the rows
     kept:list|None=None, # positions of each, from `kept_audio`; None: as many as the longest row has
-) -> dict: # the audio of a `RealtimeBatch`; with `kept`, and `audio_keep`: what is not padding, rows laid end to end
+) -> dict: # the audio of a `RealtimeBatch`; with `kept`, and `audio_keep`: what is not padding, in the flattened rows
     "The audio of a batch, as the model takes it."
     if len(kinds := {o.kind for o in clips}) > 1:
         raise TargetsError(f"the rows of a batch mix kinds of audio: {', '.join(sorted(kinds))}")
@@ -371,7 +371,7 @@ def _realtime_hidden(
     model, # `VoxtralRealtimeForConditionalGeneration`, or a `PeftModel` of one
     batch:RealtimeBatch, # on the model's device
 ) -> torch.Tensor: # (rows, positions, width): what the head gets
-    "The language model's output for a batch whose rows have delays of their own."
+    "The language model's output for a batch whose rows have their own delays."
     base = base_voxtral(model).model
     words = base.get_input_embeddings()(batch.input_ids)
     audio = audio_embeds(base, batch.audio).to(words.dtype)

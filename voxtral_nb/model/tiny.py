@@ -25,7 +25,7 @@ def _byte_vocab():
 
 # %% ../../nbs/model/01_tiny.ipynb #write_tekken
 def write_tekken(
-    folder, # where `tekken.json` is written; made if missing
+    folder, # where `tekken.json` is written; created if missing
     window_seconds:float=8, # length of an audio window, s, an even number (30 for the real model)
     n_mels:int=128, # mel bins of the spectrogram
     n_control:int=64, # ids reserved for control tokens before the vocabulary (1,000 in the real one); at least 35

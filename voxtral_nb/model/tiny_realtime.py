@@ -20,7 +20,7 @@ _STREAMING = dict(transcription_format="streaming", transcription_delay_ms=480, 
                   streaming_look_back_ms=52.5, streaming_n_left_pad_tokens=32)
 
 def write_realtime_tekken(
-    folder, # where `tekken.json` is written; made if missing
+    folder, # where `tekken.json` is written; created if missing
     pad_id:int=32, # of `[STREAMING_PAD]`
     word_id:int=33, # of `[STREAMING_WORD]`
     n_control:int=64, # ids reserved for control tokens before the vocabulary (1,000 in the real one)
@@ -79,7 +79,7 @@ def separate_unused_rows(
     size:float=2.5, # length of what is added, in mean lengths of the used rows; unused ones then have a cosine of 0.43
     seed:int=0, # of the directions
 ):
-    "Give the embeddings of tokens that training never used a direction of their own each."
+    "Give the embedding of each token that training never used its own direction."
     import torch
     table = model.get_input_embeddings().weight.data
     unused = torch.ones(len(table), dtype=torch.bool)

@@ -112,7 +112,7 @@ def _by_itself(
 
 # %% ../../nbs/model/15_word_times.ipynb #align_methods
 def align_methods(
-    align:str="auto", # "self", "ctc:MODEL" and "energy", with commas between: in this order; "auto": "self,energy"
+    align:str="auto", # "self", "ctc:MODEL", "energy", separated by commas, in order; "auto": "self,energy"
     model=None, # a Voxtral Realtime, for "self"
     processor=None, # of the model
     delay_ms:float=ALIGN_DELAY, # at which it transcribes
@@ -130,14 +130,14 @@ def align_methods(
         elif name == "energy": out.append(_by_energy(sr))
         elif name.startswith("ctc:") and name[4:]: out.append(_by_ctc(name[4:], device, sr))
         else: raise ConfigError(f"align: {name!r} is not allowed; allowed: 'auto', 'self', 'ctc:MODEL', 'energy', or "
-                                "several of them with commas between")
+                                "several of them separated by commas")
     return out
 
 # %% ../../nbs/model/15_word_times.ipynb #store
 def alignment_folder(
     cache_dir:str|Path|None=None, # see `cache_folder`
 ) -> Path:
-    "Where alignments are kept."
+    "Where alignments are saved."
     return cache_folder(cache_dir).parent/"alignments"
 
 # %% ../../nbs/model/15_word_times.ipynb #store_file
@@ -178,7 +178,7 @@ def forget_alignments(
 @dataclass(kw_only=True)
 class WordTimes:
     "The word times of a dataset: how they were found, and what has none."
-    found:dict # number of a row -> `Alignment`; "given" is the method of rows that bring their own
+    found:dict # number of a row -> `Alignment`; "given" is the method of rows that have them
     left_out:dict = field(default_factory=dict) # number of a row -> why it has no times that can be trusted
     doubted:dict = field(default_factory=dict) # number of such a row -> `Alignment`, of the method tried first
     broken:dict = field(default_factory=dict) # number of a row -> why it cannot be aligned at all
@@ -316,7 +316,7 @@ def with_word_times(
         log(f"word times: left out {counted(len(bad), 'clip')} of {source}:{_listed(bad, ds)}")
     if found.found: return _with_columns(ds, found.found), found
     raise AlignError(f"no clip of {source} has word times that can be trusted:{_listed(bad, ds)}\n"
-                     "Try align='ctc:MODEL', or bring `words`")
+                     "Try align='ctc:MODEL', or provide `words`")
 
 
 # %% ../../nbs/model/15_word_times.ipynb #align_dataset

@@ -144,7 +144,7 @@ def silence_problem(
 ) -> str|None: # None if there is not much silence
     "The warning for a recording that is mostly silence."
     if q.silence <= MUCH_SILENCE: return None
-    return f"silence is {q.silence:.0%} of it: trim it, or speak sooner and stop after the last word"
+    return f"{q.silence:.0%} of it is silence: trim it, or speak sooner and stop after the last word"
 
 def row_doubts(
     row:dict, # of a dataset
@@ -228,8 +228,8 @@ def _move(
 
 @patch
 def trash(self:Clips,
-    create:bool=True, # make it if it is not there?
-) -> SpeechDataset|None: # None if it is not there
+    create:bool=True, # create it if missing?
+) -> SpeechDataset|None: # None if it is missing
     "The dataset of deleted clips."
     f = self.folder/"trash"
     if (f/"data.jsonl").exists(): return SpeechDataset.open(f/"data.jsonl")

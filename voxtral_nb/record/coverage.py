@@ -74,7 +74,7 @@ def cover_order(
     texts:list, # candidates
     known:list=(), # texts that the data has
     language:str|None=None, # ISO 639-1 of all of them
-    names:list=(), # names, numbers and words of your own that the data should contain
+    names:list=(), # your own names, numbers and words, which the data should contain
     by:str="auto", # what counts: see `sound_units`
 ) -> tuple: # (numbers of the candidates, best first; names that neither data nor candidates have)
     "Order sentences by what the data lacks."

@@ -104,7 +104,7 @@ class Prompt:
         text = _clean(text)
         if not any(c.isalnum() for c in text): raise PromptError(f"{text!r} has nothing to read aloud")
         if len(text) > MAX_PROMPT:
-            raise PromptError(f"is {len(text):,} characters long, more than {MAX_PROMPT} cannot be read in one go; "
+            raise PromptError(f"is {len(text):,} characters long; at most {MAX_PROMPT} can be read in one go: "
                                                    "split it into sentences (split='sentences'), or put each on its "
                                                    "own line")
         return cls(f"{language or 'xx'}-{hashlib.sha256(text.encode()).hexdigest()[:10]}", text, language)
@@ -257,7 +257,7 @@ def _by_coverage(
     names:list, # see `read_prompts`
     language:str|None, # of the names
 ) -> list: # of `Prompt`
-    "Prompts in the order of what data lacks; names that no prompt has come before them."
+    "Prompts ordered by what the data lacks; names that no prompt contains come before them."
     spoken = {p.language for p in prompts}
     language = language if language or len(spoken) > 1 else next(iter(spoken))
     texts = known_texts([] if cover is None else cover, language)
@@ -306,10 +306,10 @@ def phrases_path(
 ) -> Path: # UTF-8 text: head lines that start with "#", then "group<TAB>sentence" lines
     "The file with the phrases of `language`; `LanguageError` if there is none."
     there = ", ".join(_with_phrases())
-    if language is None: raise LanguageError(f"phrases are read in one language: name it; there are {there}")
+    if language is None: raise LanguageError(f"phrases are read in one language: name it; available: {there}")
     if check_language(language) in _with_phrases(): return _PHRASES/f"{language}.txt"
-    raise LanguageError(f"no phrases in {language!r} ({language_names()[language]}); there are {there}. Give sentences "
-                        "of your own with prompts= (a list, or a text file with one a line)")
+    raise LanguageError(f"no phrases in {language!r} ({language_names()[language]}); available: {there}. Give your own "
+                        "sentences with prompts= (a list, or a text file with one per line)")
 
 # %% ../../nbs/record/01_languages.ipynb #grouped
 def grouped_phrases(
@@ -322,9 +322,9 @@ def grouped_phrases(
 def phrases(
     language:str, # ISO 639-1 code
     groups=GROUPS, # the groups to take: "questions", or several of `GROUPS`
-) -> list[Prompt]: # in the order of the file: those that bring new sounds come early
+) -> list[Prompt]: # in the order of the file: those that add new sounds come early
     "Sentences to read aloud in `language`; `LanguageError` if there are none."
     groups = [groups] if isinstance(groups, str) else list(groups)
     if bad := [o for o in groups if o not in GROUPS]:
-        raise PromptError(f"no group of phrases is named {bad[0]!r}; there are {', '.join(GROUPS)}")
+        raise PromptError(f"no group of phrases is named {bad[0]!r}; available: {', '.join(GROUPS)}")
     return read_prompts([text for group,text in grouped_phrases(language) if group in groups], language)

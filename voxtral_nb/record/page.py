@@ -59,7 +59,7 @@ class Answering:
     operations = {} # name -> function: what a page may ask for
     def __init_subclass__(cls): cls.operations = dict(cls.operations)
     def __init__(self,
-        lock=None, # held while a request is answered; None: one of its own
+        lock=None, # held while a request is answered; None: a new one
         others=None, # `WeakSet` of the objects that show the same; None: there are no others
     ):
         self.lock,self._others = lock or threading.RLock(),weakref.WeakSet() if others is None else others
@@ -140,7 +140,7 @@ def _answer(self:Answering, msg, buffers):
 
 @patch
 def _bug(self:Answering, e): # Jupyter shows no exception of a message handler
-    "Show a bug of this package to the user, and keep its traceback for whoever fixes it."
+    "Show a bug of this package to the user, and keep its traceback for the person who fixes it."
     self.errors.append("".join(traceback.format_exception(e)))
     return dict(ok=False,
                 error=f"{type(e).__name__}: {e}. This should not happen; the recorder's .errors[-1] has the details")
@@ -200,7 +200,7 @@ def show(self:Answering):
 def _ipython_display_(self:Answering, **kwargs):
     "The page if there is a user, and a hint in any case."
     if _has_user(): return self.show()
-    how = f"Run this notebook in Jupyter to {self.verb}; where nothing appears, its .show() shows it."
+    how = f"Run this notebook in Jupyter to {self.verb}; if nothing appears, call its .show()."
     display(self._hint(how), raw=True)
 
 # %% ../../nbs/record/06_page.ipynb #colab

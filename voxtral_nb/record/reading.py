@@ -29,12 +29,12 @@ def _check_speaker(
     "Refuse what is not a pseudonym."
     if not isinstance(name, str) or not _PSEUDONYM.fullmatch(name):
         raise RecorderError(
-            f"speaker {name!r} is not a pseudonym: 1 to 40 letters, digits, - and _; omit it and one is drawn")
+            f"speaker {name!r} is not a pseudonym: 1 to 40 letters, digits, - and _; omit it to get a random one")
     try: user = getpass.getuser()
     except (OSError, KeyError): user = None # a container without a user of that number
     if user and name.lower() == user.lower():
         raise RecorderError(
-            f"speaker {name!r} is the name of your account; choose a pseudonym, or omit it and one is drawn")
+            f"speaker {name!r} is the name of your account; choose a pseudonym, or omit it to get a random one")
     return name
 
 # %% ../../nbs/record/05_reading.ipynb #consent_text
@@ -97,7 +97,7 @@ def dataset_folder(
 class Reading:
     "Who reads what into a dataset folder."
     def __init__(self,
-        folder:Path, # of the dataset; made if it is not there
+        folder:Path, # of the dataset; created if missing
         prompts=None, # list of texts or `Prompt`s, path of a text file, or "free"; None: the phrases of `language`
         language:str|None=None, # ISO 639-1 code of what is spoken; None leaves it open
         speaker:str|None=None, # pseudonym; None draws one and keeps it with the dataset
@@ -137,7 +137,7 @@ def editing(self:Reading): return editing_json(self.private/"state.json", self.p
 
 @patch
 def _open(self:Reading, speaker):
-    "Learn who speaks; make the dataset if it is not there."
+    "Set who speaks; create the dataset if missing."
     with self.editing() as d:
         if not (self.folder/"data.jsonl").exists(): SpeechDataset.create(self.folder)
         self.speaker = _check_speaker(speaker) if speaker is not None else (d["speakers"]

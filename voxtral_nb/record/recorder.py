@@ -43,7 +43,7 @@ class Recorder(Answering):
     "Collect speech for a dataset in a notebook: the last line of a cell shows it."
     widget_class = RecorderWidget
     def __init__(self,
-        dataset:str|Path|SpeechDataset, # folder of the dataset; made if it is not there
+        dataset:str|Path|SpeechDataset, # folder of the dataset; created if missing
         prompts=None, # list of texts or `Prompt`s, path of a text file, or "free"; None: the phrases of `language`
         language:str|None=None, # ISO 639-1 code of what is spoken; None leaves it open
         speaker:str|None=None, # pseudonym; None draws one and keeps it with the dataset
@@ -57,8 +57,8 @@ class Recorder(Answering):
         longest:float=900, # a take ends by itself after this many seconds
         license:str|None=None, # license of the clips, such as "CC-BY-4.0", written in their rows
         consent:str=CONSENT, # what the speaker agrees to
-        cover:bool=False, # prompts in the order of what the dataset lacks, rather than their own
-        names:list=(), # names and numbers of your own that are read first
+        cover:bool=False, # order the prompts by what the dataset lacks?
+        names:list=(), # your own names and numbers, which are read first
     ):
         self.folder,self.language,self.license,self.check = dataset_folder(dataset),language,license,check
         self.gate, self.live, self._heard = gate or TAKES, live, None
@@ -182,7 +182,7 @@ def _as_prompt(
 # %% ../../nbs/record/07_recorder.ipynb #part-op
 @op_without_state
 def _part(self:Recorder, take:str, offset:int, data:memoryview|bytes):
-    "A part of a take has come."
+    "A part of a take has arrived."
     t = self._takes[take]
     if offset%2:
         raise RecorderError(f"a part cannot begin at byte {offset!r}")
@@ -204,7 +204,7 @@ class _Heard:
         self.take, self.speech, self.have, self.parts = take, None, 0, 0 # speech: of `Live.listen`
 
     def add(self, take:str, offset:int, data):
-        "A part of a take has come."
+        "A part of a take has arrived."
         new = bytes(data)[max(0, self.have - offset):]
         if take != self.take or offset > self.have or not new: return
         self.speech.add(self.parts, new)
@@ -406,7 +406,7 @@ def _discard(self:Recorder, take:str):
     t = self._mine(take)
     if t.discarded: return # pressed twice
     self._takes.set_aside([t])
-    self._can_undo("bring the take back", takes=(t,))
+    self._can_undo("restore the take", takes=(t,))
 
 # %% ../../nbs/record/07_recorder.ipynb #keep
 @op
@@ -426,7 +426,7 @@ def _keep(self:Recorder, take:str, text:str):
     gone = self.clips.delete(older) if older else []
     self.reading.kept(prompt)
     self._kept_pace(row["duration"])
-    self._can_undo(f"take {Path(row['audio_path']).name} out again", takes=tuple(rest), added=clip_name(row),
+    self._can_undo(f"remove {Path(row['audio_path']).name}", takes=tuple(rest), added=clip_name(row),
                    deleted=tuple(gone), prompt=prompt)
     return dict(saved=row["audio_path"], replaced=len(gone))
 
@@ -519,7 +519,7 @@ def read_again(self:Recorder,
     report, # an `EvalReport`, or a path: of a run folder, its eval_results.json, or a saved report
     n:int=20, # how many clips, those with the most errors first
 ) -> int: # prompts that were added
-    "Read what a model got wrong, before the rest."
+    "Offer what a model got wrong as prompts, before the others."
     with self._takes.lock: added = self.reading.add_wrong(report, n)
     self.tell(me=True)
     return added
@@ -540,7 +540,7 @@ def _delete(self:Recorder, clips:list|None=None, query:str="", show:str="all"):
     if clips is None: clips = [clip_name(r) for r in self.clips.search(query, show, self.gate)]
     if not clips or not all(isinstance(o, str) for o in clips): raise RecorderError("no clips were chosen")
     gone = self.clips.delete(clips)
-    self._can_undo(f"bring {counted(len(gone), 'clip')} back", deleted=tuple(gone))
+    self._can_undo(f"restore {counted(len(gone), 'clip')}", deleted=tuple(gone))
     return dict(n=len(gone))
 
 # %% ../../nbs/record/07_recorder.ipynb #again
@@ -569,7 +569,7 @@ def empty_trash(self:Recorder) -> int: # clips deleted for good
 def _edit(self:Recorder, clip:str, text:str):
     "Correct the transcript of a clip."
     old = self.clips.update(clip, text=clean_text(text))
-    self._can_undo(f"give a clip its old transcript ({old['text'][:40]})", edited=(clip, old))
+    self._can_undo(f"restore the transcript ({old['text'][:40]})", edited=(clip, old))
 
 @op
 def _flag(self:Recorder, take:str|None=None, clip:str|None=None, on:bool=True):
@@ -586,7 +586,7 @@ def _flag(self:Recorder, take:str|None=None, clip:str|None=None, on:bool=True):
 def _note(self:Recorder, clip:str, text:str):
     "Add a note to a clip; an empty note removes it."
     old = self.clips.update(clip, note=clean_text(text) if text.strip() else None)
-    self._can_undo("give a clip its old note", edited=(clip, old))
+    self._can_undo("restore the note", edited=(clip, old))
 
 # %% ../../nbs/record/07_recorder.ipynb #audio-op
 _PART = 1<<20 # bytes in a message: Jupyter's websocket drops messages over 10 MiB
@@ -664,7 +664,7 @@ def _file_begin(self:Recorder, file:str, name:str, size:int):
 # %% ../../nbs/record/07_recorder.ipynb #file-part
 @op_without_state
 def _file_part(self:Recorder, file:str, offset:int, data:memoryview|bytes):
-    "A part of a file has come."
+    "A part of a file has arrived."
     if file not in self._files: raise RecorderError("this file is no longer being sent: choose it again")
     return dict(have=write_part(self._files[file]["path"], offset, data))
 

@@ -110,7 +110,7 @@ def _accept(self:Review, draft:str, text:str, heard:bool=False):
     row = self.drafts.accept(draft, text, heard, **self.row_keys)
     self._decided(draft)
     name = Path(row["audio_path"]).name
-    self._can_undo(f"make a draft of {name} again" if old is None else f"give {name} its old transcript",
+    self._can_undo(f"make a draft of {name} again" if old is None else f"restore the transcript of {name}",
                    accepted=[draft] if old is None else [], edited=old, shown=draft)
     return dict(saved=row["audio_path"], how=row["accepted"])
 
@@ -122,7 +122,7 @@ def _reject(self:Review, draft:str):
         raise RecorderError("this draft was accepted already: undo that, or delete the clip in the recorder")
     self.drafts.reject(draft)
     self._decided(draft)
-    self._can_undo("bring the rejected draft back", rejected=draft, shown=draft)
+    self._can_undo("restore the rejected draft", rejected=draft, shown=draft)
 
 # %% ../../nbs/record/09_review.ipynb #move
 @op

@@ -36,7 +36,7 @@ def utc_now() -> str: # such as "2026-11-22T07:15:00+00:00"
 # %% ../../nbs/record/03_takes.ipynb #read-json
 def read_json(
     path:Path, # a file of ours
-    default:dict, # its content if it does not exist
+    default:dict, # its content if it is missing
 ) -> dict:
     "Read a JSON object, or say what is wrong with the file."
     try: d = strict_json(path.read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ def read_json(
 def editing_json(
     path:Path, # a file of ours
     lock:Path, # lock file that all who change it take
-    **default # its content if it does not exist
+    **default # its content if it is missing
 ): # the object in it, which is written back at the end
     "Change a JSON file that others may be changing too."
     try:
@@ -121,7 +121,7 @@ def is_id(
 
 # %% ../../nbs/record/03_takes.ipynb #shelf
 class TakeFolder:
-    "The takes of one process, in a folder of its own that a lock marks as in use."
+    "The takes of one process, in its own folder, which a lock marks as in use."
     def __init__(self,
         root:Path, # `.recorder/takes` of a dataset
     ):
@@ -237,9 +237,9 @@ def drop(self:TakeFolder,
 @patch
 def set_aside(self:TakeFolder,
     takes, # of `Take`
-    discarded:bool=True, # False brings them back
+    discarded:bool=True, # False restores them
 ):
-    "Discard takes, or bring them back."
+    "Discard takes, or restore them."
     if any(t.id not in self.takes for t in takes):
         raise RecorderError("the take is no longer there; nothing was changed")
     for t in takes: t.discarded = discarded

@@ -283,7 +283,7 @@ def _in_order(self:Uploads,
     if len(items) == len(lines): return [(u, _clean(s)) for u,s in zip(items, lines)]
     if items:
         self.notices.append(
-            f"{t.name}: {counted(len(t.lines), 'line')} for {counted(len(items), 'file')}; write one line a file, "
+            f"{t.name}: {counted(len(t.lines), 'line')} for {counted(len(items), 'file')}; write one line per file, "
                                   "or a name before each line (take1.wav|what is said), or call the .txt like its "
                                   "recording")
     return []

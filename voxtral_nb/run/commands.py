@@ -117,7 +117,8 @@ def _eval_parser() -> Parser:
     "The parser of voxtral-eval."
     p = Parser("voxtral-eval", description=_EVAL_HELP, usage="voxtral-eval MODEL DATA [flags]")
     p.add_argument("model_id", metavar="MODEL", help="A Hub id, a local folder (full model or adapter), or 'tiny'.")
-    p.add_argument("eval_data", metavar="DATA", help="A data.jsonl, a dataset folder, or a Hub dataset id.")
+    p.add_argument("eval_data", metavar="DATA",
+                   help="A folder or list of transcripts in any known format, or a Hub dataset id.")
     p.add_argument("--output", metavar="FILE", default="voxtral-eval.json",
                    help="Where the report goes; an earlier one is replaced. Default: voxtral-eval.json.")
     p.add_argument("--delays", type=int, nargs="+", metavar="MS", default=[],
@@ -290,7 +291,7 @@ def _demo_parser() -> Parser:
     p.add_argument("model", metavar="MODEL",
                    help="A run's folder, the folder of a model or an adapter, a Hub id, or 'tiny'.")
     texts = dict(revision="Branch, tag or commit of a Hub model. Default: its main branch.",
-                 language="Language selected at the start, as ISO 639-1 code. "
+                 language="Language selected at the start, as an ISO 639-1 code. "
                           "Default: the one the model was trained on, or automatic.",
                  title="Title of the page. Default: the model's name.",
                  device="auto, cpu, mps or cuda. Default: auto.",
@@ -301,7 +302,7 @@ def _demo_parser() -> Parser:
                    limit_seconds="Longest recording, in seconds. Default: 120.",
                    limit_megabytes="Largest file, in MB. Default: 20.",
                    limit_queue="Requests that may wait. Default: 16.",
-                   limit_per_minute="Requests of one visitor in a minute; 0 sets no limit. Default: 10.")
+                   limit_per_minute="Requests per visitor and minute; 0: no limit. Default: 10.")
     for n,h in numbers.items(): p.add_argument("--" + n.replace("_", "-"), metavar="N", type=int, help=h)
     p.add_argument("--space-folder", metavar="DIR", help="Write the folder of a Space there, and exit.")
     p.add_argument("--overwrite", action="store_true",
@@ -336,8 +337,9 @@ def voxtral_demo(
     _demo_parser().run(_demo, argv)
 
 # %% ../../nbs/run/04_commands.ipynb #data-convert
-_CONVERT_HELP = """Write speech in another format: a dataset folder, or for another tool. The format of IN is found by
-its content. Parts of long recordings are cut out, or keep their times where the format has them.
+_CONVERT_HELP = """Write speech in another format: a dataset folder, or for another tool. The format of IN is
+detected from its content. Parts of long recordings are cut out, or keep their times where the
+format has them.
 
 examples:
   voxtral-data convert lecture.srt my_speech --language pt
@@ -355,11 +357,11 @@ def _add_convert(
     p.description = _CONVERT_HELP.format("".join(f"\n  {k:<12}{f.about}{'' if f.write else ' (read only)'}" for k,
                                                  f in FORMATS.items()))
     p.add_argument("source", metavar="IN", help="A list of transcripts, or a folder.")
-    p.add_argument("folder", metavar="OUT", help="The folder to make; it must not exist, or be empty.")
+    p.add_argument("folder", metavar="OUT", help="The folder to create; it must be missing or empty.")
     p.add_argument("--format", choices=[k for k,f in FORMATS.items() if f.write], default="dataset", metavar="NAME",
                    help="Format to write. Default: dataset.")
     p.add_argument("--source-format", choices=[*FORMATS], metavar="NAME",
-                   help="Format of IN. Default: found by its content.")
+                   help="Format of IN. Default: detected from its content.")
     names = [replace(config_fields()[k], default=None) for k in ("audio_column", "text_column", "language_column",
                                                                  "speaker_column")]
     language = replace(config_fields()["language"], unset="none")
@@ -446,12 +448,12 @@ _CARE = dict( # subcommand -> (what it does, module, function, flags: name -> (t
               dict(target=(float, "Loudness in LUFS. Default: -23."),
                    peak=(float, "Highest true peak in dBFS. Default: -1."))),
     dedupe=("Leave out duplicate clips.", "care", "dedupe", {}),
-    cut=("Cut clips that are too long at their pauses.", "care", "cut_long",
+    cut=("Split overlong clips at their pauses.", "care", "cut_long",
          dict(max_seconds=(float, "Longest clip, in seconds. Default: 30."),
               pause=(float, "Shortest pause to cut at, in seconds. Default: 0.1."))),
     compress=("Compress the audio.", "care", "compress",
               dict(codec=(("flac", "opus"), "FLAC loses nothing, Opus is smaller. Default: flac."))),
-    pseudonyms=("Replace the names of speakers by pseudonyms.", "privacy", "pseudonyms", {}),
+    pseudonyms=("Replace the names of speakers with pseudonyms.", "privacy", "pseudonyms", {}),
     redact=("Remove personal data from transcripts and sound.", "privacy", "redact",
             dict(names=([], "A name to remove; may be repeated."),
                  unknown_times=(("list", "drop"), "Rows whose words have no times: list them and keep their sound, or "
@@ -474,7 +476,7 @@ def _add_care(
         kept = "IN stays as it is (but see --erase)" if name == "withdraw" else "IN stays as it is"
         p.description = f"{about}\n{kept}: OUT is a new dataset, with a log beside it.\n\nexamples:{more}"
         p.add_argument("source", metavar="IN", help="A dataset folder, or its list of rows.")
-        p.add_argument("folder", metavar="OUT", help="The folder to make; it must not exist, or be empty.")
+        p.add_argument("folder", metavar="OUT", help="The folder to create; it must be missing or empty.")
         for k,(kind,help) in flags.items():
             flag = "--name" if k == "names" else "--" + k.replace("_", "-")
             how = (dict(action="append", metavar="NAME") if kind == [] else
@@ -534,8 +536,8 @@ def _add_retention(
 
 # %% ../../nbs/run/04_commands.ipynb #data-draft
 _DRAFT_HELP = """Transcribe the recordings in a folder into drafts.jsonl, with a confidence for each word. Run it
-again to continue where it stopped; with another model, drafts without a decision are written again.
-Correct drafts in a notebook, with Review("talks").
+again to continue where it stopped; with another model, drafts that are neither accepted nor
+rejected are redone. Correct drafts in a notebook, with Review("talks").
 
 examples:
   voxtral-data draft talks --model-id runs/pt/final-model --language pt
@@ -575,9 +577,9 @@ def _draft(
     print(json.dumps(dict(drafts=len(drafts.rows), left=len(left), accepted=len(drafts.accepted()), unseen=unseen)))
 
 # %% ../../nbs/run/04_commands.ipynb #data-align
-_ALIGN_HELP = """Find when each word ends, for rows without word times: training Voxtral Realtime needs it.
-OUT is a new dataset with `words`, and for each row the method and a confidence. Run it again to
-continue where it stopped.
+_ALIGN_HELP = """Find when each word ends, for rows without word times; training Voxtral Realtime needs these
+times. OUT is a new dataset with `words` and, for each row, the method and a confidence. After an
+interruption, run it again: times that were already found are cached.
 
 examples:
   voxtral-data align my_speech my_speech-timed --model-id mistralai/Voxtral-Mini-4B-Realtime-2602
@@ -590,7 +592,7 @@ def _add_align(
     "Add the flags of voxtral-data align."
     p.description, fields = _ALIGN_HELP, config_fields()
     p.add_argument("source", metavar="IN", help="A dataset folder, or its list of rows.")
-    p.add_argument("folder", metavar="OUT", help="The folder to make; it must not exist, or be empty.")
+    p.add_argument("folder", metavar="OUT", help="The folder to create; it must be missing or empty.")
     p.add_argument("--model-id", metavar="MODEL", help="The Voxtral Realtime that aligns: a Hub id or a folder, or "
                    "'tiny-realtime'. Needed for 'self'.")
     p.add_argument("--delay-ms", type=int, metavar="MS", help="The delay at which the model of 'self' listens, a "
@@ -674,7 +676,7 @@ def _run_parser() -> Parser:
     known = "\n".join(textwrap.fill(notebook_summary(n), 98, initial_indent=f"  {n:<{wide}}",
                                     subsequent_indent=" "*(wide + 2))
                       for n in notebooks())
-    text = f"""Run a run notebook headless; the executed notebook is kept in its --output-dir.
+    text = f"""Run a run notebook headless; the executed notebook is saved in its --output-dir.
 
 notebooks:
 {known}
@@ -684,7 +686,7 @@ examples:
   voxtral-run train_lora --help
       the parameters of this notebook
   voxtral-run my_notebook.ipynb --n 3
-      a notebook of your own, with a cell tagged 'parameters'"""
+      your own notebook, with a cell tagged 'parameters'"""
     p = Parser("voxtral-run", description=text, usage="voxtral-run NOTEBOOK [flags]")
     p.add_argument("notebook", metavar="NOTEBOOK", help="Name of a run notebook, or the path of an .ipynb.")
     return p

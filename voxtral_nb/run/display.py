@@ -25,7 +25,7 @@ def data_table(
 def show_errors(
     reports:dict, # name of model -> EvalReport
 ): # matplotlib Figure
-    "The share of clips whose error rate is at most so much, a line for each model."
+    "The share of clips whose error rate is at most this much, a line for each model."
     import matplotlib.pyplot as plt, numpy as np
     fig, ax = plt.subplots(figsize=(7, 2.2), layout="constrained")
     for name,r in reports.items():

@@ -228,7 +228,7 @@ def _check_browser():
         yield (f"{text}; JupyterLab's extensions for widgets are missing: the recorder does not show", "problem",
                f"pip install --force-reinstall {' '.join(lost)}, then reload the page")
     else: yield (f"{text}; JupyterLab is not installed here", "note",
-                 f"where it runs, it needs {' and '.join(lost)}; Colab and VS Code bring their own")
+                 f"where it runs, it needs {' and '.join(lost)}; Colab and VS Code have their own")
 
 # %% ../../nbs/run/05_doctor.ipynb #check-hub
 def _check_hub(

@@ -53,7 +53,7 @@ def _find_notebook(
     near = difflib.get_close_matches(str(name), known, 1, .5)
     guess = f"did you mean {near[0]!r}? " if near else ""
     raise NotebookError(
-        f"there is no run notebook {str(name)!r}; {guess}there are: {', '.join(known)}; or give the path of an .ipynb")
+        f"there is no run notebook {str(name)!r}; {guess}available: {', '.join(known)}; or give the path of an .ipynb")
 
 # %% ../../nbs/run/01_notebooks.ipynb #notebook-cells
 def _cells(
@@ -79,7 +79,7 @@ class Parameter:
     "One parameter of a run notebook."
     name:str # as assigned in the parameters cell
     default:object # value assigned there
-    help:str # comment behind it
+    help:str # comment after it
 
 def _parameters_cell(
     path:Path, # notebook file
@@ -132,7 +132,7 @@ def refuse_secrets(
     for k,v in params.items():
         if _SECRET_NAME.search(k) or holds_token(repr(v)):
             raise NotebookError(
-                f"{k}: this looks like a token or a password, and parameters are kept in files that others read; "
+                f"{k}: this looks like a token or a password, and parameters are saved in files that others read; "
                 "set the environment variable HF_TOKEN instead, or log in once with `hf auth login`")
 
 # %% ../../nbs/run/01_notebooks.ipynb #check-value
@@ -431,7 +431,7 @@ def run_notebook(
         raise NotebookError(f"{path.stem} has no parameter 'output_dir', the folder in which its result is looked for")
     given = {k: p.default for k,p in known.items()} | params
     folder = Path(given["output_dir"])
-    if given.get("resume") == "new" and (free := next_run_folder(folder)) != folder: # the notebook is kept there too
+    if given.get("resume") == "new" and (free := next_run_folder(folder)) != folder: # the notebook is saved there too
         print(f"{folder} holds another run; this one is in {free}")
         folder, params = free, params | dict(output_dir=str(free))
     try: folder.mkdir(parents=True, exist_ok=True)

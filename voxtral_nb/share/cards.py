@@ -92,7 +92,7 @@ def card_template(
 ) -> Path: # copy it, edit the copy, and give it as `template`
     "The template of a card."
     if kind not in ("model", "dataset", "space"):
-        raise CardError(f"there is no card for a {kind!r}; there are 'model', 'dataset' and 'space'")
+        raise CardError(f"there is no card for a {kind!r}; available: 'model', 'dataset', 'space'")
     return _TEMPLATES/f"{kind}.md"
 
 # %% ../../nbs/share/01_cards.ipynb #parse-front
@@ -255,7 +255,7 @@ def _read_training(
 # %% ../../nbs/share/01_cards.ipynb #read-model
 def _read_model(
     folder:Path, # final-model or best-model
-    go_on:str, # what to do if it is not there
+    go_on:str, # what to do if it is missing
 ) -> tuple: # adapter_config.json or None, window in seconds, family
     "What kind of model `folder` holds; it must be complete."
     from voxtral_nb.model.family import family_of
@@ -353,7 +353,7 @@ def _with_passed(
     record:dict, # of a run
     stream:dict|None, # what the run read from its stream; None: it trained on a dataset
 ) -> dict: # the record
-    "Replace the first clips by what was read from the stream."
+    "Replace the first clips with what was read from the stream."
     if not stream: return record
     train = {k: record["data"]["train"][k] for k in ("source", "fingerprint")}
     train |= {k: stream[k] for k in ("clips", "hours", "languages", "skipped", "sources")}
@@ -388,7 +388,7 @@ def check_weights(
     if (known := run.results.get("weights")) is None:
         return log(f"{run.run_dir}: its results name no weights, as an earlier version wrote them; nothing shows that "
                    f"{run.model_dir.name} is what was measured")
-    named, again = known.get(run.weights), "continue it with resume='auto', which writes its results anew"
+    named, again = known.get(run.weights), "continue it with resume='auto', which writes its results again"
     if named is None:
         raise CardError(f"the results in {run.run_dir} are not about {run.model_dir.name}: the run was stopped at step "
                         f"{run.results['steps']}, before it had one; {again}, or use the other model")

@@ -370,7 +370,7 @@ def _named(
             raise DemoError(
                 f"examples[{i}]: {one_line(repr(o), 100)} names no audio file; give a path, or a dict with 'audio'")
         if odd := sorted(map(str, d.keys() - {"audio", "label", "language"})):
-            raise DemoError(f"examples[{i}]: unknown {', '.join(odd)}; there are audio, label, language")
+            raise DemoError(f"examples[{i}]: unknown {', '.join(odd)}; available: audio, label, language")
         check_language(d.get("language"))
         return d | dict(audio=str(Path(d["audio"]).expanduser()))
     return [one(i, o) for i,o in enumerate(examples)]
@@ -679,7 +679,7 @@ def _check_hardware(hardware:str):
     "Refuse what no Space can have, as far as the installed huggingface_hub knows."
     from huggingface_hub import SpaceHardware
     known = [o.value for o in SpaceHardware]
-    if hardware not in known: raise DemoError(f"hardware {hardware!r} is unknown; there are {', '.join(known)}")
+    if hardware not in known: raise DemoError(f"hardware {hardware!r} is unknown; available: {', '.join(known)}")
 
 # %% ../../nbs/share/03_demo.ipynb #copy-weights
 _MOST = 1e9 # bytes of weights that a Space's own repository may hold
@@ -940,7 +940,7 @@ def _send(
     message:str, # of the commit
     say, # called with lines
 ) -> tuple[str,bool]: # commit of the Space; was it made here?
-    "Bring the files of a Space up to date, in one commit."
+    "Update the files of a Space, in one commit."
     info, plan = _space_plan(api, space, folder, overwrite)
     for o in plan.kept: say(f"{o} was changed on the Space and stays as it is there; overwrite=True replaces it")
     if not plan.write + plan.remove: return info.sha, False
@@ -980,7 +980,7 @@ def _update(
     variables:dict, # name -> value
     say, # called with lines
 ) -> str: # hardware that it has
-    "Bring the settings of a Space up to date; each change restarts it, so only differences are sent."
+    "Update the settings of a Space; each change restarts it, so only differences are sent."
     name, now = info.id, info.runtime
     has = ask(f"reading the variables of {name}", api, lambda: api.get_space_variables(name))
     for k,v in variables.items():
@@ -1073,7 +1073,7 @@ def _app_client(
     host:str, # address of the app
     token:str|None, # for a private Space
 ): # gradio_client.Client
-    "Connect to a running app. An app sends signs of life every 15 s, so that a longer silence ends the connection."
+    "Connect to a running app. An app sends a heartbeat every 15 s, so a longer silence ends the connection."
     from gradio_client import Client
     return Client(host, token=token, verbose=False, download_files=False, analytics_enabled=False,
                   httpx_kwargs=dict(timeout=_SILENT))
@@ -1102,7 +1102,7 @@ def _build_again(api, space:str, say):
     "Start a Space that failed and gets no new files: what failed may have been the network, or a package's server."
     stage = ask(f"looking at the Space {space}", api, lambda: api.get_space_runtime(space)).stage
     if (stage := getattr(stage, "value", str(stage))) not in ("BUILD_ERROR", "RUNTIME_ERROR"): return
-    say(f"it failed before ({stage}): it is built again")
+    say(f"the Space had failed ({stage}): rebuilding it")
     ask(f"restarting the Space {space}", api, lambda: api.restart_space(space, factory_reboot=True))
 
 # %% ../../nbs/share/03_demo.ipynb #wait-for
@@ -1208,7 +1208,7 @@ def deploy_demo(
     verbose:bool=True, # print what is done
     **page, # title, language, license, template: see `space_folder`
 ) -> Deployment:
-    "Deploy a demo as a Space, or bring an existing one up to date."
+    "Deploy a demo as a Space, or update an existing one."
     say = print if verbose else lambda line: None
     if hardware != "auto": _check_hardware(hardware)
     api, variables = hub_client(api), _checked_variables(variables)

@@ -40,14 +40,14 @@ class Speech:
         number:int, # of the part, from 0
         data:bytes, # 16-bit samples
     ):
-        "A part has come; one that came before changes nothing."
+        "A part has arrived; one that arrived before changes nothing."
         with self.changed:
             if self.done or number < self.next or number in self.parts: return
             self.parts[number], self.received = bytes(data), self.received + len(data)//2
             self.changed.notify_all()
 
     def end(self,
-        total:int|None=None, # parts in all; None: those that have come without a gap
+        total:int|None=None, # parts in all; None: those that have arrived without a gap
     ):
         "Nothing more will be said."
         with self.changed:
@@ -110,14 +110,14 @@ class Live(Answering):
         delay_ms:float|None=None, # from the end of a word to its first token; None: that of the model's run, else 480
         longest:float=900, # speech ends by itself after this many seconds, which limits how much may wait to be read
         title:str|None=None, # name of the model on the page
-        turn=None, # lock that is held while the model reads; None: one of its own
+        turn=None, # lock that is held while the model reads; None: a new one
     ):
         super().__init__()
         if delay_ms is None: delay_ms = (isinstance(model, (str, Path)) and run_delay(model)) or 480
         if longest <= 0: raise RecorderError(f"longest={longest} is not allowed; allowed: more than 0 seconds")
         self.title, self.longest, self.turn = title or _name(model), longest, turn or threading.Lock()
         if isinstance(model, (str, Path)):
-            if processor is not None: raise RecorderError("a folder or Hub id brings its own processor: leave it out")
+            if processor is not None: raise RecorderError("a folder or Hub id has its own processor: omit processor=")
             model, processor = load_voxtral(model)
         elif processor is None: raise RecorderError("give the processor of the loaded model too")
         self.model, self.processor, self.layout = model, processor, StreamLayout.of(processor)
@@ -233,7 +233,7 @@ def _end(self:Live, take:str, total:int): # total: parts in all
 # %% ../../nbs/share/04_live.ipynb #clear
 @op
 def _clear(self:Live):
-    "Begin anew."
+    "Start again."
     for o in self._speech.values(): o.done = True
     self._speech = {}
     self.changed.notify_all()

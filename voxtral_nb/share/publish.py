@@ -105,7 +105,7 @@ def _without_names(
     return {**d, "config": config, "command": None, "data": data}
 
 # %% ../../nbs/share/02_publish.ipynb #base
-_SHIPPED = "/voxtral_nb/assets/" # `load_voxtral` takes the model of its own installation for what lies here
+_SHIPPED = "/voxtral_nb/assets/" # `load_voxtral` uses the model of the local installation for what lies here
 _NAME_BASE = "name {} (base='user/name')"
 _OR_MERGE = "or publish the full model (merge=True)"
 
@@ -355,11 +355,12 @@ def _eval_rows(
     if measured_rates(run) is None: return [], [], 0
     try: speech = run_data(run.config, verbose=False)[1]
     except (VoxtralNBError, OSError) as e:
-        raise PublishError(f"the evaluation clips are needed to verify, but {e}; go where the run was started, or "
+        raise PublishError(f"the evaluation clips are needed to verify, but {e}; "
+                           "run this in the folder where the run was started, or "
                            "skip verification (verify=False)") from None
     if speech is None or speech.fingerprint != run.data["eval"]["fingerprint"]:
         raise PublishError("the evaluation data is not what it was when the run was measured, so nothing can be "
-                           "compared; bring it back, or skip verification (verify=False)")
+                           "compared; restore it, or skip verification (verify=False)")
     ds, n = speech.dataset, len(speech.dataset)
     ids = list(range(n)) if most is None or most >= n else np.linspace(0, n-1, most).round().astype(int).tolist()
     def audio(i):
@@ -370,7 +371,7 @@ def _eval_rows(
     return [dict(audio=audio(i), **{k: ds[i][k] for k in ("text", "language", "duration")}) for i in ids], ids, n
 
 # %% ../../nbs/share/02_publish.ipynb #verify-claim
-def _keywords_of(run) -> list: # with a rate of their own in the run's figures
+def _keywords_of(run) -> list: # with their own rate in the run's figures
     return [] if run.after is None else [*run.after.rules.get("keywords", ())]
 
 def _claim(
@@ -560,7 +561,7 @@ def _proved(
 # %% ../../nbs/share/02_publish.ipynb #publish-model
 def publish_model(
     run_dir:str|Path, # folder of a finished run
-    repo:str|None=None, # "user/name", or "name" of your own; None: the name of the run's folder
+    repo:str|None=None, # "user/name", or "name" for your own account; None: the name of the run's folder
     *,
     weights:str="final", # "final" or "best": which of the run's models
     merge:bool=False, # merge the adapter into its base, and publish the full model
@@ -669,7 +670,7 @@ def _published_rows(
         raise PublishError(f"row {i} of {ds.jsonl} is a part of a longer file: cut it out first (voxtral-data convert)")
     if gone := [k for k in columns if all(r.get(k) is None for r in rows)]:
         raise PublishError(
-            f"no row has a column {gone[0]}; there are: {', '.join(sorted({k for r in rows for k in r}))}")
+            f"no row has a column {gone[0]}; available: {', '.join(sorted({k for r in rows for k in r}))}")
     who, left = _speakers(rows), {}
     keys = [k for k in (*_COLUMNS, *columns) if any(r.get(k) is not None for r in rows)]
     for i,r in enumerate(rows):
@@ -686,7 +687,7 @@ def _published_rows(
     more = sorted(k for k,v in left.items() if v and k not in ("audio_path", "sha256") and k not in keys)
     if verbose and more: print(f"columns that are not uploaded: {', '.join(more)} (columns= publishes them)")
     if verbose and (made := sum(k != v for k,v in who.items())):
-        print(f"{counted(made, 'speaker name')} that did not come from the recorder: replaced by numbers")
+        print(f"{counted(made, 'speaker name')} that did not come from the recorder: replaced with numbers")
     return out
 
 # %% ../../nbs/share/02_publish.ipynb #file-name
@@ -756,7 +757,7 @@ _PARQUET_CONFIG = [dict(config_name="default", data_files=[dict(split="train", p
 
 def publish_dataset(
     dataset:SpeechDataset|str|Path, # or its folder
-    repo:str|None=None, # "user/name", or "name" of your own; None: the name of the folder
+    repo:str|None=None, # "user/name", or "name" for your own account; None: the name of the folder
     *,
     format:str="files", # "files": audio and metadata.jsonl; "parquet"
     columns:tuple=(), # further keys of the rows to publish

@@ -348,7 +348,7 @@ def token(self:FakeHub,
     can:dict|None=None, # fineGrained only: {"me": "read", "me/model": "write", "datasets/me/x": "write"}
 ) -> str: # a token for this Hub: give it as HF_TOKEN or to `hub.api`
     "A new token, of the shape that the Hub's have."
-    if role not in _ROLES: raise TestingError(f"role={role!r}: there are {', '.join(_ROLES)}")
+    if role not in _ROLES: raise TestingError(f"role={role!r} is unknown; available: {', '.join(_ROLES)}")
     if can and role != "fineGrained":
         raise TestingError('`can` is for role="fineGrained"; the other roles reach everything that is the user\'s')
     res = "hf_" + hashlib.sha256(f"{name} {role} {len(self._tokens)}".encode()).hexdigest()[:34]
@@ -481,7 +481,7 @@ def files(self:FakeHub,
 def env(self:FakeHub,
     **extra # further environment variables, such as HF_TOKEN
 ) -> dict: # an environment for a subprocess that knows only this Hub
-    "Environment variables that point a subprocess at this Hub, with a cache of its own, no token, and no way out."
+    "Environment variables that point a subprocess at this Hub, with its own cache, no token, and no way out."
     drop = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
             "HF_DATASETS_OFFLINE", "HF_HUB_CACHE",
             "HF_DATASETS_CACHE", "ALL_PROXY", "all_proxy", "SSL_CERT_FILE"}
@@ -1061,7 +1061,7 @@ def plan(self:FakeSpace,
 ) -> FakeSpace: # itself
     "Say what the next builds of this Space come to."
     for s in stages:
-        if s not in _ALL_STAGES: raise TestingError(f"no such stage: {s}; there are {', '.join(sorted(_ALL_STAGES))}")
+        if s not in _ALL_STAGES: raise TestingError(f"no such stage: {s}; available: {', '.join(sorted(_ALL_STAGES))}")
     self.stages,self.build_log,self.run_log,self.error,self._at = stages or _STAGES,build_log,run_log,error,0
     return self
 

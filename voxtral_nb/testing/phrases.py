@@ -114,7 +114,7 @@ def phrase_problems(
 
 # %% ../../nbs/testing/03_phrases.ipynb #phonemes
 def clauses(
-    text:str, # one sentence, or many, one a line
+    text:str, # one sentence, or many, one per line
     language:str, # ISO 639-1 code
 ) -> list[list[str]]: # phonemes in IPA, without stress, of each stretch between two pauses
     "What espeak-ng reads `text` with."
@@ -128,7 +128,7 @@ def clauses(
     return [[o for o in re.split(r"[_\s]+", line) if o] for line in ipa.splitlines()]
 
 def sounds(
-    text:str, # one sentence, or many, one a line
+    text:str, # one sentence, or many, one per line
     language:str, # ISO 639-1 code
 ) -> Counter: # phonemes, and pairs of those that follow each other, with how often they are heard
     "Count what is heard in `text`."
@@ -140,7 +140,7 @@ def reading_order(
     language:str, # ISO 639-1 code
     given:list[str]=(), # sentences that are read before them
 ) -> list[str]: # `new`, those with many new sounds first
-    "Order sentences by the phonemes and pairs that they bring; each counts less the more often it came."
+    "Order sentences by the phonemes and pairs that they add; each counts less the more often it came."
     heard = Counter(u for t in given for u in sounds(t, language))
     units, left, order = {t: sounds(t, language) for t in new}, list(new), []
     while left:

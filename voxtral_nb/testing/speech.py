@@ -124,7 +124,7 @@ def write_test_audio(
     channels:int=1, # the samples are repeated on each channel
     subtype:str|None=None, # of soundfile, such as "PCM_24", "FLOAT", "ULAW"; None: the usual one of the format
 ) -> Path: # the file
-    "Write `x` as an audio file of the kind that people bring."
+    "Write `x` as an audio file of the kind that people have."
     import soundfile as sf
     path = Path(path)
     if path.suffix.lower() not in _FORMATS: raise TestingError(f"{path.name}: write one of {' '.join(_FORMATS)}")

@@ -41,7 +41,7 @@ def _is_write_error(
 def _sync_to_disk(
     folder:Path, # folder whose files must survive a power cut
 ):
-    "Flush every file in `folder` to disk, readable by whoever can read the folder."
+    "Flush every file in `folder` to disk, readable by all who can read the folder."
     mode = folder.stat().st_mode & 0o666
     for p in folder.rglob("*"):
         if not p.is_file(): continue

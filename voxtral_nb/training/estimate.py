@@ -456,7 +456,7 @@ def clip_flops(
     cfg:RunConfig, # the run
     seconds:float=10, # length of a clip
     all_logits:bool=False, # compute them at every position, as the model's own loss does?
-    shape:BatchShape|None=None, # of the batch; None: of clips of so many `seconds`, one a row
+    shape:BatchShape|None=None, # of the batch; None: of clips of this many `seconds`, one a row
 ) -> float: # floating-point operations of a row in a step, forward and backward
     "Count the arithmetic of a run on tensors without data."
     from torch._subclasses.fake_tensor import FakeTensorMode

@@ -140,7 +140,7 @@ def _next(self:LiveClips) -> dict:
 def passed(self:LiveClips,
     place:dict, # of the last clip trained on
 ):
-    "Note how far training has come: a new worker process starts there."
+    "Note how far training has got: a new worker process starts there."
     self.start = place
 
 @patch

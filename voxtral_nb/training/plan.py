@@ -110,7 +110,7 @@ def _fit_text(
 # %% ../../nbs/training/06_plan.ipynb #dry-run-class
 @dataclass(frozen=True)
 class DryRun:
-    "What a run would take. Nothing of the dry run was kept."
+    "What a run would take. Nothing of the dry run was saved."
     clips:int # to train on
     hours:float # of training audio
     eval_clips:int # to evaluate on

@@ -193,7 +193,7 @@ class VoxtralTrainer(transformers.Trainer):
 # %% ../../nbs/training/05_trainer.ipynb #parts
 def part_overhead(
     device:torch.device, # of the model
-) -> int: # tokens that it computes in the time that a part costs beside its own
+) -> int: # fixed cost of a part, as a number of tokens
     "What another part of a step costs: dispatch on a CPU, launches on a GPU (an estimate for the 3B model)."
     return 32 if device.type == "cpu" else 256
 
@@ -509,7 +509,8 @@ def _read_place(
     if ckpt is None: return None
     file = ckpt/_place_file(int(os.environ.get("RANK", 0)) if rank is None else rank)
     with _naming_damage(ckpt, file.name):
-        if not file.exists(): raise ValueError("the file is missing; was the run made with as many processes?")
+        if not file.exists():
+            raise ValueError("the file is missing; was the run started with as many processes as now?")
         return strict_json(file.read_text(encoding="utf-8"))
 
 
@@ -780,7 +781,7 @@ def pick_tokens(
     if cfg.batch_tokens == 0: return None
     if cfg.batch_tokens:
         if (n := lengths[longest]) <= cfg.batch_tokens: return cfg.batch_tokens
-        raise RunError(f"batch_tokens={cfg.batch_tokens} is less than one clip: {n} tokens are the longest (row "
+        raise RunError(f"batch_tokens={cfg.batch_tokens} is less than one clip: the longest has {n} tokens (row "
                        f"{longest}). Set batch_tokens={n} or more, or max_seconds to leave out long clips")
     size, free = cfg.step_clips, free_memory(next(model.parameters()).device)
     most = size*lengths[longest]
@@ -916,7 +917,7 @@ def memory_advice(
 def fewer_tokens(
     tokens:int|None, # at once
     lengths:list[int], # of all rows
-) -> int|None: # about half as many; None: a clip is the least
+) -> int|None: # about half of them; None: a clip is the least
     "What to try next if `tokens` do not fit."
     longest = max(lengths)
     return max(longest, tokens//2) if tokens and tokens > longest else None
@@ -1034,10 +1035,10 @@ def train(
     cfg = with_verified_silence(cfg, model, processor, train_ds, log)
     if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     for k,o in zip(("train", "eval"), data): log(f"{k}: {o}", verbose=False)
-    read_keywords(cfg.keywords) # a missing file,
-    Augmentation.of(cfg) # a folder that cannot be used, and
-    # an impossible cache is refused before anything is written
-    if cfg.streaming: log("cache: none for training, where each clip passes once")
+    # before anything is written: a missing keywords file or augmentation folder and an impossible cache are errors
+    read_keywords(cfg.keywords)
+    Augmentation.of(cfg)
+    if cfg.streaming: log("cache: none for training, since each clip passes once")
     rows = train_ds if cfg.streaming else cache_rows(train_ds, model, processor, cfg, log=log, verbose=log.verbose)
     eval_rows = eval_ds and _cached_to_evaluate(cfg, model, processor, eval_ds, epoch_clips(cfg, train_ds), log)
     with _locked_folder(asked, ckpt):

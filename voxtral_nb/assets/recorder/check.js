@@ -61,7 +61,7 @@ function soundVerdict(quiet, voice) { // powers of the room; peaks and powers of
   return [
     room <= ROOM ? { good: true, text: `Room: ${n(room)} dB, quiet enough.` } : { good: false, text: `Room: ${n(room)} dB, more than ${ROOM}. Close the window, switch off fans, or move closer to the microphone.` },
     top >= 0.999 ? { good: false, text: "Voice: it clips. Turn the microphone down, or move away from it." }
-      : over < 15 ? { good: false, text: `Voice: only ${n(Math.max(0, over))} dB above the room. Speak closer to the microphone; see that the right one is chosen and not muted.` }
+      : over < 15 ? { good: false, text: `Voice: only ${n(Math.max(0, over))} dB above the room. Speak closer to the microphone; check that the right one is selected and not muted.` }
       : peak < ZONE[0] ? { good: false, text: `Voice: peaks at ${n(peak)} dB, below the target zone (${ZONE[0]} to ${ZONE[1]}). Speak closer to the microphone, or turn it up.` }
       : peak > ZONE[1] ? { good: false, text: `Voice: peaks at ${n(peak)} dB, above the target zone (${ZONE[0]} to ${ZONE[1]}). Move away from the microphone a little, or turn it down.` }
       : { good: true, text: `Voice: peaks at ${n(peak)} dB, in the target zone.` },

@@ -113,7 +113,7 @@ class Microphone {
     this.take = (this.take || 0) + 1;
     this.node.port.postMessage({ start: this.take });
   }
-  stop(tail) { // the worklet counts the tail in samples; only when nothing has come from it for a second, what is there is the take
+  stop(tail) { // the worklet counts the tail in samples; if nothing arrives from it for a second, the take is what is there
     if (!this.node) return this.finished();
     this.node.port.postMessage({ tail: Math.max(1, Math.round(tail * this.rate)) });
     const look = () => { this.late = setTimeout(() => (now() - this.heardAt < 1000 ? look() : this.finished()), 500); };

@@ -16,7 +16,7 @@ class PromptList {
     this.wrongSaid = h("span", { class: "vx-dim", "data-vx": "wrong-none" });
     this.useWrong = h("button", { type: "button", class: "vx-small", "data-vx": "wrong-add", onclick: () => this.wrong.value && this.said(app.ask("add_wrong", { result: this.wrong.value }), "from the evaluation") }, "Read what it got wrong");
     this.more = h("details", { class: "vx-more", "data-vx": "more-to-read" }, h("summary", {}, "More to read"),
-      h("label", { class: "vx-field" }, h("span", {}, "Paste a text of your own; it is cut into phrases"), this.own),
+      h("label", { class: "vx-field" }, h("span", {}, "Paste your own text; it is cut into phrases"), this.own),
       h("div", { class: "vx-row" }, this.add, h("span", { class: "vx-dim" }, "or load one:"), this.file),
       this.texts,
       h("div", { class: "vx-row" }, this.wrong, this.useWrong, this.wrongSaid));

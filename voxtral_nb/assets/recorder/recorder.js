@@ -45,7 +45,7 @@ class App extends Page {
 
   // -- talking to Python
   wait(seconds) {
-    if (this.kernel.gone && !this.out) for (const o of this.outbox.values()) o.release?.(); // the next view may bring them back
+    if (this.kernel.gone && !this.out) for (const o of this.outbox.values()) o.release?.(); // the next view may restore them
     super.wait(seconds);
   }
   soundOf(bytes, what) { return what.take ? wav(bytes, this.state.takes.find((t) => t.id === what.take)?.rate || 48000) : super.soundOf(bytes); }
@@ -299,7 +299,7 @@ class App extends Page {
     if (reason) this.say(reason, "error");
     this.paint();
   }
-  options() { // switches that most people need once: out of the way, and kept in the folder
+  options() { // switches that most people need once: out of the way, and saved in the folder
     const set = (name) => (e) => this.ask("view", { name, value: e.target.checked });
     this.switches = {};
     const box = (name, text) => h("label", { class: "vx-check" }, (this.switches[name] = h("input", { type: "checkbox", "data-vx": `set-${name}`, onchange: set(name) })), text);
@@ -423,7 +423,7 @@ class App extends Page {
     this.finished.replaceChildren(...[h("p", {}, `All ${s.total} prompts are ${s.skipped ? "recorded or skipped" : "recorded"}: ${clock(s.seconds)} of speech. What next?`),
       s.more ? goOn(`${s.more} more`, "more", () => this.ask("more", {}, "")) : null,
       s.skipped ? goOn(s.skipped === 1 ? "The skipped one" : `The ${s.skipped} skipped ones`, "unskip", () => this.ask("unskip", {}, "")) : null,
-      goOn("A text of your own", "own-next", () => this.prompts.toggle(true, true)), goOn("What a model got wrong", "wrong-next", () => this.prompts.toggle(true, true)),
+      goOn("Your own text", "own-next", () => this.prompts.toggle(true, true)), goOn("What a model got wrong", "wrong-next", () => this.prompts.toggle(true, true)),
       s.clips ? h("p", { class: "vx-dim" }, "Or train on it, in a cell: ", h("code", { "data-vx": "train-next" }, `from voxtral_nb import RunConfig, train; train(RunConfig(train_data=${JSON.stringify(s.path)}))`)) : null].filter(Boolean));
   }
   paintWords() { // what a model hears of the take that is read, or was read last
