@@ -306,7 +306,7 @@ def to_row(
     root:str|None=None, # `os.path.realpath(folder)`, found once for many rows
     **keys # names of foreign keys, as `named_row` takes them
 ) -> dict: # the row under our names, foreign keys after them
-    "Convert a parsed line to our formatat; `ValueError` says why it cannot be used."
+    "Convert a parsed line to our format; `ValueError` says why it cannot be used."
     row = named_row(raw, **keys)
     _check_path(row["audio_path"], folder, own and "audio_path" in raw and not keys.get("audio_key"),
                 root)

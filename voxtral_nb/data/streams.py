@@ -226,7 +226,7 @@ def _checked(
     raw:dict, # as `datasets` streams it
     limits:tuple, # shortest and longest clip, s; None: no limit
 ) -> dict: # a row with `HF_COLUMNS`, perhaps `words`, `source`, `epoch`, and `key`, the hash of its sound
-    "Convert a row to our formatat; `ValueError` says why it cannot be used."
+    "Convert a row to our format; `ValueError` says why it cannot be used."
     s,c,(low,high) = reader.source,reader.columns,limits
     text,language,speaker = (hub_value(reader.features, c[k], raw) for k in ("text", "language", "speaker"))
     check_transcript(text)
