@@ -8,7 +8,7 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/testing/fake_hub.html.md"""
 __all__ = ['HubRequest', 'HubFault', 'FakeHub', 'FakeSpace']
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #imports
-import base64, hashlib, io, json, os, re, shutil, socket, subprocess, sys, tempfile, threading, time
+import base64, hashlib, json, os, re, shutil, socket, subprocess, sys, tempfile, threading, time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase as fnmatch
@@ -302,12 +302,11 @@ class FakeHub:
         models:dict|None=None, # {"user/name": folder} of model repositories
         spaces:dict|None=None, # {"user/name": folder} of Spaces
         free:tuple=(), # accounts without a subscription: they get 402 for Spaces on a CPU
-        part_size:int|None=None, # LFS files above this many bytes are sent in parts of it; None sends each in one piece
     ):
         given = dict(datasets=datasets or {}, models=models or {}, spaces=spaces or {})
         self.repos = {(kind,name): _Repo(kind, name, folder) for kind,d in given.items() for name,folder in d.items()}
-        self.requests,self.free,self.part_size = [],set(free),part_size
-        self._faults,self._tokens,self._tickets,self._moved,self._spaces,self._ticks = [],{},{},{},{},0
+        self.requests,self.free = [],set(free)
+        self._faults,self._tokens,self._tickets,self._spaces,self._ticks = [],{},{},{},0
         self._lock = threading.RLock()
 
     def __enter__(self):
@@ -471,7 +470,7 @@ def files(self:FakeHub,
     revision:str="main", # branch, tag or commit
 ) -> dict: # {path: bytes}
     "What a repository holds, without asking over HTTP."
-    repo = self.repos.get((repo_type+"s", self._moved.get((repo_type+"s",repo_id), repo_id)))
+    repo = self.repos.get((repo_type+"s", repo_id))
     there = ", ".join(f"{k[:-1]} {n}" for k,n in self.repos)
     if repo is None: raise TestingError(f"the fake Hub has no {repo_type} {repo_id}; it has {there or 'none'}")
     return {p: b.path.read_bytes() for p,b in sorted(repo.at(revision).files.items())}
@@ -526,7 +525,7 @@ def api(self:FakeHub,
 @patch
 def _repo(self:FakeHub, h, kind, name, what="read"):
     "The repository, if the request may `read` it, `open` its files or `write` to it."
-    repo,who = self.repos.get((kind, self._moved.get((kind,name), name))),h.user
+    repo,who = self.repos.get((kind, name)),h.user
     mine = repo is not None and who is not None and who.may("read", kind, repo.name)
     if repo is None or repo.private and not mine:
         raise _Refusal(404 if who else 401, "Repository not found" if who else "Invalid username or password.",
@@ -573,11 +572,6 @@ def _whoami(hub, h):
 @_on("GET", "/api/{kind}/{id}/auth-check")
 def _auth_check(hub, h, kind, id):
     hub._repo(h, kind, id, "open")
-    h.reply_json({})
-
-@_on("GET", "/api/{kind}/{id}/auth-check/write")
-def _auth_check_write(hub, h, kind, id):
-    hub._repo(h, kind, id, "write")
     h.reply_json({})
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #card_rules
@@ -672,17 +666,6 @@ def _validate_yaml(hub, h):
 # %% ../../nbs/testing/02_fake_hub.ipynb #read_tree
 def _asked(h, name): return h.query.get(name, ["false"])[0].lower() in ("true", "1")
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #last_change
-def _last_change(repo, rev, path):
-    "The newest commit that changed the file."
-    chain = list(repo.history(rev))
-    oid = lambda c: (b := c.files.get(path)) and b.oid
-    c = next((a for a,b in zip(chain, chain[1:]) if oid(a) != oid(b)), chain[-1])
-    return dict(id=c.sha, title=c.title, date=c.date)
-
-def _expanded(repo, rev, entries):
-    return [{**e, "lastCommit": _last_change(repo, rev, e["path"])} if e["type"] == "file" else e for e in entries]
-
 # %% ../../nbs/testing/02_fake_hub.ipynb #tree
 @_on("GET", "/api/{kind}/{id}/tree/{rev}/{path}")
 @_on("GET", "/api/{kind}/{id}/tree/{rev}")
@@ -690,16 +673,14 @@ def _tree(hub, h, kind, id, rev, path=""):
     repo = hub._repo(h, kind, id)
     found = _entries(repo.at(rev).files, path, _asked(h, "recursive"))
     if path and not found: raise _Refusal(404, f"{path} does not exist on {rev}", "EntryNotFound")
-    h.reply_json(_expanded(repo, rev, found) if _asked(h, "expand") else found)
+    h.reply_json(found)
 
 @_on("POST", "/api/{kind}/{id}/paths-info/{rev}")
 def _paths_info(hub, h, kind, id, rev):
     repo = hub._repo(h, kind, id)
     q = h.data if "json" in (h.headers.get("Content-Type") or "") else parse_qs(h.body.decode())
-    found = [e for e in _entries(repo.at(rev).files, recursive=True)
-             if e["path"].strip("/") in [p.strip("/") for p in q.get("paths", [])]]
-    expand = str(q.get("expand", ["false"])).lower().strip("[]'") in ("true", "1")
-    h.reply_json(_expanded(repo, rev, found) if expand else found)
+    h.reply_json([e for e in _entries(repo.at(rev).files, recursive=True)
+                  if e["path"].strip("/") in [p.strip("/") for p in q.get("paths", [])]])
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #read_info
 def _siblings(files, blobs):
@@ -764,17 +745,6 @@ def _send_file(hub, h, prefix, id, rev, path):
         data = f.read(end + 1 - start)
     h.reply(206, data, {**head, "Content-Range": f"bytes {start}-{end}/{n}"}, "application/octet-stream")
 
-# %% ../../nbs/testing/02_fake_hub.ipynb #history
-def _ref(kind, name, sha): return dict(name=name, ref=f"refs/{kind}/{name}", targetCommit=sha)
-
-@_on("GET", "/api/{kind}/{id}/refs")
-def _refs(hub, h, kind, id):
-    repo = hub._repo(h, kind, id)
-    repo.at()
-    h.reply_json(dict(branches=[_ref("heads", *o) for o in repo.branches.items()],
-                tags=[_ref("tags", *o) for o in repo.tags.items()], converts=[],
-                pullRequests=[]))
-
 # %% ../../nbs/testing/02_fake_hub.ipynb #commits
 @_on("GET", "/api/{kind}/{id}/commits/{rev}")
 def _commits(hub, h, kind, id, rev):
@@ -824,62 +794,12 @@ def _create(hub, h):
             raise _Refusal(409, f"You already created this {kind[:-1]} repo", url=hub._url(kind, name))
         repo = hub.repos[kind,name] = _Repo(kind, name, private=d.get("visibility") == "private"
                                             or bool(d.get("private")), sdk=d.get("sdk"))
-        hub._moved.pop((kind,name), None)
         files = {".gitattributes": _keep(hub._store, _attributes(_LFS + _LFS_DATA*(kind == "datasets")))}
         if kind == "spaces":
             files["README.md"] = _keep(hub._store, _SPACE_README.format(title=d["name"], sdk=d["sdk"]).encode())
         repo.commit("main", files, "initial commit", h.user.name, hub._now())
         if kind == "spaces": hub.space(name)._create(d)
     h.reply_json(dict(url=hub._url(kind, name), name=name, id="0"*24))
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #delete
-@_on("DELETE", "/api/repos/delete")
-def _delete(hub, h):
-    d = h.data
-    kind = d.get("type", "model") + "s"
-    name = f"{d.get('organization') or (h.user.name if h.user else '')}/{d['name']}"
-    repo = hub._repo(h, kind, name, "write")
-    with hub._lock:
-        del hub.repos[kind,repo.name]
-        hub._spaces.pop(repo.name, None) if kind == "spaces" else None
-    h.reply_json({})
-
-@_on("POST", "/api/repos/move")
-def _move(hub, h):
-    d = h.data
-    kind,to = d.get("type", "model") + "s",d["toRepo"]
-    repo = hub._repo(h, kind, d["fromRepo"], "write")
-    hub._may_write(h.user, kind, to)
-    with hub._lock:
-        if (kind,to) in hub.repos: raise _Refusal(409, f"{to} exists already")
-        hub.repos[kind,to] = hub.repos.pop((kind,repo.name))
-        hub._moved = {k: to if v == repo.name and k[0] == kind else v for k,
-                      v in hub._moved.items()} | {(kind,repo.name): to} # the old name leads there
-        hub._moved.pop((kind,to), None)
-        if kind == "spaces":
-            hub._spaces[to] = hub.space(repo.name)
-            hub._spaces.pop(repo.name)
-            hub._spaces[to].name = to
-        repo.name = to
-    h.reply_json({})
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #settings
-@_on("PUT", "/api/{kind}/{id}/settings")
-def _settings(hub, h, kind, id):
-    repo,d = hub._repo(h, kind, id, "write"),h.data
-    if "visibility" in d or "private" in d: repo.private = d.get("visibility") == "private" or bool(d.get("private"))
-    if "gated" in d: repo.gated = d["gated"]
-    h.reply_json(dict(private=repo.private, gated=repo.gated))
-
-@_on("GET", "/api/{kind}")
-def _listing(hub, h, kind):
-    "All that the one who asks may see, by author and name."
-    who,q = h.user,{k: v[0] for k,v in h.query.items()}
-    seen = [r for (k,_),r in sorted(hub.repos.items()) if k == kind and (not r.private or who and who.may("read", k,
-        r.name))]
-    seen = [r for r in seen if q.get("author") in (None, r.name.split("/")[0]) and q.get("search",
-        "").lower() in r.name.lower()]
-    h.reply_json([hub._info(r) for r in seen][:int(q.get("limit", 1000))])
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #preupload
 def _is_text(sample):
@@ -915,49 +835,26 @@ def _lfs_batch(hub, h, prefix, id):
     verify = dict(href=f"{hub.endpoint}/{prefix}{id}.git/info/lfs/objects/verify")
     def one(oid, size):
         if oid in repo.lfs: return dict(oid=oid, size=size) # nothing to do
-        return dict(oid=oid, size=size, actions=dict(upload=hub._upload_action(repo, oid, size), verify=verify))
+        return dict(oid=oid, size=size, actions=dict(upload=hub._upload_action(repo, oid), verify=verify))
     h.reply_json(dict(transfer="basic", objects=[one(o["oid"], o["size"]) for o in h.data["objects"]]))
 
 @patch
-def _upload_action(self:FakeHub, repo, oid, size):
+def _upload_action(self:FakeHub, repo, oid):
     "Where to put a file: an address that needs no token, as signed ones do not."
     with self._lock:
         ticket = str(len(self._tickets))
-        self._tickets[ticket] = (repo, oid, size)
-    base = f"{self.endpoint}/lfs/{repo.kind}/{repo.name}/{oid}"
-    url = f"{base}?ticket={ticket}"
-    if not self.part_size or size <= self.part_size: return dict(href=url)
-    parts = {f"{i+1:05}": f"{url}&part={i+1}" for i in range(-(-size//self.part_size))}
-    return dict(href=f"{base}/complete?ticket={ticket}", header=dict(chunk_size=str(self.part_size), **parts))
+        self._tickets[ticket] = (repo, oid)
+    return dict(href=f"{self.endpoint}/lfs/{repo.kind}/{repo.name}/{oid}?ticket={ticket}")
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #lfs_put
-@patch
-def _ticket(self:FakeHub, h, oid):
-    ticket = h.query.get("ticket", [""])[0]
-    if ticket not in self._tickets or self._tickets[ticket][1] != oid:
-        raise _Refusal(403, "the address of this upload is not valid")
-    return ticket,self._tickets[ticket][0]
-
-@patch
-def _store_lfs(self:FakeHub, repo, oid, stream):
-    b = _keep_lfs(self._store, stream)
-    if b.sha256 != oid: raise _Refusal(400, "The SHA-256 of the upload is not the one that was promised")
-    repo.lfs[oid] = b
-
-# %% ../../nbs/testing/02_fake_hub.ipynb #lfs_put_reply
 @_on("PUT", "/lfs/{kind}/{id}/{oid}")
 def _lfs_put(hub, h, kind, id, oid):
-    ticket,repo = hub._ticket(h, oid)
-    if "part" in h.query: (hub._store/f"part-{ticket}-{int(h.query['part'][0])}").write_bytes(h.body)
-    else: hub._store_lfs(repo, oid, h.stream)
-    h.reply(200, b"", {"ETag": f'"{hashlib.md5(h.body).hexdigest()}"'})
-
-@_on("POST", "/lfs/{kind}/{id}/{oid}/complete")
-def _lfs_complete(hub, h, kind, id, oid):
-    ticket,repo = hub._ticket(h, oid)
-    parts = [hub._store/f"part-{ticket}-{int(p['partNumber'])}" for p in h.data["parts"]]
-    hub._store_lfs(repo, oid, io.BytesIO(b"".join(p.read_bytes() for p in parts if p.exists())))
-    h.reply_json({})
+    repo,promised = hub._tickets.get(h.query.get("ticket", [""])[0], (None, None))
+    if promised != oid: raise _Refusal(403, "the address of this upload is not valid")
+    b = _keep_lfs(hub._store, h.stream)
+    if b.sha256 != oid: raise _Refusal(400, "The SHA-256 of the upload is not the one that was promised")
+    repo.lfs[oid] = b
+    h.reply(200)
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #lfs_verify
 @_on("POST", "/{prefix}{id}.git/info/lfs/objects/verify")
@@ -1049,7 +946,7 @@ def space(self:FakeHub,
     name:str, # "user/name", of a Space that is there or that will be made
 ) -> FakeSpace: # the same object each time
     "What is to become of a Space, and what it was given."
-    with self._lock: return self._spaces.setdefault(self._moved.get(("spaces",name), name), FakeSpace(self, name))
+    with self._lock: return self._spaces.setdefault(name, FakeSpace(self, name))
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #space_plan
 @patch
@@ -1186,7 +1083,7 @@ def _show(space, values, secret):
 
 # %% ../../nbs/testing/02_fake_hub.ipynb #setting
 def _setting(what, secret):
-    "Register the three calls for variables or secrets."
+    "Register the two calls for variables or secrets."
     path = f"/api/spaces/{{id}}/{what}"
     def get(hub, h, id):
         s = hub._my_space(h, id)
@@ -1195,11 +1092,7 @@ def _setting(what, secret):
         s = hub._my_space(h, id)
         s._set(getattr(s, what), h.data)
         h.reply_json(_show(s, getattr(s, what), secret))
-    def drop(hub, h, id):
-        s = hub._my_space(h, id)
-        getattr(s, what).pop(h.data["key"], None)
-        h.reply_json(_show(s, getattr(s, what), secret))
-    for method,f in (("GET", get), ("POST", add), ("DELETE", drop)): _on(method, path)(f)
+    for method,f in (("GET", get), ("POST", add)): _on(method, path)(f)
 
 _setting("variables", False)
 _setting("secrets", True)
