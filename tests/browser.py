@@ -433,6 +433,14 @@ def find(page, css):
     the page whether it has one: in JupyterLab a fifth of Chromium's processor time."""
     return page.locator(f"css:light={css}")
 
+
+def set_theme(page, theme):
+    "JupyterLab's `light` or `dark` theme."
+    page.evaluate("t => window.jupyterapp.commands.execute('apputils:change-theme', { theme: `JupyterLab ${t}` })",
+                  theme.title())
+    find(page, f"body[data-jp-theme-light={str(theme == 'light').lower()}]").wait_for(state="attached")
+
+
 def cell(page, i):
     "Locator of code cell `i`."
     return find(page, ".jp-Notebook .jp-CodeCell").nth(i)

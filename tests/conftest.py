@@ -1,6 +1,7 @@
 """What the tests share. They hold what a notebook cell cannot: processes, the installed wheel, a browser, end to end
 runs."""
 import atexit, gc, json, os, re, shlex, shutil, subprocess, sys, tempfile, time, urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,28 @@ def sh(*args, cwd=None, timeout=1200, env=None, check=False):
         printed = f"{r.stdout[-4000:]}\n{r.stderr[-4000:]}"
         assert r.returncode == 0, f"{' '.join(map(str, args))} ended with {r.returncode}\n{printed}"
     return r
+
+
+@contextmanager
+def small_disk(path, size, needed=True):
+    "A file system of `size` at `path`. Without the right to mount: None, or the test is skipped."
+    path.mkdir(parents=True)
+    mounted = not sh("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path).returncode
+    if needed and not mounted: pytest.skip("no right to mount a small disk")
+    try: yield path if mounted else None
+    finally:
+        if mounted: sh("umount", "-l", path, check=True)
+
+
+def fill(path, leave=0):
+    "Fill the disk that holds `path`, but for `leave` bytes."
+    f = path/"filler"
+    with open(f, "wb", buffering=0) as o:
+        try:
+            while True: o.write(bytes(1 << 14))
+        except OSError: pass
+        o.truncate(max(0, o.tell() - leave))
+    return f
 
 
 warm = Warm()

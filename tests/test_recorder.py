@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 from browser import (MIC_RATE, Proxy, Server, browser, cell, cell_output_text, find, new_notebook, open_notebook,
-                     reconnect, restart_kernel, run_cell, save, screenshot, wait_for, wait_idle)
+                     reconnect, restart_kernel, run_cell, save, screenshot, set_theme, wait_for, wait_idle)
+from conftest import fill, small_disk
 from recorder_page import (HOOKS, RATE, SHELVED, TAIL, Desk, RecorderPage, axe, check_clips, dialogs, heard,
                            no_audio_in, no_errors, rows, speech_wav)
 from voxtral_nb.core.config import RunConfig
@@ -544,9 +545,7 @@ def dress(page, dark):
     "JupyterLab light on a screen, or dark on a telephone."
     page.set_viewport_size(dict(width=390, height=844) if dark else dict(width=1280, height=1000))
     page.emulate_media(color_scheme="dark" if dark else "light")
-    theme = f"JupyterLab {'Dark' if dark else 'Light'}"
-    page.evaluate("t => window.jupyterapp.commands.execute('apputils:change-theme', { theme: t })", theme)
-    find(page, f"body[data-jp-theme-light={str(not dark).lower()}]").wait_for(state="attached")
+    set_theme(page, "dark" if dark else "light")
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
 
 
@@ -708,31 +707,10 @@ def test_hostile_texts(desk, source, tmp_path):
 
 # A disk that takes no more
 
-@contextmanager
-def small_disk(path, size="3m"):
-    "A file system of 3 MB at `path`; without the right to mount, the test is skipped."
-    path.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path],
-                                      capture_output=True).returncode:
-        pytest.skip("no right to mount a small disk")
-    try: yield path
-    finally: subprocess.run(["umount", "-l", path], check=True)
-
-def fill(path, leave=0):
-    "Fill the disk that holds `path`, but for `leave` bytes."
-    f = path/"filler"
-    with open(f, "wb", buffering=0) as o:
-        try:
-            while True: o.write(bytes(1 << 14))
-        except OSError: pass
-        o.truncate(max(0, o.tell() - leave))
-    return f
-
-
 def test_full_disk(desk, source):
     """A message that says what to do; the take stays in the browser, and Retry works once there is room. The same when
     keeping."""
-    with small_disk(desk.server.folder/"full") as disk:
+    with small_disk(desk.server.folder/"full", "3m") as disk:
         rec = desk.open(folder="full/voice")
         seconds = rec.record(2)
         long = {rec.keep(): seconds}

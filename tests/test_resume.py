@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import sh, warm
+from conftest import sh, small_disk, warm
 from voxtral_nb.training.checkpoints import checkpoint_problem, checkpoints
 
 # argv: output folder, resume, what to do, at which step, steps of the run, steps between evaluations
@@ -129,12 +129,7 @@ def test_ctrl_c(whole, tmp_path, what, at, steps):
 def test_full_disk(whole, tmp_path):
     """A file system of 3 MB: the run ends with one clear message, and the checkpoint before is whole; with more room it
     goes on."""
-    disk = tmp_path/"disk"
-    disk.mkdir()
-    size = lambda n, how="rw": ["mount", "-t", "tmpfs", "-o", f"{how},size={n}", "tmpfs", disk]
-    if sh(*size("3m")).returncode:
-        pytest.skip("needs the right to mount a tmpfs; the notebook of the trainer tests a full disk without it")
-    try:
+    with small_disk(tmp_path/"disk", "3m") as disk:
         r = run(disk/"run", check=False)
         assert r.returncode == 1
         assert "RunError" in r.stderr
@@ -143,10 +138,9 @@ def test_full_disk(whole, tmp_path):
         left = checkpoints(disk/"run")
         assert left and not any(checkpoint_problem(p) for p in left)
         assert not (disk/"run"/"final-model").exists()
-        sh(*size("30m", "remount"), check=True)
+        sh("mount", "-o", "remount,size=30m", disk, check=True)
         assert run(disk/"run", resume="auto").stdout.splitlines()[-1] == "done 6"
         assert curve(disk/"run") == curve(whole)
-    finally: sh("umount", disk, check=True)
 
 
 REALTIME = """

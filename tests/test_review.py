@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from browser import Server, browser, find, new_notebook, screenshot, wait_for
+from browser import Server, browser, new_notebook, screenshot, set_theme, wait_for
 from recorder_page import axe, no_audio_in, no_errors, open_recorder, rows
 from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.data.audio import write_wav
@@ -100,12 +100,9 @@ def test_look(desk):
     for width in (390, 1400): # the next test has the page as it was, wide and light
         rev.page.set_viewport_size(dict(width=width, height=900))
         if width == 390: rev.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-        for theme in ("Dark", "Light"):
-            rev.page.evaluate("t => window.jupyterapp.commands.execute('apputils:change-theme', { theme: t })",
-                              f"JupyterLab {theme}")
-            light = str(theme == "Light").lower()
-            find(rev.page, f"body[data-jp-theme-light={light}]").wait_for(state="attached")
+        for theme in ("dark", "light"):
+            set_theme(rev.page, theme)
             time.sleep(.5)
-            screenshot(rev.root, f"review-{width}-{theme.lower()}")
+            screenshot(rev.root, f"review-{width}-{theme}")
             assert rev.root.evaluate("(e) => e.scrollWidth <= e.clientWidth + 1"), (width, theme)
             assert axe(rev.root) == [], (width, theme)

@@ -4,7 +4,7 @@ import json, time
 from contextlib import ExitStack
 
 import pytest
-from browser import Server, browser, find, read_notebook, reload, restart_kernel, save, wait_for
+from browser import Server, browser, read_notebook, reload, restart_kernel, save, set_theme, wait_for
 from recorder_page import RecorderPage, no_errors, rows, speech_wav
 from studio_page import STEPS, LabStudio
 from voxtral_nb.core.config import config_fields
@@ -46,10 +46,7 @@ def test_from_a_language_to_a_demo(lab, hub, tmp_path):
         with ExitStack() as pages: space(s, hub, pages)
         s.page.evaluate("window.jupyterapp.shell.collapseLeft()")
         for theme, width in (("light", 390), ("dark", 1400)):
-            name = f"JupyterLab {theme.title()}"
-            s.page.evaluate(f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: '{name}'}})")
-            light = str(theme == "light").lower()
-            find(s.page, f"body[data-jp-theme-light={light}]").wait_for(state="attached")
+            set_theme(s.page, theme)
             s.page.set_viewport_size(dict(width=width, height=1400))
             for step in STEPS: s.go(step).look(f"{step.lower().replace(' ', '_')}_{theme}_{width}")
         save(s.page)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from browser import Proxy, browser, wait_for
-from conftest import sh
+from conftest import fill, sh, small_disk
 from recorder_page import no_errors, speech_wav
 from studio_page import Tab, TabRecorder
 from voxtral_nb.core.assets import sample_speech
@@ -38,14 +38,10 @@ def tab(tmp_path_factory, hub, net):
     "A server without a token for the Hub; `full` lies on a disk of 1 MB."
     home = tmp_path_factory.mktemp("tab")
     env = hub.env(VOXTRAL_NB_HISTORY=str(home/"history.jsonl"), HF_ENDPOINT=net.url)
-    (disk := home/"projects"/"disk").mkdir(parents=True)
-    mounted = not sh("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk).returncode
-    try:
-        with Tab(home/"projects", "voice", "other", "bad", "disk/full", env=env) as o:
-            o.disk, o.home = disk if mounted else None, Path(env["HF_HOME"])
-            yield o
-    finally:
-        if mounted: sh("umount", "-l", disk, check=True)
+    with (small_disk(home/"projects"/"disk", "1m", needed=False) as disk,
+          Tab(home/"projects", "voice", "other", "bad", "disk/full", env=env) as o):
+        o.disk, o.home = disk, Path(env["HF_HOME"])
+        yield o
 
 
 @pytest.fixture(autouse=True)
@@ -111,14 +107,10 @@ def test_a_folder_that_goes_wrong_while_it_is_open(tab, tmp_path, capsys):
 
 def full_disk(tab, context):
     "A disk without space, then one that may only be read."
-    s, fill = tab.open(context, 3), tab.disk/"fill"
-    with open(fill, "wb", buffering=0) as f:
-        try:
-            while True: f.write(bytes(4096))
-        except OSError: pass
+    s, filler = tab.open(context, 3), fill(tab.disk)
     s.root.locator("#vs-language").select_option("en")
     s.says("could not be saved (No space left on device)")
-    fill.unlink()
+    filler.unlink()
     s.root.locator("#vs-language").select_option("pt")
     wait_for(lambda: Project(tab.disk/"full").choices.get("language") == "pt", "the language to be saved")
     s.page.close(run_before_unload=True)
