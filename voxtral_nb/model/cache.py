@@ -326,22 +326,6 @@ def _sweep(self:FeatureStore):
         with suppress(OSError):
             if not p.with_suffix(".bin").exists(): p.unlink(missing_ok=True)
 
-# %% ../../nbs/model/06_cache.ipynb #check
-@patch
-def check(self:FeatureStore,
-    keys=None, # to check, missing ones are skipped; None: all
-) -> list[str]: # damaged ones, now removed from the store
-    "Verify the checksums of entries."
-    places = {k: self.places[k] for k in (self.places if keys is None else set(keys)) if k in self.places}
-    bad = []
-    for k,p in sorted(places.items(), key=lambda o: (o[1].shard, o[1].offset)):
-        try: self.reader.raw(p)
-        except CacheError: bad.append(k)
-    for k in bad:
-        self.problems[self.places[k].shard] = f"{self.places[k].shard}.bin is damaged"
-        del self.places[k]
-    return bad
-
 # %% ../../nbs/model/06_cache.ipynb #kept
 @dataclass(frozen=True)
 class _FeatureSpec:
