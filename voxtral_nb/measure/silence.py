@@ -16,12 +16,12 @@ import numpy as np, torch
 from ..core.memory import explain_memory
 from ..core.words import counted
 from ..data.audio import read_audio
-from .evaluation import evaluation_mode, pick_clips
+from .evaluation import pick_clips
 from ..model.collator import VoxtralDataCollator
 from ..model.decoding import adapter_merged, decode
 from ..model.family import family_of
 from ..model.models import base_voxtral, is_slow
-from ..model.prepare import encode_audio
+from ..model.prepare import encode_audio, evaluation_mode
 
 # %% ../../nbs/measure/04_silence.ipynb #silence-check
 SILENCE_LIMIT = .1 # nats a token by which the loss may differ; or this share of it, if that is more

@@ -30,7 +30,7 @@ from ..core.config import RunConfig, VoxtralNBError
 from ..core.memory import explain_memory, usable_cores
 from ..core.files import atomic_write, clear_temporary, lock_file, sync_folder
 from .models import base_voxtral, pick_device, pick_dtype
-from .prepare import encode_audio
+from .prepare import encode_audio, evaluation_mode
 
 # %% ../../nbs/model/06_cache.ipynb #error
 class CacheError(VoxtralNBError, RuntimeError):
@@ -397,19 +397,6 @@ def _settings(
                     attention=tower.config._attn_implementation,
                     device=next(tower.parameters()).device.type, silence=kept.collate.silence)
 
-# %% ../../nbs/model/06_cache.ipynb #frozen
-@contextmanager
-def _inference_mode(
-    *modules, # to use without training
-):
-    "Evaluation mode without gradients; afterwards each module gets its mode back."
-    was = [(m, m.training) for module in modules for m in module.modules()]
-    for m in modules: m.eval()
-    try:
-        with torch.no_grad(): yield
-    finally:
-        for m,t in was: m.training = t
-
 # %% ../../nbs/model/06_cache.ipynb #encoder
 class _Encoder:
     "Compute entries from mels."
@@ -430,7 +417,7 @@ class _Encoder:
         kept = [collate.kept_audio(o.samples) for o in clips]
         audio = {k: v.to(self.device) for k,v in collate.audio_inputs(clips, kept).items()}
         autocast = torch.autocast(self.device.type, self.kept.dtype) if lower else nullcontext()
-        with _inference_mode(self.tower, self.projector), autocast:
+        with evaluation_mode(self.tower, self.projector), autocast:
             x = encode_audio(self.model, audio)
             if self.kept.level == "embeds": x = self.projector(x)
         return list(x.to(self.kept.dtype).cpu().split([len(o) for o in kept]))
