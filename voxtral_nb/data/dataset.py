@@ -8,9 +8,9 @@ Docs: https://voxtral-nb.github.io/voxtral_nb/data/dataset.html.md"""
 __all__ = ['AUDIO_KEYS', 'TEXT_KEYS', 'LANGUAGE_KEYS', 'SPEAKER_KEYS', 'IGNORE', 'WORD_KEYS', 'PART_KEYS', 'HF_COLUMNS',
            'DatasetError', 'DatasetChanged', 'BadRow', 'BadRows', 'raise_bad_rows', 'find_key', 'parse_line',
            'check_transcript', 'times_of', 'row_words', 'named_row', 'to_row', 'language_of', 'part_of', 'is_part',
-           'jsonl_lines', 'shown_line', 'numbered_rows', 'read_rows', 'check_on_bad', 'SpeechDataset', 'find_audio',
-           'progress_bar', 'check_clip', 'Report', 'split_rows', 'split_keys', 'Stats', 'hf_features', 'clip_id',
-           'rows_to_hf']
+           'jsonl_lines', 'given_path', 'shown_line', 'numbered_rows', 'read_rows', 'check_on_bad', 'SpeechDataset',
+           'find_audio', 'progress_bar', 'check_clip', 'Report', 'split_rows', 'split_keys', 'Stats', 'hf_features',
+           'clip_id', 'rows_to_hf']
 
 # %% ../../nbs/data/02_dataset.ipynb #imports-std
 import hashlib, json, math, os, re, unicodedata, warnings
@@ -432,14 +432,24 @@ def jsonl_lines(
             start = f.tell()
 
 # %% ../../nbs/data/02_dataset.ipynb #find
+def given_path(
+    path:str|Path, # of a file or a folder, as people give it
+) -> Path: # it exists
+    "The file or the folder at `path`; `DatasetError` if there is none."
+    path = Path(path).expanduser()
+    if printable(path) != str(path): raise DatasetError(f"{printable(path)} is not UTF-8: rename it")
+    if not path.exists():
+        raise DatasetError(f"{path} does not exist" + ("" if path.parent.exists()
+                                                       else f", nor does the folder {path.parent}"))
+    if not path.is_file() and not path.is_dir():
+        raise DatasetError(f"{path} is a device or a pipe; give a file or a folder")
+    return path
+
 def _find_jsonl(
     path:str|Path, # a jsonl, or a folder that holds one
 ) -> Path: # the jsonl
     "The jsonl that `path` stands for."
-    path = Path(path).expanduser()
-    if printable(path) != str(path): raise DatasetError(f"{printable(path)} is not UTF-8: rename it")
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise DatasetError(f"{path} is a device or a pipe; give a file or a folder")
+    path = given_path(path)
     if path.is_dir():
         for name in ("data.jsonl", "metadata.jsonl"):
             if (path/name).is_file(): return path/name
@@ -448,9 +458,6 @@ def _find_jsonl(
                                                                                                "one JSON object a "
                                                                                                "line in it")
         raise DatasetError(f"{path} holds no data.jsonl; {hint}")
-    if not path.exists():
-        raise DatasetError(f"{path} does not exist" + ("" if path.parent.exists()
-                                                       else f", nor does the folder {path.parent}"))
     return path
 
 # %% ../../nbs/data/02_dataset.ipynb #parse_row

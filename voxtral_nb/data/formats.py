@@ -21,10 +21,10 @@ from fastcore.basics import patch
 from ..core.config import check_language
 from ..core.files import is_inside, staged_folder, strict_json
 from ..core.words import counted, duration, either, first_of, short
-from .audio import AUDIO_FORMATS, LFS_POINTER, audio_info, printable, read_audio, write_wav
+from .audio import AUDIO_FORMATS, LFS_POINTER, audio_info, read_audio, write_wav
 from .dataset import (AUDIO_KEYS, PART_KEYS, TEXT_KEYS, BadRow, BadRows, DatasetError, SpeechDataset,
                                 check_clip,
-                                check_on_bad, find_audio, find_key, jsonl_lines, numbered_rows, parse_line,
+                                check_on_bad, find_audio, find_key, given_path, jsonl_lines, numbered_rows, parse_line,
                                 progress_bar, raise_bad_rows, shown_line, to_row)
 
 # %% ../../nbs/data/03_formats.ipynb #stem
@@ -920,13 +920,7 @@ def _find_format(
     **keys # names of foreign keys, as `named_row` takes them
 ) -> tuple: # (`Format`, `Doc`)
     "Recognize the format of a file or folder; `DatasetError` if it is unknown."
-    path = Path(path).expanduser()
-    if printable(path) != str(path): raise DatasetError(f"{printable(path)} is not UTF-8: rename it")
-    if not path.exists():
-        raise DatasetError(f"{path} does not exist" + ("" if path.parent.exists()
-                                                       else f", nor does the folder {path.parent}"))
-    if not path.is_file() and not path.is_dir():
-        raise DatasetError(f"{path} is a device or a pipe; give a file or a folder")
+    path = given_path(path)
     doc = Doc(_list_of(path) if path.is_dir() else path, **{k: v for k,v in keys.items() if v})
     if doc.path.is_file() and doc.ends(*AUDIO_SUFFIXES):
         raise DatasetError(f"{path} is a {path.suffix} file; give a list of transcripts, or its folder")

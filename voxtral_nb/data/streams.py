@@ -24,7 +24,7 @@ from ..core.hub import causes, hub_answer
 from ..core.words import counted
 from .dataset import (BadRow, BadRows, DatasetError, SpeechDataset, check_clip, check_on_bad,
                                      check_transcript, clip_id, language_of, row_words, rows_to_hf)
-from .sources import (SpeechData, hub_columns, hub_commit, hub_dataset, hub_name, hub_value,
+from .sources import (SpeechData, hub_columns, hub_dataset, hub_files, hub_name, hub_value,
                                      load_run_data, load_speech, part_columns, part_named, stored_undecoded,
                                      taken_columns, word_columns)
 
@@ -96,7 +96,7 @@ def _pinned(
 ) -> StreamSource: # with its commit
     "Find out which commit of a dataset is read, so that all of a run reads the same one."
     for n in range(_TRIES):
-        try: return replace(source, revision=hub_commit(source.name, source.revision))
+        try: return replace(source, revision=hub_files(source.name, source.revision)[0])
         except DatasetError: raise
         except Exception as e:
             if _hub_revision_gone(e):
