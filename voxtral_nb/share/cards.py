@@ -725,7 +725,6 @@ def _hardware(
     if r.get("audio_rate"): rows["throughput"] = f"{r['audio_rate']:.1f} s of audio per second"
     if r.get("peak_memory_gb"): rows[f"peak {'GPU' if gpu else 'process'} memory"] = f"{r['peak_memory_gb']:.1f} GB"
     if a is not None and math.isfinite(a.rtfx): rows["transcription speed"] = f"{a.rtfx:.1f}x real time"
-    if r.get("energy_kwh") is not None: rows["energy"] = f"{r['energy_kwh']:.3g} kWh"
     return [*rows.items()]
 
 # %% ../../nbs/share/01_cards.ipynb #command

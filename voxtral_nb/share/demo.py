@@ -60,12 +60,10 @@ def demo_template() -> Path: # copy it, edit the copy, and give it as `template`
 # %% ../../nbs/share/03_demo.ipynb #write-live
 def _write_live(dest:Path): # folder of the demo of a streaming model
     "The files that the page needs for live transcription."
-    page = ASSETS/"recorder"
-    program = "\n".join((page/f"{o}.js").read_text(encoding="utf-8")
-                        for o in ("kernel", "page", "microphone", "level", "live", "post"))
+    from voxtral_nb.record.page import page_program
     shutil.copyfile(_SPACE/"live.py.txt", dest/"live.py")
     (dest/"live.css").write_text(styles("page/page.css", "recorder/recorder.css"), encoding="utf-8")
-    (dest/"live.js").write_text(program, encoding="utf-8")
+    (dest/"live.js").write_text(page_program("microphone", "level", "live", "post"), encoding="utf-8")
 
 def _missing(package:str) -> DemoError:
     return DemoError(f"a demo needs {package}, which is not installed: pip install '{requirement('demo')}'")

@@ -89,8 +89,8 @@ def settings_form(
 _W, _H, _LEFT, _TOP, _BOTTOM = 420, 190, 50, 12, 24 # of a curve, in px
 _COLORS = [f"var(--v-{o})" for o in ("accent", "red", "green", "amber", "violet", "text")]
 
-def _ticks(low:float, high:float) -> list: # three numbers
-    return [low, (low + high)/2, high]
+def _ticks(high:float) -> list: # three numbers
+    return [0, high/2, high]
 
 def _thin(
     points:Sequence, # (step, value), in order
@@ -119,9 +119,9 @@ def curve(
     py = lambda y: _TOP + (1 - y/high)*(_H - _TOP - _BOTTOM)
     axis = f"M{_LEFT} {_TOP}V{_H - _BOTTOM}H{_W - 8}"
     parts = [el("path", d=axis, class_="vs-axis")]
-    parts += [el("text", show(v), x=_LEFT - 5, y=f"{py(v) + 4:.0f}", text_anchor="end") for v in _ticks(0, high)]
+    parts += [el("text", show(v), x=_LEFT - 5, y=f"{py(v) + 4:.0f}", text_anchor="end") for v in _ticks(high)]
     parts += [el("text", f"{v:.0f}", x=f"{px(v):.0f}", y=_H - 8, text_anchor="middle" if v else "start")
-              for v in (_ticks(0, right) if right > 1 else (0, right))]
+              for v in (_ticks(right) if right > 1 else (0, right))]
     for color,points in zip(_COLORS, some.values()):
         at = " ".join(f"{px(x):.1f},{py(y):.1f}" for x,y in _thin(points))
         parts.append(el("polyline", points=at, fill="none", stroke=color, stroke_width=2, stroke_linejoin="round"))
