@@ -422,10 +422,6 @@ def evaluate(
     return r
 
 # %% ../../nbs/measure/02_evaluation.ipynb #samples
-def _spread(length:int, n:int) -> list[int]: # indices
-    "Up to `n` of `length`, evenly from the first to the last."
-    return sorted(set(np.linspace(0, length - 1, n).round().astype(int).tolist()))
-
 def samples(
     after:EvalReport, # of the fine-tuned model
     before:EvalReport|None=None, # of the original model, on the same clips; None: not evaluated
@@ -434,7 +430,7 @@ def samples(
     "Example transcripts for a results file or a card."
     if before is not None and before.table.reference.tolist() != after.table.reference.tolist():
         raise EvaluationError("the reports cover different clips; evaluate both models on the same data")
-    ids = _spread(len(after.table), n)
+    ids = pick_clips(len(after.table), n)
     was = [None]*len(after.table) if before is None else before.table.hypothesis
     return [dict(reference=after.table.reference[i], before=was[i], after=after.table.hypothesis[i]) for i in ids]
 
@@ -471,7 +467,7 @@ def compare(
             for o in samples(after, before, n)]
     titles = ["reference", "before", "after"]
     if speech is None: return HTML(top + html_table(titles, rows))
-    return ClipTable(titles, rows, [_sounds(after, speech)[i] for i in _spread(len(after.table), n)], above=top)
+    return ClipTable(titles, rows, [_sounds(after, speech)[i] for i in pick_clips(len(after.table), n)], above=top)
 
 # %% ../../nbs/measure/02_evaluation.ipynb #show-worst
 @patch

@@ -32,7 +32,7 @@ from ..core.secrets import holds_token
 from ..core.words import counted, duration, markdown_table, one_line, percent
 from ..data.dataset import SpeechDataset
 from ..measure.delay import delay_head, delay_rows
-from ..measure.evaluation import EvalReport
+from ..measure.evaluation import EvalReport, pick_clips
 from ..measure.metrics import METRICS, get_normalizer, rates_of, shown_metrics
 from ..measure.verdict import verdict
 from ..record.languages import LANGUAGES
@@ -623,7 +623,7 @@ def _examples(
         cells = [_escape_markdown(o.reference, 200), *([] if was is None else [mark(was)]), mark(o)]
         if run.before is not None and b is None: cells.insert(1, None)
         return [*cells, Markdown(f"{was.errors} → {o.errors}" if was is not None else str(o.errors))]
-    even = sorted(set(np.linspace(0, a.n_clips - 1, n).round().astype(int).tolist()))
+    even = pick_clips(a.n_clips, n)
     errors = a.table.errors.to_numpy()
     bad = [i for i in np.argsort(-errors, kind="stable").tolist() if errors[i] and i not in even][:most]
     return [row(i) for i in even], [row(i) for i in bad]
@@ -704,7 +704,7 @@ def _course(
         if not evals and "loss" in o: rows.append([o["step"], nats(o["loss"])])
         if rates := rates_of(o):
             rows.append([o["step"], nats(loss), nats(o["eval_loss"]), *(percent(rates.get(k)) for k in shown)])
-    if len(rows) > most: rows = [rows[round(i*(len(rows)-1)/(most-1))] for i in range(most)]
+    rows = [rows[i] for i in pick_clips(len(rows), most)]
     return rows, ["step", "training loss"] + (["evaluation loss", *(m.label for m in shown.values())] if evals
                                               else [])
 
@@ -919,7 +919,7 @@ def _dataset_facts(
     length, per_clip = duration(
         float(d.sum())), f"{d.min():.1f} to {d.max():.1f} s, median {sorted(d)[len(d)//2]:.1f} s"
     consents, consent_texts, no_consent = _consents(ds, rows)
-    some = [] if private else sorted({round(i*(s.clips-1)/4) for i in range(5)})
+    some = [] if private else pick_clips(s.clips, 5)
     return dict(
         clips=s.clips, length=length, speech=_speech(codes), codes=codes, voices=voices, no_voice=s.speakers[None],
         private=private, summary=[("clips", s.clips), ("audio", length), ("clip length", per_clip), ("words", s.words),

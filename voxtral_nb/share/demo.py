@@ -28,6 +28,7 @@ from ..core.memory import explain_memory
 from ..core.secrets import TOKEN, redact
 from ..core.words import one_line
 from ..record.languages import LANGUAGES
+from ..measure.evaluation import pick_clips
 from ..model.family import family_of
 from ..model.models import ModelError, base_of_adapter, locate_model, pick_device
 
@@ -346,7 +347,7 @@ def _run_clips(
     if not n or not c.eval_data or not Path(c.eval_data).exists(): return []
     folder = Path(c.eval_data) if Path(c.eval_data).is_dir() else Path(c.eval_data).parent
     d = load_speech(c.eval_data, language=c.language, on_bad="skip").dataset
-    rows = [d[i] for i in dict.fromkeys(round(k*(len(d)-1)/max(1, n-1)) for k in range(n))]
+    rows = [d[i] for i in pick_clips(len(d), n)]
     return [dict(audio=r["audio"]["path"], label=r["text"], language=r["language"]) for r in rows
             if r["audio"]["path"] and r["audio"].get("end") is None # a part of a file cannot be offered as one
             and is_inside(r["audio"]["path"], folder)]

@@ -29,7 +29,7 @@ from ..core.secrets import redact
 from ..core.words import counted, data_size
 from ..data.audio import read_audio, write_wav
 from ..data.dataset import DatasetError, SpeechDataset, is_part
-from ..measure.evaluation import EvalReport, evaluate, score
+from ..measure.evaluation import EvalReport, evaluate, pick_clips, score
 from ..measure.metrics import METRICS
 from ..model.family import FAMILIES
 from ..core.assets import shipped_model, tiny_path
@@ -350,7 +350,6 @@ def _eval_rows(
     folder:Path, # where audio that is not in a file is written
 ) -> tuple: # rows for `evaluate`, their numbers in the evaluation set, its size; ([], [], 0): nothing was measured
     "The clips to verify with; `PublishError` if they are not those of the run."
-    import numpy as np
     from voxtral_nb.data.streams import run_data
     if measured_rates(run) is None: return [], [], 0
     try: speech = run_data(run.config, verbose=False)[1]
@@ -362,7 +361,7 @@ def _eval_rows(
         raise PublishError("the evaluation data is not what it was when the run was measured, so nothing can be "
                            "compared; restore it, or skip verification (verify=False)")
     ds, n = speech.dataset, len(speech.dataset)
-    ids = list(range(n)) if most is None or most >= n else np.linspace(0, n-1, most).round().astype(int).tolist()
+    ids = pick_clips(n, most)
     def audio(i):
         a = ds[i]["audio"]
         if a.get("end") is not None: return str(write_wav(folder/f"{i}.wav", read_audio(a)))
