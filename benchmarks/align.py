@@ -17,15 +17,11 @@ import argparse, json, random, shutil, statistics, tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import RESULTS, setting, table, write
+from measure import DIGITS, RESULTS, setting, table, write
 
 KINDS = ("exact", "noise", "noise_60", "later", "self", "self_twice", "ctc", "energy", "prompt")
 PLANTED = ("exact", "noise", "noise_60", "later", "prompt") # made from the exact ends
 NOISE = dict(noise=.12, noise_60=.06, later=.12) # s: standard deviation; later: none of it makes an end earlier
-DIGITS = "zero one two three four five six seven eight nine".split()
-SAID = dict(en=DIGITS, it="zero uno due tre quattro cinque sei sette otto nove".split(),
-            fr="zéro un deux trois quatre cinq six sept huit neuf".split(),
-            es="cero uno dos tres cuatro cinco seis siete ocho nueve".split())
 SOUNDS = "/usr/share/asterisk/sounds"
 
 
@@ -56,7 +52,7 @@ def joined_digits(folder, n, seed, lang="en", sounds=SOUNDS):
         for k in [rng.randrange(10) for _ in range(rng.choice([1, 1, 2, 3, 4]))]:
             x = soxr.resample(said[str(k)], 16000, 16000*rng.uniform(.9, 1.1))*rng.uniform(.3, 1)
             loud = np.flatnonzero(np.abs(x) > .01*np.abs(x).max())
-            words.append(dict(word=SAID[lang][k], start=(at + loud[0])/16000, end=(at + loud[-1] + 1)/16000))
+            words.append(dict(word=DIGITS[lang][k], start=(at + loud[0])/16000, end=(at + loud[-1] + 1)/16000))
             parts += [x, np.zeros(int(rng.uniform(0, .3)*16000), np.float32)]
             at += len(parts[-2]) + len(parts[-1])
         x = np.concatenate(parts)
@@ -89,7 +85,7 @@ def tiny_ctc(folder, steps, seed=0):
     from voxtral_nb.testing.speech import timed_speech
     if (folder/"model.safetensors").exists(): return str(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *sorted({c for w in DIGITS for c in w})]
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *sorted({c for w in DIGITS["en"] for c in w})]
     (folder/"vocab.json").write_text(json.dumps({c: i for i,c in enumerate(letters)}))
     Wav2Vec2CTCTokenizer(folder/"vocab.json").save_pretrained(folder)
     extract = SeamlessM4TFeatureExtractor(feature_size=40, num_mel_bins=40, stride=2)
@@ -100,7 +96,7 @@ def tiny_ctc(folder, steps, seed=0):
         feature_projection_input_dim=80, pad_token_id=0, add_adapter=False, layerdrop=0., apply_spec_augment=False,
         output_hidden_size=96, conv_depthwise_kernel_size=15))
     rng, voices = random.Random(seed), ("en", "en-us", "en-gb-scotland", "en-us+f3", "en+m3", "de", "en-029")
-    clips = [timed_speech(" ".join(rng.choices(DIGITS, k=rng.randint(1, 4))), voice=rng.choice(voices),
+    clips = [timed_speech(" ".join(rng.choices(DIGITS["en"], k=rng.randint(1, 4))), voice=rng.choice(voices),
                           rate=rng.randint(120, 200), pitch=rng.randint(30, 70)) for _ in range(max(40, 3*steps))]
     opt = torch.optim.AdamW(model.parameters(), 2e-3)
     plan = torch.optim.lr_scheduler.OneCycleLR(opt, 2e-3, total_steps=steps)
@@ -254,7 +250,7 @@ def main():
     p.add_argument("--ctc-steps", type=int, default=400)
     p.add_argument("--ctc", type=Path, help="folder of the CTC model, trained if missing; "
                    "default: in the cache of voxtral_nb")
-    p.add_argument("--languages", nargs="+", default=["en"], choices=[*SAID])
+    p.add_argument("--languages", nargs="+", default=["en"], choices=[*DIGITS])
     p.add_argument("--sounds", default=SOUNDS, help="where Debian's telephone prompts are")
     p.add_argument("--limit", type=int, help="clips of each kind, at most")
     p.add_argument("--out", type=Path, default=RESULTS)

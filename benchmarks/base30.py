@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, torch
+from measure import DIGITS
 
 from voxtral_nb.model.collator import AudioWindows, TranscriptionPrompt
 from voxtral_nb.measure.evaluation import evaluate
@@ -22,7 +23,6 @@ from voxtral_nb.core.assets import sample_speech
 from voxtral_nb.model.tiny import make_processor, make_tiny_model, write_tekken
 
 BASE30 = Path(__file__).parent/"out"/"base30"
-DIGITS = "zero one two three four five six seven eight nine".split()
 ACCENTS = ["en", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc"]
 VARIANTS = ["", "+m1", "+m3", "+m7", "+f1", "+f2", "+f3", "+f5", "+klatt2", "+Andy", "+linda", "+max"]
 
@@ -33,7 +33,7 @@ def say_digits(
 ) -> tuple[list[np.ndarray],list[str]]: # samples at 16 kHz, transcripts
     "Strings of one to five digits in the voices of make_tiny.ipynb."
     rng = random.Random(seed)
-    text = lambda: " ".join(rng.choice(DIGITS) for _ in range(rng.choice([1, 1, 2, 2, 3, 3, 4, 5])))
+    text = lambda: " ".join(rng.choice(DIGITS["en"]) for _ in range(rng.choice([1, 1, 2, 2, 3, 3, 4, 5])))
     specs = [dict(text=text(), voice=rng.choice(ACCENTS)+rng.choice(VARIANTS), rate=rng.randint(110, 230),
                   pitch=rng.randint(20, 80), gap=rng.choice([0, 0, 0, 2, 5])) for _ in range(n)]
     def say(spec):

@@ -6,6 +6,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RESULTS = HERE/"results"
+DIGITS = dict(en="zero one two three four five six seven eight nine".split(),
+              fr="zéro un deux trois quatre cinq six sept huit neuf".split(),
+              it="zero uno due tre quattro cinque sei sette otto nove".split(),
+              es="cero uno dos tres cuatro cinco seis siete ocho nueve".split())
 
 
 # -- processes and memory

@@ -26,13 +26,9 @@ from pathlib import Path
 
 import numpy as np, soxr
 
-from measure import HERE, setting, table, read_data
+from measure import DIGITS, HERE, setting, table, read_data
 
 OUT = HERE/"out"/"presets"
-DIGITS = "zero one two three four five six seven eight nine".split()
-NUMBERS = dict(en=DIGITS, fr="zéro un deux trois quatre cinq six sept huit neuf".split(),
-               it="zero uno due tre quattro cinque sei sette otto nove".split(),
-               es="cero uno dos tres cuatro cinco seis siete ocho nueve".split())
 SOUNDS = Path("/usr/share/asterisk/sounds")
 WORDS = "window river garden yellow mountain paper silver candle bottle hammer doctor winter".split()
 EAR_TASKS = ("recorded", "read-de", "read-noise", "names")
@@ -108,7 +104,7 @@ def clips_of(task, n, seed): # yields samples and text
     rng, (kind, _, lang) = random.Random(f"{task}{seed}"), task.partition("-")
     if task == "recorded": return (yield from recorded_prompts(n, seed, rng))
     if kind in ("read", "names"): return (yield from read_clips(lang or kind, n, seed, rng))
-    if kind == "prompts": recorded, names = recorded_digits(lang or "en"), NUMBERS[lang or "en"]
+    if kind == "prompts": recorded, names = recorded_digits(lang or "en"), DIGITS[lang or "en"]
     for _ in range(n):
         if kind == "prompts":
             ks, parts = [rng.randrange(10) for _ in range(rng.choice([1, 1, 2, 3, 4]))], []
@@ -120,12 +116,12 @@ def clips_of(task, n, seed): # yields samples and text
             text = rng.choice(WORDS)
             yield disturbed(spoken(text, "en-us", 50, 150, rng), rng, noise=35), text
         elif task == "noise":
-            text = " ".join(rng.choices(DIGITS, k=rng.choice([1, 2, 3])))
+            text = " ".join(rng.choices(DIGITS["en"], k=rng.choice([1, 2, 3])))
             x = spoken(text, rng.choice(["en", "en-us", "en-gb-scotland"]), 50, 150, rng)
             yield disturbed(x, rng, room=.3, noise=rng.uniform(0, 10), telephone=True), text
         else:
             voice, variants, pitch, rate, room, noise = SPEAKERS[task.removeprefix("digits-")]
-            text = rng.choice(DIGITS)
+            text = rng.choice(DIGITS["en"])
             x = spoken(text, f"{voice}+{rng.choice(variants)}", pitch, rate, rng, far=1.6)
             yield disturbed(x, rng, room, noise+rng.uniform(-5, 5), True), text
 

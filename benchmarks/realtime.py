@@ -65,14 +65,12 @@ def plain(model_dir, data, batch_size, steps, lm_only=False):
     """Seconds of the steps that a user writes: the processor's batch, each clip a stream filled up to the longest, its
     tokens at their frames, LoRA, transformers' own loss, AdamW. One step before them is not counted."""
     import transformers
-    from recipe import TARGETS, order_of
-    from peft import LoraConfig, get_peft_model
+    from recipe import order_of, recipe_model
     from voxtral_nb.data.audio import read_audio
     transformers.set_seed(42)
     base, began = reset_peak(), time.process_time()
     model = transformers.VoxtralRealtimeForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
-    where = r".*\.language_model\..*\.(" + "|".join(TARGETS) + ")" if lm_only else TARGETS
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, lora_dropout=.05, target_modules=where)).train()
+    model = recipe_model(model, lm_only=lm_only)
     processor = transformers.AutoProcessor.from_pretrained(model_dir)
     layout, rows = StreamLayout.of(processor), [json.loads(o) for o in Path(data).read_text().splitlines()]
     order, params = order_of(len(rows), 42), [p for p in model.parameters() if p.requires_grad]

@@ -68,8 +68,7 @@ def equal(model_dir, data, clips, targets="language_model"):
     """Largest difference of one step's loss and gradients: ours through `train`, the recipe's through its own collator
     and the model's own loss."""
     import torch
-    from recipe import RecipeCollator, TARGETS
-    from peft import LoraConfig, get_peft_model
+    from recipe import RecipeCollator, TARGETS, recipe_model
     from transformers import AutoProcessor, TrainerCallback, VoxtralForConditionalGeneration
     from voxtral_nb.core.config import RunConfig
     from voxtral_nb.training.trainer import train
@@ -94,8 +93,7 @@ def equal(model_dir, data, clips, targets="language_model"):
                         tracking="none", logging_steps=1, output_dir=f"{tmp}/run"),
               verbose=False, callbacks=[Grab()])
     model = VoxtralForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32)
-    where = TARGETS if both else r".*\.language_model\..*\.(" + "|".join(TARGETS) + ")"
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, lora_dropout=0, target_modules=where)).train()
+    model = recipe_model(model, dropout=0, lm_only=not both)
     theirs = learns(model)
     loss_ours = grabbed.pop("loss")
     assert sorted(theirs) == sorted(grabbed), "the adapters do not sit on the same layers"
