@@ -9,13 +9,13 @@ __all__ = ['MUCH_SILENCE', 'SHOWS', 'clean_text', 'clip_name', 'Clips', 'row_sec
            'wav_bytes']
 
 # %% ../../nbs/record/04_clips.ipynb #imports-std
-import csv, io, math, os, re, shutil, unicodedata, zipfile
+import csv, io, math, os, re, secrets, shutil, unicodedata, zipfile
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 # %% ../../nbs/record/04_clips.ipynb #imports-other
 from fastcore.basics import patch
-from ..core.files import staged_folder
 from ..data.audio import AudioQuality, QualityGate, encode_audio
 from ..data.dataset import DatasetChanged, SpeechDataset, check_transcript, is_part
 from .takes import RecorderError, is_id
@@ -318,7 +318,11 @@ def export(self:Clips,
     if not len(ds): raise RecorderError("there are no clips to export yet")
     end,write = _EXPORTS[kind]
     path = self.folder/"exports"/f"{self.folder.name}{end}"
-    with staged_folder(path) as place:
-        with open(place/path.name, "xb") as f: write(f, ds)
-        os.replace(place/path.name, path)
+    path.parent.mkdir(exist_ok=True)
+    tmp = path.with_name(f".{secrets.token_hex(6)}.tmp")
+    try:
+        with open(tmp, "xb") as f: write(f, ds)
+        os.replace(tmp, path)
+    finally:
+        with suppress(OSError): tmp.unlink()
     return path
