@@ -10,6 +10,7 @@ __all__ = ['lock_file', 'clear_temporary', 'atomic_write', 'sync_folder', 'appen
 
 # %% ../../nbs/core/03_files.ipynb #imports
 import json, os, re, secrets, shutil, time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -76,19 +77,22 @@ def _locked_new(
 
 def atomic_write(
     path:str|os.PathLike, # file to write; missing folders are made
-    data:bytes|str, # the whole content; text is written as UTF-8
+    data:bytes|str|Callable, # the whole content, text as UTF-8, or a function that writes it to an open file
 ) -> Path: # `path`
     "Write `data` to `path` completely or not at all."
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _locked_new(target) as (tmp, f):
-            f.write(data.encode() if isinstance(data, str) else data)
+            if callable(data): data(f)
+            else: f.write(data.encode() if isinstance(data, str) else data)
             f.flush()
             os.fsync(f.fileno())
             if os.name == "nt": f.close() # an open file has to keep its name there
             os.replace(tmp, target)
-    except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None # name the file, not the temporary one
+    except OSError as e: # name the file, not the temporary one; what a function reads has its own name
+        if e.filename and not _TEMPORARY.fullmatch(os.path.basename(e.filename)): raise
+        raise OSError(e.errno, e.strerror, str(path)) from None
     sync_folder(target.parent)
     return Path(path)
 

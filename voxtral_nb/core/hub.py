@@ -550,7 +550,7 @@ def _is_dry_run(
     return there.keys() <= listed.keys() and all(file_hashes(o).sha256 == listed[k] for k,o in there.items())
 
 def write_dry_run(
-    folder:str|Path, # to write; must not exist, be empty, or hold an earlier dry run
+    folder:str|Path, # to write; it must be missing or empty, or hold an earlier dry run
     files:dict, # path in the repository -> file or bytes
 ) -> Path: # `folder`
     "Write what would be sent."

@@ -123,7 +123,7 @@ def _dump(o) -> str: return json.dumps(o, ensure_ascii=False)
 # %% ../../nbs/data/11_care.ipynb #write-edited
 def write_edited(
     dataset:SpeechDataset|str|Path, # a dataset, its folder, or its list of rows
-    folder:str|Path, # to make; it must not exist, or be empty
+    folder:str|Path, # to create; it must be missing or empty
     what:str, # is done
     edit:Callable, # function of (number, row, dataset); yields an `Edited` for each row of the new dataset
     *,

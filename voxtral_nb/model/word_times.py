@@ -322,7 +322,7 @@ def with_word_times(
 # %% ../../nbs/model/15_word_times.ipynb #align_dataset
 def align_dataset(
     dataset:SpeechDataset|str|Path, # a dataset, its folder, or its list of rows
-    folder:str|Path, # to make; it must not exist, or be empty
+    folder:str|Path, # to create; it must be missing or empty
     model_id:str|None=None, # the Voxtral Realtime of "self": Hub id, folder, or "tiny-realtime"
     align:str="auto", # see `align_methods`
     *,

@@ -9,13 +9,13 @@ __all__ = ['MUCH_SILENCE', 'SHOWS', 'clean_text', 'clip_name', 'Clips', 'row_sec
            'wav_bytes']
 
 # %% ../../nbs/record/04_clips.ipynb #imports-std
-import csv, io, math, os, re, secrets, shutil, unicodedata, zipfile
+import csv, io, math, os, re, shutil, unicodedata, zipfile
 from collections import defaultdict
-from contextlib import suppress
 from pathlib import Path
 
 # %% ../../nbs/record/04_clips.ipynb #imports-other
 from fastcore.basics import patch
+from ..core.files import atomic_write
 from ..data.audio import AudioQuality, QualityGate, encode_audio
 from ..data.dataset import DatasetChanged, SpeechDataset, check_transcript, is_part
 from .takes import RecorderError, is_id
@@ -298,12 +298,13 @@ _COLUMNS = "audio_path text language speaker duration source flagged note origin
 
 def _write_csv(f, ds):
     "The rows as a table; a cell that a spreadsheet would take for a formula is quoted."
-    with io.TextIOWrapper(f, encoding="utf-8-sig", newline="") as out: # a spreadsheet knows UTF-8 by its mark
-        w = csv.writer(out)
-        w.writerow(_COLUMNS)
-        for r in ds:
-            w.writerow("'" + s if (s := "" if r.get(k) is None else str(r[k]))[:1] in ("=", "+", "-", "@") and s else s
-                       for k in _COLUMNS)
+    out = io.TextIOWrapper(f, encoding="utf-8-sig", newline="") # a spreadsheet knows UTF-8 by its mark
+    w = csv.writer(out)
+    w.writerow(_COLUMNS)
+    for r in ds:
+        w.writerow("'" + s if (s := "" if r.get(k) is None else str(r[k]))[:1] in ("=", "+", "-", "@") and s else s
+                   for k in _COLUMNS)
+    out.detach() # flushes, and leaves `f` open
 
 _EXPORTS = {"zip": (".zip", _write_zip), "csv": (".csv", _write_csv), "ljspeech": ("-ljspeech.zip", _write_ljspeech)}
 
@@ -317,12 +318,4 @@ def export(self:Clips,
     ds = self.rows()
     if not len(ds): raise RecorderError("there are no clips to export yet")
     end,write = _EXPORTS[kind]
-    path = self.folder/"exports"/f"{self.folder.name}{end}"
-    path.parent.mkdir(exist_ok=True)
-    tmp = path.with_name(f".{secrets.token_hex(6)}.tmp")
-    try:
-        with open(tmp, "xb") as f: write(f, ds)
-        os.replace(tmp, path)
-    finally:
-        with suppress(OSError): tmp.unlink()
-    return path
+    return atomic_write(self.folder/"exports"/f"{self.folder.name}{end}", lambda f: write(f, ds))

@@ -586,7 +586,7 @@ def _flag(self:Recorder, take:str|None=None, clip:str|None=None, on:bool=True):
 def _note(self:Recorder, clip:str, text:str):
     "Add a note to a clip; an empty note removes it."
     old = self.clips.update(clip, note=clean_text(text) if text.strip() else None)
-    self._can_undo("restore the note", edited=(clip, old))
+    self._can_undo("restore the note" if old.get("note") else "remove the note", edited=(clip, old))
 
 # %% ../../nbs/record/07_recorder.ipynb #audio-op
 _PART = 1<<20 # bytes in a message: Jupyter's websocket drops messages over 10 MiB

@@ -114,7 +114,7 @@ def _safetensors_problem(
         n = int.from_bytes(f.read(8), "little")
         if size < 8 or n > size - 8: return f"{p.name} is truncated"
         try: ends = [v["data_offsets"][1] for k,v in strict_json(f.read(n)).items() if k != "__metadata__"]
-        except (ValueError, KeyError): return f"{p.name} is damaged"
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError): return f"{p.name} is damaged"
     return None if size == 8 + n + max(ends, default=0) else f"{p.name} is truncated"
 
 # %% ../../nbs/training/01_checkpoints.ipynb #weights-problem
