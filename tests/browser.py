@@ -56,7 +56,7 @@ def free_port():
     raise AssertionError("1,000 ports are in use")
 
 
-PATIENCE = 300 # s: a slow or busy machine is late, which no test is about; only what never comes costs this time
+PATIENCE = 600 # s: a slow or busy machine is late, which no test is about; only what never comes costs this time
 
 
 def wait_for(done, what="it", every=.1, timeout=PATIENCE):

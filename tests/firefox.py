@@ -8,7 +8,7 @@ of Firefox, and geckodriver is not packaged for Debian's.
 import base64, json, os, shutil, signal, socket, subprocess, tempfile
 from pathlib import Path
 
-from browser import free_port, wait_for
+from browser import PATIENCE, free_port, wait_for
 
 PREFS = {
     "browser.shell.checkDefaultBrowser": False, "datareporting.policy.dataSubmissionEnabled": False,
@@ -44,12 +44,12 @@ class Firefox:
             env=os.environ | {"HOME": str(self.profile)} | self.env)
         def connect():
             assert self.process.poll() is None, "Firefox has ended"
-            try: return socket.create_connection(("127.0.0.1", port), 60)
+            try: return socket.create_connection(("127.0.0.1", port), PATIENCE)
             except OSError: return None
         self.socket = wait_for(connect, "Firefox to listen", .2)
         self._read() # who it is
         self("WebDriver:NewSession", {})
-        self("WebDriver:SetTimeouts", dict(script=60_000))
+        self("WebDriver:SetTimeouts", dict(script=1000*PATIENCE))
         return self
 
     def __exit__(self, *exc):

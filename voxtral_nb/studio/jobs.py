@@ -219,7 +219,7 @@ def _stand_back():
     job has its own session, so that its niceness alone would change nothing (`man 7 sched`). 5: a third of the
     weight of others, which leaves something to a job on a busy machine."""
     if not hasattr(os, "nice"): return
-    os.nice(10)
+    os.nice(5)
     with suppress(OSError): Path("/proc/self/autogroup").write_text("5")
 
 def run_job(
