@@ -340,8 +340,7 @@ class _Data:
         "With streaming: rows that are shuffled at a time, in memory.", low=1, fixed_on_resume=True)
     mix_temperature:float = setting(1.,
         "With streaming, for datasets without a weight: 1 mixes them by size; higher values give small ones a "
-        "larger share.",
-        above=0, fixed_on_resume=True)
+        "larger share.", above=0, fixed_on_resume=True)
     audio_column:str|None = _column("the audio", "audio, audio_path, audio_filepath, file_name, path")
     text_column:str|None = _column("the transcript", "text, sentence, transcription, transcript")
     language_column:str|None = _column("the language code; '-' uses none", "language, lang, locale")
